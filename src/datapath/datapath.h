@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The only door to the BPF datapath: the agent says what it wants, this module loads, pins, attaches and diffs.
+ *
+ * Everything that packets need is pinned. datapath_open() adopts what an earlier agent left: maps keep their entries,
+ * programs are replaced atomically on links and filters that stay attached. Nothing is detached when the process ends. */
+#pragma once
+
+#include "net/addr.h"
+#include "weft/drop.h" /* bpf/abi: enum drop_reason */
+
+struct datapath;
+
+enum dp_attach { DP_ATTACH_AUTO, DP_ATTACH_TCX, DP_ATTACH_CLSACT }; /* for uplinks and tunnels; pods always by clsact */
+enum dp_transport { DP_DIRECT, DP_VXLAN };
+
+struct dp_config {
+	const char *pin_dir; /* for example /sys/fs/bpf/weft; the version directory is made inside */
+	enum dp_attach attach;
+	bool fast_path;	       /* off: packets are checked and counted, then take the stack's routes */
+	struct addr node_addrs[2]; /* this node's addresses in the pod ranges: IPv4, IPv6; zero where it has none */
+	struct addr underlay[2];   /* this node's underlay addresses: IPv4, IPv6; zero where it has none */
+	uint32_t tunnel_ifindex;   /* 0 without a tunnel transport */
+	uint32_t vni;
+	uint32_t flow_max; /* entries of each flow table */
+};
+
+/**
+ * datapath_open() - load the programs, reuse or create the pinned maps, replace the programs of what is attached
+ * @config: borrowed for the call; a change of configuration is another datapath_open() after datapath_close()
+ * @ret_error: on failure, one line for people (the verifier's last line included), owned by the caller
+ *
+ * Return: 0, -ENOTSUP when the kernel lacks what we cannot do without, -EBUSY when another agent holds the directory, -errno.
+ */
+int datapath_open(const struct dp_config *config, struct datapath **ret, char **ret_error);
+/* Lets go of descriptors; the datapath goes on working. Returns NULL. */
+struct datapath *datapath_close(struct datapath *dp);
+DEFINE_CLEANUP(struct datapath *, datapath_close)
+/* Detaches everything and removes every pin below the directory: the node is taken out of service. */
+int datapath_remove(const char *pin_dir);
+
+/* A local pod. */
+struct dp_endpoint {
+	uint32_t ifindex; /* host side of the veth */
+	uint32_t id;	  /* unique among the living endpoints, not 0 */
+	uint8_t pod_mac[6], host_mac[6];
+	struct addr addrs[2]; /* IPv4, IPv6; zero where it has none */
+};
+
+/**
+ * datapath_put_endpoint() - attach the pod's programs to its host-side link (idempotent) and publish the endpoint
+ *
+ * Order: programs first, then anti-spoofing entry, then the addresses, so that no packet is delivered unjudged.
+ * Return: 0, -E2BIG when a map is full, -errno.
+ */
+int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep);
+/* Withdraws by interface index; the link may be gone already. Return: 0, -ENOENT. */
+int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex);
+/* Makes the set of endpoints exactly this one (after a restart, and as audit). Return: 0 or the first error; goes on after errors. */
+int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps, size_t n);
+
+/* How packets for a prefix of another node travel. */
+struct dp_node_route {
+	struct prefix prefix; /* a pod range, or a peer's own address (with a tunnel transport) */
+	enum dp_transport transport;
+	struct addr underlay;  /* direct: next hop; vxlan: outer destination */
+	uint32_t ifindex;      /* direct: uplink; vxlan: the tunnel device */
+	uint8_t vtep_mac[6];   /* vxlan: inner destination MAC */
+	uint16_t mtu;	       /* largest inner IP packet */
+};
+
+/* Makes the set of node routes exactly this one; changes what differs only. Return: 0 or the first error. */
+int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n);
+
+/* Uplinks get from_net, the tunnel device from_tunnel. Makes the set of attached links exactly this one (idempotent). */
+struct dp_link {
+	uint32_t ifindex;
+	enum { DP_LINK_UPLINK, DP_LINK_TUNNEL } role;
+};
+int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_t n);
+
+/* Counters, summed over CPUs. */
+struct dp_counter {
+	uint64_t packets, bytes;
+};
+int datapath_read_drops(struct datapath *dp, struct dp_counter ret[DROP_REASON_COUNT]);
+struct dp_stats {
+	uint64_t flows, flows_new;	 /* entries now */
+	uint64_t endpoints, node_routes; /* entries now */
+	uint32_t flow_max;
+	const char *attach; /* "tcx" or "clsact": what is in use on uplinks and tunnels, and why in docs/operating.md */
+};
+int datapath_read_stats(struct datapath *dp, struct dp_stats *ret);
