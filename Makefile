@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# The verbs. `make` builds into build/, the programs are build/bin/*.
+# HACKING.md explains each; `make help` lists them.
+
+BUILD ?= build
+PYTHON ?= /usr/bin/python3
+WEFT_BIN ?= $(abspath $(BUILD))/bin
+export WEFT_BIN
+
+.PHONY: all help packages build build-asan build-clang demo demo-down check test test-full test-kubernetes bench fuzz fmt install clean
+
+all: build
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+packages: ## install the Debian packages that are missing (root)
+	@deploy/install-packages
+
+$(BUILD)/build.ninja: | packages
+	meson setup $(BUILD) -Dwerror=true
+
+build: packages $(BUILD)/build.ninja ## build everything into build/
+	@ninja -C $(BUILD) $(NINJA_ARGS)
+
+build-asan: packages ## the same with AddressSanitizer and UBSan, into build-asan/
+	@test -e build-asan/build.ninja || meson setup build-asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false
+	@ninja -C build-asan $(NINJA_ARGS)
+
+build-clang: packages ## the same with clang, into build-clang/
+	@test -e build-clang/build.ninja || CC=clang meson setup build-clang -Dwerror=true
+	@ninja -C build-clang $(NINJA_ARGS)
+
+demo: build ## bring up a cluster, show what talks to what, leave it up (root)
+	@deploy/demo/demo.sh up
+
+demo-down: ## remove every trace of the demo (root)
+	@deploy/demo/demo.sh down
+
+check: build ## unit and property tests, corpora: under 3 minutes
+	@$(PYTHON) tests/run.py check
+
+test: build build-asan build-clang ## everything that CI runs (root)
+	@$(PYTHON) tests/run.py test
+
+test-full: build build-asan build-clang ## the same at full sizes (root)
+	@$(PYTHON) tests/run.py full
+
+bench: build ## figures beside the peers, interleaved (root)
+	@$(PYTHON) tests/bench/run.py
+
+fmt: ## format the C sources
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+install: build ## install programs, units and documentation (DESTDIR, prefix as in meson)
+	@ninja -C $(BUILD) install
+
+clean: ## remove the build directories
+	rm -rf $(BUILD) build-asan build-clang

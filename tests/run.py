@@ -1,0 +1,112 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the suites of a tier, shows their progress, and ends with one line: N passed, N failed.
+
+Tiers: check (unit, property, corpora), test (everything CI runs), full (the same at full sizes).
+Each suite is a command whose result is read from the JUnit file that it writes; a suite that ends badly without
+having said so in that file counts as one failure, so nothing can vanish.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PYTEST_SUITES = ["cni", "hub", "lab", "wg", "docs", "kubernetes"]
+
+
+class Total:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.bad = []
+
+    def add_junit(self, suite, path):
+        """Adds a JUnit file; returns whether it was there and held any case."""
+        try:
+            root = ET.parse(path).getroot()
+        except (OSError, ET.ParseError):
+            return False
+        cases = list(root.iter("testcase"))
+        for case in cases:
+            name = "%s: %s %s" % (suite, case.get("classname", ""), case.get("name", ""))
+            if case.find("failure") is not None or case.find("error") is not None:
+                self.failed += 1
+                self.bad.append(name)
+            elif case.find("skipped") is not None:
+                self.skipped += 1
+                print("skipped: %s: %s" % (name, case.find("skipped").get("message", "")))
+            else:
+                self.passed += 1
+        return bool(cases)
+
+    def fail(self, what):
+        self.failed += 1
+        self.bad.append(what)
+
+
+def run(name, command, env=None):
+    print("== %s" % name, flush=True)
+    start = time.monotonic()
+    code = subprocess.call(command, cwd=ROOT, env={**os.environ, **(env or {})})
+    print("== %s: %s in %.0f s" % (name, "ok" if code == 0 else "exit %d" % code, time.monotonic() - start), flush=True)
+    return code
+
+
+def suite(total, name, command, junit, env=None):
+    if os.path.exists(junit):
+        os.unlink(junit)
+    failed_before = total.failed
+    code = run(name, command, env)
+    if not total.add_junit(name, junit):
+        total.fail("%s: ended with exit code %d and no result" % (name, code))
+    elif code != 0 and total.failed == failed_before:
+        total.fail("%s: exit code %d though no test failed" % (name, code))
+
+
+def meson(total, build, suites):
+    args = ["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs"]
+    for s in suites:
+        args += ["--suite", s]
+    env = {"ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+    suite(total, "%s %s" % (build, "+".join(suites)), args, os.path.join(ROOT, build, "meson-logs/testlog.junit.xml"), env)
+
+
+def pytest(total, name, where, tmp, marks=None, env=None):
+    junit = os.path.join(tmp, name.replace("/", "-").replace(" ", "-") + ".xml")
+    args = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", "--junitxml", junit,
+            os.path.join("tests", where)]
+    if marks:
+        args += ["-m", marks]
+    suite(total, name, args, junit, env)
+
+
+def main():
+    tier = sys.argv[1] if len(sys.argv) > 1 else "test"
+    if tier not in ("check", "test", "full"):
+        sys.exit("run.py: tier %r: expected check, test or full" % tier)
+    if tier != "check" and os.geteuid() != 0:
+        sys.exit("run.py: the lab needs namespaces: run as root (sudo make test)")
+    total = Total()
+    os.environ["WEFT_TEST_TIER"] = tier
+    with tempfile.TemporaryDirectory(prefix="weft-tests-") as tmp:
+        meson(total, "build", ["unit"])
+        if tier != "check":
+            meson(total, "build-asan", ["unit"])
+            meson(total, "build", ["bpf"])
+            for name in PYTEST_SUITES:
+                if os.path.isdir(os.path.join(ROOT, "tests", name)):
+                    pytest(total, name, name, tmp)
+            pytest(total, "lab under sanitizers", "lab", tmp, marks="sanitizers",
+                   env={"WEFT_BIN": os.path.join(ROOT, "build-asan/bin")})
+    for name in total.bad:
+        print("FAILED %s" % name)
+    print("%d passed, %d failed, %d skipped" % (total.passed, total.failed, total.skipped)
+          if total.skipped else "%d passed, %d failed" % (total.passed, total.failed))
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
