@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation and the tree say the same."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+WEFT_BIN = os.environ.get("WEFT_BIN", os.path.join(ROOT, "build/bin"))
+LICENCES = {"bpf/": "GPL-2.0-only OR BSD-2-Clause"}
+
+
+def tracked(*patterns):
+    out = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, check=True, capture_output=True).stdout
+    return [f for f in out.decode().split("\0") if f and os.path.exists(os.path.join(ROOT, f))]
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        return f.read()
+
+
+def spdx_wanted(path):
+    return next((v for k, v in LICENCES.items() if path.startswith(k)), "Apache-2.0")
+
+
+def test_every_source_names_its_licence():
+    sources = tracked("*.c", "*.h", "*.py", "*.sh", "*meson.build", "Makefile")
+    assert len(sources) > 20
+    wrong = [f for f in sources if f.endswith("meson.build") is False
+             and "SPDX-License-Identifier: " + spdx_wanted(f) not in "\n".join(read(f).split("\n")[:3])]
+    assert not wrong
+
+
+def broken_links(path, text):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if not re.match(r"[a-z]+:", target) and not os.path.exists(os.path.join(ROOT, os.path.dirname(path), target)):
+            yield "%s -> %s" % (path, target)
+
+
+def test_links_lead_somewhere():
+    assert list(broken_links("README.md", "[x](docs/none.md)")), "a planted broken link must be seen"
+    assert not [b for f in tracked("*.md") for b in broken_links(f, read(f))]
+
+
+@pytest.mark.parametrize("program", ["weft", "weftd", "weft-cni", "weft-hub", "weft-echo"])
+def test_programs_answer_help_and_version(program):
+    for option in ("--help", "--version"):
+        done = subprocess.run([os.path.join(WEFT_BIN, program), option], capture_output=True, timeout=60)
+        assert done.returncode == 0 and done.stdout.strip(), option
+
+
+def test_options_reference_is_the_table():
+    done = subprocess.run([os.path.join(WEFT_BIN, "weftd"), "--print-options"], check=True, capture_output=True, timeout=60)
+    assert done.stdout.decode().strip() in read("docs/options.md")
+
+
+def test_every_drop_reason_is_documented():
+    text = "".join(read(f) for f in tracked("bpf/abi/*drop.h"))
+    reasons = re.findall(r'^\s*X\(\w+,\s*"([a-z0-9_]+)"', text, re.M)
+    assert len(reasons) > 5
+    documented = read("docs/drop-reasons.md")
+    assert not [r for r in reasons if "`%s`" % r not in documented]
