@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The cluster as this node knows it: every object once, decoded, with indexes. Filled from watches, read by compilers.
+ * Pure memory: no I/O, no clock.
+ *
+ * An object that cannot be decoded is refused with its name and the reason, counted and remembered; the others go on. When
+ * an object that was good becomes bad, its last good form stays in force until a good form or its deletion comes: for a
+ * policy that is the safe side, for a node it keeps packets flowing. */
+#pragma once
+
+#include "base/htab.h"
+#include "base/json.h"
+#include "base/list.h"
+#include "net/addr.h"
+
+enum model_table { MODEL_NODES, MODEL_PODS, MODEL_NAMESPACES, MODEL_POLICIES, MODEL_TABLES };
+
+/* A set of labels or annotations, sorted by key; equal sets are one object. */
+struct model_labels {
+	struct htab_node node;
+	unsigned refs;
+	unsigned n;
+	struct {
+		const char *key, *value;
+	} kv[];
+};
+const char *model_label(const struct model_labels *l, const char *key); /* value or NULL; @l may be NULL */
+
+enum { NODE_CIDRS_MAX = 8, NODE_ADDRS_MAX = 16, POD_ADDRS_MAX = 2 };
+
+struct model_node {
+	struct htab_node by_name;
+	struct list all;  /* in no order */
+	struct list pods; /* struct model_pod.by_node; pods of nodes that are not (yet) known wait elsewhere */
+	const char *name, *uid;
+	const char *zone, *region; /* "" when not said */
+	const char *resource_version;
+	int64_t created;	   /* seconds since 1970; 0 when not said */
+	struct prefix cidrs[NODE_CIDRS_MAX];
+	unsigned n_cidrs;
+	struct addr addrs[NODE_ADDRS_MAX]; /* InternalIP, in the order of the API */
+	unsigned n_addrs;
+	struct model_labels *labels;
+	struct model_labels *annotations; /* weft.dev/… only */
+	unsigned generation;
+};
+
+enum model_pod_phase { POD_PENDING, POD_RUNNING, POD_SUCCEEDED, POD_FAILED, POD_UNKNOWN };
+
+struct model_pod_addr {
+	struct htab_node node;
+	struct addr addr; /* zero: none */
+};
+
+struct model_pod {
+	struct htab_node by_name;
+	struct list by_node, by_namespace;
+	struct model_pod_addr addrs[POD_ADDRS_MAX]; /* one of a family at most */
+	const char *namespace_, *name, *uid;
+	const char *node; /* name; "" while unscheduled */
+	struct model_labels *labels;
+	uint64_t serial; /* grows with each change of addresses: of two pods that claim one address the later has it */
+	unsigned generation;
+	uint8_t phase; /* enum model_pod_phase */
+	bool host_network;
+	bool deleting;	 /* deletionTimestamp is set */
+	bool has_addrs;  /* owns its addresses: not host_network, not finished */
+};
+
+struct model_namespace {
+	struct htab_node by_name;
+	struct list all;
+	struct list pods, policies;
+	const char *name;
+	struct model_labels *labels;
+	bool known; /* false: only its pods or policies have been seen so far */
+	unsigned generation;
+};
+
+struct model_policy {
+	struct htab_node by_name;
+	struct list by_namespace;
+	const char *namespace_, *name, *uid;
+	json_t *spec; /* as the API has it */
+	unsigned generation;
+};
+
+struct model;
+struct model *model_new(void);
+struct model *model_free(struct model *m);
+DEFINE_CLEANUP(struct model *, model_free)
+
+/**
+ * model_upsert() - take in an object as the API has it
+ * @object: borrowed for the call
+ * @ret_error: when refused and not NULL: "Pod default/a: status.podIPs[0]: …", owned by the caller
+ *
+ * Return: 1 changed something, 0 nothing new, -EINVAL refused.
+ */
+int model_upsert(struct model *m, enum model_table table, const json_t *object, char **ret_error);
+/* By metadata.namespace and .name. Return: 1, 0 when it is not there, -EINVAL without a name. */
+int model_delete(struct model *m, enum model_table table, const json_t *object);
+/* A whole list: begin, upserts, end. end removes what did not come (a refused object counts as having come). A second
+ * begin starts over. Return of end: how many were removed. */
+void model_replace_begin(struct model *m, enum model_table table);
+size_t model_replace_end(struct model *m, enum model_table table);
+
+/* Called at each change of a table (not for an upsert that changes nothing); NULL for none. It must not change the model. */
+typedef void model_changed_fn(enum model_table table, void *ctx);
+void model_on_change(struct model *m, model_changed_fn *fn, void *ctx);
+/* Bits 1 << table of what has changed since the last call. */
+unsigned model_take_dirty(struct model *m);
+
+size_t model_count(const struct model *m, enum model_table table);
+
+/* Look-ups: borrowed until the next change, or NULL. */
+struct model_node *model_find_node(const struct model *m, const char *name);
+struct model_pod *model_find_pod(const struct model *m, const char *namespace_, const char *name);
+/* The pod that owns the address: hostNetwork and finished pods own none. */
+struct model_pod *model_find_pod_by_addr(const struct model *m, const struct addr *a);
+struct model_node *model_find_node_by_addr(const struct model *m, const struct addr *a);
+struct model_namespace *model_find_namespace(const struct model *m, const char *name);
+struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name);
+
+/* Sorted by name, so that what is compiled from it does not depend on history; the array is the caller's to free(). */
+struct model_node **model_nodes_sorted(const struct model *m, size_t *ret_n);
+
+/* Iteration, in no order: return false to stop. */
+typedef bool model_pod_fn(struct model_pod *pod, void *ctx);
+void model_each_pod(const struct model *m, model_pod_fn *fn, void *ctx);
+void model_each_pod_on(const struct model *m, const char *node, model_pod_fn *fn, void *ctx);
+typedef bool model_policy_fn(struct model_policy *policy, void *ctx);
+void model_each_policy(const struct model *m, model_policy_fn *fn, void *ctx);
+
+/* Objects that are refused now: count, and up to 1,000 by name with reasons. */
+struct model_refused {
+	struct htab_node node;
+	enum model_table table;
+	unsigned generation;
+	char *name;   /* "default/a" */
+	char *reason;
+};
+size_t model_refused_count(const struct model *m);
+typedef bool model_refused_fn(const struct model_refused *r, void *ctx);
+void model_each_refused(const struct model *m, model_refused_fn *fn, void *ctx);
+
+const char *model_table_name(enum model_table table); /* "nodes", "pods", … */

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the nodes of the cluster to what this node's kernel should hold: routes, rules, neighbours, addresses, and the
+ * datapath's node routes (docs/architecture.md, "Addresses and routes on a node"). Pure: the same input gives the same plan,
+ * in the same order, whatever the history. */
+#pragma once
+
+#include "model/model.h"
+#include "net/netobj.h"
+
+enum route_transport { ROUTE_DIRECT, ROUTE_VXLAN };
+
+/* One of this node's own addresses outside of the pod ranges. */
+struct route_underlay {
+	struct addr addr;
+	struct prefix net; /* what is on-link by it */
+	uint32_t ifindex;
+	uint32_t mtu;	   /* of the link */
+};
+
+struct route_config {
+	const char *node; /* own name */
+	enum route_transport transport;
+	bool ipv4, ipv6;  /* families of the pods */
+	bool underlay6;	  /* vxlan: prefer IPv6 outside where both ends have it */
+	const struct route_underlay *underlays; /* in order of preference */
+	size_t n_underlays;
+	uint32_t vxlan_ifindex;
+	uint32_t vni;
+	uint32_t lo_ifindex; /* 0 takes 1 */
+};
+
+enum route_peer_state {
+	ROUTE_PEER_OK,
+	ROUTE_PEER_NO_RANGE,	/* no podCIDRs (yet) */
+	ROUTE_PEER_NO_ADDRESS,	/* no InternalIP that this node's families can reach */
+	ROUTE_PEER_NOT_ON_LINK, /* direct: shares no network with us */
+	ROUTE_PEER_CONFLICT,	/* its ranges overlap those of an older node, or ours */
+};
+
+struct route_peer {
+	const char *name; /* borrowed from the model */
+	enum route_peer_state state;
+	enum route_transport transport;
+	struct addr underlay, own_underlay; /* where packets go, and from which address of ours; zero unless OK */
+	uint32_t mtu;			    /* largest inner packet; 0 unless OK */
+	char *why;			    /* one line when something is not as it should be (also OK with one family missing), else NULL */
+};
+
+/* The same facts as the datapath's node table wants them. */
+struct route_node_route {
+	struct prefix prefix;
+	enum route_transport transport;
+	struct addr underlay; /* direct: next hop; vxlan: outer destination */
+	uint32_t ifindex;
+	uint8_t vtep_mac[6];
+	uint16_t mtu;
+};
+
+struct route_plan {
+	struct route *routes;
+	size_t n_routes;
+	struct rule *rules;
+	size_t n_rules;
+	struct neigh *neighs;
+	size_t n_neighs;
+	struct link_addr *addrs; /* the node's addresses in the pod ranges, on lo */
+	size_t n_addrs;
+	struct route_node_route *node_routes; /* sorted by prefix */
+	size_t n_node_routes;
+	struct route_peer *peers; /* sorted by name, without this node */
+	size_t n_peers;
+	struct prefix ranges[2];   /* own ranges: IPv4, IPv6; len 0 where there is none */
+	struct addr node_addrs[2]; /* own addresses in them; zero where there is none */
+	uint8_t vtep_mac[6];	   /* own; zero without a range */
+	uint32_t pod_mtu;	   /* of a pod's routes: the smallest path MTU */
+	uint32_t device_mtu;	   /* of a pod's device: the underlay's */
+	char *error;		   /* why this node itself cannot take part (no range yet, overlap, no underlay), else NULL */
+};
+
+/**
+ * route_compile() - the whole plan
+ *
+ * Overlapping ranges: of two nodes the one created later loses (equal times: the greater uid, then name); it gets no
+ * routes and says why. This node's own ranges win over everybody's, unless it is the younger one: then @error says so,
+ * its own plan stays (pods that run keep their addresses), and the older peer's overlapping ranges are not routed here.
+ * A range that is too small to hold a node address and one pod (longer than /30, /126) is a conflict of its own.
+ *
+ * O(n log n) for n nodes. Never fails.
+ */
+void route_compile(const struct route_config *config, const struct model *m, struct route_plan *ret);
+void route_plan_done(struct route_plan *p);
+
+/* The node's address in a range: the first after the network's. */
+struct addr route_node_addr(const struct prefix *range);
+/* A node's VTEP MAC from its ranges (IPv4 first): anybody can derive any peer's. Return: 0, -ENOENT without a range. */
+int route_vtep_mac(const struct prefix *ranges, size_t n, uint8_t ret[6]);
+const char *route_transport_name(enum route_transport t);
+const char *route_peer_state_name(enum route_peer_state s);
