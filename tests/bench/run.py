@@ -1,0 +1,116 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""`make bench`: paths side by side in one run. Rounds are interleaved and every second one goes backwards; the figures
+that count are medians of per-round ratios to the bare veth pair. Pinned: servers and ping-pong clients on CPU 1 (the
+path's cost without wake-ups between cores), the stream's client on CPU 0. Prints a Markdown table for docs/performance.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+import paths
+
+CLIENT_CPU = {"rr": "1", "crr": "1", "stream": "0"}
+
+
+def cpu_times():
+    with open("/proc/stat", encoding="ascii") as f:
+        return [int(x) for x in f.readline().split()[1:9]]
+
+
+def busy(times):
+    user, nice, system, _, _, irq, softirq, _ = times
+    return (user + nice + system + irq + softirq) / 100
+
+
+def in_client(path, mode, *command, timeout=60):
+    full = [*path.client(), "nice", "-n", "-19", "taskset", "-c", CLIENT_CPU[mode], *command]
+    done = subprocess.run(full, capture_output=True, text=True, timeout=timeout)
+    if done.returncode:
+        sys.exit("%s: %s: %s" % (path.name, " ".join(full), done.stderr.strip() or done.stdout.strip()[-400:]))
+    return json.loads(done.stdout)
+
+
+def measure(path, mode, seconds):
+    """(rate, p50 in microseconds, CPU seconds a unit); the unit of a stream is a gigabyte, else a million exchanges."""
+    if mode != "stream":
+        r = in_client(path, mode, os.path.join(paths.HELPERS, "netbench"), mode, path.address, str(paths.SERVER_PORT), str(seconds))
+        return r["rate"], r["p50_us"], r["cpu_s"] / (r["rate"] * seconds / 1e6)
+    before = cpu_times()
+    r = in_client(path, mode, "iperf3", "-J", "-C", "cubic", "-c", path.address, "-p", str(paths.IPERF_PORT), "-t", str(max(1, round(2 * seconds))))
+    used = busy(cpu_times()) - busy(before)
+    end = r["end"]["sum_received"]
+    return end["bits_per_second"] / 1e9, 0.0, used / (end["bytes"] / 1e9)
+
+
+def wait_for_servers(path):
+    probe = [*path.client(), os.path.join(paths.HELPERS, "netbench"), "rr", path.address, str(paths.SERVER_PORT), "0.01"]
+    for _ in range(100):
+        if subprocess.run(probe, capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    sys.exit("%s: the server does not answer at %s" % (path.name, path.address))
+
+
+def rounds(chosen, modes, count, seconds):
+    results = {}
+    for r in range(count):
+        before = cpu_times()
+        for path in chosen[::-1] if r % 2 else chosen:
+            for mode in modes:
+                results.setdefault((path.name, mode), []).append(measure(path, mode, seconds))
+        spent = [b - a for a, b in zip(before, cpu_times())]
+        steal = 100 * spent[7] / max(sum(spent), 1)
+        print("round %d of %d: load %.2f, stolen %.1f %%" % (r + 1, count, os.getloadavg()[0], steal), file=sys.stderr, flush=True)
+    return results
+
+
+def table(chosen, results):
+    median = statistics.median
+    print("%s, Linux %s, %d CPUs\n" % (time.strftime("%Y-%m-%d"), platform.release(), os.cpu_count()))
+    print("| path | exchanges/s | × veth | p50 µs | connections/s | × veth | Gbit/s | × veth | CPU s/GB |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for path in chosen:
+        cells = [path.name]
+        for mode in ("rr", "crr", "stream"):
+            mine, base = results.get((path.name, mode)), results.get(("veth", mode))
+            if not mine:
+                cells += ["–"] * (3 if mode != "crr" else 2)
+                continue
+            ratios = [a[0] / b[0] for a, b in zip(mine, base)]
+            cells.append("{:,.0f}".format(median(m[0] for m in mine)) if mode != "stream" else "%.1f" % median(m[0] for m in mine))
+            cells.append("%.2f (%.2f–%.2f)" % (median(ratios), min(ratios), max(ratios)))
+            if mode == "rr":
+                cells.append("%.1f" % median(m[1] for m in mine))
+            elif mode == "stream":
+                cells.append("%.2f" % median(m[2] for m in mine))
+        print("| %s |" % " | ".join(cells))
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--rounds", type=int, default=7)
+    ap.add_argument("--seconds", type=float, default=0.7)
+    ap.add_argument("--modes", default="rr,crr,stream")
+    ap.add_argument("path", nargs="*", help="names of paths; all without (the bare veth pair is always measured)")
+    opt = ap.parse_args()
+    chosen = [p for p in paths.catalogue() if not opt.path or p.name in [*opt.path, "veth"]]
+    try:
+        for path in chosen:
+            path.build()
+            path.serve()
+            wait_for_servers(path)
+        table(chosen, rounds(chosen, opt.modes.split(","), opt.rounds, opt.seconds))
+    finally:
+        for path in chosen:
+            path.close()
+
+
+if __name__ == "__main__":
+    main()
