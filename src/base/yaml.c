@@ -252,3 +252,58 @@ int yaml_parse(const char *what, const char *text, size_t len, json_t **ret_docs
 	free(r.error);
 	return code;
 }
+
+/* One open mapping or sequence while yaml_key_line() walks: how much of the path leads here, and what comes next. */
+struct level {
+	size_t path_len;
+	bool mapping, want_key;
+};
+
+static void path_set(char **path, size_t keep, const char *key)
+{
+	char *next = keep ? xasprintf("%.*s.%s", (int)keep, *path, key) : xstrdup(key);
+
+	free(*path);
+	*path = next;
+}
+
+size_t yaml_key_line(const char *text, size_t len, const char *path)
+{
+	struct level levels[DEPTH_MAX + 2] = { 0 };
+	_cleanup_free_ char *at = xstrdup("");
+	size_t line = 0, depth = 0;
+	yaml_parser_t parser;
+
+	if (!yaml_parser_initialize(&parser))
+		return 0;
+	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+	for (bool end = false; !end && line == 0;) {
+		struct level *l = &levels[depth];
+		yaml_event_t e;
+
+		if (!yaml_parser_parse(&parser, &e))
+			break;
+		end = e.type == YAML_STREAM_END_EVENT;
+		if (e.type == YAML_MAPPING_START_EVENT || e.type == YAML_SEQUENCE_START_EVENT) {
+			bool mapping = e.type == YAML_MAPPING_START_EVENT;
+
+			l->want_key = l->mapping;
+			if (depth + 1 >= ARRAY_SIZE(levels))
+				end = true;
+			else
+				levels[++depth] = (struct level){ strlen(at), mapping, mapping };
+		} else if (e.type == YAML_MAPPING_END_EVENT || e.type == YAML_SEQUENCE_END_EVENT) {
+			depth--;
+		} else if (e.type == YAML_SCALAR_EVENT && l->mapping && l->want_key) {
+			path_set(&at, l->path_len, (const char *)e.data.scalar.value);
+			l->want_key = false;
+			if (streq(at, path))
+				line = e.start_mark.line + 1;
+		} else if (e.type == YAML_SCALAR_EVENT || e.type == YAML_ALIAS_EVENT) {
+			l->want_key = l->mapping;
+		}
+		yaml_event_delete(&e);
+	}
+	yaml_parser_delete(&parser);
+	return line;
+}

@@ -17,3 +17,11 @@
  * Return: 0, -EINVAL for bad text, -E2BIG past a bound.
  */
 int yaml_parse(const char *what, const char *text, size_t len, json_t **ret_docs, char **ret_error);
+
+/**
+ * yaml_key_line() - where a key stands, for an error about its value
+ * @path: keys joined by dots, as in "datapath.attach"; a key may itself hold dots
+ *
+ * Only for texts that yaml_parse() accepted. Return: the line, counted from 1; 0 when there is no such key.
+ */
+size_t yaml_key_line(const char *text, size_t len, const char *path);

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every option is one row: name, type, where it lives, default, bounds, help. Files, `--set`, the reference and the help
+ * are read from that table, so none of them can miss an option. Values are checked when they are read, and an error says
+ * where it was read, which option it is and what would have been accepted. */
+#include "agent/options.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "base/yaml.h"
+
+enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE };
+
+struct option {
+	const char *name;
+	enum type type;
+	size_t offset;
+	const char *fallback;
+	uint64_t min, max;	 /* T_UINT: bounds; T_TEXT, T_PATH: min 0 accepts "" */
+	const char *const *choices; /* T_CHOICE: the index is the value */
+	const char *const *later;   /* T_CHOICE: known names that this version does not have */
+	const char *help;
+};
+
+static const char *const transports[] = { "direct", "vxlan", NULL };
+static const char *const transports_later[] = { "auto", "wireguard", NULL };
+static const char *const attaches[] = { "auto", "tcx", "clsact", NULL };
+static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
+
+#define AT(member) offsetof(struct options, member)
+
+/* clang-format off */
+static const struct option options[] = {
+	{ "node.name", T_NAME, AT(node_name), "", .help = "name of this node's Node object; empty: the host name" },
+	{ "kubeconfig", T_PATH, AT(kubeconfig), "/etc/weft/kubeconfig", 1, .help = "how to reach the Kubernetes API" },
+	{ "transport", T_CHOICE, AT(transport), "vxlan", .choices = transports, .later = transports_later,
+	  .help = "how packets travel between nodes: plain routes (nodes share an IP network) or VXLAN (any IP network)" },
+	{ "datapath.fastPath", T_BOOL, AT(fast_path), "on",
+	  .help = "deliver from program to program; off: check and count packets, then let the stack route them" },
+	{ "datapath.attach", T_CHOICE, AT(attach), "auto", .choices = attaches,
+	  .help = "how programs hang on uplinks and tunnels: tcx (Linux 6.6 and later) or clsact; auto takes the best there is" },
+	{ "datapath.flowTableSize", T_UINT, AT(flow_table_size), "131072", 1024, 16777216,
+	  .help = "entries of each flow table" },
+	{ "uplinks", T_TEXT, AT(uplinks), "auto", 1,
+	  .help = "interfaces towards the other nodes, joined by commas; auto: those that hold the node's addresses" },
+	{ "mtu", T_UINT, AT(mtu), "0", 0, 65535, .help = "MTU of the underlay, in bytes; 0: detect" },
+	{ "vxlan.port", T_UINT, AT(vxlan_port), "4789", 1, 65535, .help = "UDP port of VXLAN" },
+	{ "vxlan.vni", T_UINT, AT(vxlan_vni), "1", 1, 16777215, .help = "VXLAN network identifier" },
+	{ "ipam.restSeconds", T_UINT, AT(rest_seconds), "60", 0, 86400,
+	  .help = "how long a freed address rests before another pod gets it" },
+	{ "run.dir", T_PATH, AT(run_dir), "/run/weft", 1, .help = "socket and state; a file system that a reboot empties" },
+	{ "bpf.dir", T_PATH, AT(bpf_dir), "/sys/fs/bpf/weft", 1, .help = "pinned maps, programs and links; on a bpffs" },
+	{ "cni.confDir", T_PATH, AT(cni_conf_dir), "/etc/cni/net.d", 0,
+	  .help = "where to write 10-weft.conflist once the node is ready; empty: nowhere" },
+	{ "cni.binDir", T_PATH, AT(cni_bin_dir), "", 0,
+	  .help = "where to install a copy of weft-cni at start, for example /opt/cni/bin; empty: nowhere" },
+	{ "log.level", T_CHOICE, AT(log_level), "info", .choices = levels, .help = "least urgent lines that are written" },
+};
+/* clang-format on */
+
+enum { TEXT_MAX = 4000, FILE_MAX = 1 << 20 };
+
+static void *field(struct options *o, const struct option *opt)
+{
+	return (char *)o + opt->offset;
+}
+
+static int choice_index(const char *const *list, const char *value)
+{
+	for (int i = 0; list && list[i]; i++)
+		if (streq(list[i], value))
+			return i;
+	return -ENOENT;
+}
+
+static char *join(const char *const *list, const char *sep)
+{
+	char *s = xstrdup(list[0]);
+
+	for (int i = 1; list[i]; i++) {
+		char *t = xasprintf("%s%s%s", s, sep, list[i]);
+
+		free(s);
+		s = t;
+	}
+	return s;
+}
+
+static char *expected(const struct option *opt)
+{
+	switch (opt->type) {
+	case T_UINT:
+		return xasprintf("a number from %llu to %llu", (unsigned long long)opt->min, (unsigned long long)opt->max);
+	case T_BOOL:
+		return xstrdup("on or off");
+	case T_CHOICE:
+		return join(opt->choices, " or ");
+	case T_NAME:
+		return xstrdup("a DNS name of lower-case letters, digits, '-' and '.'");
+	case T_PATH:
+		return xstrdup(opt->min ? "an absolute path without \"..\"" : "an absolute path without \"..\", or nothing");
+	default:
+		return xstrdup("a text without control characters");
+	}
+}
+
+static bool text_is_plain(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			return false;
+	return true;
+}
+
+static bool path_is_plain(const char *s)
+{
+	return text_is_plain(s) && *s == '/' && !strstr(s, "/../") && !str_has_suffix(s, "/..");
+}
+
+static bool value_accepted(const struct option *opt, const char *value)
+{
+	if (strlen(value) > TEXT_MAX)
+		return false;
+	if (opt->type == T_NAME)
+		return !*value || name_is_dns_subdomain(value);
+	if (!*value)
+		return opt->min == 0;
+	return opt->type == T_PATH ? path_is_plain(value) : text_is_plain(value);
+}
+
+static int assign(struct options *o, const struct option *opt, const char *value)
+{
+	char **text = field(o, opt);
+	int i;
+
+	switch (opt->type) {
+	case T_UINT: {
+		uint64_t v;
+
+		if (parse_u64(value, opt->max, &v) < 0 || v < opt->min)
+			return -EINVAL;
+		*(uint64_t *)field(o, opt) = v;
+		return 0;
+	}
+	case T_BOOL:
+		return parse_bool(value, field(o, opt));
+	case T_CHOICE:
+		i = choice_index(opt->choices, value);
+		if (i < 0)
+			return choice_index(opt->later, value) >= 0 ? -ENOTSUP : -EINVAL;
+		*(uint64_t *)field(o, opt) = i;
+		return 0;
+	default:
+		if (!value_accepted(opt, value))
+			return -EINVAL;
+		free(*text);
+		*text = xstrdup(value);
+		return 0;
+	}
+}
+
+static const struct option *option_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (streq(options[i].name, name))
+			return &options[i];
+	return NULL;
+}
+
+int options_set(struct options *o, const char *where, const char *name, const char *value, char **ret_error)
+{
+	const struct option *opt = option_find(name);
+	char shown_name[128], shown[256];
+	int r;
+
+	str_escape(shown_name, sizeof(shown_name), name);
+	if (!opt) {
+		*ret_error = xasprintf("%s: unknown option \"%s\"; expected one of those that weftd --help lists", where,
+				       shown_name);
+		return -ENOENT;
+	}
+	r = assign(o, opt, value);
+	if (r < 0) {
+		_cleanup_free_ char *want = expected(opt);
+
+		str_escape(shown, sizeof(shown), value);
+		*ret_error = xasprintf("%s: %s: \"%s\" is %s; expected %s", where, opt->name, shown,
+				       r == -ENOTSUP ? "not in this version" : "not valid", want);
+	}
+	return r;
+}
+
+static int set_from_file(struct options *o, const char *file, const char *text, size_t len, const char *name,
+			 const char *value, char **ret_error)
+{
+	char shown[256];
+	_cleanup_free_ char *where = NULL;
+
+	str_escape(shown, sizeof(shown), file);
+	where = xasprintf("%s: line %zu", shown, yaml_key_line(text, len, name));
+	if (value)
+		return options_set(o, where, name, value, ret_error);
+	str_escape(shown, sizeof(shown), name);
+	*ret_error = xasprintf("%s: %s: expected a single value, not a list", where, shown);
+	return -EINVAL;
+}
+
+/* The text that stands for a YAML scalar. NULL when the value is no scalar. */
+static char *scalar_text(const json_t *v)
+{
+	if (json_is_string(v))
+		return xstrdup(json_string_value(v));
+	if (json_is_boolean(v))
+		return xstrdup(json_is_true(v) ? "true" : "false");
+	if (json_is_null(v))
+		return xstrdup("");
+	return json_is_number(v) ? json_text(v) : NULL;
+}
+
+static int load_object(struct options *o, const char *file, const char *text, size_t len, const char *prefix, json_t *obj,
+		       char **ret_error)
+{
+	const char *key;
+	json_t *v;
+	int r;
+
+	json_object_foreach(obj, key, v) {
+		_cleanup_free_ char *name = *prefix ? xasprintf("%s.%s", prefix, key) : xstrdup(key);
+		_cleanup_free_ char *value = scalar_text(v);
+
+		if (json_is_object(v) && !option_find(name))
+			r = load_object(o, file, text, len, name, v, ret_error);
+		else
+			r = set_from_file(o, file, text, len, name, value, ret_error);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int options_load_text(struct options *o, const char *file, const char *text, size_t len, char **ret_error)
+{
+	_cleanup_json_ json_t *docs = NULL;
+	json_t *doc;
+	char shown[256];
+	int r;
+
+	str_escape(shown, sizeof(shown), file);
+	r = yaml_parse(shown, text, len, &docs, ret_error);
+	if (r < 0)
+		return -EINVAL;
+	if (json_array_size(docs) == 0)
+		return 0;
+	doc = json_array_get(docs, 0);
+	if (json_array_size(docs) > 1 || !json_is_object(doc)) {
+		*ret_error = xasprintf("%s: line 1: expected one YAML mapping of options", shown);
+		return -EINVAL;
+	}
+	return load_object(o, file, text, len, "", doc, ret_error);
+}
+
+int options_load_file(struct options *o, const char *file, char **ret_error)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	char shown[256];
+	int r;
+
+	r = file_read(file, FILE_MAX, &text, &len);
+	if (r < 0) {
+		str_escape(shown, sizeof(shown), file);
+		*ret_error = xasprintf("%s: %s; expected a configuration file of at most 1 MiB", shown, strerror(-r));
+		return r;
+	}
+	return options_load_text(o, file, text, len, ret_error);
+}
+
+int options_finish(struct options *o, char **ret_error)
+{
+	char host[256] = "";
+
+	if (*o->node_name)
+		return 0;
+	gethostname(host, sizeof(host) - 1);
+	for (char *c = host; *c; c++)
+		if (*c >= 'A' && *c <= 'Z')
+			*c += 'a' - 'A';
+	return options_set(o, "host name", "node.name", *host ? host : "_", ret_error);
+}
+
+void options_init(struct options *o)
+{
+	*o = (struct options){ 0 };
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		int r = assign(o, &options[i], options[i].fallback);
+
+		assert(r == 0);
+		(void)r;
+	}
+}
+
+void options_done(struct options *o)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (options[i].type == T_TEXT || options[i].type == T_NAME || options[i].type == T_PATH)
+			freep(field(o, &options[i]));
+	*o = (struct options){ 0 };
+}
+
+void options_print(FILE *to)
+{
+	fputs("| option | value | default | what it does |\n| --- | --- | --- | --- |\n", to);
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		const struct option *opt = &options[i];
+		_cleanup_free_ char *want = expected(opt);
+
+		fprintf(to, "| `%s` | %s | %s%s%s | %s |\n", opt->name, want, *opt->fallback ? "`" : "",
+			*opt->fallback ? opt->fallback : "(empty)", *opt->fallback ? "`" : "", opt->help);
+	}
+}
+
+void options_print_help(FILE *to)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		fprintf(to, "  %-24s %s (%s)\n", options[i].name, options[i].help,
+			*options[i].fallback ? options[i].fallback : "empty");
+}

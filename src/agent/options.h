@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's options: one table describes them all, options.c. */
+#pragma once
+
+#include "base/log.h"
+
+enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN };
+enum attach { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
+
+struct options {
+	char *node_name; /* never empty after options_finish() */
+	char *kubeconfig;
+	uint64_t transport; /* enum transport */
+	bool fast_path;
+	uint64_t attach; /* enum attach */
+	uint64_t flow_table_size;
+	char *uplinks; /* "auto" or interface names joined by commas */
+	uint64_t mtu;  /* 0: detect */
+	uint64_t vxlan_port, vxlan_vni;
+	uint64_t rest_seconds;
+	char *run_dir, *bpf_dir;
+	char *cni_conf_dir, *cni_bin_dir; /* "": write nothing */
+	uint64_t log_level;		  /* enum log_level */
+};
+
+/* Sets every option to its default. */
+void options_init(struct options *o);
+void options_done(struct options *o);
+
+/**
+ * options_set() - one option from text, as in `--set KEY=VALUE`
+ * @where: names the place in the error text: "--set" or "weftd.yaml: line 3"
+ * @ret_error: on failure: place, option, what was expected; owned by the caller
+ *
+ * Return: 0, -ENOENT for an unknown name, -EINVAL for a bad value, -ENOTSUP for one that a later version will know.
+ */
+int options_set(struct options *o, const char *where, const char *name, const char *value, char **ret_error);
+
+/**
+ * options_load_text() - a whole configuration file
+ * @file: its name, for errors
+ *
+ * Keys nest or are dotted. Return: 0, or as options_set(); -EINVAL also for bad YAML.
+ */
+int options_load_text(struct options *o, const char *file, const char *text, size_t len, char **ret_error);
+
+/* Reads a file of at most 1 MiB. Return: 0, or as above, or -errno of the file. */
+int options_load_file(struct options *o, const char *file, char **ret_error);
+
+/* What can only be settled when all sources are read: the host's name. Return: 0, -EINVAL. */
+int options_finish(struct options *o, char **ret_error);
+
+/* The reference in docs/options.md: a markdown table. */
+void options_print(FILE *to);
+/* For `weftd --help`. */
+void options_print_help(FILE *to);
