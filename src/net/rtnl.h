@@ -43,6 +43,7 @@ struct link_spec {
 	int netns_fd;	    /* where it is created; 0 or less: the socket's namespace */
 };
 
+/* A peer in another namespace cannot be made up from here (-EINVAL with @peer->up): do it there. */
 /* Return of the add calls: 0, -EEXIST when the name is taken, -EINVAL for a bad name, -errno. */
 int rtnl_add_veth(struct rtnl *nl, const struct link_spec *here, const struct link_spec *peer, uint32_t *ret_ifindex);
 int rtnl_add_bridge(struct rtnl *nl, const struct link_spec *spec, uint32_t *ret_ifindex);
@@ -81,7 +82,7 @@ int rtnl_list_addrs(struct rtnl *nl, int family, uint32_t ifindex, struct link_a
 /* Return of add: -EEXIST when the slot (table, prefix, metric) is taken. replace puts it there whatever is there now. */
 int rtnl_add_route(struct rtnl *nl, const struct route *r);
 int rtnl_replace_route(struct rtnl *nl, const struct route *r);
-int rtnl_del_route(struct rtnl *nl, const struct route *r); /* by table, prefix, metric and proto */
+int rtnl_del_route(struct rtnl *nl, const struct route *r); /* by table, prefix, metric, proto; and type, oif, via where said */
 /* @proto 0, @table 0: all. Cloned and cached routes are left out. */
 int rtnl_list_routes(struct rtnl *nl, int family, uint32_t table, uint8_t proto, struct route **ret, size_t *ret_n);
 
