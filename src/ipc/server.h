@@ -56,7 +56,8 @@ void ipc_reply_error(struct ipc_request *req, int code, const char *msg, const c
 int ipc_send(struct ipc_request *req, json_t *result);
 void ipc_end(struct ipc_request *req);
 
-/* Called once when the client leaves before the request has ended; the handle is still to be ended by its owner. */
+/* Called once when the client leaves before the request has ended (not from inside ipc_send(), whose -EPIPE says the same);
+ * the handle is still to be ended by its owner, which it may do in here. */
 typedef void ipc_gone_fn(struct ipc_request *req, void *ctx);
 void ipc_on_gone(struct ipc_request *req, ipc_gone_fn *fn, void *ctx);
 struct ucred ipc_peer(const struct ipc_request *req);
