@@ -55,6 +55,9 @@ struct dp_endpoint {
 int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep);
 /* Withdraws by interface index; the link may be gone already. Return: 0, -ENOENT. */
 int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex);
+/* Is it published and attached as datapath_put_endpoint() left it? Changes nothing. Return: 0, -ENOENT when something of it is
+ * missing, -ESTALE when it is published with other values, -errno. */
+int datapath_check_endpoint(struct datapath *dp, const struct dp_endpoint *ep);
 /* Makes the set of endpoints exactly this one (after a restart, and as audit). Return: 0 or the first error; goes on after errors. */
 int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps, size_t n);
 
@@ -90,3 +93,18 @@ struct dp_stats {
 	const char *attach; /* "tcx" or "clsact": what is in use on uplinks and tunnels, and why in docs/operating.md */
 };
 int datapath_read_stats(struct datapath *dp, struct dp_stats *ret);
+
+/* A drop, sampled and rate limited in the kernel: what `weft status` shows as recent. */
+struct dp_event {
+	uint64_t time_ns; /* CLOCK_MONOTONIC, as bpf_ktime_get_ns() */
+	enum drop_reason reason;
+	uint32_t ifindex; /* where the packet was seen */
+	struct addr src, dst; /* zero when the packet was not understood that far */
+	uint16_t sport, dport; /* host order; 0 without ports */
+	uint8_t proto;	       /* IPPROTO_* */
+};
+typedef void dp_event_fn(const struct dp_event *ev, void *ctx);
+/* To poll for reading (EPOLLIN) in an event loop; stays the datapath's. */
+int datapath_events_fd(struct datapath *dp);
+/* Hands out what is there, at most @max. Return: how many, or -errno. */
+int datapath_read_events(struct datapath *dp, unsigned max, dp_event_fn *fn, void *ctx);
