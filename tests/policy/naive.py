@@ -80,10 +80,6 @@ def parse_network(text):
         raise Invalid("network %r: %s" % (text, e)) from None
 
 
-def inside(network, address):
-    return network.version == address.version and address in network
-
-
 def parse_ports(protocol, first, last):
     """The ports first to last of a protocol."""
     if protocol not in PORT_PROTOCOLS:
@@ -160,8 +156,7 @@ class PodsPeer:
         return YES if end.pod and self.selects(end.pod) else NO
 
     def selects(self, pod):
-        if pod.host_network or not pod.live:
-            return False
+        """Whether a live pod with an address of its own is meant; no end has a pod of another kind."""
         if self.namespace is not None and pod.namespace != self.namespace:
             return False
         if self.namespaces is not None and not self.namespaces.matches(self.cluster.namespace_labels(pod.namespace)):
@@ -174,8 +169,8 @@ class NetworksPeer:
         self.networks, self.excepts = networks, excepts
 
     def match(self, end):
-        hit = any(inside(n, end.address) for n in self.networks)
-        return YES if hit and not any(inside(n, end.address) for n in self.excepts) else NO
+        hit = any(end.address in n for n in self.networks)
+        return YES if hit and not any(end.address in n for n in self.excepts) else NO
 
 
 class NodesPeer:
@@ -197,7 +192,7 @@ class DomainsPeer:
 
     @staticmethod
     def _covers(pattern, name):
-        return name.endswith(pattern[1:]) and len(name) >= len(pattern) if pattern.startswith("*.") else name == pattern
+        return name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
 
 
 class Rule:
@@ -490,7 +485,7 @@ class Cluster:
             return End(address, "pod", pod=self.owner[address])
         if address in self.node_addresses:
             return End(address, "node", nodes=self.node_addresses[address])
-        if any(inside(r, address) for r in self.pod_ranges):
+        if any(address in r for r in self.pod_ranges):
             return End(address, "unknown")
         return End(address, "world")
 
@@ -589,8 +584,7 @@ def resolve(ports, dst):
 def hit(ports, proto, port):
     if ports is None:
         return YES
-    return max((sure for sure, protocol, first, last in ports if first <= port <= last and
-                (protocol == proto or (protocol is None and proto in PORT_PROTOCOLS))), default=NO)
+    return max((sure for sure, protocol, first, last in ports if first <= port <= last and protocol in (None, proto)), default=NO)
 
 
 def walk(rules, proto, port):

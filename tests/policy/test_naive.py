@@ -221,6 +221,8 @@ def test_NP_12_the_host_address_of_a_pod_is_its_node_without_a_node_object():
     lonely = pod("x/z", "10.244.9.2", node="n9")
     lonely["status"]["hostIP"] = "172.18.0.9"
     check([lonely, policy()], "172.18.0.9 x/z TCP/1 allow \n 172.18.0.9 x/a TCP/1 deny")
+    del lonely["spec"]["nodeName"]
+    check([lonely, policy()], "172.18.0.9 x/z TCP/1 allow \n 172.18.0.9 x/a TCP/1 deny")
 
 
 def test_NP_13_a_pod_reaches_itself():
@@ -293,6 +295,12 @@ def test_NP_21_an_invalid_selector_isolates_the_namespace():
     bad = {"matchExpressions": [{"key": "app", "operator": "Near"}]}
     cluster = naive.Cluster(BASE + [policy(bad, ingress=[{}], egress=[{}])])
     check_cluster(cluster, "y/a x/a TCP/80 deny \n x/b y/a TCP/80 deny \n y/a %s TCP/80 allow" % WORLD)
+
+
+def test_NP_21_a_policy_type_that_cannot_be_understood_isolates_both_directions():
+    cluster = naive.Cluster(BASE + [policy(policyTypes=["Ingress", "Sideways"])])
+    assert len(cluster.problems) == 1
+    check_cluster(cluster, "y/a x/a TCP/80 deny \n x/a y/a TCP/80 deny")
 
 
 # ClusterNetworkPolicy by hand
@@ -550,6 +558,7 @@ def test_an_unknown_pod_is_never_allowed_by_a_selector_and_always_denied():
     narrow = {"pods": {"namespaceSelector": is_(team="z"), "podSelector": is_(app="z")}}
     check([cnp(ingress=[rule("Deny", narrow, protocols=[tcp(80)])])], "%s x/a TCP/80 deny \n %s x/a TCP/81 allow" % (NOBODY, NOBODY))
     check([cnp(ingress=[rule("Accept", ANY)]), policy()], "%s x/a TCP/80 deny" % NOBODY)
+    check([cnp(ingress=[rule("Accept", ANY)])], "%s x/a TCP/80 allow" % NOBODY)
     check([cnp(ingress=[rule("Pass", narrow)])], "%s x/a TCP/80 deny \n %s x/a TCP/80 allow" % (NOBODY, WORLD))
     check([cnp(egress=[rule("Deny", narrow, side="to", protocols=[{"destinationNamedPort": "web"}])])],
           "x/a %s UDP/9 deny \n x/a %s ICMP allow \n x/a y/a TCP/80 allow" % (NOBODY, NOBODY))
