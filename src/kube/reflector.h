@@ -36,7 +36,6 @@ int kube_event_parse(const char *line, size_t len, struct kube_event *ret, char 
 /* Splits a byte stream into lines. A line past the bound is dropped whole and reported once. */
 struct kube_lines {
 	struct buf buf; /* set buf.max: the largest line */
-	size_t scanned;
 	bool skipping;
 };
 /* @fn is called for each whole line; with @line NULL for one that was too long. It returns false to stop: then
