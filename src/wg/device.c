@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Configuration, timers and events of the protocol engine; handshake messages are in handshake.c.
+ *
+ * Threads: all slots of a peer are stored here, by the owner. A worker that receives the first data on a `next` session
+ * goes on with it and posts PEER_CONFIRMED; it never moves a slot. What workers may still hold (sessions, peers, trie
+ * nodes) is retired through qsbr.
+ *
+ * Timers: the data path stores stamps and posts PEER_TIMER only when a deadline comes before the moment at which the
+ * owner looks at the peer anyway. Under steady traffic that is about once in ten seconds for each peer. */
+#include "wg/device_internal.h"
+
+#include "base/str.h"
+
+void device_init(struct device *d, const struct device_ops *ops, void *ctx)
+{
+	*d = (struct device){ .ops = ops, .ctx = ctx, .limits = default_limits };
+	qsbr_init(&d->qsbr);
+	index_init(&d->indexes, &d->qsbr);
+	allowedips_init(&d->allowed, &d->qsbr);
+	ratelimit_init(&d->ratelimit);
+	list_init(&d->order);
+	cookie_checker_init(&d->cookie, d->identity.pub);
+}
+
+void device_done(struct device *d)
+{
+	struct peer *p, *tmp;
+
+	list_for_each_safe(p, tmp, &d->order, all)
+		device_remove_peer(d, p);
+	qsbr_done(&d->qsbr);
+	allowedips_done(&d->allowed);
+	index_done(&d->indexes);
+	ratelimit_done(&d->ratelimit);
+	htab_done(&d->peers);
+	noise_identity_clear(&d->identity);
+	free(d->heap);
+}
+
+/* The heap of deadlines. */
+
+static int64_t wake_of(const struct peer *p)
+{
+	return atomic_load_explicit(&p->next_wake, memory_order_relaxed);
+}
+
+static void heap_put(struct device *d, size_t i, struct peer *p)
+{
+	d->heap[i] = p;
+	p->heap_at = i + 1;
+}
+
+static void heap_up(struct device *d, size_t i, struct peer *p)
+{
+	for (; i > 0 && wake_of(d->heap[(i - 1) / 2]) > wake_of(p); i = (i - 1) / 2)
+		heap_put(d, i, d->heap[(i - 1) / 2]);
+	heap_put(d, i, p);
+}
+
+static void heap_down(struct device *d, size_t i, struct peer *p)
+{
+	for (;;) {
+		size_t child = 2 * i + 1;
+
+		if (child >= d->heap_len)
+			break;
+		if (child + 1 < d->heap_len && wake_of(d->heap[child + 1]) < wake_of(d->heap[child]))
+			child++;
+		if (wake_of(d->heap[child]) >= wake_of(p))
+			break;
+		heap_put(d, i, d->heap[child]);
+		i = child;
+	}
+	heap_put(d, i, p);
+}
+
+static void heap_remove(struct device *d, struct peer *p)
+{
+	size_t i = p->heap_at - 1;
+	struct peer *last;
+
+	if (!p->heap_at)
+		return;
+	p->heap_at = 0;
+	last = d->heap[--d->heap_len];
+	if (last == p)
+		return;
+	if (i > 0 && wake_of(d->heap[(i - 1) / 2]) > wake_of(last))
+		heap_up(d, i, last);
+	else
+		heap_down(d, i, last);
+}
+
+void device_reschedule(struct peer *p)
+{
+	struct device *d = p->device;
+	int64_t at = p->dead ? NEVER : timers_next(&p->timers, &d->limits);
+
+	heap_remove(d, p);
+	atomic_store(&p->next_wake, at);
+	if (at == NEVER)
+		return;
+	GROW(d->heap, d->heap_len, d->heap_cap);
+	d->heap_len++;
+	heap_up(d, d->heap_len - 1, p);
+}
+
+/* Slots. */
+
+static void free_session(void *ctx _unused_, void *p)
+{
+	session_free(p);
+}
+
+void device_retire_session(struct device *d, struct session *s)
+{
+	if (!s)
+		return;
+	index_remove(&d->indexes, &s->slot);
+	qsbr_retire(&d->qsbr, s, free_session, NULL);
+	if (d->ops->keys_gone)
+		d->ops->keys_gone(d->ctx);
+}
+
+void device_drop_sessions(struct peer *p)
+{
+	device_retire_session(p->device, atomic_exchange(&p->current, NULL));
+	device_retire_session(p->device, atomic_exchange(&p->previous, NULL));
+	device_retire_session(p->device, atomic_exchange(&p->next, NULL));
+}
+
+void device_reset_handshake(struct peer *p)
+{
+	index_remove(&p->device->indexes, &p->handshake_slot);
+	noise_peer_reset(&p->noise);
+}
+
+/* All of a peer's secrets of the moment: handshake and sessions. */
+static void zero_keys(struct peer *p)
+{
+	device_reset_handshake(p);
+	device_drop_sessions(p);
+}
+
+static void changed(struct device *d)
+{
+	if (d->ops->changed)
+		d->ops->changed(d->ctx);
+}
+
+/* Configuration. */
+
+struct peer *device_find_peer(struct device *d, const uint8_t pub[static KEY_LEN])
+{
+	struct peer *p;
+
+	HTAB_FIND(&d->peers, hash_mem(pub, KEY_LEN), p, by_key, memcmp(p->noise.pub, pub, KEY_LEN) == 0);
+	return p;
+}
+
+void device_set_key(struct device *d, const uint8_t priv[static KEY_LEN])
+{
+	struct peer *p, *self;
+	struct session *s;
+
+	if (d->identity.set ? secret_eq(d->identity.priv, priv, KEY_LEN) : secret_is_zero(priv, KEY_LEN))
+		return;
+	noise_identity_set(&d->identity, priv);
+	cookie_checker_init(&d->cookie, d->identity.pub);
+	self = d->identity.set ? device_find_peer(d, d->identity.pub) : NULL;
+	if (self)
+		device_remove_peer(d, self);
+	list_for_each(p, &d->order, all) {
+		device_reset_handshake(p);
+		noise_peer_rekey(&p->noise, &d->identity);
+		s = atomic_load(&p->current);
+		if (s)
+			atomic_store(&s->expired, true);
+		s = atomic_load(&p->next);
+		if (s)
+			atomic_store(&s->expired, true);
+	}
+	changed(d);
+}
+
+struct peer *device_add_peer(struct device *d, const uint8_t pub[static KEY_LEN])
+{
+	struct peer *p;
+
+	if (d->peers.count >= PEERS_MAX || (d->identity.set && memcmp(pub, d->identity.pub, KEY_LEN) == 0))
+		return NULL;
+	p = peer_new(d, pub);
+	htab_insert(&d->peers, hash_mem(pub, KEY_LEN), &p->by_key);
+	list_push_back(&d->order, &p->all);
+	changed(d);
+	return p;
+}
+
+/* Runs when no worker holds the peer. One may have posted it in its last batch: it must leave the list first. */
+static void free_peer(void *ctx, void *v)
+{
+	device_take_events(ctx, 0);
+	peer_free(v);
+}
+
+void device_remove_peer(struct device *d, struct peer *p)
+{
+	allowedips_remove_all(&d->allowed, &p->allowed);
+	zero_keys(p);
+	timers_stop(&p->timers);
+	p->dead = true;
+	device_reschedule(p);
+	htab_remove(&d->peers, &p->by_key);
+	list_remove(&p->all);
+	qsbr_retire(&d->qsbr, p, free_peer, d);
+	changed(d);
+}
+
+void device_set_psk(struct peer *p, const uint8_t psk[static KEY_LEN])
+{
+	memcpy(p->noise.psk, psk, KEY_LEN);
+	changed(p->device);
+}
+
+static void send_keepalive(struct peer *p, int64_t now)
+{
+	struct session *s = device_sending_session(p, now);
+
+	if (!p->device->up)
+		return;
+	if (s && !atomic_load(&p->staged_count)) {
+		p->device->ops->send_keepalive(p->device->ctx, p, s, now);
+		return;
+	}
+	if (!atomic_load(&p->staged_count))
+		peer_stage(p, NULL, NULL, 0);
+	device_flush_staged(p, now);
+}
+
+void device_set_keepalive(struct peer *p, uint16_t seconds, int64_t now)
+{
+	bool was_off = p->persistent_keepalive_s == 0;
+
+	p->persistent_keepalive_s = seconds;
+	p->timers.persistent_ns = seconds * NS_PER_S;
+	if (seconds && was_off && p->device->up)
+		send_keepalive(p, now);
+	device_reschedule(p);
+	changed(p->device);
+}
+
+static void start_peer(struct peer *p, int64_t now)
+{
+	if (p->persistent_keepalive_s || p->had_session)
+		send_keepalive(p, now);
+	else if (atomic_load(&p->staged_count))
+		device_flush_staged(p, now);
+	p->had_session = false;
+}
+
+static void stop_peer(struct peer *p)
+{
+	p->device->stats.staged_dropped += peer_drop_staged(p);
+	timers_stop(&p->timers);
+	zero_keys(p);
+	device_reschedule(p);
+}
+
+void device_set_up(struct device *d, bool up, int64_t now)
+{
+	struct peer *p;
+
+	if (d->up == up)
+		return;
+	d->up = up;
+	list_for_each(p, &d->order, all) {
+		if (up)
+			start_peer(p, now);
+		else
+			stop_peer(p);
+	}
+}
+
+/* Events from the data path. */
+
+void device_post(struct peer *p, uint32_t events)
+{
+	struct device *d = p->device;
+	struct peer *head;
+
+	if (atomic_fetch_or(&p->events, events))
+		return; /* already in the list */
+	head = atomic_load(&d->dirty);
+	do
+		p->dirty_next = head;
+	while (!atomic_compare_exchange_weak(&d->dirty, &head, p));
+	if (!head)
+		d->ops->wake(d->ctx);
+}
+
+static void confirm(struct peer *p, int64_t now)
+{
+	struct session *next = atomic_load(&p->next);
+
+	if (!next)
+		return;
+	device_retire_session(p->device, atomic_exchange(&p->previous, atomic_load(&p->current)));
+	atomic_store(&p->current, next);
+	atomic_store(&p->next, NULL);
+	device_handshake_done(p);
+	device_flush_staged(p, now);
+}
+
+static void handle_events(struct peer *p, uint32_t events, int64_t now)
+{
+	struct device *d = p->device;
+
+	if (events & PEER_CONFIRMED)
+		confirm(p, now);
+	if (events & PEER_MOVED)
+		changed(d);
+	if (!d->up)
+		return;
+	if (events & PEER_LAST_MINUTE && !p->timers.asked_in_last_minute) {
+		p->timers.asked_in_last_minute = true;
+		device_initiate(p, now);
+	}
+	if (events & (PEER_WANTS_HANDSHAKE | PEER_STAGED)) {
+		if (atomic_load(&p->staged_count))
+			device_flush_staged(p, now);
+		else
+			device_initiate(p, now);
+	}
+}
+
+/* Empties the list; @now 0: only to unlink (events of the living stay set for device_run()). */
+void device_take_events(struct device *d, int64_t now)
+{
+	struct peer *p = atomic_exchange(&d->dirty, NULL), *next, *again = NULL;
+
+	for (; p; p = next) {
+		next = p->dirty_next;
+		if (p->dead) {
+			atomic_store(&p->events, 0);
+		} else if (!now) {
+			p->dirty_next = again;
+			again = p;
+		} else {
+			uint32_t events = atomic_exchange(&p->events, 0);
+
+			handle_events(p, events, now);
+			device_reschedule(p);
+		}
+	}
+	while ((p = again)) {
+		uint32_t events = atomic_exchange(&p->events, 0);
+
+		again = p->dirty_next;
+		device_post(p, events);
+	}
+}
+
+static void run_timers(struct peer *p, int64_t now)
+{
+	struct device *d = p->device;
+	unsigned due = timers_run(&p->timers, &d->limits, now);
+
+	if (due & TIMER_GIVE_UP)
+		d->stats.staged_dropped += peer_drop_staged(p);
+	if (due & TIMER_ZERO_KEYS)
+		zero_keys(p);
+	if (due & TIMER_RETRANSMIT) {
+		peer_forget_source(p);
+		device_send_initiation(p, now);
+	}
+	if (due & TIMER_NEW_HANDSHAKE) {
+		peer_forget_source(p);
+		device_initiate(p, now);
+	}
+	if (due & (TIMER_KEEPALIVE | TIMER_PERSISTENT))
+		send_keepalive(p, now);
+	device_reschedule(p);
+}
+
+int64_t device_run(struct device *d, int64_t now)
+{
+	device_take_events(d, now);
+	while (d->heap_len && wake_of(d->heap[0]) <= now)
+		run_timers(d->heap[0], now);
+	qsbr_poll(&d->qsbr);
+	return d->heap_len ? wake_of(d->heap[0]) : NEVER;
+}
+
+void device_flush_staged(struct peer *p, int64_t now)
+{
+	struct session *s = device_sending_session(p, now);
+
+	if (s && atomic_load(&p->staged_count))
+		p->device->ops->send_staged(p->device->ctx, p, s, now);
+	else if (!s)
+		device_initiate(p, now);
+}
+
+/* Notes by the data path. */
+
+void device_note_sent(struct peer *p, struct session *s, int64_t now, size_t bytes, bool data)
+{
+	const struct limits *l = &p->device->limits;
+
+	atomic_fetch_add_explicit(&p->tx_bytes, bytes, memory_order_relaxed);
+	timers_any_sent(&p->timers);
+	if (data)
+		device_deadline(p, timers_data_sent(&p->timers, l, now));
+	device_deadline(p, timers_traversal(&p->timers, now));
+	if (session_is_stale_to_send(s, l, now) && session_may_ask(s, now))
+		device_post(p, PEER_WANTS_HANDSHAKE);
+}
+
+void device_note_received(struct peer *p, struct session *s, int64_t now, size_t bytes, bool data,
+			  const struct endpoint *from)
+{
+	const struct limits *l = &p->device->limits;
+	bool moved = false;
+
+	atomic_fetch_add_explicit(&p->rx_bytes, bytes, memory_order_relaxed);
+	pthread_spin_lock(&p->lock);
+	if (!endpoint_eq(&p->endpoint, from)) {
+		moved = !endpoint_same_remote(&p->endpoint, from);
+		p->endpoint = *from;
+	}
+	pthread_spin_unlock(&p->lock);
+	timers_any_received(&p->timers);
+	if (data)
+		device_deadline(p, timers_data_received(&p->timers, l, now));
+	device_deadline(p, timers_traversal(&p->timers, now));
+	if (moved)
+		device_post(p, PEER_MOVED);
+	if (s == atomic_load_explicit(&p->next, memory_order_relaxed))
+		device_post(p, PEER_CONFIRMED);
+	if (session_is_stale_to_receive(s, l, now) && session_may_ask(s, now))
+		device_post(p, PEER_LAST_MINUTE);
+}

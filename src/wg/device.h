@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The protocol engine of one interface: peers, keys, handshakes and timers, without sockets, files or a clock. One
+ * thread owns it (the functions here are its, except where said); workers read what qsbr protects and report with
+ * device_post(). Whoever owns the device gives it the means to act: struct device_ops. */
+#pragma once
+
+#include "wg/allowedips.h"
+#include "wg/peer.h"
+#include "wg/ratelimit.h"
+
+enum { PEERS_MAX = 65536, UNDER_LOAD_DEPTH = 512 };
+
+struct device_stats {
+	uint64_t handshakes_completed, initiations_sent, responses_sent, cookies_sent, cookies_received;
+	uint64_t bad_mac, bad_handshake, replayed_handshake, rate_limited, unknown_index, staged_dropped;
+};
+
+struct device_ops {
+	/* A handshake message to @to. The source address in it is a wish. */
+	void (*send)(void *ctx, struct peer *p, const struct endpoint *to, const void *msg, size_t len);
+	/* One empty data message on @s. */
+	void (*send_keepalive)(void *ctx, struct peer *p, struct session *s, int64_t now);
+	/* All packets that wait for the peer, in order, on @s. */
+	void (*send_staged)(void *ctx, struct peer *p, struct session *s, int64_t now);
+	void (*changed)(void *ctx); /* something worth saving. May be NULL */
+	void (*wake)(void *ctx);    /* any thread: events wait for device_run() */
+	void (*keys_gone)(void *ctx); /* sessions were retired: cipher contexts may still hold their keys. May be NULL */
+	int64_t (*real_time)(void *ctx); /* wall clock, ns */
+	/* Before a timestamp is used in a message: later ones must be above it, even after a restart. May be NULL. */
+	void (*timestamp)(void *ctx, const uint8_t timestamp[static TIMESTAMP_LEN]);
+};
+
+struct device {
+	const struct device_ops *ops;
+	void *ctx;
+	struct limits limits;
+	bool up;
+
+	struct noise_identity identity;
+	struct cookie_checker cookie;
+	struct htab peers; /* by public key */
+	struct list order; /* all peers, oldest first */
+	struct allowedips allowed;
+	struct index_table indexes;
+	struct qsbr qsbr;
+	struct ratelimit ratelimit;
+	uint8_t last_timestamp[TIMESTAMP_LEN]; /* newest one we sent, to anybody */
+	int64_t under_load_until;
+
+	struct peer **heap; /* by next_wake */
+	size_t heap_len, heap_cap;
+	_Atomic(struct peer *) dirty;
+	struct device_stats stats;
+};
+
+void device_init(struct device *d, const struct device_ops *ops, void *ctx);
+/* No worker may be left. */
+void device_done(struct device *d);
+
+/* Configuration. */
+void device_set_key(struct device *d, const uint8_t priv[static KEY_LEN]);
+struct peer *device_find_peer(struct device *d, const uint8_t pub[static KEY_LEN]);
+/* Return: the new peer, or NULL at PEERS_MAX or when it is ourselves. */
+struct peer *device_add_peer(struct device *d, const uint8_t pub[static KEY_LEN]);
+void device_remove_peer(struct device *d, struct peer *p);
+void device_set_psk(struct peer *p, const uint8_t psk[static KEY_LEN]);
+void device_set_keepalive(struct peer *p, uint16_t seconds, int64_t now);
+void device_set_up(struct device *d, bool up, int64_t now);
+
+/**
+ * device_on_handshake() - a message of type 1, 2 or 3
+ * @queued: messages that wait behind this one: many mean "under load"
+ */
+void device_on_handshake(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source,
+			 size_t queued);
+
+/* Any thread, inside a QSBR section or the owner's: the peer needs attention. */
+void device_post(struct peer *p, uint32_t events);
+/* Does what was posted and what is due. Return: the next deadline (NEVER: none). */
+int64_t device_run(struct device *d, int64_t now);
+
+/* Asks for a session now, unless one was asked for within REKEY_TIMEOUT. */
+void device_initiate(struct peer *p, int64_t now);
+/* A session that may be sent on, or NULL. */
+static inline struct session *device_sending_session(struct peer *p, int64_t now)
+{
+	struct session *s = atomic_load_explicit(&p->current, memory_order_acquire);
+
+	return session_may_send(s, &p->device->limits, now) ? s : NULL;
+}
+
+/* A peer's deadline came forward to @at (any thread). */
+static inline void device_deadline(struct peer *p, int64_t at)
+{
+	if (at < atomic_load_explicit(&p->next_wake, memory_order_relaxed))
+		device_post(p, PEER_TIMER);
+}
+
+/* Notes by the data path, once a batch and peer. */
+void device_note_sent(struct peer *p, struct session *s, int64_t now, size_t bytes, bool data);
+void device_note_received(struct peer *p, struct session *s, int64_t now, size_t bytes, bool data,
+			  const struct endpoint *from);
+
+/* Puts a session taken over from another process into a slot. Return: 0, -EEXIST. */
+enum session_slot { SLOT_CURRENT, SLOT_PREVIOUS, SLOT_NEXT };
+int device_restore_session(struct peer *p, struct session *s, enum session_slot slot);

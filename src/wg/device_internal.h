@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What device.c and handshake.c share. */
+#pragma once
+
+#include "wg/device.h"
+
+/* Looks at the peer's timers and puts it at the right place in the heap. */
+void device_reschedule(struct peer *p);
+void device_retire_session(struct device *d, struct session *s);
+void device_drop_sessions(struct peer *p);
+void device_reset_handshake(struct peer *p);
+void device_take_events(struct device *d, int64_t now);
+/* Sends what waits, or asks for a session. */
+void device_flush_staged(struct peer *p, int64_t now);
+/* Unconditionally, as a retry. */
+void device_send_initiation(struct peer *p, int64_t now);
+void device_handshake_done(struct peer *p);

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* On the wire between two processes of one machine: a header, descriptors (SCM_RIGHTS, a few at a time), the
+ * configuration as text, sessions and peers as fixed records whose sizes the header names, so that another version is
+ * refused instead of misread. The successor answers one byte when it stands; until then the old engine can go on. */
+#include "wg/handover.h"
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "wg/server.h"
+#include "wg/state.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum { MAGIC = 0x77676831, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX };
+
+struct handover_header {
+	uint32_t magic;
+	uint32_t session_size, peer_size;
+	uint32_t n_tun, n_udp, n_sessions, n_peers;
+	uint32_t fwmark, mtu;
+	uint64_t config_len;
+	uint16_t port;
+	uint8_t vnet_hdr, tso, uso;
+	uint8_t timestamp[TIMESTAMP_LEN];
+	char name[IF_NAMESIZE];
+	struct {
+		uint8_t v4, v6, gro;
+	} udp[TUN_QUEUES_MAX];
+};
+
+struct handover_session {
+	uint8_t pub[KEY_LEN];
+	uint32_t slot, local_index, remote_index;
+	uint8_t initiator;
+	int64_t born_ns;
+	uint64_t sent;
+	uint8_t send_key[KEY_LEN], recv_key[KEY_LEN];
+	struct replay window;
+};
+
+struct handover_peer {
+	uint8_t pub[KEY_LEN], newest_timestamp[TIMESTAMP_LEN];
+	int64_t last_handshake_real_ns;
+	uint64_t rx_bytes, tx_bytes;
+};
+
+static int set_timeouts(int fd)
+{
+	struct timeval t = { .tv_sec = TIMEOUT_MS / 1000 };
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int send_all(int fd, const void *data, size_t n)
+{
+	while (n) {
+		ssize_t sent = send(fd, data, n, MSG_NOSIGNAL);
+
+		if (sent <= 0)
+			return sent < 0 ? -errno : -EPIPE;
+		data = (const char *)data + sent;
+		n -= sent;
+	}
+	return 0;
+}
+
+static int receive_all(int fd, void *data, size_t n)
+{
+	while (n) {
+		ssize_t got = recv(fd, data, n, 0);
+
+		if (got <= 0)
+			return got < 0 ? -errno : -ECONNRESET;
+		data = (char *)data + got;
+		n -= got;
+	}
+	return 0;
+}
+
+static int send_fds(int conn, const int *fds, unsigned n)
+{
+	while (n) {
+		unsigned some = MIN(n, (unsigned)FDS_A_MESSAGE);
+		_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(FDS_A_MESSAGE * sizeof(int))] = { 0 };
+		uint8_t count = some;
+		struct iovec iov = { &count, 1 };
+		struct msghdr m = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control,
+				    .msg_controllen = CMSG_SPACE(some * sizeof(int)) };
+		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(some * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, some * sizeof(int));
+		if (sendmsg(conn, &m, MSG_NOSIGNAL) != 1)
+			return -errno;
+		fds += some;
+		n -= some;
+	}
+	return 0;
+}
+
+static int receive_fds(int conn, int *fds, unsigned n)
+{
+	while (n) {
+		_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(FDS_A_MESSAGE * sizeof(int))];
+		uint8_t count = 0;
+		struct iovec iov = { &count, 1 };
+		struct msghdr m = {
+			.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+		};
+		ssize_t got = recvmsg(conn, &m, MSG_CMSG_CLOEXEC);
+		struct cmsghdr *c = got == 1 ? CMSG_FIRSTHDR(&m) : NULL;
+
+		if (!c || c->cmsg_type != SCM_RIGHTS || !count || count > n || c->cmsg_len != CMSG_LEN(count * sizeof(int)))
+			return got < 0 ? -errno : -EPROTO;
+		memcpy(fds, CMSG_DATA(c), count * sizeof(int));
+		fds += count;
+		n -= count;
+	}
+	return 0;
+}
+
+/* Giving. */
+
+static void add_session(struct buf *out, const struct peer *p, struct session *s, enum session_slot slot, uint32_t *n)
+{
+	struct handover_session h;
+
+	if (!s)
+		return;
+	h = (struct handover_session){ .slot = slot,
+				       .local_index = s->slot.index,
+				       .remote_index = s->remote_index,
+				       .initiator = s->initiator,
+				       .born_ns = s->born_ns,
+				       .sent = atomic_load(&s->sent),
+				       .window = s->window };
+	memcpy(h.pub, p->noise.pub, KEY_LEN);
+	memcpy(h.send_key, s->send_key, KEY_LEN);
+	memcpy(h.recv_key, s->recv_key, KEY_LEN);
+	(void)buf_add(out, &h, sizeof(h));
+	wipe(&h, sizeof(h));
+	++*n;
+}
+
+static void add_peer(struct buf *out, const struct peer *p)
+{
+	struct handover_peer h = { .last_handshake_real_ns = p->last_handshake_real_ns,
+				   .rx_bytes = atomic_load(&p->rx_bytes),
+				   .tx_bytes = atomic_load(&p->tx_bytes) };
+
+	memcpy(h.pub, p->noise.pub, KEY_LEN);
+	memcpy(h.newest_timestamp, p->noise.newest_timestamp, TIMESTAMP_LEN);
+	(void)buf_add(out, &h, sizeof(h));
+}
+
+static unsigned collect_fds(const struct engine *e, int listen_fd, struct handover_header *h, int *fds)
+{
+	unsigned n = 0;
+
+	fds[n++] = listen_fd;
+	for (unsigned i = 0; i < e->tun.n; i++)
+		fds[n++] = e->tun.fds[i];
+	for (unsigned i = 0; i < h->n_udp; i++) {
+		h->udp[i].v4 = e->udp[i].fd4 >= 0;
+		h->udp[i].v6 = e->udp[i].fd6 >= 0;
+		h->udp[i].gro = e->udp[i].gro;
+		if (h->udp[i].v4)
+			fds[n++] = e->udp[i].fd4;
+		if (h->udp[i].v6)
+			fds[n++] = e->udp[i].fd6;
+	}
+	return n;
+}
+
+static int send_everything(struct engine *e, int listen_fd, int conn)
+{
+	struct handover_header h = { .magic = MAGIC,
+				     .session_size = sizeof(struct handover_session),
+				     .peer_size = sizeof(struct handover_peer),
+				     .n_tun = e->tun.n,
+				     .n_udp = e->udp ? e->options.workers : 0,
+				     .n_peers = e->device.peers.count,
+				     .fwmark = e->fwmark,
+				     .mtu = atomic_load(&e->mtu),
+				     .port = e->port,
+				     .vnet_hdr = e->tun.vnet_hdr,
+				     .tso = e->tun.tso,
+				     .uso = e->tun.uso };
+	struct uapi_host host = engine_host(e);
+	struct buf body = { 0 };
+	int fds[1 + 3 * TUN_QUEUES_MAX], r;
+	struct peer *p;
+	unsigned n_fds;
+
+	memcpy(h.timestamp, e->device.last_timestamp, TIMESTAMP_LEN);
+	memcpy(h.name, e->tun.name, IF_NAMESIZE);
+	uapi_format(&host, &body);
+	h.config_len = body.len;
+	list_for_each(p, &e->device.order, all) {
+		add_session(&body, p, atomic_load(&p->current), SLOT_CURRENT, &h.n_sessions);
+		add_session(&body, p, atomic_load(&p->previous), SLOT_PREVIOUS, &h.n_sessions);
+		add_session(&body, p, atomic_load(&p->next), SLOT_NEXT, &h.n_sessions);
+	}
+	list_for_each(p, &e->device.order, all)
+		add_peer(&body, p);
+	n_fds = collect_fds(e, listen_fd, &h, fds);
+	r = send_all(conn, &h, sizeof(h));
+	if (r == 0)
+		r = send_fds(conn, fds, n_fds);
+	if (r == 0)
+		r = send_all(conn, body.data, body.len);
+	if (body.data)
+		wipe(body.data, body.cap);
+	buf_done(&body);
+	return r;
+}
+
+int handover_give(struct engine *e, struct server *s, int conn)
+{
+	char ok = 0;
+	int r = set_timeouts(conn);
+
+	if (r < 0)
+		return r;
+	log_info("handing over to a successor", L_STR("interface", e->tun.name));
+	engine_pause(e);
+	r = send_everything(e, server_fd(s), conn);
+	if (r == 0)
+		r = receive_all(conn, &ok, 1);
+	if (r == 0 && ok == 1) {
+		server_disown(s);
+		state_disown(e->state);
+		return 0;
+	}
+	if (e->udp && engine_resume(e) < 0)
+		log_error("cannot start the data path again", L_STR("interface", e->tun.name));
+	(void)fcntl(conn, F_SETFL, O_RDWR | O_NONBLOCK);
+	return r < 0 ? r : -EPROTO;
+}
+
+/* Taking. */
+
+static int connect_to(const char *dir, const char *name)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	if (snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s.sock", dir, name) >= (int)sizeof(a.sun_path))
+		return -ENAMETOOLONG;
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return -errno;
+	r = set_timeouts(fd);
+	return r < 0 ? r : take_fd(fd);
+}
+
+static bool header_ok(const struct handover_header *h, const char *name)
+{
+	return h->magic == MAGIC && h->session_size == sizeof(struct handover_session) &&
+	       h->peer_size == sizeof(struct handover_peer) && h->n_tun >= 1 && h->n_tun <= TUN_QUEUES_MAX &&
+	       h->n_udp <= TUN_QUEUES_MAX && h->n_sessions <= SESSIONS_MAX && h->n_peers <= PEERS_MAX &&
+	       h->config_len <= UAPI_REQUEST_MAX && strncmp(h->name, name, IF_NAMESIZE) == 0;
+}
+
+static int take_fds(struct handover *h, const struct handover_header *head)
+{
+	int fds[1 + 3 * TUN_QUEUES_MAX];
+	unsigned n = 1 + head->n_tun, at = 0;
+	int r;
+
+	for (unsigned i = 0; i < head->n_udp; i++)
+		n += !!head->udp[i].v4 + !!head->udp[i].v6;
+	r = receive_fds(h->conn, fds, n);
+	if (r < 0)
+		return r;
+	h->listen_fd = fds[at++];
+	while (h->tun.n < head->n_tun)
+		h->tun.fds[h->tun.n++] = fds[at++];
+	h->udp = xnew0_array(struct udp, head->n_udp + 1);
+	for (; h->n_udp < head->n_udp; h->n_udp++) {
+		struct udp *u = &h->udp[h->n_udp];
+
+		u->fd4 = head->udp[h->n_udp].v4 ? fds[at++] : -1;
+		u->fd6 = head->udp[h->n_udp].v6 ? fds[at++] : -1;
+		u->gro = head->udp[h->n_udp].gro;
+		u->gso = u->mmsg = true;
+	}
+	return 0;
+}
+
+static int take_body(struct handover *h, const struct handover_header *head)
+{
+	int r;
+
+	h->config = xcalloc(1, head->config_len + 1);
+	h->sessions = xnew0_array(struct handover_session, head->n_sessions + 1);
+	h->peers = xnew0_array(struct handover_peer, head->n_peers + 1);
+	r = receive_all(h->conn, h->config, head->config_len);
+	if (r == 0)
+		r = receive_all(h->conn, h->sessions, head->n_sessions * sizeof(*h->sessions));
+	if (r == 0)
+		r = receive_all(h->conn, h->peers, head->n_peers * sizeof(*h->peers));
+	h->n_sessions = head->n_sessions;
+	h->n_peers = head->n_peers;
+	return r;
+}
+
+int handover_take(const char *dir, const char *name, struct handover *ret)
+{
+	static const char request[] = "handover=1\n\n";
+	struct handover h = { .conn = connect_to(dir, name), .listen_fd = -1 };
+	struct handover_header head;
+	int r = h.conn;
+
+	if (r < 0)
+		return r;
+	r = send_all(h.conn, request, strlen(request));
+	if (r == 0)
+		r = receive_all(h.conn, &head, sizeof(head));
+	if (r == 0 && !header_ok(&head, name))
+		r = -EPROTO;
+	if (r == 0)
+		r = take_fds(&h, &head);
+	if (r == 0)
+		r = take_body(&h, &head);
+	if (r < 0) {
+		handover_done(&h);
+		return r;
+	}
+	memcpy(h.tun.name, head.name, IF_NAMESIZE - 1);
+	h.tun.vnet_hdr = head.vnet_hdr;
+	h.tun.tso = head.tso;
+	h.tun.uso = head.uso;
+	h.port = head.port;
+	h.fwmark = head.fwmark;
+	h.mtu = head.mtu;
+	memcpy(h.timestamp, head.timestamp, TIMESTAMP_LEN);
+	*ret = h;
+	return 0;
+}
+
+static void restore_session(struct engine *e, const struct handover_session *h)
+{
+	struct peer *p = device_find_peer(&e->device, h->pub);
+	struct session *s;
+
+	if (!p || h->slot > SLOT_NEXT)
+		return;
+	s = session_new(h->born_ns);
+	s->slot.index = h->local_index;
+	s->remote_index = h->remote_index;
+	s->initiator = h->initiator;
+	s->sent = h->sent;
+	s->window = h->window;
+	memcpy(s->send_key, h->send_key, KEY_LEN);
+	memcpy(s->recv_key, h->recv_key, KEY_LEN);
+	if (device_restore_session(p, s, h->slot) < 0)
+		session_free(s);
+	else if (h->slot == SLOT_CURRENT)
+		p->had_session = false;
+}
+
+int handover_restore(struct handover *h, struct engine *e)
+{
+	struct uapi_host host = engine_host(e);
+	const char *bad = "";
+	int r;
+
+	atomic_store(&e->mtu, h->mtu);
+	r = uapi_apply(&host, h->config, true, clock_now(), &bad);
+	if (r < 0) {
+		log_error("the predecessor's configuration is not understood", L_STR("key", bad));
+		return r;
+	}
+	for (unsigned i = 0; i < h->n_peers; i++) {
+		struct peer *p = device_find_peer(&e->device, h->peers[i].pub);
+
+		if (!p)
+			continue;
+		memcpy(p->noise.newest_timestamp, h->peers[i].newest_timestamp, TIMESTAMP_LEN);
+		p->last_handshake_real_ns = h->peers[i].last_handshake_real_ns;
+		atomic_store(&p->rx_bytes, h->peers[i].rx_bytes);
+		atomic_store(&p->tx_bytes, h->peers[i].tx_bytes);
+	}
+	for (unsigned i = 0; i < h->n_sessions; i++)
+		restore_session(e, &h->sessions[i]);
+	if (memcmp(h->timestamp, e->device.last_timestamp, TIMESTAMP_LEN) > 0)
+		memcpy(e->device.last_timestamp, h->timestamp, TIMESTAMP_LEN);
+	if (h->n_udp)
+		engine_adopt_udp(e, take_ptr(h->udp), h->port);
+	h->n_udp = 0;
+	return 0;
+}
+
+int handover_finish(struct handover *h)
+{
+	char ok = 1;
+
+	return send_all(h->conn, &ok, 1);
+}
+
+void handover_done(struct handover *h)
+{
+	for (unsigned i = 0; i < h->n_udp; i++)
+		udp_close(&h->udp[i]);
+	free(h->udp);
+	if (h->config)
+		wipe(h->config, strlen(h->config));
+	free(h->config);
+	if (h->sessions)
+		wipe(h->sessions, h->n_sessions * sizeof(*h->sessions));
+	free(h->sessions);
+	free(h->peers);
+	h->conn = close_fd(h->conn);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A planned restart: the running engine stops its data path and passes TUN, sockets and sessions over the configuration
+ * socket to its successor, then ends. Packets that come meanwhile wait in the queues of TUN and sockets. */
+#pragma once
+
+#include "wg/engine.h"
+
+struct server;
+
+/* The old one's side; @conn is the successor's connection. Return: 0: it has taken over; -errno: we go on. */
+int handover_give(struct engine *e, struct server *s, int conn);
+
+struct handover {
+	int conn; /* open until handover_finish() */
+	struct tun tun;
+	struct udp *udp;
+	unsigned n_udp;
+	int listen_fd;
+	uint16_t port;
+	uint32_t fwmark, mtu;
+	uint8_t timestamp[TIMESTAMP_LEN];
+	char *config;
+	struct handover_session *sessions;
+	unsigned n_sessions;
+	struct handover_peer *peers;
+	unsigned n_peers;
+};
+
+/**
+ * handover_take() - the successor's side: get everything from the engine that answers at DIR/NAME.sock
+ *
+ * Return: 0, -ENOENT or -ECONNREFUSED when there is none, -errno.
+ */
+int handover_take(const char *dir, const char *name, struct handover *ret);
+/* Into a new engine, before engine_start(). Return: 0 or -errno. */
+int handover_restore(struct handover *h, struct engine *e);
+/* Tells the predecessor to end. */
+int handover_finish(struct handover *h);
+void handover_done(struct handover *h);

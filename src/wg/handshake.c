@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handshake messages in and out. Nothing is answered, stored or changed for a message that does not authenticate,
+ * except a cookie reply, which is smaller than what it answers and goes only to who knows our public key. */
+#include "wg/device_internal.h"
+
+#define INITIATION_INTERVAL_NS (NS_PER_S / 50) /* of one peer; also how coarse the timestamps are */
+#define UNDER_LOAD_NS NS_PER_S
+
+/* TAI64N, always above the last one sent, whatever the clock did. */
+static void next_timestamp(struct device *d, uint8_t out[static TIMESTAMP_LEN])
+{
+	int64_t ns = d->ops->real_time(d->ctx);
+	uint64_t seconds = 0x400000000000000aull + ns / NS_PER_S;
+	uint32_t nanos = ns % NS_PER_S & ~0xffffffu; /* coarse: the clock's fine state is nobody's business */
+	uint8_t *last = d->last_timestamp;
+
+	for (int i = 0; i < 8; i++)
+		out[i] = seconds >> (56 - 8 * i);
+	for (int i = 0; i < 4; i++)
+		out[8 + i] = nanos >> (24 - 8 * i);
+	if (memcmp(out, last, TIMESTAMP_LEN) <= 0) {
+		memcpy(out, last, TIMESTAMP_LEN);
+		for (int i = TIMESTAMP_LEN - 1; i >= 0 && ++out[i] == 0; i--)
+			;
+	}
+	memcpy(last, out, TIMESTAMP_LEN);
+	if (d->ops->timestamp)
+		d->ops->timestamp(d->ctx, out);
+}
+
+static int64_t jitter(const struct limits *l)
+{
+	uint32_t r;
+
+	crypto_random(&r, sizeof(r));
+	return l->rekey_jitter ? r % l->rekey_jitter : 0;
+}
+
+static void send_message(struct peer *p, int64_t now, void *msg, size_t len)
+{
+	struct endpoint to = peer_endpoint(p);
+	int64_t at;
+
+	cookie_add_macs(&p->cookie, now, msg, len);
+	timers_any_sent(&p->timers);
+	at = timers_traversal(&p->timers, now);
+	(void)at; /* the caller reschedules */
+	if (endpoint_is_set(&to)) {
+		atomic_fetch_add_explicit(&p->tx_bytes, len, memory_order_relaxed);
+		p->device->ops->send(p->device->ctx, p, &to, msg, len);
+	}
+}
+
+void device_send_initiation(struct peer *p, int64_t now)
+{
+	struct device *d = p->device;
+	struct msg_initiation msg;
+	uint8_t timestamp[TIMESTAMP_LEN];
+
+	if (!d->up)
+		return;
+	p->last_initiation_sent_ns = now;
+	index_insert(&d->indexes, &p->handshake_slot, INDEX_HANDSHAKE, p);
+	next_timestamp(d, timestamp);
+	if (noise_create_initiation(&d->identity, &p->noise, p->handshake_slot.index, timestamp, &msg) < 0) {
+		index_remove(&d->indexes, &p->handshake_slot);
+		return;
+	}
+	send_message(p, now, &msg, sizeof(msg));
+	timers_initiation_sent(&p->timers, &d->limits, now, jitter(&d->limits));
+	d->stats.initiations_sent++;
+	device_reschedule(p);
+}
+
+void device_initiate(struct peer *p, int64_t now)
+{
+	if (p->last_initiation_sent_ns && now - p->last_initiation_sent_ns < p->device->limits.rekey_timeout)
+		return;
+	p->timers.attempts = 0;
+	device_send_initiation(p, now);
+}
+
+/* As initiator the new session is used at once; as responder only when the peer has shown that it has the keys. */
+static struct session *install_session(struct peer *p, int64_t now)
+{
+	struct device *d = p->device;
+	struct session *s = session_new(now), *old;
+
+	s->remote_index = p->noise.remote_index;
+	noise_derive(&p->noise, s->send_key, s->recv_key, &s->initiator);
+	if (s->initiator) {
+		old = atomic_exchange(&p->next, NULL);
+		if (old) {
+			device_retire_session(d, atomic_exchange(&p->previous, old));
+			device_retire_session(d, atomic_exchange(&p->current, NULL));
+		} else {
+			device_retire_session(d, atomic_exchange(&p->previous, atomic_load(&p->current)));
+		}
+		index_replace(&d->indexes, &p->handshake_slot, &s->slot, INDEX_SESSION);
+		atomic_store(&p->current, s);
+	} else {
+		index_replace(&d->indexes, &p->handshake_slot, &s->slot, INDEX_SESSION);
+		device_retire_session(d, atomic_exchange(&p->next, s));
+		device_retire_session(d, atomic_exchange(&p->previous, NULL));
+	}
+	timers_session_derived(&p->timers, &d->limits, now);
+	return s;
+}
+
+void device_handshake_done(struct peer *p)
+{
+	struct device *d = p->device;
+
+	timers_handshake_done(&p->timers);
+	p->last_handshake_real_ns = d->ops->real_time(d->ctx);
+	d->stats.handshakes_completed++;
+	if (d->ops->changed)
+		d->ops->changed(d->ctx);
+}
+
+static void note_authentic(struct peer *p, int64_t now, const struct endpoint *source, size_t len)
+{
+	peer_set_endpoint(p, source);
+	atomic_fetch_add_explicit(&p->rx_bytes, len, memory_order_relaxed);
+	timers_any_received(&p->timers);
+	timers_traversal(&p->timers, now);
+}
+
+static void on_initiation(struct device *d, int64_t now, const struct msg_initiation *msg, const struct endpoint *source)
+{
+	struct noise_initiation in;
+	struct msg_response response;
+	struct peer *p;
+	int r;
+
+	if (noise_read_initiation(&d->identity, msg, &in) < 0)
+		goto bad;
+	p = device_find_peer(d, in.statik);
+	if (!p)
+		goto bad;
+	if (p->last_initiation_seen_ns && now - p->last_initiation_seen_ns < INITIATION_INTERVAL_NS) {
+		d->stats.rate_limited++;
+		goto out;
+	}
+	r = noise_accept_initiation(&p->noise, msg, &in);
+	if (r < 0) {
+		d->stats.replayed_handshake += r == -EALREADY;
+		d->stats.bad_handshake += r != -EALREADY;
+		goto out;
+	}
+	p->last_initiation_seen_ns = now;
+	note_authentic(p, now, source, sizeof(*msg));
+	index_insert(&d->indexes, &p->handshake_slot, INDEX_HANDSHAKE, p);
+	if (noise_create_response(&p->noise, p->handshake_slot.index, &response) < 0) {
+		index_remove(&d->indexes, &p->handshake_slot);
+		goto bad;
+	}
+	install_session(p, now);
+	send_message(p, now, &response, sizeof(response));
+	d->stats.responses_sent++;
+	device_reschedule(p);
+	goto out;
+bad:
+	d->stats.bad_handshake++;
+out:
+	wipe(&in, sizeof(in));
+}
+
+static void on_response(struct device *d, int64_t now, const struct msg_response *msg, const struct endpoint *source)
+{
+	struct index_slot *slot = index_find(&d->indexes, le32toh(msg->receiver));
+	struct session *s;
+	struct peer *p;
+
+	if (!slot || slot->kind != INDEX_HANDSHAKE) {
+		d->stats.unknown_index++;
+		return;
+	}
+	p = slot->peer;
+	if (noise_accept_response(&d->identity, &p->noise, msg) < 0) {
+		d->stats.bad_handshake++;
+		return;
+	}
+	note_authentic(p, now, source, sizeof(*msg));
+	s = install_session(p, now);
+	device_handshake_done(p);
+	/* The responder may not send before it has heard from us on the new keys. */
+	if (atomic_load(&p->staged_count))
+		d->ops->send_staged(d->ctx, p, s, now);
+	else
+		d->ops->send_keepalive(d->ctx, p, s, now);
+	device_reschedule(p);
+}
+
+static void on_cookie(struct device *d, int64_t now, const struct msg_cookie *msg)
+{
+	struct index_slot *slot = index_find(&d->indexes, le32toh(msg->receiver));
+
+	if (!slot) {
+		d->stats.unknown_index++;
+	} else if (cookie_accept(&slot->peer->cookie, now, msg) < 0) {
+		d->stats.bad_handshake++;
+	} else {
+		d->stats.cookies_received++;
+	}
+}
+
+/* Whether the message may cost us curve operations. */
+static bool admit(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source, size_t queued)
+{
+	uint8_t buf[18];
+	struct bytes identity = endpoint_identity(source, buf);
+	struct msg_cookie reply;
+	enum mac_verdict verdict = cookie_check(&d->cookie, now, msg, len, identity);
+
+	if (verdict == MAC_INVALID) {
+		d->stats.bad_mac++;
+		return false;
+	}
+	if (queued >= UNDER_LOAD_DEPTH)
+		d->under_load_until = now + UNDER_LOAD_NS;
+	if (now >= d->under_load_until)
+		return true;
+	if (verdict == MAC_VALID_NO_COOKIE) {
+		cookie_reply(&d->cookie, now, msg, len, identity, &reply);
+		d->ops->send(d->ctx, NULL, source, &reply, sizeof(reply));
+		d->stats.cookies_sent++;
+		return false;
+	}
+	if (ratelimit_allow(&d->ratelimit, source, now))
+		return true;
+	d->stats.rate_limited++;
+	return false;
+}
+
+void device_on_handshake(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source,
+			 size_t queued)
+{
+	uint32_t type;
+
+	if (!d->up || len < sizeof(type))
+		return;
+	memcpy(&type, msg, sizeof(type));
+	type = le32toh(type);
+	if (type == MSG_COOKIE && len == sizeof(struct msg_cookie)) {
+		on_cookie(d, now, msg);
+	} else if (type == MSG_INITIATION && len == sizeof(struct msg_initiation)) {
+		if (admit(d, now, msg, len, source, queued))
+			on_initiation(d, now, msg, source);
+	} else if (type == MSG_RESPONSE && len == sizeof(struct msg_response)) {
+		if (admit(d, now, msg, len, source, queued))
+			on_response(d, now, msg, source);
+	}
+}
+
+int device_restore_session(struct peer *p, struct session *s, enum session_slot slot)
+{
+	struct device *d = p->device;
+	_Atomic(struct session *) *slots[] = { &p->current, &p->previous, &p->next };
+	int r = index_restore(&d->indexes, &s->slot, INDEX_SESSION, p);
+
+	if (r < 0)
+		return r;
+	device_retire_session(d, atomic_exchange(slots[slot], s));
+	if (!p->timers.zero_at || p->timers.zero_at < s->born_ns + 3 * d->limits.reject_after_time)
+		p->timers.zero_at = s->born_ns + 3 * d->limits.reject_after_time;
+	device_reschedule(p);
+	return 0;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Order of checks: index, age, authenticity, replay, and only then anything is believed: endpoint, timers, contents.
+ * Notes to the peer (bytes, stamps, endpoint) are made once for each run of datagrams of one session. */
+#include "wg/inbound.h"
+
+#include "wg/packet.h"
+
+struct note {
+	struct session *session;
+	size_t bytes;
+	bool data;
+};
+
+void inbound_init(struct inbound *in, struct device *d, struct data_stats *stats)
+{
+	*in = (struct inbound){ .device = d, .stats = stats, .join = { .tcp = true, .udp = true } };
+	aead_init(&in->aead, false);
+}
+
+void inbound_done(struct inbound *in)
+{
+	aead_done(&in->aead);
+}
+
+static void deliver(struct inbound *in, struct peer *p, uint8_t *pkt, size_t padded, uint8_t ds)
+{
+	size_t len = ip_length(pkt, padded);
+	struct peer *owner;
+
+	if (!len) {
+		STAT_ADD(in->stats, drop_malformed_inner, 1);
+		return;
+	}
+	owner = pkt[0] >> 4 == 4 ? allowedips_find_v4(&in->device->allowed, pkt + 12) :
+				   allowedips_find_v6(&in->device->allowed, pkt + 8);
+	if (owner != p) {
+		STAT_ADD(in->stats, drop_wrong_source, 1);
+		return;
+	}
+	if ((ds & ECN_MASK) == ECN_CE)
+		ip_mark_congestion(pkt);
+	coalesce_add(&in->join, pkt, len);
+}
+
+static void finish_note(struct note *n, const struct endpoint *from, int64_t now)
+{
+	if (n->session)
+		device_note_received(n->session->slot.peer, n->session, now, n->bytes, n->data, from);
+	*n = (struct note){ 0 };
+}
+
+static struct session *find_session(struct inbound *in, uint32_t index, uint64_t counter, int64_t now)
+{
+	const struct limits *l = &in->device->limits;
+	struct index_slot *slot = index_find(&in->device->indexes, index);
+	struct session *s;
+
+	if (!slot || slot->kind != INDEX_SESSION) {
+		STAT_ADD(in->stats, drop_unknown_index, 1);
+		return NULL;
+	}
+	s = container_of(slot, struct session, slot);
+	if (!session_may_receive(s, l, now) || counter >= l->reject_after_messages) {
+		STAT_ADD(in->stats, drop_expired_session, 1);
+		return NULL;
+	}
+	return s;
+}
+
+static void on_data(struct inbound *in, uint8_t *buf, size_t len, const struct endpoint *from, uint8_t ds, int64_t now,
+		    struct note *note)
+{
+	struct msg_data h;
+	struct session *s;
+	size_t text = len - DATA_OVERHEAD;
+	uint64_t counter;
+
+	memcpy(&h, buf, sizeof(h));
+	counter = le64toh(h.counter);
+	s = find_session(in, le32toh(h.receiver), counter, now);
+	if (!s)
+		return;
+	if (aead_open(&in->aead, s->id, s->recv_key, counter, buf + sizeof(h), len - sizeof(h)) < 0) {
+		STAT_ADD(in->stats, drop_unauthentic, 1);
+		return;
+	}
+	if (!session_accept_counter(s, counter, in->device->limits.reject_after_messages)) {
+		STAT_ADD(in->stats, drop_replayed, 1);
+		return;
+	}
+	if (note->session != s)
+		finish_note(note, from, now);
+	note->session = s;
+	note->bytes += len;
+	if (!text) {
+		STAT_ADD(in->stats, keepalives_received, 1);
+		return;
+	}
+	note->data = true;
+	deliver(in, s->slot.peer, buf + sizeof(h), text, ds);
+}
+
+static void on_datagram(struct inbound *in, uint8_t *buf, size_t len, const struct endpoint *from, uint8_t ds, int64_t now,
+			struct note *note)
+{
+	uint32_t type = 0;
+
+	if (len >= sizeof(type))
+		memcpy(&type, buf, sizeof(type));
+	type = le32toh(type);
+	if (type == MSG_DATA && len >= DATA_OVERHEAD)
+		on_data(in, buf, len, from, ds, now, note);
+	else if ((type == MSG_INITIATION && len == sizeof(struct msg_initiation)) ||
+		 (type == MSG_RESPONSE && len == sizeof(struct msg_response)) ||
+		 (type == MSG_COOKIE && len == sizeof(struct msg_cookie)))
+		in->handshake(in->ctx, buf, len, from);
+	else
+		STAT_ADD(in->stats, drop_bad_message, 1);
+}
+
+void inbound_message(struct inbound *in, uint8_t *buf, size_t len, size_t segment, const struct endpoint *from, uint8_t ds,
+		     int64_t now)
+{
+	struct note note = { 0 };
+
+	STAT_ADD(in->stats, udp_receives, 1);
+	if (!segment)
+		segment = len;
+	for (size_t at = 0; at < len; at += segment) {
+		on_datagram(in, buf + at, MIN(segment, len - at), from, ds, now, &note);
+		STAT_ADD(in->stats, udp_received, 1);
+	}
+	finish_note(&note, from, now);
+}
+
+void inbound_flush(struct inbound *in)
+{
+	coalesce_flush(&in->join);
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The order of mixing is the protocol (whitepaper section 5.4); each step is named by its Noise token.
+ * static-static is computed once for each peer: it saves one of five scalar multiplications of a handshake. */
+#include "wg/noise.h"
+
+static const char construction[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
+static const char prologue[] = "WireGuard v1 zx2c4 Jason@zx2c4.com";
+
+int noise_identity_set(struct noise_identity *id, const uint8_t priv[static KEY_LEN])
+{
+	noise_identity_clear(id);
+	if (secret_is_zero(priv, KEY_LEN))
+		return 0;
+	memcpy(id->priv, priv, KEY_LEN);
+	dh_clamp(id->priv);
+	id->key = dh_key_new(id->priv, id->pub);
+	id->set = true;
+	return 0;
+}
+
+void noise_identity_clear(struct noise_identity *id)
+{
+	dh_key_free(id->key);
+	wipe(id, sizeof(*id));
+}
+
+void noise_peer_init(struct noise_peer *p, const struct noise_identity *id, const uint8_t pub[static KEY_LEN])
+{
+	*p = (struct noise_peer){ 0 };
+	memcpy(p->pub, pub, KEY_LEN);
+	noise_peer_rekey(p, id);
+}
+
+void noise_peer_rekey(struct noise_peer *p, const struct noise_identity *id)
+{
+	noise_peer_reset(p);
+	if (!id->set || dh(id->key, p->pub, p->static_static) < 0)
+		wipe(p->static_static, KEY_LEN);
+}
+
+void noise_peer_reset(struct noise_peer *p)
+{
+	p->ephemeral = dh_key_free(p->ephemeral);
+	wipe(p->ephemeral_pub, KEY_LEN);
+	wipe(p->remote_ephemeral, KEY_LEN);
+	wipe(p->chain, HASH_LEN);
+	wipe(p->hash, HASH_LEN);
+	p->local_index = p->remote_index = 0;
+	p->state = HANDSHAKE_NONE;
+}
+
+static void mix_hash(uint8_t hash[static HASH_LEN], const void *data, size_t n)
+{
+	hash2(hash, BYTES(hash, HASH_LEN), BYTES(data, n));
+}
+
+static void mix_key(uint8_t chain[static HASH_LEN], const void *data, size_t n)
+{
+	kdf(chain, BYTES(data, n), chain, NULL, NULL);
+}
+
+/* Mixes in a shared secret and hands out a key for the next payload. */
+static void mix_secret(uint8_t chain[static HASH_LEN], uint8_t key[static KEY_LEN], const uint8_t *secret)
+{
+	uint8_t next[HASH_LEN];
+
+	kdf(chain, BYTES(secret, KEY_LEN), next, key, NULL);
+	memcpy(chain, next, HASH_LEN);
+	wipe(next, sizeof(next));
+}
+
+static int mix_dh(uint8_t chain[static HASH_LEN], uint8_t *key, const struct dh_key *ours, const uint8_t *theirs)
+{
+	uint8_t secret[KEY_LEN];
+	int r = dh(ours, theirs, secret);
+
+	if (r < 0)
+		return r;
+	if (key)
+		mix_secret(chain, key, secret);
+	else
+		mix_key(chain, secret, KEY_LEN);
+	wipe(secret, sizeof(secret));
+	return 0;
+}
+
+static void start(uint8_t chain[static HASH_LEN], uint8_t hash[static HASH_LEN], const uint8_t *responder)
+{
+	hash2(chain, BYTES(construction, strlen(construction)), BYTES("", 0));
+	hash2(hash, BYTES(chain, HASH_LEN), BYTES(prologue, strlen(prologue)));
+	mix_hash(hash, responder, KEY_LEN);
+}
+
+static void seal_mixed(uint8_t hash[static HASH_LEN], const uint8_t *key, const void *in, size_t n, uint8_t *out)
+{
+	aead_seal_once(key, 0, BYTES(hash, HASH_LEN), in, n, out);
+	mix_hash(hash, out, n + TAG_LEN);
+}
+
+static int open_mixed(uint8_t hash[static HASH_LEN], const uint8_t *key, const uint8_t *in, size_t n, uint8_t *out)
+{
+	int r = aead_open_once(key, 0, BYTES(hash, HASH_LEN), in, n, out);
+
+	if (r == 0)
+		mix_hash(hash, in, n);
+	return r;
+}
+
+static struct dh_key *new_ephemeral(uint8_t pub[static KEY_LEN])
+{
+	uint8_t priv[KEY_LEN];
+	struct dh_key *k;
+
+	crypto_random(priv, sizeof(priv));
+	dh_clamp(priv);
+	k = dh_key_new(priv, pub);
+	wipe(priv, sizeof(priv));
+	return k;
+}
+
+int noise_create_initiation(const struct noise_identity *id, struct noise_peer *p, uint32_t local_index,
+			    const uint8_t timestamp[static TIMESTAMP_LEN], struct msg_initiation *ret)
+{
+	uint8_t key[KEY_LEN];
+	int r;
+
+	noise_peer_reset(p);
+	if (!id->set || secret_is_zero(p->static_static, KEY_LEN))
+		return -EBADMSG;
+	*ret = (struct msg_initiation){ .type = htole32(MSG_INITIATION), .sender = htole32(local_index) };
+	start(p->chain, p->hash, p->pub);
+	p->ephemeral = new_ephemeral(p->ephemeral_pub); /* e */
+	memcpy(ret->ephemeral, p->ephemeral_pub, KEY_LEN);
+	mix_key(p->chain, ret->ephemeral, KEY_LEN);
+	mix_hash(p->hash, ret->ephemeral, KEY_LEN);
+	r = mix_dh(p->chain, key, p->ephemeral, p->pub); /* es */
+	if (r < 0)
+		goto out;
+	seal_mixed(p->hash, key, id->pub, KEY_LEN, ret->statik); /* s */
+	mix_secret(p->chain, key, p->static_static);		 /* ss */
+	seal_mixed(p->hash, key, timestamp, TIMESTAMP_LEN, ret->timestamp);
+	p->local_index = local_index;
+	p->state = HANDSHAKE_SENT_INITIATION;
+out:
+	wipe(key, sizeof(key));
+	if (r < 0)
+		noise_peer_reset(p);
+	return r;
+}
+
+int noise_read_initiation(const struct noise_identity *id, const struct msg_initiation *msg, struct noise_initiation *ret)
+{
+	struct noise_initiation in = { .remote_index = le32toh(msg->sender) };
+	uint8_t key[KEY_LEN];
+	int r;
+
+	if (!id->set)
+		return -EBADMSG;
+	start(in.chain, in.hash, id->pub);
+	memcpy(in.remote_ephemeral, msg->ephemeral, KEY_LEN); /* e */
+	mix_key(in.chain, msg->ephemeral, KEY_LEN);
+	mix_hash(in.hash, msg->ephemeral, KEY_LEN);
+	r = mix_dh(in.chain, key, id->key, msg->ephemeral); /* es */
+	if (r == 0)
+		r = open_mixed(in.hash, key, msg->statik, sizeof(msg->statik), in.statik); /* s */
+	if (r == 0)
+		*ret = in;
+	wipe(key, sizeof(key));
+	wipe(&in, sizeof(in));
+	return r;
+}
+
+int noise_accept_initiation(struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in)
+{
+	uint8_t key[KEY_LEN];
+	int r;
+
+	if (secret_is_zero(p->static_static, KEY_LEN))
+		return -EBADMSG;
+	mix_secret(in->chain, key, p->static_static); /* ss */
+	r = open_mixed(in->hash, key, msg->timestamp, sizeof(msg->timestamp), in->timestamp);
+	wipe(key, sizeof(key));
+	if (r < 0)
+		return r;
+	if (memcmp(in->timestamp, p->newest_timestamp, TIMESTAMP_LEN) <= 0)
+		return -EALREADY;
+	noise_peer_reset(p);
+	memcpy(p->newest_timestamp, in->timestamp, TIMESTAMP_LEN);
+	memcpy(p->remote_ephemeral, in->remote_ephemeral, KEY_LEN);
+	memcpy(p->chain, in->chain, HASH_LEN);
+	memcpy(p->hash, in->hash, HASH_LEN);
+	p->remote_index = in->remote_index;
+	p->state = HANDSHAKE_GOT_INITIATION;
+	return 0;
+}
+
+/* psk: the third output keys the last payload, the second enters the transcript. */
+static void mix_psk(uint8_t chain[static HASH_LEN], uint8_t hash[static HASH_LEN], uint8_t key[static KEY_LEN],
+		    const uint8_t *psk)
+{
+	uint8_t next[HASH_LEN], tau[HASH_LEN];
+
+	kdf(chain, BYTES(psk, KEY_LEN), next, tau, key);
+	memcpy(chain, next, HASH_LEN);
+	mix_hash(hash, tau, HASH_LEN);
+	wipe(next, sizeof(next));
+	wipe(tau, sizeof(tau));
+}
+
+int noise_create_response(struct noise_peer *p, uint32_t local_index, struct msg_response *ret)
+{
+	uint8_t key[KEY_LEN];
+	int r;
+
+	assert(p->state == HANDSHAKE_GOT_INITIATION);
+	*ret = (struct msg_response){ .type = htole32(MSG_RESPONSE),
+				      .sender = htole32(local_index),
+				      .receiver = htole32(p->remote_index) };
+	p->ephemeral = new_ephemeral(p->ephemeral_pub); /* e */
+	memcpy(ret->ephemeral, p->ephemeral_pub, KEY_LEN);
+	mix_key(p->chain, ret->ephemeral, KEY_LEN);
+	mix_hash(p->hash, ret->ephemeral, KEY_LEN);
+	r = mix_dh(p->chain, NULL, p->ephemeral, p->remote_ephemeral); /* ee */
+	if (r == 0)
+		r = mix_dh(p->chain, NULL, p->ephemeral, p->pub); /* se */
+	if (r < 0) {
+		noise_peer_reset(p);
+		return r;
+	}
+	mix_psk(p->chain, p->hash, key, p->psk); /* psk */
+	seal_mixed(p->hash, key, "", 0, ret->nothing);
+	wipe(key, sizeof(key));
+	p->local_index = local_index;
+	p->state = HANDSHAKE_SENT_RESPONSE;
+	return 0;
+}
+
+int noise_accept_response(const struct noise_identity *id, struct noise_peer *p, const struct msg_response *msg)
+{
+	uint8_t chain[HASH_LEN], hash[HASH_LEN], key[KEY_LEN], nothing[1];
+	int r;
+
+	if (p->state != HANDSHAKE_SENT_INITIATION || !id->set)
+		return -EBADMSG;
+	memcpy(chain, p->chain, HASH_LEN);
+	memcpy(hash, p->hash, HASH_LEN);
+	mix_key(chain, msg->ephemeral, KEY_LEN); /* e */
+	mix_hash(hash, msg->ephemeral, KEY_LEN);
+	r = mix_dh(chain, NULL, p->ephemeral, msg->ephemeral); /* ee */
+	if (r == 0)
+		r = mix_dh(chain, NULL, id->key, msg->ephemeral); /* se */
+	if (r == 0) {
+		mix_psk(chain, hash, key, p->psk); /* psk */
+		r = open_mixed(hash, key, msg->nothing, sizeof(msg->nothing), nothing);
+		wipe(key, sizeof(key));
+	}
+	if (r == 0) {
+		memcpy(p->chain, chain, HASH_LEN);
+		memcpy(p->hash, hash, HASH_LEN);
+		p->remote_index = le32toh(msg->sender);
+		p->state = HANDSHAKE_GOT_RESPONSE;
+	}
+	wipe(chain, sizeof(chain));
+	wipe(hash, sizeof(hash));
+	return r;
+}
+
+void noise_derive(struct noise_peer *p, uint8_t ret_send[static KEY_LEN], uint8_t ret_recv[static KEY_LEN],
+		  bool *ret_initiator)
+{
+	bool initiator = p->state == HANDSHAKE_GOT_RESPONSE;
+
+	assert(initiator || p->state == HANDSHAKE_SENT_RESPONSE);
+	kdf(p->chain, BYTES("", 0), initiator ? ret_send : ret_recv, initiator ? ret_recv : ret_send, NULL);
+	*ret_initiator = initiator;
+	noise_peer_reset(p);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The handshake Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s: pure functions of state and message, no clock, no I/O. */
+#pragma once
+
+#include "wg/message.h"
+
+/* Who we are. */
+struct noise_identity {
+	bool set;
+	uint8_t priv[KEY_LEN], pub[KEY_LEN];
+	struct dh_key *key;
+};
+
+int noise_identity_set(struct noise_identity *id, const uint8_t priv[static KEY_LEN]);
+void noise_identity_clear(struct noise_identity *id);
+
+enum handshake_state {
+	HANDSHAKE_NONE,
+	HANDSHAKE_SENT_INITIATION,
+	HANDSHAKE_GOT_INITIATION,
+	HANDSHAKE_SENT_RESPONSE,
+	HANDSHAKE_GOT_RESPONSE,
+};
+
+/* One peer's side of it: the long-term part and the exchange that is under way. */
+struct noise_peer {
+	uint8_t pub[KEY_LEN];
+	uint8_t psk[KEY_LEN];
+	uint8_t static_static[KEY_LEN]; /* all zero when the peer's key gives none: then nothing may be sent or accepted */
+	uint8_t newest_timestamp[TIMESTAMP_LEN]; /* of an accepted initiation */
+
+	enum handshake_state state;
+	uint32_t local_index, remote_index;
+	struct dh_key *ephemeral;
+	uint8_t ephemeral_pub[KEY_LEN];
+	uint8_t remote_ephemeral[KEY_LEN];
+	uint8_t chain[HASH_LEN], hash[HASH_LEN];
+};
+
+/* The result of reading an initiation, before anything is believed about the peer it names. */
+struct noise_initiation {
+	uint8_t statik[KEY_LEN];
+	uint8_t timestamp[TIMESTAMP_LEN];
+	uint8_t remote_ephemeral[KEY_LEN];
+	uint8_t chain[HASH_LEN], hash[HASH_LEN];
+	uint32_t remote_index;
+};
+
+void noise_peer_init(struct noise_peer *p, const struct noise_identity *id, const uint8_t pub[static KEY_LEN]);
+/* After our identity changed. */
+void noise_peer_rekey(struct noise_peer *p, const struct noise_identity *id);
+/* Forgets the exchange under way; the long-term part stays. */
+void noise_peer_reset(struct noise_peer *p);
+
+/* Everything but the MACs. Return: 0, -EBADMSG for an unusable peer key. */
+int noise_create_initiation(const struct noise_identity *id, struct noise_peer *p, uint32_t local_index,
+			    const uint8_t timestamp[static TIMESTAMP_LEN], struct msg_initiation *ret);
+
+/**
+ * noise_read_initiation() - first half of accepting: whom does it claim to come from?
+ *
+ * Return: 0 and @ret with the sender's authenticated-looking static key; -EBADMSG.
+ */
+int noise_read_initiation(const struct noise_identity *id, const struct msg_initiation *msg, struct noise_initiation *ret);
+
+/**
+ * noise_accept_initiation() - second half, with the peer found by that key
+ *
+ * Return: 0; -EBADMSG when it does not authenticate, -EALREADY when its timestamp is not newer (a replay).
+ */
+int noise_accept_initiation(struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in);
+
+int noise_create_response(struct noise_peer *p, uint32_t local_index, struct msg_response *ret);
+/* Return: 0, -EBADMSG; the exchange under way is unharmed then. */
+int noise_accept_response(const struct noise_identity *id, struct noise_peer *p, const struct msg_response *msg);
+
+/* Ends the exchange: transport keys, seen from our side. */
+void noise_derive(struct noise_peer *p, uint8_t ret_send[static KEY_LEN], uint8_t ret_recv[static KEY_LEN],
+		  bool *ret_initiator);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Offloads are asked for from most to least: what the kernel refuses is left out. UDP segmentation came with Linux 6.2;
+ * its constants are not in older headers. */
+#include "wg/tun.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
+
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+static int try_offload(int fd, unsigned flags)
+{
+	return ioctl(fd, TUNSETOFFLOAD, flags) == 0 ? 0 : -errno;
+}
+
+static void set_offloads(struct tun *t, const struct features *want)
+{
+	const unsigned tso = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6, uso = TUN_F_USO4 | TUN_F_USO6;
+
+	t->tso = t->uso = false;
+	if (!t->vnet_hdr)
+		return;
+	if (want->tso && want->uso && try_offload(t->fds[0], tso | uso) == 0)
+		t->tso = t->uso = true;
+	else if (want->tso && try_offload(t->fds[0], tso) == 0)
+		t->tso = true;
+	else
+		(void)try_offload(t->fds[0], 0); /* a kernel without any needs no telling */
+}
+
+static int attach(const char *name, short flags, char ret_name[static IF_NAMESIZE])
+{
+	struct ifreq ifr = { .ifr_flags = flags };
+	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	memcpy(ret_name, ifr.ifr_name, IF_NAMESIZE);
+	return fd;
+}
+
+int tun_open(const char *name, unsigned queues, const struct features *want, bool persist, struct tun *ret)
+{
+	struct tun t = { .vnet_hdr = want->vnet_hdr, .created = if_nametoindex(name) == 0 };
+	short flags = IFF_TUN | IFF_NO_PI | (want->vnet_hdr ? IFF_VNET_HDR : 0);
+	int fd = attach(name, flags | IFF_MULTI_QUEUE, t.name);
+
+	if (fd == -EINVAL && !t.created) { /* it exists with a single queue */
+		queues = 1;
+		fd = attach(name, flags, t.name);
+	}
+	if (fd < 0)
+		return fd;
+	t.fds[t.n++] = fd;
+	while (t.n < MIN(queues, (unsigned)TUN_QUEUES_MAX)) {
+		fd = attach(t.name, flags | IFF_MULTI_QUEUE, t.name);
+		if (fd < 0)
+			break; /* fewer queues than workers is fine */
+		t.fds[t.n++] = fd;
+	}
+	set_offloads(&t, want);
+	if (persist && ioctl(t.fds[0], TUNSETPERSIST, 1) < 0) {
+		int r = -errno;
+
+		tun_close(&t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+int tun_adopt(int fd, const struct features *want, struct tun *ret)
+{
+	struct tun t = { .n = 1, .fds = { fd } };
+	struct ifreq ifr = { 0 };
+	int hdr = sizeof(struct virtio_net_hdr);
+
+	if (ioctl(fd, TUNGETIFF, &ifr) < 0 || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	if (!(ifr.ifr_flags & IFF_NO_PI) || !(ifr.ifr_flags & IFF_TUN))
+		return -EINVAL;
+	t.vnet_hdr = ifr.ifr_flags & IFF_VNET_HDR;
+	if (t.vnet_hdr && ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0)
+		return -errno;
+	memcpy(t.name, ifr.ifr_name, IF_NAMESIZE);
+	set_offloads(&t, want);
+	*ret = t;
+	return 0;
+}
+
+void tun_close(struct tun *t)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		close(t->fds[i]);
+	t->n = 0;
+}
+
+void tun_unpersist(struct tun *t)
+{
+	if (t->n)
+		(void)ioctl(t->fds[0], TUNSETPERSIST, 0);
+}
+
+ssize_t tun_read(const struct tun *t, int fd, struct virtio_net_hdr *ret_hdr, uint8_t *buf)
+{
+	struct iovec iov[2] = { { ret_hdr, sizeof(*ret_hdr) }, { buf, TUN_READ_MAX } };
+	ssize_t n;
+
+	if (!t->vnet_hdr) {
+		*ret_hdr = (struct virtio_net_hdr){ 0 };
+		n = read(fd, buf, TUN_READ_MAX);
+		return n < 0 ? -errno : n;
+	}
+	n = readv(fd, iov, 2);
+	if (n < 0)
+		return -errno;
+	return n < (ssize_t)sizeof(*ret_hdr) ? 0 : n - (ssize_t)sizeof(*ret_hdr);
+}
+
+int tun_write(const struct tun *t, int fd, const struct iovec *iov, int n)
+{
+	if (!t->vnet_hdr) {
+		iov++;
+		n--;
+	}
+	return writev(fd, iov, n) < 0 ? -errno : 0;
+}
+
+int tun_is_up(const struct tun *t)
+{
+	/* An empty packet is invalid, but an interface that is down says so first. */
+	if (write(t->fds[0], NULL, 0) >= 0 || errno == EINVAL)
+		return 1;
+	return errno == EIO ? 0 : -errno;
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One turn of the loop: what epoll reports, in rounds with a bound, so that neither direction starves. Everything sent or
+ * written by a turn leaves before the turn ends: no timer holds packets back. */
+#include "wg/worker.h"
+
+#include "base/log.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum { ROUNDS_UDP = 4, READS_TUN = 128, GRO_SLOTS = 8, PLAIN_SLOTS = UDP_BATCH_MAX };
+enum { EV_TUN, EV_UDP4, EV_UDP6, EV_WAKE };
+
+int64_t clock_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t); /* keys age while the machine sleeps */
+	return t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+static int deliver(void *ctx, const struct iovec *iov, int n, unsigned packets)
+{
+	struct worker *w = ctx;
+	int r = tun_write(w->config.tun, w->tun_fd, iov, n);
+
+	STAT_ADD(&w->stats, tun_writes, 1);
+	if (r < 0)
+		STAT_ADD(&w->stats, tun_write_errors, packets);
+	else
+		STAT_ADD(&w->stats, tun_written_packets, packets);
+	return r;
+}
+
+static void reply(void *ctx, const uint8_t *pkt, size_t len)
+{
+	struct virtio_net_hdr hdr = { 0 };
+	struct iovec iov[2] = { { &hdr, sizeof(hdr) }, { (void *)pkt, len } };
+
+	deliver(ctx, iov, 2, 1);
+}
+
+static void send_runs(void *ctx, const struct run *runs, unsigned n)
+{
+	struct worker *w = ctx;
+
+	udp_send_runs(w->udp, runs, n, &w->stats);
+	w->out.gso = atomic_load_explicit(&w->udp->gso, memory_order_relaxed);
+}
+
+static void on_handshake(void *ctx, const uint8_t *msg, size_t len, const struct endpoint *from)
+{
+	struct worker *w = ctx;
+
+	w->config.handshake(w->config.ctx, msg, len, from);
+}
+
+void worker_init(struct worker *w, const struct worker_config *config, unsigned id)
+{
+	*w = (struct worker){ .config = *config, .id = id, .epoll_fd = -1, .wake_fd = -1 };
+}
+
+void worker_done(struct worker *w)
+{
+	worker_stop(w);
+}
+
+/* Buffers are big and mostly untouched: whole pages from the kernel, so that an idle worker stays small. */
+static uint8_t *map_buffer(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int watch(struct worker *w, int fd, uint32_t what)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = what };
+
+	return fd < 0 || epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -errno;
+}
+
+static void receive(struct worker *w, int fd, int64_t now)
+{
+	struct udp_message msgs[UDP_BATCH_MAX];
+	unsigned max = w->config.features->batch ? w->n_slots : 1;
+	unsigned rounds = w->config.features->batch ? ROUNDS_UDP : 1;
+
+	for (unsigned round = 0; round < rounds; round++) {
+		int n = udp_receive(w->udp, fd, w->slots, max, msgs);
+
+		for (int i = 0; i < n; i++)
+			inbound_message(&w->in, msgs[i].data, msgs[i].len, msgs[i].segment, &msgs[i].from, msgs[i].ds, now);
+		inbound_flush(&w->in);
+		if (n < (int)max) /* errors of a socket (ICMP) are for single packets: nothing to do about them */
+			return;
+	}
+}
+
+static void transmit(struct worker *w, int64_t now)
+{
+	unsigned reads = w->config.features->batch ? READS_TUN : 1;
+	struct virtio_net_hdr hdr;
+
+	while (reads--) {
+		ssize_t n = tun_read(w->config.tun, w->tun_fd, &hdr, w->tun_buf);
+
+		if (n == -EBADFD) {
+			atomic_store(&w->stop, true);
+			w->config.tun_gone(w->config.ctx, n);
+		}
+		if (n <= 0)
+			break;
+		outbound_packet(&w->out, &hdr, w->tun_buf, n, now);
+	}
+	outbound_flush(&w->out);
+}
+
+static void forget_keys(struct worker *w)
+{
+	unsigned seen = atomic_load(&w->keys_gone);
+
+	if (seen == w->keys_gone_seen)
+		return;
+	w->keys_gone_seen = seen;
+	aead_forget(&w->in.aead);
+	aead_forget(&w->out.aead);
+}
+
+static void turn(struct worker *w, const struct epoll_event *evs, int n)
+{
+	int64_t now = clock_now();
+
+	for (int i = 0; i < n; i++) {
+		eventfd_t value;
+
+		switch (evs[i].data.u32) {
+		case EV_TUN:
+			transmit(w, now);
+			break;
+		case EV_UDP4:
+			receive(w, w->udp->fd4, now);
+			break;
+		case EV_UDP6:
+			receive(w, w->udp->fd6, now);
+			break;
+		default:
+			(void)eventfd_read(w->wake_fd, &value);
+		}
+	}
+	forget_keys(w);
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+	struct qsbr *qsbr = &w->config.device->qsbr;
+	struct epoll_event evs[4];
+
+	while (!atomic_load(&w->stop)) {
+		int n = epoll_wait(w->epoll_fd, evs, ARRAY_SIZE(evs), -1);
+
+		qsbr_online(qsbr, w->id);
+		turn(w, evs, n);
+		qsbr_offline(qsbr, w->id);
+	}
+	return NULL;
+}
+
+static int set_up(struct worker *w)
+{
+	const struct features *f = w->config.features;
+	int r;
+
+	w->n_slots = w->udp->gro ? GRO_SLOTS : PLAIN_SLOTS;
+	w->slots = map_buffer((size_t)w->n_slots * UDP_SLOT);
+	w->tun_buf = map_buffer(TUN_READ_MAX);
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!w->slots || !w->tun_buf)
+		return -ENOMEM;
+	if (w->epoll_fd < 0 || w->wake_fd < 0)
+		return -errno;
+	inbound_init(&w->in, w->config.device, &w->stats);
+	w->in.handshake = on_handshake;
+	w->in.ctx = w;
+	w->in.join.deliver = deliver;
+	w->in.join.ctx = w;
+	w->in.join.tcp = f->coalesce && w->config.tun->vnet_hdr;
+	w->in.join.udp = f->coalesce && w->config.tun->uso;
+	outbound_init(&w->out, w->config.device, &w->stats);
+	w->out.send = send_runs;
+	w->out.reply = reply;
+	w->out.ctx = w;
+	w->out.mtu = w->config.mtu;
+	w->out.gso = atomic_load(&w->udp->gso);
+	r = watch(w, w->wake_fd, EV_WAKE);
+	if (r == 0)
+		r = watch(w, w->udp->fd4, EV_UDP4);
+	if (r == 0)
+		r = watch(w, w->udp->fd6, EV_UDP6);
+	if (r == 0 && w->reads_tun)
+		r = watch(w, w->tun_fd, EV_TUN);
+	return r;
+}
+
+static void tear_down(struct worker *w)
+{
+	if (w->in.aead.ctx)
+		inbound_done(&w->in);
+	if (w->out.aead.ctx)
+		outbound_done(&w->out);
+	w->epoll_fd = close_fd(w->epoll_fd);
+	w->wake_fd = close_fd(w->wake_fd);
+	if (w->slots)
+		munmap(w->slots, (size_t)w->n_slots * UDP_SLOT);
+	if (w->tun_buf)
+		munmap(w->tun_buf, TUN_READ_MAX);
+	w->slots = w->tun_buf = NULL;
+}
+
+int worker_start(struct worker *w, struct udp *udp)
+{
+	const struct tun *t = w->config.tun;
+	int r;
+
+	w->udp = udp;
+	w->tun_fd = t->fds[w->id % t->n];
+	w->reads_tun = w->id < t->n;
+	atomic_store(&w->stop, false);
+	r = set_up(w);
+	if (r == 0)
+		r = -pthread_create(&w->thread, NULL, run, w);
+	w->running = r == 0;
+	if (r < 0)
+		tear_down(w);
+	return r;
+}
+
+void worker_stop(struct worker *w)
+{
+	if (!w->running)
+		return;
+	atomic_store(&w->stop, true);
+	(void)eventfd_write(w->wake_fd, 1);
+	pthread_join(w->thread, NULL);
+	w->running = false;
+	tear_down(w);
+}
+
+void worker_forget_keys(struct worker *w)
+{
+	atomic_fetch_add(&w->keys_gone, 1);
+	if (w->running)
+		(void)eventfd_write(w->wake_fd, 1);
+}
