@@ -14,26 +14,32 @@
 
 enum model_table { MODEL_NODES, MODEL_PODS, MODEL_NAMESPACES, MODEL_POLICIES, MODEL_TABLES };
 
+struct model_pair {
+	const char *key, *value;
+};
+
 /* A set of labels or annotations, sorted by key; equal sets are one object. */
 struct model_labels {
 	struct htab_node node;
 	unsigned refs;
 	unsigned n;
-	struct {
-		const char *key, *value;
-	} kv[];
+	struct model_pair kv[];
 };
 const char *model_label(const struct model_labels *l, const char *key); /* value or NULL; @l may be NULL */
 
 enum { NODE_CIDRS_MAX = 8, NODE_ADDRS_MAX = 16, POD_ADDRS_MAX = 2 };
 
+struct model_node_addr {
+	struct htab_node node;
+	struct addr addr;
+	struct model_node *of;
+};
+
 struct model_node {
 	struct htab_node by_name;
-	struct list all;  /* in no order */
-	struct list pods; /* struct model_pod.by_node; pods of nodes that are not (yet) known wait elsewhere */
+	struct model_node_addr *by_addr; /* n_addrs of them */
 	const char *name, *uid;
 	const char *zone, *region; /* "" when not said */
-	const char *resource_version;
 	int64_t created;	   /* seconds since 1970; 0 when not said */
 	struct prefix cidrs[NODE_CIDRS_MAX];
 	unsigned n_cidrs;
@@ -53,10 +59,10 @@ struct model_pod_addr {
 
 struct model_pod {
 	struct htab_node by_name;
-	struct list by_node, by_namespace;
+	struct list by_node;
 	struct model_pod_addr addrs[POD_ADDRS_MAX]; /* one of a family at most */
-	const char *namespace_, *name, *uid;
-	const char *node; /* name; "" while unscheduled */
+	const char *namespace_; /* interned: equal namespaces are equal pointers */
+	const char *node;	/* name, interned; "" while unscheduled */
 	struct model_labels *labels;
 	uint64_t serial; /* grows with each change of addresses: of two pods that claim one address the later has it */
 	unsigned generation;
@@ -64,21 +70,19 @@ struct model_pod {
 	bool host_network;
 	bool deleting;	 /* deletionTimestamp is set */
 	bool has_addrs;  /* owns its addresses: not host_network, not finished */
+	const char *uid;
+	char name[];
 };
 
 struct model_namespace {
 	struct htab_node by_name;
-	struct list all;
-	struct list pods, policies;
 	const char *name;
 	struct model_labels *labels;
-	bool known; /* false: only its pods or policies have been seen so far */
 	unsigned generation;
 };
 
 struct model_policy {
 	struct htab_node by_name;
-	struct list by_namespace;
 	const char *namespace_, *name, *uid;
 	json_t *spec; /* as the API has it */
 	unsigned generation;
@@ -117,6 +121,7 @@ struct model_node *model_find_node(const struct model *m, const char *name);
 struct model_pod *model_find_pod(const struct model *m, const char *namespace_, const char *name);
 /* The pod that owns the address: hostNetwork and finished pods own none. */
 struct model_pod *model_find_pod_by_addr(const struct model *m, const struct addr *a);
+/* Of several nodes that claim the address the one whose name sorts first. */
 struct model_node *model_find_node_by_addr(const struct model *m, const struct addr *a);
 struct model_namespace *model_find_namespace(const struct model *m, const char *name);
 struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name);

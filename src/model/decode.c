@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an API object says, checked. The API server validates too, but a newer or foreign one may allow what we do not
+ * understand, and the hub's database may be edited by hand: nothing is taken on trust. */
+#include "model/model_internal.h"
+
+#include <time.h>
+
+enum { UID_MAX = 128, LABELS_MAX = 4096 };
+
+static int _printf_(2, 3) refuse(char **ret_error, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (ret_error) {
+		va_start(ap, fmt);
+		*ret_error = xvasprintf(fmt, ap);
+		va_end(ap);
+	}
+	return -EINVAL;
+}
+
+/* RFC 3339 in UTC, as the API writes it; 0 when it is none. */
+static int64_t parse_time(const char *s)
+{
+	struct tm tm = { 0 };
+	const char *end = s ? strptime(s, "%Y-%m-%dT%H:%M:%S", &tm) : NULL;
+
+	return end && (*end == 'Z' || *end == '.') ? timegm(&tm) : 0;
+}
+
+static int check_string_map(const json_t *j, const char *what, char **ret_error)
+{
+	const char *key;
+	json_t *value;
+
+	if (!j || json_is_null(j))
+		return 0;
+	if (!json_is_object(j))
+		return refuse(ret_error, "metadata.%s: expected an object", what);
+	if (json_object_size(j) > LABELS_MAX)
+		return refuse(ret_error, "metadata.%s: more than %d", what, LABELS_MAX);
+	json_object_foreach((json_t *)j, key, value)
+		if (!json_is_string(value))
+			return refuse(ret_error, "metadata.%s[\"%s\"]: expected a string", what, key);
+	return 0;
+}
+
+int decode_meta(const json_t *object, bool namespaced, struct decoded_meta *ret, char **ret_error)
+{
+	const json_t *meta = json_object_get(object, "metadata");
+	int r;
+
+	*ret = (struct decoded_meta){ .name = json_str_at(meta, "name"),
+				      .namespace_ = namespaced ? json_str_at(meta, "namespace") : "",
+				      .uid = json_str_or(json_object_get(meta, "uid"), ""),
+				      .rv = json_str_or(json_object_get(meta, "resourceVersion"), ""),
+				      .created = parse_time(json_str_at(meta, "creationTimestamp")),
+				      .deleting = json_is_string(json_object_get(meta, "deletionTimestamp")) };
+	if (!ret->name || !name_is_dns_subdomain(ret->name))
+		return refuse(ret_error, "metadata.name: expected a DNS name");
+	if (namespaced && (!ret->namespace_ || !name_is_dns_label(ret->namespace_)))
+		return refuse(ret_error, "metadata.namespace: expected a DNS label");
+	if (strlen(ret->uid) > UID_MAX)
+		return refuse(ret_error, "metadata.uid: longer than %d bytes", UID_MAX);
+	r = check_string_map(json_object_get(meta, "labels"), "labels", ret_error);
+	return r < 0 ? r : check_string_map(json_object_get(meta, "annotations"), "annotations", ret_error);
+}
+
+/* spec.podCIDRs, or, from very old servers, spec.podCIDR. */
+static int decode_cidrs(const json_t *spec, struct decoded_node *ret, char **ret_error)
+{
+	const json_t *list = json_object_get(spec, "podCIDRs"), *one = json_object_get(spec, "podCIDR");
+	size_t n = json_is_array(list) ? json_array_size(list) : (json_is_string(one) && *json_string_value(one));
+
+	if (list && !json_is_array(list) && !json_is_null(list))
+		return refuse(ret_error, "spec.podCIDRs: expected a list");
+	if (n > NODE_CIDRS_MAX)
+		return refuse(ret_error, "spec.podCIDRs: more than %d", NODE_CIDRS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		const char *text = json_string_value(json_is_array(list) ? json_array_get(list, i) : one);
+
+		if (!text || prefix_parse(text, &ret->cidrs[i], NULL) < 0)
+			return refuse(ret_error, "spec.podCIDRs[%zu]: expected a network such as 10.244.1.0/24", i);
+	}
+	ret->n_cidrs = n;
+	return 0;
+}
+
+/* status.addresses of type InternalIP; host names and external addresses are not for us. */
+static int decode_node_addrs(const json_t *list, struct decoded_node *ret, char **ret_error)
+{
+	const json_t *item;
+	size_t i;
+
+	if (list && !json_is_array(list) && !json_is_null(list))
+		return refuse(ret_error, "status.addresses: expected a list");
+	json_array_foreach(list, i, item) {
+		const char *text = json_str_at(item, "address");
+
+		if (!streq(json_str_at(item, "type"), "InternalIP"))
+			continue;
+		if (ret->n_addrs == NODE_ADDRS_MAX)
+			return refuse(ret_error, "status.addresses: more than %d of type InternalIP", NODE_ADDRS_MAX);
+		if (!text || addr_parse(text, &ret->addrs[ret->n_addrs]) < 0)
+			return refuse(ret_error, "status.addresses[%zu]: expected an IP address", i);
+		ret->n_addrs++;
+	}
+	return 0;
+}
+
+int decode_node(const json_t *object, struct decoded_node *ret, char **ret_error)
+{
+	int r;
+
+	memset(ret, 0, sizeof(*ret)); /* compared as bytes */
+	r = decode_cidrs(json_object_get(object, "spec"), ret, ret_error);
+	return r < 0 ? r : decode_node_addrs(json_at(object, "status", "addresses"), ret, ret_error);
+}
+
+static int take_pod_addr(const char *text, size_t i, struct decoded_pod *ret, char **ret_error)
+{
+	struct addr a;
+	int slot;
+
+	if (!text || addr_parse(text, &a) < 0)
+		return refuse(ret_error, "status.podIPs[%zu]: expected an IP address", i);
+	slot = addr_is_v4(&a) ? 0 : 1;
+	if (!addr_is_zero(&ret->addrs[slot]) && !addr_eq(&ret->addrs[slot], &a))
+		return refuse(ret_error, "status.podIPs[%zu]: a second address of its family", i);
+	ret->addrs[slot] = a;
+	return 0;
+}
+
+static int decode_pod_addrs(const json_t *status, struct decoded_pod *ret, char **ret_error)
+{
+	const json_t *list = json_object_get(status, "podIPs"), *one = json_object_get(status, "podIP"), *item;
+	size_t i;
+	int r;
+
+	if (list && !json_is_array(list) && !json_is_null(list))
+		return refuse(ret_error, "status.podIPs: expected a list");
+	if (json_array_size(list) > POD_ADDRS_MAX)
+		return refuse(ret_error, "status.podIPs: more than one of a family");
+	json_array_foreach(list, i, item) {
+		r = take_pod_addr(json_str_at(item, "ip"), i, ret, ret_error);
+		if (r < 0)
+			return r;
+	}
+	if (json_array_size(list) == 0 && json_is_string(one) && *json_string_value(one))
+		return take_pod_addr(json_string_value(one), 0, ret, ret_error);
+	return 0;
+}
+
+static int decode_phase(const char *name)
+{
+	static const char *const names[] = { "Pending", "Running", "Succeeded", "Failed", "Unknown" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (streq(name, names[i]))
+			return i;
+	return -EINVAL;
+}
+
+int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error)
+{
+	const json_t *spec = json_object_get(object, "spec"), *status = json_object_get(object, "status");
+	int phase = decode_phase(json_str_or(json_object_get(status, "phase"), "Pending"));
+
+	memset(ret, 0, sizeof(*ret));
+	ret->node = json_str_or(json_object_get(spec, "nodeName"), "");
+	ret->host_network = json_is_true(json_object_get(spec, "hostNetwork"));
+	if (*ret->node && !name_is_dns_subdomain(ret->node))
+		return refuse(ret_error, "spec.nodeName: expected a node's name");
+	if (phase < 0)
+		return refuse(ret_error, "status.phase: expected Pending, Running, Succeeded, Failed or Unknown");
+	ret->phase = phase;
+	return decode_pod_addrs(status, ret, ret_error);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "model/model.h"
+
+struct model {
+	struct htab tables[MODEL_TABLES];    /* by name */
+	struct htab pod_addrs;		     /* struct model_pod_addr */
+	struct htab node_addrs;		     /* struct node_addr_entry: nodes by address */
+	struct htab pods_by_node;	     /* struct pods_of */
+	struct htab strings, labels, refused;
+	uint64_t serial;
+	unsigned generation[MODEL_TABLES];
+	bool replacing[MODEL_TABLES];
+	unsigned dirty;
+	model_changed_fn *changed;
+	void *changed_ctx;
+};
+
+const char *model_intern(struct model *m, const char *s);
+void model_unintern(struct model *m, const char *s);
+/* The set of an object's string members, those whose key begins with @prefix only when it is not NULL. */
+struct model_labels *model_labels_get(struct model *m, const json_t *object, const char *prefix);
+void model_labels_put(struct model *m, struct model_labels *l);
+
+/* Decoders: JSON to plain values, no model touched. Strings are borrowed from the document. */
+struct decoded_meta {
+	const char *namespace_, *name, *uid, *rv;
+	int64_t created;
+	bool deleting;
+};
+int decode_meta(const json_t *object, bool namespaced, struct decoded_meta *ret, char **ret_error);
+
+struct decoded_node {
+	struct prefix cidrs[NODE_CIDRS_MAX];
+	unsigned n_cidrs;
+	struct addr addrs[NODE_ADDRS_MAX];
+	unsigned n_addrs;
+};
+int decode_node(const json_t *object, struct decoded_node *ret, char **ret_error);
+
+struct decoded_pod {
+	const char *node;
+	struct addr addrs[POD_ADDRS_MAX];
+	enum model_pod_phase phase;
+	bool host_network;
+};
+int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error);
