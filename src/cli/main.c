@@ -2,13 +2,13 @@
 /* weft: the command line. The first word picks a verb, the verb reads the rest. */
 #include "base/str.h"
 #include "cli/verb.h"
-#include "lab/verbs.h"
+#include "cli/verbs.h"
 
 static int verb_help(int argc, char **argv);
 static int verb_version(int argc, char **argv);
 
 static const struct verb verbs[] = {
-	{ "lab", "a cluster out of network namespaces on this machine", lab_verb },
+	{ "status", "what the agent of this node knows and does", verb_status },
 	{ "version", "print the version", verb_version },
 	{ "help", "print this help", verb_help },
 };

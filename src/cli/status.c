@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weft status: the agent's state on one screen. Names in it come from the cluster's users: all text is escaped. */
+#include "cli/verbs.h"
+#include "base/str.h"
+#include "ipc/ipc.h"
+
+#include <time.h>
+
+enum { TIMEOUT_MS = 10000, ENDPOINTS_SHOWN = 30 };
+
+static const char DEFAULT_SOCKET[] = "/run/weft/weftd.sock";
+
+/* A text of the document, escaped, in one of a few static buffers: enough for one line of output. */
+static const char *text(const json_t *o, const char *key)
+{
+	static char bufs[8][256];
+	static unsigned next;
+	char *out = bufs[next++ % ARRAY_SIZE(bufs)];
+
+	str_escape(out, sizeof(bufs[0]), json_str_or(json_object_get(o, key), ""));
+	return out;
+}
+
+static long long number(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+/* The texts of a list, joined, escaped; owned by the caller. */
+static char *joined(const json_t *list)
+{
+	char *all = xstrdup(""), one[256];
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, v) {
+		char *more;
+
+		str_escape(one, sizeof(one), json_str_or(v, ""));
+		more = xasprintf("%s%s%s", all, i ? ", " : "", one);
+		free(all);
+		all = more;
+	}
+	return all;
+}
+
+static void format_age(char out[32], long long since_s)
+{
+	long long s = time(NULL) - since_s;
+
+	if (s < 0)
+		s = 0;
+	if (s < 120)
+		snprintf(out, 32, "%lld s", s);
+	else if (s < 7200)
+		snprintf(out, 32, "%lld min", s / 60);
+	else if (s < 172800)
+		snprintf(out, 32, "%lld h", s / 3600);
+	else
+		snprintf(out, 32, "%lld d", s / 86400);
+}
+
+static void print_node(const json_t *s)
+{
+	_cleanup_free_ char *ranges = joined(json_at(s, "ranges")), *underlay = joined(json_at(s, "underlayAddresses")),
+			    *uplinks = joined(json_at(s, "uplinks"));
+	char age[32];
+
+	format_age(age, number(s, "startedAt"));
+	printf("Node        %s   %s   weft %s, up %s\n", text(s, "node"), json_is_true(json_at(s, "ready")) ? "ready" : "NOT READY",
+	       text(s, "version"), age);
+	printf("Network     %s   pods %s   underlay %s on %s\n", text(s, "transport"), *ranges ? ranges : "-",
+	       *underlay ? underlay : "-", *uplinks ? uplinks : "-");
+	printf("MTU         device %lld, routes %lld\n", number(json_at(s, "mtu"), "device"), number(json_at(s, "mtu"), "route"));
+}
+
+static void print_health(const json_t *health)
+{
+	const char *name;
+	json_t *part;
+
+	json_object_foreach((json_t *)health, name, part) {
+		bool ok = json_is_true(json_at(part, "ok"));
+		char age[32];
+
+		format_age(age, number(part, "since"));
+		printf("  %-10s %s for %s", name, ok ? "ok" : "PROBLEM", age);
+		if (!ok)
+			printf(": %s", text(part, "error"));
+		putchar('\n');
+	}
+}
+
+static void print_ipam(const json_t *list)
+{
+	const json_t *r;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, r)
+		printf("  %-20s %lld of %lld in use, %lld resting\n", text(r, "range"), number(r, "used"), number(r, "size"),
+		       number(r, "resting"));
+}
+
+static void print_peers(const json_t *list)
+{
+	const json_t *p;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, p) {
+		printf("  %-12s %-8s %-14s %-24s MTU %lld", text(p, "name"), text(p, "transport"), text(p, "state"),
+		       text(p, "address"), number(p, "mtu"));
+		if (json_at(p, "why"))
+			printf("  %s", text(p, "why"));
+		putchar('\n');
+	}
+}
+
+static void print_endpoints(const json_t *list)
+{
+	const json_t *e;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, e) {
+		_cleanup_free_ char *addrs = joined(json_at(e, "addresses"));
+
+		if (i == ENDPOINTS_SHOWN) {
+			printf("  … and %zu more (-o json has all)\n", json_array_size(list) - i);
+			return;
+		}
+		if (*text(e, "pod"))
+			printf("  %s/%s   %s   %s\n", text(e, "namespace"), text(e, "pod"), addrs, text(e, "hostInterface"));
+		else
+			printf("  container %.12s   %s   %s\n", text(e, "container"), addrs, text(e, "hostInterface"));
+	}
+}
+
+static void print_drops(const json_t *list)
+{
+	const json_t *d;
+	size_t i, column = 0;
+
+	json_array_foreach((json_t *)list, i, d) {
+		printf("  %-20s %10lld", text(d, "reason"), number(d, "packets"));
+		if (++column % 3 == 0)
+			putchar('\n');
+	}
+	if (column % 3)
+		putchar('\n');
+}
+
+static void print_recent(const json_t *list)
+{
+	const json_t *d;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, d) {
+		time_t at = number(d, "atMs") / 1000;
+		char when[16];
+		struct tm tm;
+
+		strftime(when, sizeof(when), "%H:%M:%S", localtime_r(&at, &tm));
+		printf("  %s %-18s %s → %s", when, text(d, "reason"), text(d, "source"), text(d, "destination"));
+		printf(" protocol %lld  %s\n", number(d, "protocol"), text(d, "pod"));
+		if (i == 4)
+			return;
+	}
+}
+
+static void print_warnings(const json_t *s)
+{
+	const json_t *w;
+	size_t i;
+
+	if (json_at(s, "networkPolicies", "text"))
+		printf("Note        %s\n", text(json_at(s, "networkPolicies"), "text"));
+	json_array_foreach(json_at(s, "warnings"), i, w) {
+		char line[512];
+
+		str_escape(line, sizeof(line), json_str_or(w, ""));
+		printf("Warning     %s\n", line);
+	}
+}
+
+static void print_screen(const json_t *s)
+{
+	print_node(s);
+	print_warnings(s);
+	puts("Health");
+	print_health(json_at(s, "health"));
+	puts("Addresses");
+	print_ipam(json_at(s, "ipam"));
+	printf("Datapath    attach %s, fast path %s, flows %lld of %lld (%lld new)\n", text(json_at(s, "datapath"), "attach"),
+	       json_is_true(json_at(s, "datapath", "fastPath")) ? "on" : "off", number(json_at(s, "datapath"), "flows"),
+	       number(json_at(s, "datapath"), "flowMax"), number(json_at(s, "datapath"), "flowsNew"));
+	printf("Peers       %zu\n", json_array_size(json_at(s, "peers")));
+	print_peers(json_at(s, "peers"));
+	printf("Endpoints   %zu\n", json_array_size(json_at(s, "endpoints")));
+	print_endpoints(json_at(s, "endpoints"));
+	puts("Drops       packets by reason");
+	print_drops(json_at(s, "drops"));
+	if (json_array_size(json_at(s, "recentDrops"))) {
+		puts("Recent drops, sampled");
+		print_recent(json_at(s, "recentDrops"));
+	}
+}
+
+static int show(const char *socket, bool as_json)
+{
+	_cleanup_ipc_answer_ struct ipc_answer a = { 0 };
+	int r = ipc_call(socket, "status", NULL, TIMEOUT_MS, &a);
+
+	if (r < 0 || !a.result) {
+		char shown[128], why[256];
+
+		str_escape(shown, sizeof(shown), socket);
+		str_escape(why, sizeof(why), r < 0 ? strerror(-r) : a.msg);
+		fprintf(stderr, "weft status: %s: %s%s\n", shown, why,
+			r == -ENOENT || r == -ECONNREFUSED ? "; weftd does not run there" : "");
+		return 1;
+	}
+	if (as_json) {
+		json_dumpf(a.result, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		print_screen(a.result);
+	}
+	return fflush(stdout) == 0 ? 0 : 1;
+}
+
+int verb_status(int argc, char **argv)
+{
+	const char *socket = DEFAULT_SOCKET;
+	bool as_json = false;
+
+	for (int i = 1; i < argc; i++) {
+		const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+		char shown[64];
+
+		if (streq(argv[i], "--help")) {
+			puts("usage: weft status [-o json] [--socket PATH]\n\nWhat the agent of this node knows and does.");
+			return 0;
+		}
+		if (streq(argv[i], "-o") && streq(next, "json")) {
+			as_json = true;
+			i++;
+		} else if (streq(argv[i], "--socket") && next) {
+			socket = next;
+			i++;
+		} else {
+			str_escape(shown, sizeof(shown), argv[i]);
+			fprintf(stderr, "weft status: \"%s\" is not understood; expected -o json or --socket PATH\n", shown);
+			return 2;
+		}
+	}
+	return show(socket, as_json);
+}

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verbs whose work is done in this directory. */
+#pragma once
+
+int verb_status(int argc, char **argv);
