@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hub's parts, as main.c wires them. */
+#pragma once
+
+#include "base/list.h"
+#include "hub/metrics.h"
+#include "hub/pool.h"
+#include "hub/store.h"
+
+#include <systemd/sd-event.h>
+
+enum { FAMILIES_MAX = 2 };
+
+struct ranges {
+	struct pool *pools[FAMILIES_MAX]; /* in the order of the option; NULL after the last */
+	size_t n;
+};
+
+struct hub {
+	sd_event *event;
+	struct store *store;
+	struct metrics metrics;
+	struct list watches; /* struct watch */
+	size_t n_watches;
+	struct ranges nodes, services;
+	bool ready;
+	sd_event_source *ticker;
+};
+
+/* The pool for a family, or NULL. */
+struct pool *ranges_find(const struct ranges *r, bool v4);
+
+/* controllers.c: what a bare API lacks. The namespaces, the kubernetes service; then reacting to changes. */
+int controllers_start(struct hub *hub, const struct addr *addresses, const uint16_t *ports, size_t n);
+
+/* node_ipam.c */
+void nodes_claim(struct hub *hub); /* at start: what stored nodes hold */
+/* service_ip.c */
+void services_claim(struct hub *hub);
+
+/**
+ * emit_event() - an Event about an object, by the hub itself
+ */
+void emit_event(struct hub *hub, const struct object *about, bool warning, const char *reason, const char *message);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What rows of the kind table refer to: hooks and columns, defined beside each other in kind_NAME.c. */
+#pragma once
+
+#include "base/buf.h"
+#include "hub/object.h"
+
+/* kind_pod.c */
+extern const struct column pod_columns[];
+void pod_defaults(json_t *obj, const json_t *old);
+void pod_validate(const json_t *obj, const json_t *old, struct errors *e);
+
+/* kind_node.c */
+extern const struct column node_columns[];
+void node_defaults(json_t *obj, const json_t *old);
+void node_validate(const json_t *obj, const json_t *old, struct errors *e);
+void node_allocate(struct hub *hub, json_t *obj, const json_t *old, bool dry_run, struct errors *e);
+void node_release(struct hub *hub, const json_t *old, const json_t *now);
+
+/* kind_service.c */
+extern const struct column service_columns[];
+void service_defaults(json_t *obj, const json_t *old);
+void service_validate(const json_t *obj, const json_t *old, struct errors *e);
+
+/* service_ip.c */
+void service_allocate(struct hub *hub, json_t *obj, const json_t *old, bool dry_run, struct errors *e);
+void service_release(struct hub *hub, const json_t *old, const json_t *now);
+
+/* kind_policy.c */
+extern const struct column networkpolicy_columns[];
+void networkpolicy_defaults(json_t *obj, const json_t *old);
+void networkpolicy_validate(const json_t *obj, const json_t *old, struct errors *e);
+
+/* kind_slice.c */
+extern const struct column endpointslice_columns[];
+void endpointslice_defaults(json_t *obj, const json_t *old);
+void endpointslice_validate(const json_t *obj, const json_t *old, struct errors *e);
+
+/* kind_core.c */
+extern const struct column namespace_columns[], configmap_columns[], lease_columns[], event_columns[], default_columns[];
+void namespace_defaults(json_t *obj, const json_t *old);
+void configmap_validate(const json_t *obj, const json_t *old, struct errors *e);
+void event_defaults(json_t *obj, const json_t *old);
+void event_validate(const json_t *obj, const json_t *old, struct errors *e);
+
+/* Cells that several kinds share. */
+void cell_age(const json_t *obj, struct buf *out);
+void cell_name(const json_t *obj, struct buf *out);
+void cell_selector(const json_t *labels, struct buf *out); /* a=b,c=d or <none> */
+/* "5d3h", "12m", "7s" since a time; "<unknown>" when it is none */
+void format_since(const char *when, struct buf *out);
+#define COLUMN_NAME                                                                                                    \
+	{ "Name", "string", 0, .cell = cell_name, .doc = "Name of the object." }
+#define COLUMN_AGE                                                                                                     \
+	{ "Age", "string", 0, .cell = cell_age, .doc = "Time since the object was created." }
