@@ -3,11 +3,13 @@
 #include "base/str.h"
 #include "cli/verb.h"
 #include "cli/verbs.h"
+#include "lab/verbs.h"
 
 static int verb_help(int argc, char **argv);
 static int verb_version(int argc, char **argv);
 
 static const struct verb verbs[] = {
+	{ "lab", "a cluster out of network namespaces on this machine", lab_verb },
 	{ "status", "what the agent of this node knows and does", verb_status },
 	{ "version", "print the version", verb_version },
 	{ "help", "print this help", verb_help },
