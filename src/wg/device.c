@@ -384,9 +384,10 @@ static void run_timers(struct peer *p, int64_t now)
 
 int64_t device_run(struct device *d, int64_t now)
 {
-	device_take_events(d, now);
+	/* Timers first: after a long sleep, keys are to be zeroed before and not after a new handshake has begun. */
 	while (d->heap_len && wake_of(d->heap[0]) <= now)
 		run_timers(d->heap[0], now);
+	device_take_events(d, now);
 	qsbr_poll(&d->qsbr);
 	return d->heap_len ? wake_of(d->heap[0]) : NEVER;
 }

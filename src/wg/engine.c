@@ -185,6 +185,7 @@ static int on_wake(sd_event_source *s _unused_, int fd, uint32_t events _unused_
 		log_info("the interface is gone", L_STR("interface", e->tun.name));
 		return sd_event_exit(e->event, 0);
 	}
+	engine_kick(e); /* what is due comes before what has arrived */
 	take_handshakes(e);
 	engine_kick(e);
 	return 0;

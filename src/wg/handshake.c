@@ -74,6 +74,11 @@ void device_send_initiation(struct peer *p, int64_t now)
 
 void device_initiate(struct peer *p, int64_t now)
 {
+	/* One is under way: its repetition is jittered, so that two peers whose initiations cross do not stay in step. */
+	if (p->timers.retransmit_at) {
+		p->timers.attempts = 0;
+		return;
+	}
 	if (p->last_initiation_sent_ns && now - p->last_initiation_sent_ns < p->device->limits.rekey_timeout)
 		return;
 	p->timers.attempts = 0;

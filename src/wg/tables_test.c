@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replay window, allowed IPs, indexes, rate limit: each held against a naive model on random histories. */
+#include "base/test.h"
+#include "wg/allowedips.h"
+#include "wg/index.h"
+#include "wg/ratelimit.h"
+#include "wg/replay.h"
+#include "wg/timers.h"
+
+static void replay_edges(void)
+{
+	static struct replay r;
+	const uint64_t limit = default_limits.reject_after_messages;
+
+	CHECK_INT(limit == UINT64_MAX - (1 << 13), 1); /* 2^64 - 2^13 - 1 */
+	CHECK(replay_accept(&r, 0, limit));
+	CHECK(!replay_accept(&r, 0, limit));
+	CHECK(replay_accept(&r, REPLAY_WINDOW, limit));
+	CHECK(!replay_accept(&r, 0, limit));
+	CHECK(replay_accept(&r, 1, limit)); /* the oldest still inside */
+	CHECK(!replay_accept(&r, 1, limit));
+	CHECK(replay_accept(&r, limit - 1, limit));
+	CHECK(!replay_accept(&r, limit, limit));
+	CHECK(!replay_accept(&r, UINT64_MAX, limit));
+	CHECK(!replay_accept(&r, 2, limit));
+	CHECK(replay_accept(&r, limit - REPLAY_WINDOW, limit));
+	CHECK(!replay_accept(&r, limit - 1 - REPLAY_WINDOW, limit));
+}
+
+static void replay_against_model(void)
+{
+	static struct replay r;
+	static bool seen[1 << 18];
+	uint64_t top = 0;
+
+	memset(&r, 0, sizeof(r));
+	srandom(1);
+	for (int i = 0; i < 400000; i++) {
+		uint64_t jump = random() % 1000 == 0 ? random() % 20000 : random() % 3;
+		uint64_t back = random() % 4 == 0 ? random() % 9000 : 0;
+		uint64_t c = top + jump > back ? top + jump - back : 0;
+		bool want;
+
+		if (c >= sizeof(seen))
+			break;
+		want = !seen[c] && (c >= top || top - c < REPLAY_WINDOW);
+		CHECK_INT(replay_accept(&r, c, UINT64_MAX), want);
+		seen[c] |= want;
+		if (want && c > top)
+			top = c;
+	}
+	CHECK(top > 100000);
+}
+
+enum { MODEL_MAX = 400 };
+static struct {
+	struct prefix p;
+	int peer; /* 0: none */
+} model[MODEL_MAX];
+
+static struct prefix random_prefix(void)
+{
+	struct addr a = { { 0 } };
+	bool v4 = random() & 1;
+	uint8_t len = v4 ? 96 + random() % 33 : random() % 129;
+
+	if (v4)
+		a.b[10] = a.b[11] = 0xff;
+	for (int i = v4 ? 12 : 0; i < 16; i++)
+		a.b[i] = random() % 3 ? 0 : random() % 4 << 6; /* few values: prefixes nest and meet */
+	if (!v4)
+		a.b[0] |= 0x20; /* never in the mapped range */
+	return prefix_of(&a, len);
+}
+
+static int model_find(const struct addr *a)
+{
+	int best = 0, len = -1;
+
+	for (int i = 0; i < MODEL_MAX; i++) {
+		bool family = addr_is_v4(a) == (addr_is_v4(&model[i].p.addr) && model[i].p.len >= 96);
+
+		if (model[i].peer && family && prefix_contains(&model[i].p, a) && model[i].p.len > len) {
+			best = model[i].peer;
+			len = model[i].p.len;
+		}
+	}
+	return best;
+}
+
+static void model_set(const struct prefix *p, int peer)
+{
+	int free_at = -1;
+
+	for (int i = 0; i < MODEL_MAX; i++) {
+		if (model[i].peer && prefix_eq(&model[i].p, p)) {
+			model[i].peer = peer;
+			return;
+		}
+		if (!model[i].peer)
+			free_at = i;
+	}
+	assert(free_at >= 0);
+	model[free_at].p = *p;
+	model[free_at].peer = peer;
+}
+
+static void allowedips_against_model(void)
+{
+	static char peers[6];
+	struct list lists[6];
+	struct allowedips t;
+	struct qsbr q;
+
+	qsbr_init(&q);
+	allowedips_init(&t, &q);
+	for (int i = 0; i < 6; i++)
+		list_init(&lists[i]);
+	srandom(2);
+	for (int i = 0; i < 30000; i++) {
+		struct prefix p = random_prefix();
+		int peer = 1 + random() % 5;
+		struct addr a;
+		struct peer *got;
+
+		if (t.count < 300 && random() % 3) {
+			allowedips_insert(&t, &p, (struct peer *)&peers[peer], &lists[peer]);
+			model_set(&p, peer);
+		} else if (random() % 500 == 0) {
+			allowedips_remove_all(&t, &lists[peer]);
+			for (int k = 0; k < MODEL_MAX; k++)
+				model[k].peer = model[k].peer == peer ? 0 : model[k].peer;
+			CHECK(list_empty(&lists[peer]));
+		} else {
+			int k = random() % MODEL_MAX;
+
+			if (model[k].peer) {
+				CHECK_INT(allowedips_remove(&t, &model[k].p, (struct peer *)&peers[0]), -ENOENT);
+				CHECK_INT(allowedips_remove(&t, &model[k].p, (struct peer *)&peers[model[k].peer]), 0);
+				model[k].peer = 0;
+			}
+		}
+		a = random_prefix().addr;
+		got = addr_is_v4(&a) ? allowedips_find_v4(&t, a.b + 12) : allowedips_find_v6(&t, a.b);
+		CHECK_INT(got ? (char *)got - peers : 0, model_find(&a));
+		qsbr_poll(&q);
+	}
+	allowedips_done(&t);
+	qsbr_done(&q);
+}
+
+static int freed;
+static void count_free(void *ctx _unused_, void *p _unused_)
+{
+	freed++;
+}
+
+static void qsbr_waits_for_readers(void)
+{
+	struct qsbr q;
+
+	qsbr_init(&q);
+	freed = 0;
+	qsbr_online(&q, 3);
+	qsbr_retire(&q, &q, count_free, NULL);
+	CHECK(qsbr_poll(&q));
+	CHECK_INT(freed, 0);
+	qsbr_online(&q, 4); /* began after: does not hold it back */
+	qsbr_offline(&q, 3);
+	CHECK(!qsbr_poll(&q));
+	CHECK_INT(freed, 1);
+	qsbr_retire(&q, &q, count_free, NULL);
+	CHECK(qsbr_poll(&q));
+	qsbr_online(&q, 4); /* its next batch */
+	CHECK(!qsbr_poll(&q));
+	CHECK_INT(freed, 2);
+	qsbr_done(&q);
+}
+
+static void indexes(void)
+{
+	enum { N = 3000 };
+	static struct index_slot slots[N], moved;
+	struct index_table t;
+	struct qsbr q;
+	uint32_t old;
+
+	qsbr_init(&q);
+	index_init(&t, &q);
+	for (int i = 0; i < N; i++)
+		index_insert(&t, &slots[i], INDEX_HANDSHAKE, (struct peer *)&slots[i]);
+	for (int i = 0; i < N; i++)
+		CHECK(index_find(&t, slots[i].index) == &slots[i]);
+	old = slots[7].index;
+	index_replace(&t, &slots[7], &moved, INDEX_SESSION);
+	CHECK(index_find(&t, old) == &moved && moved.peer == (struct peer *)&slots[7]);
+	CHECK_INT(slots[7].kind, INDEX_FREE);
+	index_remove(&t, &moved);
+	CHECK(!index_find(&t, old));
+	CHECK_INT(t.used, N - 1);
+	moved.index = slots[8].index;
+	CHECK_INT(index_restore(&t, &moved, INDEX_SESSION, NULL), -EEXIST);
+	index_done(&t);
+	qsbr_done(&q);
+}
+
+static void ratelimit(void)
+{
+	struct ratelimit r;
+	struct endpoint a = { .to.in4 = { .sin_family = AF_INET, .sin_addr.s_addr = 1 } }, b = a;
+	int64_t now = NS_PER_S;
+	int allowed = 0;
+
+	b.to.in4.sin_addr.s_addr = 2;
+	ratelimit_init(&r);
+	for (int i = 0; i < 100; i++)
+		allowed += ratelimit_allow(&r, &a, now);
+	CHECK_INT(allowed, 5);
+	CHECK(ratelimit_allow(&r, &b, now)); /* its own bucket, but for one seed in 4096 */
+	for (int i = 0; i < 1000; i++)
+		allowed += ratelimit_allow(&r, &a, now += NS_PER_S / 100);
+	CHECK(allowed >= 200 && allowed <= 206); /* 20 a second for 10 s */
+	ratelimit_done(&r);
+}
+
+int main(void)
+{
+	if (crypto_init() < 0)
+		return 1;
+	RUN(replay_edges);
+	RUN(replay_against_model);
+	RUN(allowedips_against_model);
+	RUN(qsbr_waits_for_readers);
+	RUN(indexes);
+	RUN(ratelimit);
+	return test_end();
+}
