@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "route/plan.h"
+#include "base/str.h"
+#include "base/test.h"
+
+static struct addr A(const char *s)
+{
+	struct addr a;
+
+	if (addr_parse(s, &a) < 0)
+		abort();
+	return a;
+}
+
+static struct prefix P(const char *s)
+{
+	struct prefix p;
+
+	if (prefix_parse(s, &p, NULL) < 0)
+		abort();
+	return p;
+}
+
+/* A list such as "10.0.0.1,fd00::1" as a JSON array; with a type, of address objects. */
+static json_t *array_of(const char *list, const char *type)
+{
+	_cleanup_free_ char *copy = xstrdup(list);
+	json_t *j = json_array();
+
+	for (char *save = NULL, *s = strtok_r(copy, ",", &save); s; s = strtok_r(NULL, ",", &save))
+		json_array_append_new(j, type ? json_pack("{s:s,s:s}", "type", type, "address", s) : json_string(s));
+	return j;
+}
+
+static void node(struct model *m, const char *name, int age, const char *cidrs, const char *addrs)
+{
+	_cleanup_json_ json_t *j = NULL;
+	char created[32];
+
+	snprintf(created, sizeof(created), "2026-01-01T00:%02d:%02dZ", age / 60, age % 60);
+	j = json_pack("{s:{s:s,s:s,s:s},s:{s:o},s:{s:o}}", "metadata", "name", name, "uid", name, "creationTimestamp", created,
+		      "spec", "podCIDRs", array_of(cidrs, NULL), "status", "addresses", array_of(addrs, "InternalIP"));
+	if (model_upsert(m, MODEL_NODES, j, NULL) < 0)
+		abort();
+}
+
+static struct route_underlay underlays[2];
+
+static struct route_config config_of(enum route_transport t)
+{
+	underlays[0] = (struct route_underlay){ A("172.30.0.11"), P("172.30.0.0/24"), 2, 1500 };
+	underlays[1] = (struct route_underlay){ A("fd30::11"), P("fd30::/64"), 2, 1500 };
+	return (struct route_config){ .node = "n1", .transport = t, .ipv4 = true, .ipv6 = true, .underlays = underlays,
+				      .n_underlays = 2, .vxlan_ifindex = 7, .vni = 1 };
+}
+
+static struct model *three_nodes(void)
+{
+	struct model *m = model_new();
+
+	node(m, "n3", 3, "10.244.3.0/24,fd00:244:0:3::/64", "172.31.0.13,fd31::13");
+	node(m, "n1", 1, "10.244.1.0/24,fd00:244:0:1::/64", "172.30.0.11,fd30::11");
+	node(m, "n2", 2, "10.244.2.0/24,fd00:244:0:2::/64", "172.30.0.12,fd30::12");
+	return m;
+}
+
+static const struct route *find_route(const struct route_plan *p, const char *dst, uint32_t table)
+{
+	struct prefix want = P(dst);
+	const struct route *found = NULL;
+
+	for (size_t i = 0; i < p->n_routes; i++)
+		if (prefix_eq(&p->routes[i].dst, &want) && p->routes[i].table == table) {
+			if (found)
+				return NULL; /* one slot, one route */
+			found = &p->routes[i];
+		}
+	return found;
+}
+
+static const struct route_peer *find_peer(const struct route_plan *p, const char *name)
+{
+	for (size_t i = 0; i < p->n_peers; i++)
+		if (streq(p->peers[i].name, name))
+			return &p->peers[i];
+	return NULL;
+}
+
+#define ADDR_IS(a, text) CHECK(addr_eq(&(a), &(struct addr[]){ A(text) }[0]))
+
+static void own_range(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan p;
+	struct route_config config = config_of(ROUTE_VXLAN);
+	static const uint8_t mac[6] = { 2, 0x57, 10, 244, 1, 1 };
+
+	route_compile(&config, m, &p);
+	CHECK(!p.error);
+	ADDR_IS(p.node_addrs[0], "10.244.1.1");
+	ADDR_IS(p.node_addrs[1], "fd00:244:0:1::1");
+	CHECK_INT(p.n_addrs, 2);
+	CHECK(p.addrs[0].ifindex == 1 && p.addrs[0].len == 128 && p.addrs[1].len == 128);
+	CHECK_INT(find_route(&p, "10.244.1.0/24", 0)->type, RTN_UNREACHABLE);
+	CHECK_INT(find_route(&p, "fd00:244:0:1::/64", 0)->type, RTN_UNREACHABLE);
+	CHECK(memcmp(p.vtep_mac, mac, 6) == 0);
+	CHECK_INT(p.n_rules, 2);
+	CHECK(p.rules[0].table == 5757 && prefix_eq(&p.rules[0].from, &p.ranges[0]));
+	CHECK_INT(p.pod_mtu, 1450);
+	CHECK_INT(p.device_mtu, 1500);
+}
+
+static void vxlan(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan p, p6;
+	struct route_config config = config_of(ROUTE_VXLAN);
+	static const uint8_t mac[6] = { 2, 0x57, 10, 244, 3, 1 };
+	const struct route *r;
+
+	route_compile(&config, m, &p);
+	CHECK_INT(p.n_peers, 2);
+	CHECK_STR(p.peers[0].name, "n2");
+	CHECK_INT(p.peers[1].state, ROUTE_PEER_OK);
+	CHECK(!p.peers[1].why);
+	CHECK_INT(p.peers[1].mtu, 1450);
+	r = find_route(&p, "10.244.3.0/24", 0);
+	CHECK(r && r->onlink && r->oif == 7 && r->mtu == 1450 && r->encap.id == 1 && r->proto == NET_PROTO_WEFT);
+	ADDR_IS(r->via, "10.244.3.1");
+	ADDR_IS(r->src, "10.244.1.1");
+	ADDR_IS(r->encap.dst, "172.31.0.13");
+	ADDR_IS(r->encap.src, "172.30.0.11");
+	r = find_route(&p, "fd00:244:0:3::/64", 0);
+	CHECK(r && r->onlink);
+	ADDR_IS(r->encap.dst, "172.31.0.13");
+	ADDR_IS(r->src, "fd00:244:0:1::1");
+	/* its own addresses, for pods only */
+	r = find_route(&p, "fd31::13/128", NET_TABLE_PEERS);
+	CHECK(r && addr_is_zero(&r->src));
+	ADDR_IS(r->via, "fd00:244:0:3::1");
+	CHECK(find_route(&p, "172.31.0.13/32", NET_TABLE_PEERS) && !find_route(&p, "172.31.0.13/32", 0));
+	CHECK_INT(p.n_neighs, 4);
+	for (size_t i = 0; i < p.n_neighs; i++)
+		if (addr_eq(&p.neighs[i].addr, &r->via))
+			CHECK(memcmp(p.neighs[i].mac, mac, 6) == 0 && p.neighs[i].ifindex == 7);
+	CHECK_INT(p.n_node_routes, 8); /* two ranges, two addresses each */
+	CHECK_INT(p.n_routes, 2 + 8);
+	config.underlay6 = true;
+	route_compile(&config, m, &p6);
+	CHECK_INT(p6.peers[0].mtu, 1430);
+	CHECK_INT(p6.pod_mtu, 1430);
+	ADDR_IS(find_route(&p6, "10.244.3.0/24", 0)->encap.dst, "fd31::13");
+}
+
+static void direct(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan p;
+	struct route_config config = config_of(ROUTE_DIRECT);
+	const struct route *r;
+
+	route_compile(&config, m, &p);
+	r = find_route(&p, "10.244.2.0/24", 0);
+	CHECK(r && r->oif == 2 && !r->onlink && addr_is_zero(&r->encap.dst));
+	ADDR_IS(r->via, "172.30.0.12");
+	ADDR_IS(r->src, "10.244.1.1");
+	ADDR_IS(find_route(&p, "fd00:244:0:2::/64", 0)->via, "fd30::12");
+	CHECK_INT(find_peer(&p, "n2")->state, ROUTE_PEER_OK);
+	CHECK_INT(find_peer(&p, "n2")->mtu, 1500);
+	CHECK_INT(find_peer(&p, "n3")->state, ROUTE_PEER_NOT_ON_LINK);
+	CHECK(strstr(find_peer(&p, "n3")->why, "direct transport cannot reach it"));
+	CHECK(!find_route(&p, "10.244.3.0/24", 0));
+	CHECK(p.n_rules == 0 && p.n_neighs == 0 && p.n_node_routes == 2);
+	CHECK_INT(p.pod_mtu, 1500);
+}
+
+static void overlapping_ranges(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan p;
+	struct route_config config = config_of(ROUTE_VXLAN);
+
+	node(m, "a-late", 9, "10.244.2.128/25", "172.30.0.14");	    /* within n2's */
+	node(m, "b-late", 8, "10.244.0.0/16", "172.30.0.15");	    /* around everybody's, ours included */
+	node(m, "c-free", 10, "10.245.0.0/24", "172.30.0.16");
+	route_compile(&config, m, &p);
+	CHECK(!p.error);
+	CHECK_INT(find_peer(&p, "n2")->state, ROUTE_PEER_OK);
+	CHECK_INT(find_peer(&p, "a-late")->state, ROUTE_PEER_CONFLICT);
+	CHECK_STR(find_peer(&p, "a-late")->why, "range 10.244.2.128/25 overlaps 10.244.2.0/24 of the older node n2");
+	CHECK_INT(find_peer(&p, "b-late")->state, ROUTE_PEER_CONFLICT);
+	CHECK(!find_route(&p, "10.244.0.0/16", 0) && !find_route(&p, "10.244.2.128/25", 0));
+	CHECK_INT(find_peer(&p, "c-free")->state, ROUTE_PEER_OK);
+	CHECK(strstr(find_peer(&p, "c-free")->why, "no usable IPv6 range"));
+}
+
+static void we_are_the_younger_one(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan p;
+	struct route_config config = config_of(ROUTE_VXLAN);
+
+	node(m, "n0", 0, "10.244.1.0/24,fd00:244:0:9::/64", "172.30.0.14");
+	route_compile(&config, m, &p);
+	CHECK_STR(p.error, "this node's range 10.244.1.0/24 overlaps 10.244.1.0/24 of the older node n0");
+	ADDR_IS(p.node_addrs[0], "10.244.1.1"); /* pods that run keep their addresses */
+	CHECK_INT(find_route(&p, "10.244.1.0/24", 0)->type, RTN_UNREACHABLE);
+	CHECK_INT(find_peer(&p, "n0")->state, ROUTE_PEER_OK); /* by its other family */
+	CHECK(strstr(find_peer(&p, "n0")->why, "overlaps this node's own"));
+	CHECK(find_route(&p, "fd00:244:0:9::/64", 0));
+}
+
+static void nodes_that_lack_something(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan p, q;
+	struct route_config config = config_of(ROUTE_VXLAN);
+
+	node(m, "no-range", 5, "", "172.30.0.20");
+	node(m, "no-addr", 5, "10.244.20.0/24", "");
+	node(m, "silly-addr", 5, "10.244.21.0/24", "127.0.0.1,172.30.0.11,fe80::5,224.0.0.1");
+	node(m, "tiny", 5, "10.244.22.0/31", "172.30.0.21");
+	node(m, "thief", 5, "10.244.23.0/24", "172.30.0.22,10.244.2.9,10.244.1.9,172.30.0.12"); /* others' addresses */
+	route_compile(&config, m, &p);
+	CHECK_INT(find_peer(&p, "no-range")->state, ROUTE_PEER_NO_RANGE);
+	CHECK_INT(find_peer(&p, "no-addr")->state, ROUTE_PEER_NO_ADDRESS);
+	CHECK(strstr(find_peer(&p, "no-addr")->why, "no InternalIP"));
+	CHECK_INT(find_peer(&p, "silly-addr")->state, ROUTE_PEER_NO_ADDRESS);
+	CHECK_INT(find_peer(&p, "tiny")->state, ROUTE_PEER_CONFLICT);
+	CHECK_INT(find_peer(&p, "thief")->state, ROUTE_PEER_OK);
+	CHECK(find_route(&p, "172.30.0.22/32", NET_TABLE_PEERS));
+	CHECK(!find_route(&p, "10.244.2.9/32", NET_TABLE_PEERS) && !find_route(&p, "10.244.1.9/32", NET_TABLE_PEERS));
+	ADDR_IS(find_route(&p, "172.30.0.12/32", NET_TABLE_PEERS)->encap.dst, "172.30.0.12"); /* n2's, whose name comes first */
+	ADDR_IS(find_route(&p, "172.30.0.12/32", NET_TABLE_PEERS)->via, "10.244.2.1");
+	config.node = "nobody";
+	route_compile(&config, m, &q);
+	CHECK_STR(q.error, "the API knows no node nobody (yet)");
+	CHECK(q.n_routes == 0 && q.n_addrs == 0);
+}
+
+static void one_family_only(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan p;
+	struct route_config config = config_of(ROUTE_VXLAN);
+	uint8_t mac[6];
+
+	config.ipv4 = false;
+	config.underlays++; /* IPv6 outside as well */
+	config.n_underlays = 1;
+	route_compile(&config, m, &p);
+	CHECK(p.n_addrs == 1 && p.n_rules == 1 && !p.peers[0].why);
+	CHECK(addr_is_zero(&p.node_addrs[0]) && !find_route(&p, "10.244.2.0/24", 0));
+	CHECK_INT(p.pod_mtu, 1430);
+	CHECK_INT(route_vtep_mac(&p.ranges[1], 1, mac), 0);
+	CHECK(mac[0] == 2 && mac[1] == 0x57 && memcmp(mac, p.vtep_mac, 6) == 0);
+	CHECK_INT(route_vtep_mac(NULL, 0, mac), -ENOENT);
+}
+
+/* --- random clusters against a naive search --- */
+
+static const struct route *lookup(const struct route_plan *p, const struct addr *a)
+{
+	const struct route *best = NULL;
+
+	for (size_t i = 0; i < p->n_routes; i++) {
+		const struct route *r = &p->routes[i];
+
+		if (!r->table && prefix_contains(&r->dst, a) && (!best || r->dst.len > best->dst.len))
+			best = r;
+	}
+	return best;
+}
+
+static const struct route_node_route *lookup_node(const struct route_plan *p, const struct addr *a)
+{
+	const struct route_node_route *best = NULL;
+
+	for (size_t i = 0; i < p->n_node_routes; i++)
+		if (prefix_contains(&p->node_routes[i].prefix, a) && (!best || p->node_routes[i].prefix.len > best->prefix.len))
+			best = &p->node_routes[i];
+	return best;
+}
+
+enum { NODES = 30 };
+struct naive_node {
+	struct prefix range;
+	struct addr addr;
+	int age;
+	bool lost;
+};
+
+static bool naive_overlap(const struct naive_node *a, const struct naive_node *b)
+{
+	uint8_t len = MIN(a->range.len, b->range.len);
+	struct prefix x = prefix_of(&a->range.addr, len), y = prefix_of(&b->range.addr, len);
+
+	return prefix_eq(&x, &y);
+}
+
+/* By age, each takes its range when nobody before it has any of it; node 0 is this one and keeps its own. */
+static void naive_claims(struct naive_node n[NODES])
+{
+	for (int age = 0; age < NODES; age++)
+		for (int i = 0; i < NODES; i++) {
+			if (n[i].age != age)
+				continue;
+			n[i].lost = false;
+			for (int j = 0; j < NODES; j++)
+				if (n[j].age < age && !n[j].lost && naive_overlap(&n[i], &n[j]))
+					n[i].lost = true;
+		}
+	n[0].lost = false;
+	for (int i = 1; i < NODES; i++)
+		n[i].lost |= naive_overlap(&n[i], &n[0]);
+}
+
+static void random_clusters(void)
+{
+	for (unsigned seed = 0; seed < 200; seed++) {
+		_cleanup_(model_freep) struct model *m = model_new();
+		_cleanup_(route_plan_done) struct route_plan p;
+		struct route_config config = config_of(ROUTE_VXLAN);
+		struct naive_node n[NODES];
+		int ages[NODES];
+
+		srand(seed);
+		for (int i = 0; i < NODES; i++)
+			ages[i] = i;
+		for (int i = NODES - 1; i > 0; i--) {
+			int j = rand() % (i + 1), t = ages[i];
+
+			ages[i] = ages[j];
+			ages[j] = t;
+		}
+		for (int i = 0; i < NODES; i++) {
+			char name[16], range[PREFIX_TEXT_MAX], addr[ADDR_TEXT_MAX];
+			struct addr a = A("10.244.0.0"), b = A("172.30.0.11");
+
+			a = addr_add(&a, rand() % 4096 * 16);
+			n[i] = (struct naive_node){ .range = prefix_of(&a, V4_BITS_BEFORE + 20 + rand() % 9), .age = ages[i] };
+			n[i].addr = addr_add(&b, i);
+			snprintf(name, sizeof(name), i == 0 ? "n1" : "x%d", i);
+			node(m, name, ages[i], prefix_format(&n[i].range, range), addr_format(&n[i].addr, addr));
+		}
+		naive_claims(n);
+		route_compile(&config, m, &p);
+		for (int k = 0; k < 2000; k++) {
+			struct addr base = A("10.244.0.0"), a = addr_add(&base, rand() % 65536);
+			const struct route *r = lookup(&p, &a);
+			const struct route_node_route *nr = lookup_node(&p, &a);
+			int owner = -1;
+
+			for (int i = 0; i < NODES; i++)
+				if (!n[i].lost && prefix_contains(&n[i].range, &a))
+					owner = i;
+			if (owner < 0) {
+				CHECK(!r && !nr);
+			} else if (owner == 0) {
+				CHECK(r && r->type == RTN_UNREACHABLE && !nr);
+			} else {
+				CHECK(r && addr_eq(&r->encap.dst, &n[owner].addr));
+				CHECK(nr && addr_eq(&nr->underlay, &n[owner].addr));
+			}
+		}
+	}
+}
+
+int main(void)
+{
+	RUN(own_range);
+	RUN(vxlan);
+	RUN(direct);
+	RUN(overlapping_ranges);
+	RUN(we_are_the_younger_one);
+	RUN(nodes_that_lack_something);
+	RUN(one_family_only);
+	RUN(random_clusters);
+	return test_end();
+}
