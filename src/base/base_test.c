@@ -136,7 +136,7 @@ static void yaml_values(void)
 static void yaml_errors(void)
 {
 	static const char *const bad[] = { "a: 1\na: 2\n", "[1, 2", "{a: *x}", "? [k]\n: v\n", "\t- a", "a: \"\\0\"",
-					   "a: b: c" };
+					   "\"a\\0b\": 1", "a: b: c" };
 	static const char bomb[] = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
 				   "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
 				   "e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";

@@ -128,17 +128,21 @@ static json_t *read_mapping(struct reader *r, int depth)
 	while (next_event(r, &k)) {
 		_cleanup_free_ char *key = NULL;
 		yaml_mark_t at = k.start_mark;
-		bool end = k.type == YAML_MAPPING_END_EVENT, scalar = k.type == YAML_SCALAR_EVENT;
+		bool end = k.type == YAML_MAPPING_END_EVENT, scalar = k.type == YAML_SCALAR_EVENT, nul = false;
 		yaml_event_t e;
 		json_t *v;
 
-		if (scalar)
+		if (scalar) {
 			key = xstrdup((const char *)k.data.scalar.value);
+			nul = strlen(key) != k.data.scalar.length;
+		}
 		yaml_event_delete(&k);
 		if (end)
 			return take_ptr(o);
 		if (!scalar)
 			return fail(r, -EINVAL, at, "a key must be a scalar");
+		if (nul)
+			return fail(r, -EINVAL, at, "NUL byte in a key");
 		if (json_object_get(o, key))
 			return fail(r, -EINVAL, at, "key stands twice in this mapping");
 		if (!next_event(r, &e))
