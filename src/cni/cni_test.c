@@ -109,6 +109,7 @@ static void CNI_2_4_configuration(void)
 		{ CONF("1.0.0", ",\"runtimeConfig\":{\"ips\":\"10.0.0.1\"}"), CNI_ERR_CONFIG },
 		{ CONF("1.0.0", ",\"runtimeConfig\":{\"ips\":[\"10.0.0.1\",\"10.0.0.2\"]}"), CNI_ERR_CONFIG },
 		{ CONF("1.0.0", ",\"args\":{\"cni\":{\"ips\":[\"x\"]}}"), CNI_ERR_CONFIG },
+		{ CONF("1.0.0", ",\"runtimeConfig\":{\"ips\":[\"::\"]}"), CNI_ERR_CONFIG },
 		{ CONF("1.0.0", ",\"surprise\":{\"a\":[1,2]},\"ipam\":{},\"cni.dev/x\":1,\"args\":{\"o\":1}"), 0 },
 	};
 

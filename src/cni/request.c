@@ -277,6 +277,7 @@ static int parse_names(const json_t *config, struct cni_request *r, struct cni_e
 		return cni_fail(e, CNI_ERR_FIELD, "ipam.type \"%s\" is not supported: addresses come from the node's range; "
 						  "leave ipam out", shown);
 	}
+	free(r->network);
 	r->network = xstrdup(name);
 	return 0;
 }
@@ -297,6 +298,8 @@ static int take_ips(struct cni_request *r, const char *where, const json_t *ips,
 
 			return cni_fail(e, CNI_ERR_CONFIG, "%s[%zu]: \"%s\" is not an address", where, i, shown);
 		}
+		if (addr_is_zero(&a)) /* would read as "any" from here on */
+			return cni_fail(e, CNI_ERR_CONFIG, "%s[%zu]: \"%s\" is no address that a pod can have", where, i, s);
 		if (!addr_is_zero(&r->want[!addr_is_v4(&a)]))
 			return cni_fail(e, CNI_ERR_CONFIG, "%s: two addresses of one family", where);
 		r->want[!addr_is_v4(&a)] = a;
