@@ -118,13 +118,20 @@ static int copy_string(struct parsing *p, const json_t *from, const char *key, c
 	return 0;
 }
 
+static bool has_host(const char *url)
+{
+	size_t scheme = str_has_prefix(url, "https://") ? 8 : str_has_prefix(url, "http://") ? 7 : 0;
+
+	return scheme && url[scheme] && url[scheme] != '/';
+}
+
 static int check_server(struct parsing *p, char *server)
 {
 	size_t n = server ? strlen(server) : 0;
 
 	if (!server)
 		return fail(p, "the cluster has no server");
-	if ((!str_has_prefix(server, "https://") && !str_has_prefix(server, "http://")) || strpbrk(server, " ?#@"))
+	if (!has_host(server) || strpbrk(server, " ?#@"))
 		return fail(p, "server: expected https://HOST:PORT, not \"%s\"", server);
 	while (n && server[n - 1] == '/')
 		server[--n] = 0;
