@@ -49,6 +49,13 @@ test-full: build build-asan build-clang ## the same at full sizes (root)
 bench: build ## figures beside the peers, interleaved (root)
 	@$(PYTHON) tests/bench/run.py
 
+TARGET ?=
+SECONDS ?= 60
+fuzz: packages ## fuzz with clang: each target, or TARGET="a b", for SECONDS=60; into build-fuzz/
+	@test -e build-fuzz/build.ninja || CC=clang meson setup build-fuzz -Dwerror=true -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+	@ninja -C build-fuzz fuzz-targets $(NINJA_ARGS)
+	@$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) build-fuzz $(TARGET)
+
 fmt: ## format the C sources
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
@@ -56,4 +63,4 @@ install: build ## install programs, units and documentation (DESTDIR, prefix as 
 	@ninja -C $(BUILD) install
 
 clean: ## remove the build directories
-	rm -rf $(BUILD) build-asan build-clang
+	rm -rf $(BUILD) build-asan build-clang build-fuzz
