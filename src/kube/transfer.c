@@ -11,7 +11,11 @@
 
 #include <curl/curl.h>
 
-enum { TRANSFERS_MAX = 256, TOKEN_MAX = 64 * 1024 };
+enum {
+	TRANSFERS_MAX = 256,
+	TOKEN_MAX = 64 * 1024,
+	TIMER_ACCURACY_US = 1000, /* 0 would be 250 ms, and each request waits for it */
+};
 
 struct kube_transfer {
 	struct list link;
@@ -336,7 +340,7 @@ static int set_up_loop(struct kube_client *c)
 {
 	int r;
 
-	r = sd_event_add_time(c->event, &c->timer, CLOCK_MONOTONIC, 0, 0, on_timer, c);
+	r = sd_event_add_time(c->event, &c->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY_US, on_timer, c);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
 	if (r >= 0)

@@ -426,7 +426,7 @@ int kube_watch_new(struct kube_client *c, const struct kube_watch_config *config
 	w->lines.buf.max = config->max_event ? config->max_event : DEFAULT_EVENT;
 	w->min_ms = config->backoff_min_ms ? config->backoff_min_ms : DEFAULT_MIN_MS;
 	w->max_ms = MAX(config->backoff_max_ms ? config->backoff_max_ms : DEFAULT_MAX_MS, w->min_ms);
-	r = sd_event_add_time(kube_client_event(c), &w->timer, CLOCK_MONOTONIC, 0, 0, on_timer, w);
+	r = sd_event_add_time(kube_client_event(c), &w->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, w);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(w); /* the timer is due at once: the first list starts from the loop */
