@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ipc/ipc.h"
 #include "base/buf.h"
 #include "base/str.h"
+#include "ipc/ipc.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -18,7 +18,7 @@ void ipc_answer_done(struct ipc_answer *a)
 	json_decref(a->result);
 	free(a->msg);
 	free(a->details);
-	*a = (struct ipc_answer){ 0 };
+	*a = (struct ipc_answer){0};
 }
 
 static int64_t now_ms(void)
@@ -38,7 +38,7 @@ static int64_t deadline_of(int timeout_ms)
 /* Return: 0 when @fd is ready for @events (or broken: the next call on it says how), -ETIMEDOUT. */
 static int await(int fd, short events, int64_t deadline)
 {
-	struct pollfd p = { .fd = fd, .events = events };
+	struct pollfd p = {.fd = fd, .events = events};
 
 	for (;;) {
 		int64_t left = deadline == INT64_MAX ? -1 : MAX(deadline - now_ms(), 0);
@@ -55,7 +55,7 @@ static int await(int fd, short events, int64_t deadline)
 
 static int connect_to(const char *path, int64_t deadline)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = -1;
 
 	if (strlen(path) >= sizeof(sun.sun_path))
@@ -144,13 +144,13 @@ static int parse_answer(const char *line, size_t len, struct ipc_answer *ret)
 	json_t *result = json_object_get(j, "result");
 
 	if (result) {
-		*ret = (struct ipc_answer){ .result = json_incref(result) };
+		*ret = (struct ipc_answer){.result = json_incref(result)};
 		return 0;
 	}
 	if (!json_is_integer(json_at(error, "code")) || !json_str_at(error, "msg"))
 		return -EBADMSG;
-	*ret = (struct ipc_answer){ .code = json_integer_value(json_at(error, "code")),
-				    .msg = xstrdup(json_str_at(error, "msg")) };
+	*ret = (struct ipc_answer){.code = json_integer_value(json_at(error, "code")),
+				   .msg = xstrdup(json_str_at(error, "msg"))};
 	if (json_str_at(error, "details"))
 		ret->details = xstrdup(json_str_at(error, "details"));
 	return 0;
@@ -168,7 +168,8 @@ static int next_answer(struct ipc_stream *s, int64_t deadline, struct ipc_answer
 	return r < 0 ? r : 1;
 }
 
-static int open_stream(const char *path, const char *method, const json_t *params, int64_t deadline, struct ipc_stream **ret)
+static int open_stream(const char *path, const char *method, const json_t *params, int64_t deadline,
+		       struct ipc_stream **ret)
 {
 	_cleanup_(ipc_stream_closep) struct ipc_stream *s = xnew0(struct ipc_stream);
 	_cleanup_free_ char *line = request_line(method, params);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent's socket, client side: one JSON object a line over a unix stream socket (docs/architecture.md).
- * Blocking, with time-outs, and no dependency but jansson, for programs that must start fast. The server is ipc/server.h. */
+ * Blocking, with time-outs, and no dependency but jansson, for programs that must start fast. The server is
+ * ipc/server.h. */
 #pragma once
 
 #include "base/json.h"
@@ -21,16 +22,18 @@ void ipc_answer_done(struct ipc_answer *a);
  * @params:     borrowed; NULL for none
  * @timeout_ms: for everything together
  *
- * Return: 0 (an error answer included); -ENOENT or -ECONNREFUSED when nobody listens there, -EPIPE/-ECONNRESET when the server hung up
- * before it answered, -ETIMEDOUT, -EMSGSIZE when request or answer is past IPC_LINE_MAX, -EBADMSG when the answer is none,
- * -ENAMETOOLONG for @path, -errno.
+ * Return: 0 (an error answer included); -ENOENT or -ECONNREFUSED when nobody listens there, -EPIPE/-ECONNRESET when the
+ * server hung up before it answered, -ETIMEDOUT, -EMSGSIZE when request or answer is past IPC_LINE_MAX, -EBADMSG when
+ * the answer is none, -ENAMETOOLONG for @path, -errno.
  */
 int ipc_call(const char *path, const char *method, const json_t *params, int timeout_ms, struct ipc_answer *ret);
 
 /* A streaming call: open, then next until the server hangs up. */
 struct ipc_stream;
-int ipc_stream_open(const char *path, const char *method, const json_t *params, int timeout_ms, struct ipc_stream **ret);
-/* Return: 1 with an answer, 0 at the end of the stream, -ETIMEDOUT (@timeout_ms -1 waits for ever), else as ipc_call(). */
+int ipc_stream_open(const char *path, const char *method, const json_t *params, int timeout_ms,
+		    struct ipc_stream **ret);
+/* Return: 1 with an answer, 0 at the end of the stream, -ETIMEDOUT (@timeout_ms -1 waits for ever), else as ipc_call().
+ */
 int ipc_stream_next(struct ipc_stream *s, int timeout_ms, struct ipc_answer *ret);
 int ipc_stream_fd(const struct ipc_stream *s); /* to poll; lines that are buffered already do not show there */
 struct ipc_stream *ipc_stream_close(struct ipc_stream *s);

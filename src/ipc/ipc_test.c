@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A server in a child process, and clients of every kind: good, slow, greedy, rude. */
-#include "ipc/server.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "ipc/server.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -62,8 +62,8 @@ static void on_stats(struct ipc_request *req, json_t *params _unused_, void *ctx
 {
 	struct ucred peer = ipc_peer(req);
 
-	ipc_reply(req, json_pack("{s:i,s:i,s:i,s:i}", "clients", ipc_server_clients(server), "held", n_held, "gone", n_gone,
-				 "pid", peer.pid));
+	ipc_reply(req, json_pack("{s:i,s:i,s:i,s:i}", "clients", ipc_server_clients(server), "held", n_held, "gone",
+				 n_gone, "pid", peer.pid));
 }
 
 static void on_count(struct ipc_request *req, json_t *params, void *ctx _unused_)
@@ -110,12 +110,16 @@ static void on_huge(struct ipc_request *req, json_t *params _unused_, void *ctx 
 
 static void serve(int ready)
 {
-	static const struct ipc_method methods[] = { { "echo", on_echo },   { "fail", on_fail },   { "hold", on_hold },
-						     { "release", on_release }, { "stats", on_stats }, { "count", on_count },
-						     { "flood", on_flood },	{ "huge", on_huge },   {} };
+	static const struct ipc_method methods[] = {{"echo", on_echo},	     {"fail", on_fail},	  {"hold", on_hold},
+						    {"release", on_release}, {"stats", on_stats}, {"count", on_count},
+						    {"flood", on_flood},     {"huge", on_huge},	  {}};
 	sd_event *event;
-	struct ipc_server_config config = { .path = path, .any_user = true, .max_clients = MAX_CLIENTS, .idle_ms = IDLE_MS,
-					    .max_queue = QUEUE, .methods = methods };
+	struct ipc_server_config config = {.path = path,
+					   .any_user = true,
+					   .max_clients = MAX_CLIENTS,
+					   .idle_ms = IDLE_MS,
+					   .max_queue = QUEUE,
+					   .methods = methods};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (sd_event_new(&event) < 0)
@@ -148,7 +152,7 @@ static pid_t start_server(void)
 
 static int raw_connect(void)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	strcpy(sun.sun_path, path);
@@ -163,7 +167,7 @@ static char *read_to_end(int fd)
 	size_t len = 0;
 
 	for (;;) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
+		struct pollfd p = {.fd = fd, .events = POLLIN};
 		ssize_t n = poll(&p, 1, 10000) == 1 ? recv(fd, text + len, 65535 - len, 0) : -1;
 
 		if (n <= 0)
@@ -176,7 +180,7 @@ static char *read_to_end(int fd)
 
 static int stat_of(const char *key)
 {
-	_cleanup_ipc_answer_ struct ipc_answer a = { 0 };
+	_cleanup_ipc_answer_ struct ipc_answer a = {0};
 
 	if (ipc_call(path, "stats", NULL, 10000, &a) < 0)
 		return -1;
@@ -196,7 +200,7 @@ static bool await_stat(const char *key, int value)
 
 static void call_and_answer(void)
 {
-	_cleanup_ipc_answer_ struct ipc_answer a = { 0 }, e = { 0 };
+	_cleanup_ipc_answer_ struct ipc_answer a = {0}, e = {0};
 	_cleanup_json_ json_t *params = json_pack("{s:s,s:[i,i]}", "name", "gr\xc3\xbc\xc3\x9f\n", "list", 1, 2);
 
 	CHECK_INT(ipc_call(path, "echo", params, 10000, &a), 0);
@@ -211,7 +215,7 @@ static void call_and_answer(void)
 
 static void unknown_method(void)
 {
-	_cleanup_ipc_answer_ struct ipc_answer a = { 0 };
+	_cleanup_ipc_answer_ struct ipc_answer a = {0};
 
 	CHECK_INT(ipc_call(path, "no-such", NULL, 10000, &a), 0);
 	CHECK(!a.result && a.code == 7);
@@ -221,7 +225,7 @@ static void unknown_method(void)
 static void nobody_there(void)
 {
 	_cleanup_free_ char *missing = xasprintf("%s/missing", dir), *deaf = xasprintf("%s/deaf", dir);
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	struct ipc_answer a;
 	char longer[200];
@@ -242,7 +246,7 @@ static void large_requests(void)
 {
 	size_t fits = IPC_LINE_MAX - 100;
 	_cleanup_free_ char *text = xmalloc(IPC_LINE_MAX + 1);
-	_cleanup_ipc_answer_ struct ipc_answer a = { 0 };
+	_cleanup_ipc_answer_ struct ipc_answer a = {0};
 	_cleanup_json_ json_t *params = json_object(), *bigger = json_object();
 
 	memset(text, 'x', IPC_LINE_MAX);
@@ -261,15 +265,16 @@ static void rude_requests(void)
 	static const struct {
 		const char *sent, *answer;
 	} cases[] = {
-		{ "{\n", "{\"error\":{\"code\":6,\"msg\":\"request: line 1, column " },
-		{ "\n", "{\"error\":{\"code\":6,\"msg\":\"request: " },
-		{ "[]\n", "{\"error\":{\"code\":6,\"msg\":\"request: " },
-		{ "{\"method\":5}\n", "{\"error\":{\"code\":6,\"msg\":\"request: expected an object" },
-		{ "{\"method\":\"echo\",\"params\":[]}\n", "{\"error\":{\"code\":6,\"msg\":\"request: \\\"params\\\" is no object" },
-		{ "{\"method\":\"\xff\xfe\"}\n", "{\"error\":{\"code\":6,\"msg\":\"request: " },
-		{ "GET / HTTP/1.1\r\n\r\n", "{\"error\":{\"code\":6,\"msg\":\"request: " },
-		{ "{\"method\":\"echo\"", "{\"error\":{\"code\":6,\"msg\":\"request: the line has no end" },
-		{ "", "" },
+	    {"{\n", "{\"error\":{\"code\":6,\"msg\":\"request: line 1, column "},
+	    {"\n", "{\"error\":{\"code\":6,\"msg\":\"request: "},
+	    {"[]\n", "{\"error\":{\"code\":6,\"msg\":\"request: "},
+	    {"{\"method\":5}\n", "{\"error\":{\"code\":6,\"msg\":\"request: expected an object"},
+	    {"{\"method\":\"echo\",\"params\":[]}\n",
+	     "{\"error\":{\"code\":6,\"msg\":\"request: \\\"params\\\" is no object"},
+	    {"{\"method\":\"\xff\xfe\"}\n", "{\"error\":{\"code\":6,\"msg\":\"request: "},
+	    {"GET / HTTP/1.1\r\n\r\n", "{\"error\":{\"code\":6,\"msg\":\"request: "},
+	    {"{\"method\":\"echo\"", "{\"error\":{\"code\":6,\"msg\":\"request: the line has no end"},
+	    {"", ""},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -310,7 +315,7 @@ static void pipelined_requests_are_answered_in_order(void)
 	static const char text[] = "{\"method\":\"echo\",\"params\":{\"n\":1}}\n{\"method\":\"hold\"}\n"
 				   "{\"method\":\"echo\",\"params\":{\"n\":2}}\n";
 	_cleanup_close_ int fd = raw_connect();
-	_cleanup_ipc_answer_ struct ipc_answer a = { 0 };
+	_cleanup_ipc_answer_ struct ipc_answer a = {0};
 	_cleanup_free_ char *answer = NULL;
 
 	CHECK_INT(write_all(fd, text, strlen(text)), 0);
@@ -337,7 +342,7 @@ static void streaming(void)
 {
 	_cleanup_(ipc_stream_closep) struct ipc_stream *s = NULL;
 	_cleanup_json_ json_t *params = json_pack("{s:i}", "n", 1000);
-	struct ipc_answer a = { 0 };
+	struct ipc_answer a = {0};
 
 	CHECK_INT(ipc_stream_open(path, "count", params, 10000, &s), 0);
 	for (int i = 0; i < 1000; i++) {
@@ -372,7 +377,7 @@ static void idle_clients_are_hung_up_on(void)
 
 static void too_many_clients(void)
 {
-	_cleanup_ipc_answer_ struct ipc_answer a = { 0 };
+	_cleanup_ipc_answer_ struct ipc_answer a = {0};
 	int fds[MAX_CLIENTS];
 
 	for (int i = 0; i < MAX_CLIENTS; i++) {
@@ -388,9 +393,9 @@ static void too_many_clients(void)
 
 static void socket_file(void)
 {
-	struct ipc_server_config config = { .path = path, .methods = (struct ipc_method[]){ {} } };
+	struct ipc_server_config config = {.path = path, .methods = (struct ipc_method[]){{}}};
 	_cleanup_free_ char *stale = xasprintf("%s/stale", dir), *file = xasprintf("%s/file", dir);
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	struct ipc_server *s = NULL;
 	sd_event *event;
 	struct stat st;
@@ -416,9 +421,9 @@ static void socket_file(void)
 static void restart_with_handles_out(void)
 {
 	/* in one process: the server goes while a handle is out, the late answer harms nothing */
-	static const struct ipc_method methods[] = { { "hold", on_hold }, {} };
+	static const struct ipc_method methods[] = {{"hold", on_hold}, {}};
 	_cleanup_free_ char *own = xasprintf("%s/own", dir);
-	struct ipc_server_config config = { .path = own, .any_user = true, .methods = methods };
+	struct ipc_server_config config = {.path = own, .any_user = true, .methods = methods};
 	_cleanup_(ipc_stream_closep) struct ipc_stream *stream = NULL;
 	struct ipc_answer a;
 	struct ipc_server *s;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A client is a connection with a buffer each way; a request is a handle that belongs to its handler.
  *
- * The two lives are independent: the client may leave first (the handle loses its client, its answer goes nowhere), or the
- * handle ends first (the client asks again or idles out). Each points at the other while both live, and whoever ends first
- * clears the other's pointer; nothing is counted.
+ * The two lives are independent: the client may leave first (the handle loses its client, its answer goes nowhere), or
+ * the handle ends first (the client asks again or idles out). Each points at the other while both live, and whoever
+ * ends first clears the other's pointer; nothing is counted.
  *
- * A connection is read only while no request of it is pending, so a client that pipelines fills its own socket and not our
- * memory. Freeing is deferred to an event source of its own (`later`): handlers run deep inside of the reading code, and their
- * ipc_reply() must not free what that code stands on. */
+ * A connection is read only while no request of it is pending, so a client that pipelines fills its own socket and not
+ * our memory. Freeing is deferred to an event source of its own (`later`): handlers run deep inside of the reading
+ * code, and their ipc_reply() must not free what that code stands on. */
 #include "ipc/server.h"
 #include "base/buf.h"
 #include "base/list.h"
@@ -344,7 +344,8 @@ static int add_client(struct ipc_server *s, int fd, const struct ucred *peer)
 	s->n_clients++;
 	r = sd_event_add_io(s->event, &c->io, fd, EPOLLIN, on_client, c);
 	if (r >= 0)
-		r = sd_event_add_time_relative(s->event, &c->idle, CLOCK_MONOTONIC, s->config.idle_ms * 1000, 0, on_idle, c);
+		r = sd_event_add_time_relative(s->event, &c->idle, CLOCK_MONOTONIC, s->config.idle_ms * 1000, 0,
+					       on_idle, c);
 	if (r < 0)
 		client_free(c);
 	return r;
@@ -378,7 +379,8 @@ static int on_connect(sd_event_source *src _unused_, int listen_fd, uint32_t rev
 	return 0;
 }
 
-/* A socket file that nobody listens on is left over from a crash. Return: 0, -EADDRINUSE, -EEXIST when it is no socket. */
+/* A socket file that nobody listens on is left over from a crash. Return: 0, -EADDRINUSE, -EEXIST when it is no socket.
+ */
 static int clear_path(const struct sockaddr_un *sun)
 {
 	_cleanup_close_ int fd = -1;
@@ -398,7 +400,7 @@ static int clear_path(const struct sockaddr_un *sun)
 
 static int listen_on(const char *path, mode_t mode)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = -1;
 	mode_t old;
 	int r;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent's socket, server side, inside an sd-event loop: nothing blocks, every client is bounded.
  *
- * A connection carries one request at a time: the next line is read when the former is answered. A request handle is the
- * handler's until it answers (at once or later); it stays valid when its client leaves, the answer is thrown away then. */
+ * A connection carries one request at a time: the next line is read when the former is answered. A request handle is
+ * the handler's until it answers (at once or later); it stays valid when its client leaves, the answer is thrown away
+ * then. */
 #pragma once
 
 #include "ipc/ipc.h"
@@ -56,8 +57,8 @@ void ipc_reply_error(struct ipc_request *req, int code, const char *msg, const c
 int ipc_send(struct ipc_request *req, json_t *result);
 void ipc_end(struct ipc_request *req);
 
-/* Called once when the client leaves before the request has ended (not from inside ipc_send(), whose -EPIPE says the same);
- * the handle is still to be ended by its owner, which it may do in here. */
+/* Called once when the client leaves before the request has ended (not from inside ipc_send(), whose -EPIPE says the
+ * same); the handle is still to be ended by its owner, which it may do in here. */
 typedef void ipc_gone_fn(struct ipc_request *req, void *ctx);
 void ipc_on_gone(struct ipc_request *req, ipc_gone_fn *fn, void *ctx);
 struct ucred ipc_peer(const struct ipc_request *req);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kube/client.h"
-#include "kube/client_internal.h"
 #include "base/buf.h"
 #include "base/str.h"
+#include "kube/client_internal.h"
 
 enum { DEFAULT_TIMEOUT_MS = 30000, DEFAULT_BODY = 64 << 20 };
 
@@ -50,7 +50,7 @@ static bool on_data(const char *data, size_t n, void *ctx)
 static void on_done(int status, const char *error, uint64_t retry_after_ms, void *ctx)
 {
 	struct kube_call *call = ctx;
-	struct kube_response res = { .status = status, .retry_after_ms = retry_after_ms };
+	struct kube_response res = {.status = status, .retry_after_ms = retry_after_ms};
 	_cleanup_json_ json_t *body = NULL;
 	_cleanup_free_ char *text = NULL;
 
@@ -76,17 +76,18 @@ static const char *default_content_type(const char *method)
 	return streq(method, "PATCH") ? "application/merge-patch+json" : "application/json";
 }
 
-int kube_send(struct kube_client *c, const struct kube_request *req, kube_response_fn *fn, void *ctx, struct kube_call **ret)
+int kube_send(struct kube_client *c, const struct kube_request *req, kube_response_fn *fn, void *ctx,
+	      struct kube_call **ret)
 {
-	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
-	static const struct kube_transfer_ops ops = { .data = on_data, .done = on_done };
+	static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+	static const struct kube_transfer_ops ops = {.data = on_data, .done = on_done};
 	_cleanup_free_ char *body = req->body ? json_text(req->body) : NULL;
 	struct kube_transfer_spec spec = {
-		.method = req->method,
-		.path = req->path,
-		.body = body,
-		.content_type = req->content_type ? req->content_type : default_content_type(req->method),
-		.timeout_ms = req->timeout_ms ? req->timeout_ms : DEFAULT_TIMEOUT_MS,
+	    .method = req->method,
+	    .path = req->path,
+	    .body = body,
+	    .content_type = req->content_type ? req->content_type : default_content_type(req->method),
+	    .timeout_ms = req->timeout_ms ? req->timeout_ms : DEFAULT_TIMEOUT_MS,
 	};
 	struct kube_call *call;
 	bool known = false;
@@ -97,7 +98,7 @@ int kube_send(struct kube_client *c, const struct kube_request *req, kube_respon
 	if (!known)
 		return -EINVAL;
 	call = xnew0(struct kube_call);
-	*call = (struct kube_call){ .fn = fn, .ctx = ctx, .body.max = req->max_body ? req->max_body : DEFAULT_BODY };
+	*call = (struct kube_call){.fn = fn, .ctx = ctx, .body.max = req->max_body ? req->max_body : DEFAULT_BODY};
 	list_push_back(&c->calls, &call->link);
 	r = kube_transfer_start(c, &spec, &ops, call, &call->transfer);
 	if (r < 0) {
@@ -117,12 +118,13 @@ void kube_cancel(struct kube_call *call)
 
 int kube_get(struct kube_client *c, const char *path, kube_response_fn *fn, void *ctx)
 {
-	return kube_send(c, &(struct kube_request){ .method = "GET", .path = path }, fn, ctx, NULL);
+	return kube_send(c, &(struct kube_request){.method = "GET", .path = path}, fn, ctx, NULL);
 }
 
 int kube_patch(struct kube_client *c, const char *path, const json_t *merge_patch, kube_response_fn *fn, void *ctx)
 {
-	return kube_send(c, &(struct kube_request){ .method = "PATCH", .path = path, .body = merge_patch }, fn, ctx, NULL);
+	return kube_send(c, &(struct kube_request){.method = "PATCH", .path = path, .body = merge_patch}, fn, ctx,
+			 NULL);
 }
 
 static void add_encoded(struct buf *b, const char *s)
@@ -147,7 +149,7 @@ static void add_part(struct buf *b, const char *part)
 
 char *kube_path(const char *base, const char *ns, const char *resource, const char *name, const char *sub)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 
 	buf_adds(&b, base);
 	if (ns)
@@ -161,7 +163,7 @@ char *kube_path(const char *base, const char *ns, const char *resource, const ch
 
 char *kube_path_query(char *path, const char *key, const char *value)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 
 	buf_adds(&b, path);
 	buf_adds(&b, strchr(path, '?') ? "&" : "?");

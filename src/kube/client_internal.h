@@ -8,9 +8,9 @@ struct kube_client {
 	struct kube_config config;
 	sd_event *event;
 	sd_event_source *timer, *later;
-	void *multi;	/* CURLM */
+	void *multi; /* CURLM */
 	struct curl_slist *connect_to;
-	char *base;	/* URL without a slash at the end */
+	char *base; /* URL without a slash at the end */
 	char *user_agent;
 	struct list transfers, calls;
 	unsigned n_transfers;

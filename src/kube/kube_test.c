@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pure parts by tables; client and watch against a scripted server in the same loop. The script is a list of answers;
- * each request takes the next one and must look as the script expects. All of it on lo of a namespace of the test's own. */
-#include "kube/client.h"
-#include "kube/reflector.h"
-#include "kube/watch.h"
+/* The pure parts by tables; client and watch against a scripted server in the same loop. The script is a list of
+ * answers; each request takes the next one and must look as the script expects. All of it on lo of a namespace of the
+ * test's own. */
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/list.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "kube/client.h"
+#include "kube/reflector.h"
+#include "kube/watch.h"
 
 #include <net/if.h>
 #include <netinet/in.h>
@@ -20,7 +21,7 @@
 
 static void backoff(void)
 {
-	static const uint64_t rnds[] = { 0, 1, 249, 250, 251, UINT64_MAX, 0x123456789abcdef };
+	static const uint64_t rnds[] = {0, 1, 249, 250, 251, UINT64_MAX, 0x123456789abcdef};
 
 	for (unsigned attempt = 0; attempt < 100; attempt++)
 		for (size_t i = 0; i < ARRAY_SIZE(rnds); i++) {
@@ -40,8 +41,15 @@ static void retry_after(void)
 	static const struct {
 		const char *text;
 		uint64_t ms;
-	} cases[] = { { "1", 1000 },	 { " 7 ", 7000 }, { "999999", 300000 }, { "0", 0 }, { "-1", 0 }, { "", 0 }, { "1 2", 0 },
-		      { "Fri, 20 Nov 2026 10:00:00 GMT", 0 }, { "18446744073709551616", 0 } };
+	} cases[] = {{"1", 1000},
+		     {" 7 ", 7000},
+		     {"999999", 300000},
+		     {"0", 0},
+		     {"-1", 0},
+		     {"", 0},
+		     {"1 2", 0},
+		     {"Fri, 20 Nov 2026 10:00:00 GMT", 0},
+		     {"18446744073709551616", 0}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		CHECK_INT(kube_retry_after_ms(cases[i].text, strlen(cases[i].text)), cases[i].ms);
@@ -53,23 +61,23 @@ static void events(void)
 		const char *line;
 		int type; /* -1: refused */
 	} cases[] = {
-		{ "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"resourceVersion\":\"5\"}}}", KUBE_EVENT_ADDED },
-		{ "{\"type\":\"DELETED\",\"object\":{\"metadata\":{\"resourceVersion\":\"5\"}}}", KUBE_EVENT_DELETED },
-		{ "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"5\"}}}", KUBE_EVENT_BOOKMARK },
-		{ "{\"type\":\"ERROR\",\"object\":{\"code\":410}}", KUBE_EVENT_EXPIRED },
-		{ "{\"type\":\"ERROR\",\"object\":{\"code\":500,\"details\":{\"retryAfterSeconds\":2}}}", KUBE_EVENT_ERROR },
-		{ "{\"type\":\"ADDED\",\"object\":{\"metadata\":{}}}", -1 },
-		{ "{\"type\":\"ADDED\",\"object\":[]}", -1 },
-		{ "{\"type\":\"RENAMED\",\"object\":{\"metadata\":{\"resourceVersion\":\"5\"}}}", -1 },
-		{ "{\"type\":5}", -1 },
-		{ "[]", -1 },
-		{ "{", -1 },
-		{ "\xff", -1 },
+	    {"{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"resourceVersion\":\"5\"}}}", KUBE_EVENT_ADDED},
+	    {"{\"type\":\"DELETED\",\"object\":{\"metadata\":{\"resourceVersion\":\"5\"}}}", KUBE_EVENT_DELETED},
+	    {"{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"5\"}}}", KUBE_EVENT_BOOKMARK},
+	    {"{\"type\":\"ERROR\",\"object\":{\"code\":410}}", KUBE_EVENT_EXPIRED},
+	    {"{\"type\":\"ERROR\",\"object\":{\"code\":500,\"details\":{\"retryAfterSeconds\":2}}}", KUBE_EVENT_ERROR},
+	    {"{\"type\":\"ADDED\",\"object\":{\"metadata\":{}}}", -1},
+	    {"{\"type\":\"ADDED\",\"object\":[]}", -1},
+	    {"{\"type\":\"RENAMED\",\"object\":{\"metadata\":{\"resourceVersion\":\"5\"}}}", -1},
+	    {"{\"type\":5}", -1},
+	    {"[]", -1},
+	    {"{", -1},
+	    {"\xff", -1},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_free_ char *error = NULL;
-		struct kube_event ev = { 0 };
+		struct kube_event ev = {0};
 		int r = kube_event_parse(cases[i].line, strlen(cases[i].line), &ev, &error);
 
 		CHECK_INT(r, cases[i].type < 0 ? -EBADMSG : 0);
@@ -93,20 +101,21 @@ static void lines_at_every_split(void)
 
 	for (size_t a = 0; a < sizeof(text); a++)
 		for (size_t b = a; b < sizeof(text); b++) {
-			struct kube_lines l = { .buf.max = 10 };
-			struct buf out = { 0 };
+			struct kube_lines l = {.buf.max = 10};
+			struct buf out = {0};
 
 			CHECK(kube_lines_feed(&l, text, a, collect_line, &out));
 			CHECK(kube_lines_feed(&l, text + a, b - a, collect_line, &out));
-			CHECK(kube_lines_feed(&l, text + b, sizeof(text) - 1 - MIN(b, sizeof(text) - 1), collect_line, &out));
+			CHECK(kube_lines_feed(&l, text + b, sizeof(text) - 1 - MIN(b, sizeof(text) - 1), collect_line,
+					      &out));
 			CHECK_STR(out.data, "one|two|0123456789|(too long)|three|(too long)|four|");
 			kube_lines_done(&l);
 			buf_done(&out);
 		}
 }
 
-#define KUBECONFIG(cluster, user)                                                                                      \
-	"current-context: c\ncontexts:\n- name: c\n  context: {cluster: k, user: u, namespace: ns}\n"                  \
+#define KUBECONFIG(cluster, user)                                                                     \
+	"current-context: c\ncontexts:\n- name: c\n  context: {cluster: k, user: u, namespace: ns}\n" \
 	"clusters:\n- name: k\n  cluster: {" cluster "}\nusers:\n- name: u\n  user: {" user "}\n"
 
 static void kubeconfigs(void)
@@ -114,27 +123,30 @@ static void kubeconfigs(void)
 	static const struct {
 		const char *text, *error; /* NULL: good */
 	} cases[] = {
-		{ KUBECONFIG("server: 'https://h:1/', certificate-authority-data: Q0E=",
-			     "client-certificate-data: Q0VSVA==, client-key-data: S0VZ, token: t"), NULL },
-		{ KUBECONFIG("server: 'ftp://h'", ""), "f: server: expected https://HOST:PORT, not \\\"ftp://h\\\"" },
-		{ KUBECONFIG("server: 'https://h', certificate-authority-data: '%%'", ""), "f: certificate-authority-data is not base64" },
-		{ KUBECONFIG("server: 'https://h', certificate-authority: /no/such", ""), "f: cannot read /no/such: No such file or directory" },
-		{ KUBECONFIG("server: 'https://h'", "client-certificate-data: QQ=="),
-		  "f: the user has a client certificate without the key" },
-		{ KUBECONFIG("server: 'https://h'", "exec: {command: x}"),
-		  "f: the user's \\\"exec\\\" is not supported: use a client certificate or a token" },
-		{ KUBECONFIG("x: y", ""), "f: the cluster has no server" },
-		{ "current-context: c\n", "f: the current context \\\"c\\\" is not there" },
-		{ "current-context: c\ncontexts: [{name: c, context: {cluster: z}}]\n",
-		  "f: context \\\"c\\\" names the cluster \\\"z\\\", which is not there" },
-		{ "a: b\n", "f: no current-context is set" },
-		{ "[]", "f: expected a mapping with clusters, users, contexts" },
-		{ "", "f: the file is empty" },
-		{ "{\"current-context\": 1", "f: line 1, column " },
+	    {KUBECONFIG("server: 'https://h:1/', certificate-authority-data: Q0E=",
+			"client-certificate-data: Q0VSVA==, client-key-data: S0VZ, token: t"),
+	     NULL},
+	    {KUBECONFIG("server: 'ftp://h'", ""), "f: server: expected https://HOST:PORT, not \\\"ftp://h\\\""},
+	    {KUBECONFIG("server: 'https://h', certificate-authority-data: '%%'", ""),
+	     "f: certificate-authority-data is not base64"},
+	    {KUBECONFIG("server: 'https://h', certificate-authority: /no/such", ""),
+	     "f: cannot read /no/such: No such file or directory"},
+	    {KUBECONFIG("server: 'https://h'", "client-certificate-data: QQ=="),
+	     "f: the user has a client certificate without the key"},
+	    {KUBECONFIG("server: 'https://h'", "exec: {command: x}"),
+	     "f: the user's \\\"exec\\\" is not supported: use a client certificate or a token"},
+	    {KUBECONFIG("x: y", ""), "f: the cluster has no server"},
+	    {"current-context: c\n", "f: the current context \\\"c\\\" is not there"},
+	    {"current-context: c\ncontexts: [{name: c, context: {cluster: z}}]\n",
+	     "f: context \\\"c\\\" names the cluster \\\"z\\\", which is not there"},
+	    {"a: b\n", "f: no current-context is set"},
+	    {"[]", "f: expected a mapping with clusters, users, contexts"},
+	    {"", "f: the file is empty"},
+	    {"{\"current-context\": 1", "f: line 1, column "},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_(kube_config_done) struct kube_config c = { 0 };
+		_cleanup_(kube_config_done) struct kube_config c = {0};
 		_cleanup_free_ char *error = NULL;
 		int r = kube_config_parse("f", cases[i].text, strlen(cases[i].text), NULL, &c, &error);
 
@@ -167,7 +179,7 @@ static void paths(void)
 enum then { END, CUT, HANG };
 
 struct step {
-	const char *want;    /* the request must contain this */
+	const char *want;     /* the request must contain this */
 	const char *unwanted; /* and not this */
 	int status;
 	const char *headers; /* with \r\n each */
@@ -204,10 +216,10 @@ static void conn_free(struct conn *c)
 static void answer(struct conn *c, const struct step *s)
 {
 	size_t n = strlen(s->body), half = n / 2;
-	struct buf b = { 0 };
+	struct buf b = {0};
 
-	buf_addf(&b, "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n%s\r\n", s->status,
-		 s->headers ? s->headers : "");
+	buf_addf(&b, "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n%s\r\n",
+		 s->status, s->headers ? s->headers : "");
 	if (half)
 		buf_addf(&b, "%zx\r\n%.*s\r\n", half, (int)half, s->body);
 	if (n)
@@ -230,11 +242,13 @@ static int on_request(sd_event_source *src _unused_, int fd, uint32_t revents _u
 			conn_free(c);
 		return 0;
 	}
-	if (!strstr(c->in.data, "\r\n\r\n") || (strstr(c->in.data, "Content-Length: ") && str_has_suffix(c->in.data, "\r\n\r\n")))
+	if (!strstr(c->in.data, "\r\n\r\n") ||
+	    (strstr(c->in.data, "Content-Length: ") && str_has_suffix(c->in.data, "\r\n\r\n")))
 		return 0;
 	requests++;
 	if (!s->status || !strstr(c->in.data, s->want) || (s->unwanted && strstr(c->in.data, s->unwanted))) {
-		snprintf(mismatch, sizeof(mismatch), "request %d: wanted \"%s\": %.300s", requests, s->want ? s->want : "none", c->in.data);
+		snprintf(mismatch, sizeof(mismatch), "request %d: wanted \"%s\": %.300s", requests,
+			 s->want ? s->want : "none", c->in.data);
 		conn_free(c);
 		return 0;
 	}
@@ -261,8 +275,8 @@ static int on_connect(sd_event_source *src _unused_, int fd, uint32_t revents _u
 
 static int start_server(void)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP};
 	socklen_t size = sizeof(in);
 
 	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
@@ -308,7 +322,7 @@ static bool run_until(bool (*done)(void))
 static struct kube_client *new_client(void)
 {
 	_cleanup_free_ char *server = xasprintf("http://127.0.0.1:%u", port);
-	struct kube_config config = { .server = server, .token = (char *)"secret" };
+	struct kube_config config = {.server = server, .token = (char *)"secret"};
 	struct kube_client *c = NULL;
 
 	CHECK_INT(kube_client_new(event, &config, "weft-test/1", &c, NULL), 0);
@@ -351,63 +365,65 @@ static void request(struct kube_client *c, struct kube_request req)
 static void requests_and_answers(void)
 {
 	static const struct step steps[] = {
-		{ .want = "GET /api/v1/nodes/n1 HTTP/1.1\r\n", .status = 200, .body = "{\"a\":1}" },
-		{ .want = "Authorization: Bearer secret\r\n", .status = 200, .body = "{}" },
-		{ .want = "Content-Type: application/merge-patch+json", .status = 200, .body = "{}" },
-		{ .want = "{\"x\":\"y\"}", .status = 201, .body = "{}" },
-		{ .want = "DELETE /x ", .status = 404, .body = "{\"kind\":\"Status\",\"message\":\"not \\\"there\\\"\\n\"}" },
-		{ .want = "GET", .status = 503, .headers = "Retry-After: 3\r\n", .body = "<html>\x1b[2J" },
-		{ .want = "GET", .status = 200, .body = "no json" },
-		{ .want = "GET", .status = 200, .body = "{\"a\":", .then = CUT },
-		{ .want = "GET", .status = 200, .body = "{\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\":1}" },
-		{ .want = "GET", .status = 200, .body = "{\"a\":", .then = HANG },
-		{ 0 },
+	    {.want = "GET /api/v1/nodes/n1 HTTP/1.1\r\n", .status = 200, .body = "{\"a\":1}"},
+	    {.want = "Authorization: Bearer secret\r\n", .status = 200, .body = "{}"},
+	    {.want = "Content-Type: application/merge-patch+json", .status = 200, .body = "{}"},
+	    {.want = "{\"x\":\"y\"}", .status = 201, .body = "{}"},
+	    {.want = "DELETE /x ", .status = 404, .body = "{\"kind\":\"Status\",\"message\":\"not \\\"there\\\"\\n\"}"},
+	    {.want = "GET", .status = 503, .headers = "Retry-After: 3\r\n", .body = "<html>\x1b[2J"},
+	    {.want = "GET", .status = 200, .body = "no json"},
+	    {.want = "GET", .status = 200, .body = "{\"a\":", .then = CUT},
+	    {.want = "GET", .status = 200, .body = "{\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\":1}"},
+	    {.want = "GET", .status = 200, .body = "{\"a\":", .then = HANG},
+	    {0},
 	};
 	_cleanup_(kube_client_freep) struct kube_client *c = new_client();
 	_cleanup_json_ json_t *body = json_pack("{s:s}", "x", "y");
 
 	play(steps);
-	request(c, (struct kube_request){ .method = "GET", .path = "/api/v1/nodes/n1" });
+	request(c, (struct kube_request){.method = "GET", .path = "/api/v1/nodes/n1"});
 	CHECK(got.status == 200 && streq(got.text, "{\"a\":1}") && !*got.error);
-	request(c, (struct kube_request){ .method = "GET", .path = "/x" });
+	request(c, (struct kube_request){.method = "GET", .path = "/x"});
 	CHECK_INT(got.status, 200);
-	request(c, (struct kube_request){ .method = "PATCH", .path = "/x", .body = body });
+	request(c, (struct kube_request){.method = "PATCH", .path = "/x", .body = body});
 	CHECK_INT(got.status, 200);
-	request(c, (struct kube_request){ .method = "POST", .path = "/x", .body = body });
+	request(c, (struct kube_request){.method = "POST", .path = "/x", .body = body});
 	CHECK_INT(got.status, 201);
-	request(c, (struct kube_request){ .method = "DELETE", .path = "/x" });
+	request(c, (struct kube_request){.method = "DELETE", .path = "/x"});
 	CHECK_INT(got.status, 404);
 	CHECK_STR(got.error, "HTTP 404: not \\\"there\\\"\\n");
-	request(c, (struct kube_request){ .method = "GET", .path = "/x" });
+	request(c, (struct kube_request){.method = "GET", .path = "/x"});
 	CHECK(got.status == 503 && got.retry_after_ms == 3000);
 	CHECK_STR(got.error, "HTTP 503: <html>\\x1b[2J");
-	request(c, (struct kube_request){ .method = "GET", .path = "/x" });
+	request(c, (struct kube_request){.method = "GET", .path = "/x"});
 	CHECK(got.status == 200 && !*got.text);
-	request(c, (struct kube_request){ .method = "GET", .path = "/x" });
+	request(c, (struct kube_request){.method = "GET", .path = "/x"});
 	CHECK(got.status == 0 && *got.error);
-	request(c, (struct kube_request){ .method = "GET", .path = "/x", .max_body = 20 });
+	request(c, (struct kube_request){.method = "GET", .path = "/x", .max_body = 20});
 	CHECK_INT(got.status, 0);
 	CHECK_STR(got.error, "the answer is larger than 20 bytes");
-	request(c, (struct kube_request){ .method = "GET", .path = "/x", .timeout_ms = 50 });
+	request(c, (struct kube_request){.method = "GET", .path = "/x", .timeout_ms = 50});
 	CHECK(got.status == 0 && *got.error);
 }
 
 static void requests_that_cannot_be(void)
 {
 	_cleanup_free_ char *server = xasprintf("http://127.0.0.1:%u", 1);
-	struct kube_config nobody = { .server = server };
+	struct kube_config nobody = {.server = server};
 	_cleanup_(kube_client_freep) struct kube_client *c = new_client(), *deaf = NULL;
 	struct kube_call *call;
 
-	CHECK_INT(kube_send(c, &(struct kube_request){ .method = "EAT", .path = "/x" }, on_response, NULL, NULL), -EINVAL);
-	CHECK_INT(kube_send(c, &(struct kube_request){ .method = "GET", .path = "x" }, on_response, NULL, NULL), -EINVAL);
-	CHECK_INT(kube_send(c, &(struct kube_request){ .method = "GET", .path = "/x y" }, on_response, NULL, NULL), -EINVAL);
+	CHECK_INT(kube_send(c, &(struct kube_request){.method = "EAT", .path = "/x"}, on_response, NULL, NULL),
+		  -EINVAL);
+	CHECK_INT(kube_send(c, &(struct kube_request){.method = "GET", .path = "x"}, on_response, NULL, NULL), -EINVAL);
+	CHECK_INT(kube_send(c, &(struct kube_request){.method = "GET", .path = "/x y"}, on_response, NULL, NULL),
+		  -EINVAL);
 	CHECK_INT(kube_client_new(event, &nobody, "t", &deaf, NULL), 0);
-	request(deaf, (struct kube_request){ .method = "GET", .path = "/x" });
+	request(deaf, (struct kube_request){.method = "GET", .path = "/x"});
 	CHECK(got.status == 0 && strstr(got.error, "onnect"));
 	/* cancelled ones do not call back; a freed client's neither */
 	memset(&got, 0, sizeof(got));
-	CHECK_INT(kube_send(deaf, &(struct kube_request){ .method = "GET", .path = "/x" }, on_response, NULL, &call), 0);
+	CHECK_INT(kube_send(deaf, &(struct kube_request){.method = "GET", .path = "/x"}, on_response, NULL, &call), 0);
 	kube_cancel(call);
 	for (int i = 0; i < 256; i++)
 		CHECK_INT(kube_get(c, "/x", on_response, NULL), 0);
@@ -446,7 +462,7 @@ static void on_del(json_t *o, void *ctx _unused_)
 {
 	tell("del", o);
 }
-static const struct kube_watch_ops watch_ops = { on_begin, on_object, on_synced, on_upsert, on_del, NULL };
+static const struct kube_watch_ops watch_ops = {on_begin, on_object, on_synced, on_upsert, on_del, NULL};
 
 static bool told_all(void)
 {
@@ -454,7 +470,8 @@ static bool told_all(void)
 }
 
 /* Plays @steps; the story must be @want in the end. */
-static void watch(const struct step *steps, const char *want, struct kube_watch_config config, struct kube_watch_status *ret)
+static void watch(const struct step *steps, const char *want, struct kube_watch_config config,
+		  struct kube_watch_status *ret)
 {
 	_cleanup_(kube_client_freep) struct kube_client *c = new_client();
 	_cleanup_(kube_watch_freep) struct kube_watch *w = NULL;
@@ -474,103 +491,125 @@ static void watch(const struct step *steps, const char *want, struct kube_watch_
 	ret->path = ret->error = NULL;
 }
 
-#define EV(type, name, rv) "{\"type\":\"" type "\",\"object\":{\"metadata\":{\"name\":\"" name "\",\"resourceVersion\":\"" rv "\"}}}\n"
-#define LIST(rv, cont, items) "{\"metadata\":{\"resourceVersion\":\"" rv "\",\"continue\":\"" cont "\"},\"items\":[" items "]}"
+#define EV(type, name, rv) \
+	"{\"type\":\"" type "\",\"object\":{\"metadata\":{\"name\":\"" name "\",\"resourceVersion\":\"" rv "\"}}}\n"
+#define LIST(rv, cont, items) \
+	"{\"metadata\":{\"resourceVersion\":\"" rv "\",\"continue\":\"" cont "\"},\"items\":[" items "]}"
 #define OBJ(name) "{\"metadata\":{\"name\":\"" name "\"}}"
 #define GONE "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"}}\n"
 
 static void pages_then_events(void)
 {
 	static const struct step steps[] = {
-		{ .want = "limit=2 ", .unwanted = "continue", .status = 200, .body = LIST("9", "t/1", OBJ("a") "," OBJ("b")) },
-		{ .want = "continue=t%2F1", .status = 200, .body = LIST("9", "t2", OBJ("c")) },
-		{ .want = "continue=t2", .status = 200, .body = LIST("10", "", OBJ("d")) },
-		{ .want = "resourceVersion=10&", .status = 200, .body = EV("ADDED", "e", "11") EV("MODIFIED", "a", "12") EV("DELETED", "b", "13") },
-		{ .want = "resourceVersion=13&", .status = 200, .body = EV("BOOKMARK", "", "20") },
-		{ .want = "resourceVersion=20&", .status = 200, .body = "", .then = HANG },
-		{ 0 },
+	    {.want = "limit=2 ",
+	     .unwanted = "continue",
+	     .status = 200,
+	     .body = LIST("9", "t/1", OBJ("a") "," OBJ("b"))},
+	    {.want = "continue=t%2F1", .status = 200, .body = LIST("9", "t2", OBJ("c"))},
+	    {.want = "continue=t2", .status = 200, .body = LIST("10", "", OBJ("d"))},
+	    {.want = "resourceVersion=10&",
+	     .status = 200,
+	     .body = EV("ADDED", "e", "11") EV("MODIFIED", "a", "12") EV("DELETED", "b", "13")},
+	    {.want = "resourceVersion=13&", .status = 200, .body = EV("BOOKMARK", "", "20")},
+	    {.want = "resourceVersion=20&", .status = 200, .body = "", .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 
-	watch(steps, "begin obj a obj b obj c obj d synced up e up a del b ", (struct kube_watch_config){ .page = 2 }, &s);
+	watch(steps, "begin obj a obj b obj c obj d synced up e up a del b ", (struct kube_watch_config){.page = 2},
+	      &s);
 	CHECK(s.synced && s.lists == 1 && s.objects == 4 && s.events == 3 && s.bookmarks == 1 && s.refused == 0);
 }
 
 static void selectors_are_sent(void)
 {
 	static const struct step steps[] = {
-		{ .want = "labelSelector=a%3Db&fieldSelector=spec.nodeName%3Dn1&limit=500 ", .status = 200, .body = LIST("1", "", "") },
-		{ .want = "labelSelector=a%3Db&fieldSelector=spec.nodeName%3Dn1&watch=true", .status = 200, .body = "", .then = HANG },
-		{ 0 },
+	    {.want = "labelSelector=a%3Db&fieldSelector=spec.nodeName%3Dn1&limit=500 ",
+	     .status = 200,
+	     .body = LIST("1", "", "")},
+	    {.want = "labelSelector=a%3Db&fieldSelector=spec.nodeName%3Dn1&watch=true",
+	     .status = 200,
+	     .body = "",
+	     .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 
-	watch(steps, "begin synced ", (struct kube_watch_config){ .label_selector = "a=b", .field_selector = "spec.nodeName=n1" }, &s);
+	watch(steps, "begin synced ",
+	      (struct kube_watch_config){.label_selector = "a=b", .field_selector = "spec.nodeName=n1"}, &s);
 }
 
 static void resumes_after_a_cut_line(void)
 {
 	static const struct step steps[] = {
-		{ .want = "limit", .status = 200, .body = LIST("1", "", "") },
-		{ .want = "resourceVersion=1&", .status = 200, .body = EV("ADDED", "a", "2") "{\"type\":\"ADDED\",\"obj", .then = CUT },
-		{ .want = "resourceVersion=2&", .status = 200, .body = EV("ADDED", "b", "3"), .then = HANG },
-		{ 0 },
+	    {.want = "limit", .status = 200, .body = LIST("1", "", "")},
+	    {.want = "resourceVersion=1&",
+	     .status = 200,
+	     .body = EV("ADDED", "a", "2") "{\"type\":\"ADDED\",\"obj",
+	     .then = CUT},
+	    {.want = "resourceVersion=2&", .status = 200, .body = EV("ADDED", "b", "3"), .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 
-	watch(steps, "begin synced up a up b ", (struct kube_watch_config){ 0 }, &s);
+	watch(steps, "begin synced up a up b ", (struct kube_watch_config){0}, &s);
 	CHECK(s.lists == 1 && s.refused == 0 && s.connected);
 }
 
 static void expired_versions_are_listed_again(void)
 {
 	static const struct step steps[] = {
-		{ .want = "limit", .status = 200, .body = LIST("1", "", OBJ("a")) },
-		{ .want = "resourceVersion=1&", .status = 200, .body = GONE },
-		{ .want = "limit", .unwanted = "resourceVersion", .status = 200, .body = LIST("5", "", OBJ("b")) },
-		{ .want = "resourceVersion=5&", .status = 410, .body = "{\"kind\":\"Status\",\"code\":410}" },
-		{ .want = "limit", .status = 200, .body = LIST("6", "t", OBJ("c")) },
-		{ .want = "continue=t", .status = 410, .body = "{}" }, /* the list's own version expires */
-		{ .want = "limit", .unwanted = "continue", .status = 200, .body = LIST("7", "", OBJ("d")) },
-		{ .want = "resourceVersion=7&", .status = 200, .body = "", .then = HANG },
-		{ 0 },
+	    {.want = "limit", .status = 200, .body = LIST("1", "", OBJ("a"))},
+	    {.want = "resourceVersion=1&", .status = 200, .body = GONE},
+	    {.want = "limit", .unwanted = "resourceVersion", .status = 200, .body = LIST("5", "", OBJ("b"))},
+	    {.want = "resourceVersion=5&", .status = 410, .body = "{\"kind\":\"Status\",\"code\":410}"},
+	    {.want = "limit", .status = 200, .body = LIST("6", "t", OBJ("c"))},
+	    {.want = "continue=t", .status = 410, .body = "{}"}, /* the list's own version expires */
+	    {.want = "limit", .unwanted = "continue", .status = 200, .body = LIST("7", "", OBJ("d"))},
+	    {.want = "resourceVersion=7&", .status = 200, .body = "", .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 
-	watch(steps, "begin obj a synced begin obj b synced begin obj c begin obj d synced ", (struct kube_watch_config){ 0 }, &s);
+	watch(steps, "begin obj a synced begin obj b synced begin obj c begin obj d synced ",
+	      (struct kube_watch_config){0}, &s);
 	CHECK_INT(s.lists, 3);
 }
 
 static void repeated_and_reordered_events(void)
 {
 	static const struct step steps[] = {
-		{ .want = "limit", .status = 200, .body = LIST("10", "", "") },
-		{ .want = "resourceVersion=10&", .status = 200,
-		  .body = EV("ADDED", "a", "12") EV("ADDED", "old", "11") EV("DELETED", "b", "13") EV("ADDED", "b", "9") EV("ADDED", "c", "14"),
-		  .then = HANG },
-		{ 0 },
+	    {.want = "limit", .status = 200, .body = LIST("10", "", "")},
+	    {.want = "resourceVersion=10&",
+	     .status = 200,
+	     .body = EV("ADDED", "a", "12") EV("ADDED", "old", "11") EV("DELETED", "b", "13") EV("ADDED", "b", "9")
+		 EV("ADDED", "c", "14"),
+	     .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 
-	watch(steps, "begin synced up a del b up c ", (struct kube_watch_config){ 0 }, &s);
+	watch(steps, "begin synced up a del b up c ", (struct kube_watch_config){0}, &s);
 }
 
 static void storms_are_weathered(void)
 {
 	static const struct step steps[] = {
-		{ .want = "limit", .status = 500, .body = "oops", .times = 12 },
-		{ .want = "limit", .status = 429, .headers = "Retry-After: 1\r\n", .body = "{}" },
-		{ .want = "limit", .status = 200, .body = LIST("1", "", OBJ("a")) },
-		{ .want = "resourceVersion=1&", .status = 503, .body = "", .times = 5 },
-		{ .want = "resourceVersion=1&", .status = 200, .body = "{\"type\":\"ERROR\",\"object\":{\"code\":500,\"message\":\"etcd\"}}\n" },
-		{ .want = "resourceVersion=1&", .status = 200, .body = EV("ADDED", "b", "2"), .then = HANG },
-		{ 0 },
+	    {.want = "limit", .status = 500, .body = "oops", .times = 12},
+	    {.want = "limit", .status = 429, .headers = "Retry-After: 1\r\n", .body = "{}"},
+	    {.want = "limit", .status = 200, .body = LIST("1", "", OBJ("a"))},
+	    {.want = "resourceVersion=1&", .status = 503, .body = "", .times = 5},
+	    {.want = "resourceVersion=1&",
+	     .status = 200,
+	     .body = "{\"type\":\"ERROR\",\"object\":{\"code\":500,\"message\":\"etcd\"}}\n"},
+	    {.want = "resourceVersion=1&", .status = 200, .body = EV("ADDED", "b", "2"), .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 	uint64_t start, end;
 
 	sd_event_now(event, CLOCK_MONOTONIC, &start);
-	watch(steps, "begin obj a synced up b ", (struct kube_watch_config){ 0 }, &s);
+	watch(steps, "begin obj a synced up b ", (struct kube_watch_config){0}, &s);
 	sd_event_now(event, CLOCK_MONOTONIC, &end);
 	CHECK(end - start >= 1000000); /* Retry-After was kept */
 	CHECK_INT(requests, 12 + 1 + 1 + 5 + 1 + 1);
@@ -580,20 +619,23 @@ static void storms_are_weathered(void)
 static void garbage_is_refused(void)
 {
 	static const struct step steps[] = {
-		{ .want = "limit", .status = 200, .body = "[]" },
-		{ .want = "limit", .status = 200, .body = "{\"items\":[]}" },
-		{ .want = "limit", .status = 200, .body = "<html>" },
-		{ .want = "limit", .status = 200, .body = LIST("1", "", "7," OBJ("a")) },
-		{ .want = "resourceVersion=1&", .status = 200, .body = "\xff\xfe\n" EV("ADDED", "lost", "2") },
-		{ .want = "resourceVersion=1&", .status = 200, .body = EV("ADDED", "b", "2") "{\"type\":\"ODD\"}\n" },
-		{ .want = "resourceVersion=2&", .status = 200, .body = "x\n", .times = 2 }, /* with the one before: three in a row */
-		{ .want = "limit", .status = 200, .body = LIST("9", "", OBJ("c")) },
-		{ .want = "resourceVersion=9&", .status = 200, .body = "", .then = HANG },
-		{ 0 },
+	    {.want = "limit", .status = 200, .body = "[]"},
+	    {.want = "limit", .status = 200, .body = "{\"items\":[]}"},
+	    {.want = "limit", .status = 200, .body = "<html>"},
+	    {.want = "limit", .status = 200, .body = LIST("1", "", "7," OBJ("a"))},
+	    {.want = "resourceVersion=1&", .status = 200, .body = "\xff\xfe\n" EV("ADDED", "lost", "2")},
+	    {.want = "resourceVersion=1&", .status = 200, .body = EV("ADDED", "b", "2") "{\"type\":\"ODD\"}\n"},
+	    {.want = "resourceVersion=2&",
+	     .status = 200,
+	     .body = "x\n",
+	     .times = 2}, /* with the one before: three in a row */
+	    {.want = "limit", .status = 200, .body = LIST("9", "", OBJ("c"))},
+	    {.want = "resourceVersion=9&", .status = 200, .body = "", .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 
-	watch(steps, "begin obj a synced up b begin obj c synced ", (struct kube_watch_config){ 0 }, &s);
+	watch(steps, "begin obj a synced up b begin obj c synced ", (struct kube_watch_config){0}, &s);
 	CHECK_INT(s.refused, 5);
 }
 
@@ -601,26 +643,27 @@ static void too_large_events_are_left_out(void)
 {
 	_cleanup_free_ char *name = xmalloc(5001), *stream = NULL;
 	struct step steps[] = {
-		{ .want = "limit", .status = 200, .body = LIST("1", "", "") },
-		{ .want = "resourceVersion=1&", .status = 200, .then = HANG },
-		{ 0 },
+	    {.want = "limit", .status = 200, .body = LIST("1", "", "")},
+	    {.want = "resourceVersion=1&", .status = 200, .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 
 	memset(name, 'x', 5000);
 	name[5000] = 0;
-	stream = xasprintf("%s{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"%s\",\"resourceVersion\":\"3\"}}}\n%s",
-			   EV("ADDED", "a", "2"), name, EV("ADDED", "b", "4"));
+	stream = xasprintf(
+	    "%s{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"%s\",\"resourceVersion\":\"3\"}}}\n%s",
+	    EV("ADDED", "a", "2"), name, EV("ADDED", "b", "4"));
 	steps[1].body = stream;
-	watch(steps, "begin synced up a up b ", (struct kube_watch_config){ .max_event = 4096 }, &s);
+	watch(steps, "begin synced up a up b ", (struct kube_watch_config){.max_event = 4096}, &s);
 	CHECK(s.refused == 1 && s.connected && s.events == 2);
 }
 
 static void lines_of_ten_megabytes_are_taken(void)
 {
 	size_t n = 10 << 20;
-	struct kube_lines l = { .buf.max = 16 << 20 };
-	struct buf line = { 0 }, out = { 0 };
+	struct kube_lines l = {.buf.max = 16 << 20};
+	struct buf line = {0}, out = {0};
 
 	memset(buf_reserve(&line, n), 'x', n);
 	line.len = n;
@@ -636,16 +679,17 @@ static void lines_of_ten_megabytes_are_taken(void)
 static void falls_back_to_an_older_version(void)
 {
 	static const struct step steps[] = {
-		{ .want = "/apis/g/v1/x?", .status = 404, .body = "404 page not found" },
-		{ .want = "/apis/g/v1beta1/x?", .status = 404, .body = "404 page not found" },
-		{ .want = "/apis/g/v1/x?", .status = 404, .body = "404 page not found" },
-		{ .want = "/apis/g/v1beta1/x?", .status = 200, .body = LIST("1", "", OBJ("a")) },
-		{ .want = "/apis/g/v1beta1/x?watch", .status = 200, .body = "", .then = HANG },
-		{ 0 },
+	    {.want = "/apis/g/v1/x?", .status = 404, .body = "404 page not found"},
+	    {.want = "/apis/g/v1beta1/x?", .status = 404, .body = "404 page not found"},
+	    {.want = "/apis/g/v1/x?", .status = 404, .body = "404 page not found"},
+	    {.want = "/apis/g/v1beta1/x?", .status = 200, .body = LIST("1", "", OBJ("a"))},
+	    {.want = "/apis/g/v1beta1/x?watch", .status = 200, .body = "", .then = HANG},
+	    {0},
 	};
 	struct kube_watch_status s;
 
-	watch(steps, "begin obj a synced ", (struct kube_watch_config){ .path = "/apis/g/v1/x", .fallback_path = "/apis/g/v1beta1/x" }, &s);
+	watch(steps, "begin obj a synced ",
+	      (struct kube_watch_config){.path = "/apis/g/v1/x", .fallback_path = "/apis/g/v1beta1/x"}, &s);
 }
 
 int main(void)

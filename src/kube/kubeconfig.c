@@ -27,7 +27,7 @@ void kube_config_done(struct kube_config *c)
 	free(c->token_path);
 	free(c->tls_server_name);
 	free(c->namespace_);
-	*c = (struct kube_config){ 0 };
+	*c = (struct kube_config){0};
 }
 
 struct parsing {
@@ -171,12 +171,13 @@ static int read_token(struct parsing *p, const json_t *user, struct kube_config 
 
 static int read_user(struct parsing *p, const json_t *user, struct kube_config *c)
 {
-	static const char *const refused[] = { "exec", "auth-provider", "username" };
+	static const char *const refused[] = {"exec", "auth-provider", "username"};
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
 		if (json_object_get(user, refused[i]))
-			return fail(p, "the user's \"%s\" is not supported: use a client certificate or a token", refused[i]);
+			return fail(p, "the user's \"%s\" is not supported: use a client certificate or a token",
+				    refused[i]);
 	r = read_material(p, user, "client-certificate", &c->cert);
 	if (r == 0)
 		r = read_material(p, user, "client-key", &c->key);
@@ -202,7 +203,8 @@ static int read_context(struct parsing *p, const json_t *doc, struct kube_config
 	cluster = json_str_at(context, "cluster");
 	found = cluster ? find_named(doc, "clusters", cluster, "cluster") : NULL;
 	if (!found)
-		return fail(p, "context \"%s\" names the cluster \"%s\", which is not there", name, cluster ? cluster : "");
+		return fail(p, "context \"%s\" names the cluster \"%s\", which is not there", name,
+			    cluster ? cluster : "");
 	r = read_cluster(p, found, c);
 	if (r == 0)
 		r = copy_string(p, context, "namespace", &c->namespace_);
@@ -227,10 +229,11 @@ static json_t *parse_document(const char *what, const char *text, size_t len, ch
 	return json_incref(json_array_get(docs, 0));
 }
 
-int kube_config_parse(const char *what, const char *text, size_t len, const char *dir, struct kube_config *ret, char **ret_error)
+int kube_config_parse(const char *what, const char *text, size_t len, const char *dir, struct kube_config *ret,
+		      char **ret_error)
 {
-	struct parsing p = { .what = what, .dir = dir };
-	_cleanup_(kube_config_done) struct kube_config c = { 0 };
+	struct parsing p = {.what = what, .dir = dir};
+	_cleanup_(kube_config_done) struct kube_config c = {0};
 	_cleanup_json_ json_t *doc = parse_document(what, text, len, &p.error);
 	int r = -EINVAL;
 
@@ -247,7 +250,7 @@ int kube_config_parse(const char *what, const char *text, size_t len, const char
 		return r;
 	}
 	*ret = c;
-	c = (struct kube_config){ 0 };
+	c = (struct kube_config){0};
 	return 0;
 }
 
@@ -274,8 +277,8 @@ int kube_config_load(const char *path, struct kube_config *ret, char **ret_error
 int kube_config_in_cluster(struct kube_config *ret, char **ret_error)
 {
 	const char *host = getenv("KUBERNETES_SERVICE_HOST"), *port = getenv("KUBERNETES_SERVICE_PORT");
-	struct parsing p = { .what = "in-cluster configuration", .dir = account_dir };
-	_cleanup_(kube_config_done) struct kube_config c = { 0 };
+	struct parsing p = {.what = "in-cluster configuration", .dir = account_dir};
+	_cleanup_(kube_config_done) struct kube_config c = {0};
 	int r;
 
 	if (!host || !port || !*host || !*port) {
@@ -294,6 +297,6 @@ int kube_config_in_cluster(struct kube_config *ret, char **ret_error)
 		return r;
 	}
 	*ret = c;
-	c = (struct kube_config){ 0 };
+	c = (struct kube_config){0};
 	return 0;
 }

@@ -18,7 +18,8 @@ struct kube_config {
 /**
  * kube_config_load() - the current context of a kubeconfig file (YAML or JSON)
  * @path: relative file names inside it are relative to its directory
- * @ret_error: one line for people ("/etc/x.yaml: context "lab" names the user "a", which is not there"), owned by the caller
+ * @ret_error: one line for people ("/etc/x.yaml: context "lab" names the user "a", which is not there"), owned by the
+ * caller
  *
  * exec and auth-provider plugins are refused: the agent runs no foreign programs.
  *
@@ -26,7 +27,9 @@ struct kube_config {
  */
 int kube_config_load(const char *path, struct kube_config *ret, char **ret_error);
 /* From text; @dir is what relative file names are relative to. */
-int kube_config_parse(const char *what, const char *text, size_t len, const char *dir, struct kube_config *ret, char **ret_error);
-/* In a pod: KUBERNETES_SERVICE_HOST and _PORT of the environment, and the files of /var/run/secrets/kubernetes.io/serviceaccount. */
+int kube_config_parse(const char *what, const char *text, size_t len, const char *dir, struct kube_config *ret,
+		      char **ret_error);
+/* In a pod: KUBERNETES_SERVICE_HOST and _PORT of the environment, and the files of
+ * /var/run/secrets/kubernetes.io/serviceaccount. */
 int kube_config_in_cluster(struct kube_config *ret, char **ret_error);
 void kube_config_done(struct kube_config *c); /* wipes secrets */

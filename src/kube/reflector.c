@@ -19,7 +19,7 @@ uint64_t kube_backoff_ms(unsigned attempt, uint64_t min_ms, uint64_t max_ms, uin
 
 static int parse_type(const char *name)
 {
-	static const char *const names[] = { "ADDED", "MODIFIED", "DELETED", "BOOKMARK" };
+	static const char *const names[] = {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (streq(name, names[i]))
@@ -45,12 +45,12 @@ int kube_event_parse(const char *line, size_t len, struct kube_event *ret, char 
 		return -EBADMSG;
 	if (type < 0 || !json_is_object(object) || (type != KUBE_EVENT_ERROR && (!rv || !*rv))) {
 		if (ret_error)
-			*ret_error = xstrdup(type < 0 ? "event: of no known type" :
-					     !json_is_object(object) ? "event: without an object" :
-								       "event: the object has no resourceVersion");
+			*ret_error = xstrdup(type < 0		       ? "event: of no known type"
+					     : !json_is_object(object) ? "event: without an object"
+								       : "event: the object has no resourceVersion");
 		return -EBADMSG;
 	}
-	*ret = (struct kube_event){ .type = type, .object = json_incref(object), .resource_version = rv };
+	*ret = (struct kube_event){.type = type, .object = json_incref(object), .resource_version = rv};
 	if (type == KUBE_EVENT_ERROR) {
 		ret->resource_version = NULL;
 		ret->retry_after_ms = status_retry_ms(object);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libcurl's multi interface on sd-event: it tells us which sockets and which one timer it waits for, we tell it when they fire.
+/* libcurl's multi interface on sd-event: it tells us which sockets and which one timer it waits for, we tell it when
+ * they fire.
  *
- * libcurl calls back (body bytes) from inside of its own functions, and must not be called from there. Our callers should not
- * have to know: a start is only queued, a cancel only marks, and a deferred event source does both from the loop. */
+ * libcurl calls back (body bytes) from inside of its own functions, and must not be called from there. Our callers
+ * should not have to know: a start is only queued, a cancel only marks, and a deferred event source does both from the
+ * loop. */
 #include "kube/transfer.h"
-#include "kube/client_internal.h"
-#include "kube/reflector.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "kube/client_internal.h"
+#include "kube/reflector.h"
 
 #include <curl/curl.h>
 
@@ -199,7 +201,7 @@ static void add_token(struct kube_transfer *t)
 
 static CURLcode set_blob(CURL *easy, CURLoption option, char *pem)
 {
-	struct curl_blob blob = { .data = pem, .len = pem ? strlen(pem) : 0, .flags = CURL_BLOB_NOCOPY };
+	struct curl_blob blob = {.data = pem, .len = pem ? strlen(pem) : 0, .flags = CURL_BLOB_NOCOPY};
 
 	return pem ? curl_easy_setopt(easy, option, &blob) : CURLE_OK;
 }
@@ -241,8 +243,8 @@ static void set_limits(CURL *easy, const struct kube_transfer_spec *spec)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
 }
 
-int kube_transfer_start(struct kube_client *c, const struct kube_transfer_spec *spec, const struct kube_transfer_ops *ops,
-			void *ctx, struct kube_transfer **ret)
+int kube_transfer_start(struct kube_client *c, const struct kube_transfer_spec *spec,
+			const struct kube_transfer_ops *ops, void *ctx, struct kube_transfer **ret)
 {
 	_cleanup_free_ char *url = xasprintf("%s%s", c->base, spec->path);
 	struct kube_transfer *t;
@@ -252,7 +254,7 @@ int kube_transfer_start(struct kube_client *c, const struct kube_transfer_spec *
 	if (c->n_transfers >= TRANSFERS_MAX)
 		return -EAGAIN;
 	t = xnew0(struct kube_transfer);
-	*t = (struct kube_transfer){ .client = c, .ops = ops, .ctx = ctx, .easy = curl_easy_init() };
+	*t = (struct kube_transfer){.client = c, .ops = ops, .ctx = ctx, .easy = curl_easy_init()};
 	if (!t->easy) {
 		free(t);
 		return -ENOMEM;
@@ -368,10 +370,14 @@ int kube_client_new(sd_event *event, const struct kube_config *config, const cha
 	list_init(&c->calls);
 	c->event = sd_event_ref(event);
 	c->user_agent = xstrdup(user_agent);
-	c->config = (struct kube_config){ .server = copy(config->server), .ca = copy(config->ca), .cert = copy(config->cert),
-					  .key = copy(config->key), .token = copy(config->token),
-					  .token_path = copy(config->token_path),
-					  .tls_server_name = copy(config->tls_server_name), .insecure = config->insecure };
+	c->config = (struct kube_config){.server = copy(config->server),
+					 .ca = copy(config->ca),
+					 .cert = copy(config->cert),
+					 .key = copy(config->key),
+					 .token = copy(config->token),
+					 .token_path = copy(config->token_path),
+					 .tls_server_name = copy(config->tls_server_name),
+					 .insecure = config->insecure};
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(c->multi = curl_multi_init()))
 		return -ENOMEM;
 	r = set_base(c, ret_error);

@@ -11,8 +11,8 @@ struct kube_transfer_ops {
 	void (*head)(int status, void *ctx);
 	/* Body bytes as they come. Return: false to break the transfer off. Must not free the transfer. */
 	bool (*data)(const char *data, size_t n, void *ctx);
-	/* The end, called from the loop; the transfer is freed after it. @status 0: no complete answer head. @error: NULL when
-	 * the transfer ended as HTTP says it should. */
+	/* The end, called from the loop; the transfer is freed after it. @status 0: no complete answer head. @error:
+	 * NULL when the transfer ended as HTTP says it should. */
 	void (*done)(int status, const char *error, uint64_t retry_after_ms, void *ctx);
 };
 
@@ -24,8 +24,8 @@ struct kube_transfer_spec {
 };
 
 /* Return: 0, -EINVAL, -EAGAIN when too many are under way. */
-int kube_transfer_start(struct kube_client *c, const struct kube_transfer_spec *spec, const struct kube_transfer_ops *ops,
-			void *ctx, struct kube_transfer **ret);
+int kube_transfer_start(struct kube_client *c, const struct kube_transfer_spec *spec,
+			const struct kube_transfer_ops *ops, void *ctx, struct kube_transfer **ret);
 /* Breaks it off; done() is not called. */
 void kube_transfer_cancel(struct kube_transfer *t);
 /* HTTP status as far as known; 0 before the head is there. */

@@ -6,16 +6,16 @@
  *	  └──────────┴───────────────────────────────┘ 410: wait, then list again
  *
  * The resourceVersion moves with every event and bookmark; a whole list sets it. An event that is older than it is a
- * repetition out of order and is left out: taken in, it would undo what is known. (The API compares versions as numbers since
- * Kubernetes 1.35; a version that is no number is never older.)
+ * repetition out of order and is left out: taken in, it would undo what is known. (The API compares versions as numbers
+ *since Kubernetes 1.35; a version that is no number is never older.)
  *
- * A stretch of failures backs off exponentially; what proves that the server works (a page, an event, a watch that lived
- * longer than the shortest wait) starts the count anew. */
+ * A stretch of failures backs off exponentially; what proves that the server works (a page, an event, a watch that
+ *lived longer than the shortest wait) starts the count anew. */
 #include "kube/watch.h"
-#include "kube/client_internal.h"
-#include "kube/reflector.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "kube/client_internal.h"
+#include "kube/reflector.h"
 
 #include <sys/random.h>
 
@@ -48,7 +48,7 @@ struct kube_watch {
 	char *rv;	 /* where to watch from; NULL: list first */
 	char *next_page; /* continue token */
 	bool in_fallback;
-	bool broken;	 /* the stream made no sense, or said that it is over */
+	bool broken; /* the stream made no sense, or said that it is over */
 	uint64_t started_us, retry_after_ms;
 	unsigned attempt, garbage;
 	char *error;
@@ -179,7 +179,8 @@ static bool on_event(struct kube_watch *w, const struct kube_event *ev)
 	}
 	if (ev->type == KUBE_EVENT_ERROR) {
 		w->retry_after_ms = ev->retry_after_ms;
-		set_error(w, json_str_or(json_object_get(ev->object, "message"), "the server ended the watch with an error"));
+		set_error(
+		    w, json_str_or(json_object_get(ev->object, "message"), "the server ended the watch with an error"));
 		return false;
 	}
 	deliver(w, ev);
@@ -196,7 +197,8 @@ static bool on_line(const char *line, size_t len, void *ctx)
 	if (!line) {
 		/* which object it was we cannot know; the next list brings it, if it is smaller then */
 		w->status.refused++;
-		log_error("refused an event that is too large", L_STR("path", w->path), L_UINT("max_bytes", w->lines.buf.max));
+		log_error("refused an event that is too large", L_STR("path", w->path),
+			  L_UINT("max_bytes", w->lines.buf.max));
 		return true;
 	}
 	if (kube_event_parse(line, len, &ev, &error) < 0) {
@@ -388,10 +390,10 @@ static char *watch_query(const struct kube_watch *w, unsigned seconds)
 /* Starts the next transfer. */
 static void step(struct kube_watch *w)
 {
-	static const struct kube_transfer_ops ops = { .head = on_head, .data = on_data, .done = on_done };
+	static const struct kube_transfer_ops ops = {.head = on_head, .data = on_data, .done = on_done};
 	unsigned seconds = WATCH_SECONDS + random_u64() % WATCH_SECONDS;
 	_cleanup_free_ char *path = NULL;
-	struct kube_transfer_spec spec = { .method = "GET" };
+	struct kube_transfer_spec spec = {.method = "GET"};
 	int r;
 
 	w->watching = w->rv != NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A collection of the API, followed: list in pages, then watch, for ever; what was missed is resumed or listed again. */
+/* A collection of the API, followed: list in pages, then watch, for ever; what was missed is resumed or listed again.
+ */
 #pragma once
 
 #include "kube/client.h"
@@ -8,9 +9,10 @@ struct kube_watch;
 
 /* All are called from the loop. Objects are borrowed for the call (keep one with json_incref()).
  *
- * A list arrives as replace_begin(), object()…, synced(): what was known before and did not come again in between is gone,
- * not earlier than synced(). When a list breaks off, another replace_begin() starts it anew; until synced() keep the old.
- * Afterwards upsert() and del(). Duplicates happen; an older version than the last one seen of an object does not come. */
+ * A list arrives as replace_begin(), object()…, synced(): what was known before and did not come again in between is
+ * gone, not earlier than synced(). When a list breaks off, another replace_begin() starts it anew; until synced() keep
+ * the old. Afterwards upsert() and del(). Duplicates happen; an older version than the last one seen of an object does
+ * not come. */
 struct kube_watch_ops {
 	void (*replace_begin)(void *ctx);
 	void (*object)(json_t *object, void *ctx);
@@ -26,16 +28,16 @@ struct kube_watch_config {
 	const char *label_selector, *field_selector; /* or NULL */
 	const struct kube_watch_ops *ops;	     /* must outlive the watch */
 	void *ctx;
-	unsigned page;		   /* objects a page; 0 takes 500 */
-	size_t max_event;	   /* largest event; 0 takes 16 MiB */
+	unsigned page;				 /* objects a page; 0 takes 500 */
+	size_t max_event;			 /* largest event; 0 takes 16 MiB */
 	uint64_t backoff_min_ms, backoff_max_ms; /* 0 takes 500 ms and 30 s */
 };
 
 struct kube_watch_status {
-	bool synced;		/* a whole list has been delivered since the start */
-	bool connected;		/* the watch is running now */
-	const char *path;	/* the one in use */
-	const char *error;	/* the last failure while not connected, else NULL; borrowed until the loop runs again */
+	bool synced;	   /* a whole list has been delivered since the start */
+	bool connected;	   /* the watch is running now */
+	const char *path;  /* the one in use */
+	const char *error; /* the last failure while not connected, else NULL; borrowed until the loop runs again */
 	uint64_t last_event_us; /* CLOCK_MONOTONIC of the last event, bookmark or list; 0 before */
 	uint64_t objects, events, bookmarks, lists, reconnects, refused; /* refused: malformed or too large events */
 };

@@ -22,7 +22,7 @@ static int _printf_(2, 3) refuse(char **ret_error, const char *fmt, ...)
 /* RFC 3339 in UTC, as the API writes it; 0 when it is none. */
 static int64_t parse_time(const char *s)
 {
-	struct tm tm = { 0 };
+	struct tm tm = {0};
 	const char *end = s ? strptime(s, "%Y-%m-%dT%H:%M:%S", &tm) : NULL;
 
 	return end && (*end == 'Z' || *end == '.') ? timegm(&tm) : 0;
@@ -50,12 +50,12 @@ int decode_meta(const json_t *object, bool namespaced, struct decoded_meta *ret,
 	const json_t *meta = json_object_get(object, "metadata");
 	int r;
 
-	*ret = (struct decoded_meta){ .name = json_str_at(meta, "name"),
-				      .namespace_ = namespaced ? json_str_at(meta, "namespace") : "",
-				      .uid = json_str_or(json_object_get(meta, "uid"), ""),
-				      .rv = json_str_or(json_object_get(meta, "resourceVersion"), ""),
-				      .created = parse_time(json_str_at(meta, "creationTimestamp")),
-				      .deleting = json_is_string(json_object_get(meta, "deletionTimestamp")) };
+	*ret = (struct decoded_meta){.name = json_str_at(meta, "name"),
+				     .namespace_ = namespaced ? json_str_at(meta, "namespace") : "",
+				     .uid = json_str_or(json_object_get(meta, "uid"), ""),
+				     .rv = json_str_or(json_object_get(meta, "resourceVersion"), ""),
+				     .created = parse_time(json_str_at(meta, "creationTimestamp")),
+				     .deleting = json_is_string(json_object_get(meta, "deletionTimestamp"))};
 	if (!ret->name || !name_is_dns_subdomain(ret->name))
 		return refuse(ret_error, "metadata.name: expected a DNS name");
 	if (namespaced && (!ret->namespace_ || !name_is_dns_label(ret->namespace_)))
@@ -153,7 +153,7 @@ static int decode_pod_addrs(const json_t *status, struct decoded_pod *ret, char 
 
 static int decode_phase(const char *name)
 {
-	static const char *const names[] = { "Pending", "Running", "Succeeded", "Failed", "Unknown" };
+	static const char *const names[] = {"Pending", "Running", "Succeeded", "Failed", "Unknown"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (streq(name, names[i]))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Interned strings and label sets. The replicas of a workload have the same labels (but for a hash or two), and names of
- * nodes, namespaces and label keys repeat by the thousand: each is kept once, with a count. */
+/* Interned strings and label sets. The replicas of a workload have the same labels (but for a hash or two), and names
+ * of nodes, namespaces and label keys repeat by the thousand: each is kept once, with a count. */
 #include "model/model_internal.h"
 
 struct interned {
@@ -73,7 +73,7 @@ struct model_labels *model_labels_get(struct model *m, const json_t *object, con
 
 	json_object_foreach((json_t *)object, key, value)
 		if (json_is_string(value) && (!prefix || str_has_prefix(key, prefix)))
-			kv[n++] = (struct model_pair){ model_intern(m, key), model_intern(m, json_string_value(value)) };
+			kv[n++] = (struct model_pair){model_intern(m, key), model_intern(m, json_string_value(value))};
 	qsort(kv, n, sizeof(*kv), cmp_pair);
 	h = hash_pairs(kv, n);
 	HTAB_FIND(&m->labels, h, l, node, same_pairs(l, kv, n));
@@ -107,7 +107,7 @@ void model_labels_put(struct model *m, struct model_labels *l)
 
 const char *model_label(const struct model_labels *l, const char *key)
 {
-	struct model_pair want = { .key = key };
+	struct model_pair want = {.key = key};
 	const struct model_pair *found;
 
 	if (!l)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables of objects, each in a hash by name and in the indexes that its users ask for.
  *
- * An upsert decodes first and touches nothing until the whole object is known to be good; then it compares with what is there, so
- * that the many updates which change nothing we look at (heartbeats, conditions) cost a comparison and mark nothing dirty.
+ * An upsert decodes first and touches nothing until the whole object is known to be good; then it compares with what is
+ * there, so that the many updates which change nothing we look at (heartbeats, conditions) cost a comparison and mark
+ * nothing dirty.
  *
- * A list is reconciled by generations: begin starts a new one, each object that comes gets it, end removes what has an older
- * one. A refused object marks its last good form as having come. */
+ * A list is reconciled by generations: begin starts a new one, each object that comes gets it, end removes what has an
+ * older one. A refused object marks its last good form as having come. */
 #include "model/model_internal.h"
-
 
 enum { REFUSED_MAX = 1000 };
 
@@ -24,14 +24,14 @@ static uint64_t hash_name(const char *namespace_, const char *name)
 
 const char *model_table_name(enum model_table table)
 {
-	static const char *const names[] = { "nodes", "pods", "namespaces", "networkpolicies" };
+	static const char *const names[] = {"nodes", "pods", "namespaces", "networkpolicies"};
 
 	return names[table];
 }
 
 static const char *kind_name(enum model_table table)
 {
-	static const char *const names[] = { "Node", "Pod", "Namespace", "NetworkPolicy" };
+	static const char *const names[] = {"Node", "Pod", "Namespace", "NetworkPolicy"};
 
 	return names[table];
 }
@@ -275,7 +275,8 @@ static struct model_pod *pod_new(struct model *m, const struct decoded_meta *met
 	return p;
 }
 
-static bool pod_update(struct model *m, struct model_pod *p, const struct decoded_meta *meta, const struct decoded_pod *d)
+static bool pod_update(struct model *m, struct model_pod *p, const struct decoded_meta *meta,
+		       const struct decoded_pod *d)
 {
 	bool owns = !d->host_network && d->phase != POD_SUCCEEDED && d->phase != POD_FAILED;
 	bool moved = p->has_addrs != owns, changed = false;
@@ -381,7 +382,8 @@ static void namespace_remove(struct model *m, void *object)
 	free(n);
 }
 
-static int namespace_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error _unused_)
+static int namespace_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object,
+			    char **ret_error _unused_)
 {
 	struct model_namespace *n = model_find_namespace(m, meta->name);
 	bool changed = !n;
@@ -462,10 +464,10 @@ static const struct kind {
 	int (*upsert)(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
 	void (*remove)(struct model *m, void *object);
 } kinds[MODEL_TABLES] = {
-	[MODEL_NODES] = { false, offsetof(struct model_node, generation), node_upsert, node_remove },
-	[MODEL_PODS] = { true, offsetof(struct model_pod, generation), pod_upsert, pod_remove },
-	[MODEL_NAMESPACES] = { false, offsetof(struct model_namespace, generation), namespace_upsert, namespace_remove },
-	[MODEL_POLICIES] = { true, offsetof(struct model_policy, generation), policy_upsert, policy_remove },
+    [MODEL_NODES] = {false, offsetof(struct model_node, generation), node_upsert, node_remove},
+    [MODEL_PODS] = {true, offsetof(struct model_pod, generation), pod_upsert, pod_remove},
+    [MODEL_NAMESPACES] = {false, offsetof(struct model_namespace, generation), namespace_upsert, namespace_remove},
+    [MODEL_POLICIES] = {true, offsetof(struct model_policy, generation), policy_upsert, policy_remove},
 };
 
 static void *find_object(const struct model *m, enum model_table table, const char *namespace_, const char *name)
@@ -530,8 +532,8 @@ static char *refused_name(const struct decoded_meta *meta)
 	return clean;
 }
 
-static int remember_refused(struct model *m, enum model_table table, const struct decoded_meta *meta, const char *reason,
-			    char **ret_error)
+static int remember_refused(struct model *m, enum model_table table, const struct decoded_meta *meta,
+			    const char *reason, char **ret_error)
 {
 	_cleanup_free_ char *name = refused_name(meta);
 	struct model_refused *r = find_refused(m, table, name);
@@ -598,8 +600,9 @@ int model_upsert(struct model *m, enum model_table table, const json_t *object, 
 
 int model_delete(struct model *m, enum model_table table, const json_t *object)
 {
-	struct decoded_meta meta = { .name = json_str_at(object, "metadata", "name"),
-				     .namespace_ = kinds[table].namespaced ? json_str_at(object, "metadata", "namespace") : "" };
+	struct decoded_meta meta = {.name = json_str_at(object, "metadata", "name"),
+				    .namespace_ =
+					kinds[table].namespaced ? json_str_at(object, "metadata", "namespace") : ""};
 	void *known;
 
 	if (!meta.name || !meta.namespace_)

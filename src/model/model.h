@@ -2,9 +2,9 @@
 /* The cluster as this node knows it: every object once, decoded, with indexes. Filled from watches, read by compilers.
  * Pure memory: no I/O, no clock.
  *
- * An object that cannot be decoded is refused with its name and the reason, counted and remembered; the others go on. When
- * an object that was good becomes bad, its last good form stays in force until a good form or its deletion comes: for a
- * policy that is the safe side, for a node it keeps packets flowing. */
+ * An object that cannot be decoded is refused with its name and the reason, counted and remembered; the others go on.
+ * When an object that was good becomes bad, its last good form stays in force until a good form or its deletion comes:
+ * for a policy that is the safe side, for a node it keeps packets flowing. */
 #pragma once
 
 #include "base/htab.h"
@@ -61,15 +61,15 @@ struct model_pod {
 	struct htab_node by_name;
 	struct list by_node;
 	struct model_pod_addr addrs[POD_ADDRS_MAX]; /* one of a family at most */
-	const char *namespace_; /* interned: equal namespaces are equal pointers */
-	const char *node;	/* name, interned; "" while unscheduled */
+	const char *namespace_;			    /* interned: equal namespaces are equal pointers */
+	const char *node;			    /* name, interned; "" while unscheduled */
 	struct model_labels *labels;
 	uint64_t serial; /* grows with each change of addresses: of two pods that claim one address the later has it */
 	unsigned generation;
 	uint8_t phase; /* enum model_pod_phase */
 	bool host_network;
-	bool deleting;	 /* deletionTimestamp is set */
-	bool has_addrs;  /* owns its addresses: not host_network, not finished */
+	bool deleting;	/* deletionTimestamp is set */
+	bool has_addrs; /* owns its addresses: not host_network, not finished */
 	const char *uid;
 	char name[];
 };
@@ -108,7 +108,8 @@ int model_delete(struct model *m, enum model_table table, const json_t *object);
 void model_replace_begin(struct model *m, enum model_table table);
 size_t model_replace_end(struct model *m, enum model_table table);
 
-/* Called at each change of a table (not for an upsert that changes nothing); NULL for none. It must not change the model. */
+/* Called at each change of a table (not for an upsert that changes nothing); NULL for none. It must not change the
+ * model. */
 typedef void model_changed_fn(enum model_table table, void *ctx);
 void model_on_change(struct model *m, model_changed_fn *fn, void *ctx);
 /* Bits 1 << table of what has changed since the last call. */
@@ -141,7 +142,7 @@ struct model_refused {
 	struct htab_node node;
 	enum model_table table;
 	unsigned generation;
-	char *name;   /* "default/a" */
+	char *name; /* "default/a" */
 	char *reason;
 };
 size_t model_refused_count(const struct model *m);

@@ -4,10 +4,10 @@
 #include "model/model.h"
 
 struct model {
-	struct htab tables[MODEL_TABLES];    /* by name */
-	struct htab pod_addrs;		     /* struct model_pod_addr */
-	struct htab node_addrs;		     /* struct node_addr_entry: nodes by address */
-	struct htab pods_by_node;	     /* struct pods_of */
+	struct htab tables[MODEL_TABLES]; /* by name */
+	struct htab pod_addrs;		  /* struct model_pod_addr */
+	struct htab node_addrs;		  /* struct node_addr_entry: nodes by address */
+	struct htab pods_by_node;	  /* struct pods_of */
 	struct htab strings, labels, refused;
 	uint64_t serial;
 	unsigned generation[MODEL_TABLES];

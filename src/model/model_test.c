@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "model/model.h"
 #include "base/test.h"
+#include "model/model.h"
 
 #include <malloc.h>
 
@@ -30,8 +30,7 @@ static int del(struct model *m, enum model_table t, const char *text)
 	return model_delete(m, t, j);
 }
 
-static struct addr A(const char *s)
-{
+static struct addr A(const char *s) {
 	struct addr a;
 
 	if (addr_parse(s, &a) < 0)
@@ -39,7 +38,8 @@ static struct addr A(const char *s)
 	return a;
 }
 
-static struct model_pod *pod_at(const struct model *m, const char *addr)
+static struct model_pod *
+pod_at(const struct model *m, const char *addr)
 {
 	struct addr a = A(addr);
 
@@ -54,12 +54,13 @@ static struct model_node *node_at(const struct model *m, const char *addr)
 }
 
 static const char node1[] =
-	"{\"metadata\":{\"name\":\"n1\",\"uid\":\"u1\",\"creationTimestamp\":\"2026-11-20T10:00:00Z\","
-	"\"labels\":{\"topology.kubernetes.io/zone\":\"z1\",\"b\":\"2\",\"a\":\"1\"},"
-	"\"annotations\":{\"weft.dev/key\":\"k\",\"other\":\"x\"}},"
-	"\"spec\":{\"podCIDRs\":[\"10.244.1.0/24\",\"fd00:244:0:1::/64\"]},"
-	"\"status\":{\"addresses\":[{\"type\":\"Hostname\",\"address\":\"n1\"},{\"type\":\"InternalIP\",\"address\":\"172.30.0.11\"},"
-	"{\"type\":\"InternalIP\",\"address\":\"fd30::11\"}]}}";
+    "{\"metadata\":{\"name\":\"n1\",\"uid\":\"u1\",\"creationTimestamp\":\"2026-11-20T10:00:00Z\","
+    "\"labels\":{\"topology.kubernetes.io/zone\":\"z1\",\"b\":\"2\",\"a\":\"1\"},"
+    "\"annotations\":{\"weft.dev/key\":\"k\",\"other\":\"x\"}},"
+    "\"spec\":{\"podCIDRs\":[\"10.244.1.0/24\",\"fd00:244:0:1::/64\"]},"
+    "\"status\":{\"addresses\":[{\"type\":\"Hostname\",\"address\":\"n1\"},{\"type\":\"InternalIP\",\"address\":\"172."
+    "30.0.11\"},"
+    "{\"type\":\"InternalIP\",\"address\":\"fd30::11\"}]}}";
 
 static void nodes(void)
 {
@@ -87,9 +88,9 @@ static void nodes(void)
 	CHECK(!model_find_node(m, "n1"));
 }
 
-#define POD(name, ips, more)                                                                                           \
-	"{\"metadata\":{\"namespace\":\"default\",\"name\":\"" name "\",\"uid\":\"" name "-uid\"},\"spec\":{\"nodeName\":\"n1\"" more \
-	"},\"status\":{\"phase\":\"Running\",\"podIPs\":[" ips "]}}"
+#define POD(name, ips, more)                                                             \
+	"{\"metadata\":{\"namespace\":\"default\",\"name\":\"" name "\",\"uid\":\"" name \
+	"-uid\"},\"spec\":{\"nodeName\":\"n1\"" more "},\"status\":{\"phase\":\"Running\",\"podIPs\":[" ips "]}}"
 
 static bool count_pod(struct model_pod *p _unused_, void *ctx)
 {
@@ -116,8 +117,10 @@ static void pods(void)
 	CHECK_STR(pod_at(m, "10.244.1.5")->name, "b");
 	CHECK_STR(pod_at(m, "fd00::5")->name, "a");
 	CHECK_INT(put(m, MODEL_PODS,
-		      "{\"metadata\":{\"namespace\":\"default\",\"name\":\"b\",\"uid\":\"b-uid\"},\"spec\":{\"nodeName\":\"n1\"},"
-		      "\"status\":{\"phase\":\"Succeeded\",\"podIP\":\"10.244.1.5\"}}"), 1);
+		      "{\"metadata\":{\"namespace\":\"default\",\"name\":\"b\",\"uid\":\"b-uid\"},\"spec\":{"
+		      "\"nodeName\":\"n1\"},"
+		      "\"status\":{\"phase\":\"Succeeded\",\"podIP\":\"10.244.1.5\"}}"),
+		  1);
 	CHECK_STR(pod_at(m, "10.244.1.5")->name, "a");
 	model_each_pod_on(m, "n1", count_pod, &count);
 	CHECK_INT(count, 3);
@@ -137,8 +140,12 @@ static void policies_and_namespaces(void)
 	CHECK_INT(put(m, MODEL_NAMESPACES, "{\"metadata\":{\"name\":\"x\",\"labels\":{\"a\":\"1\"}}}"), 0);
 	CHECK_INT(put(m, MODEL_NAMESPACES, "{\"metadata\":{\"name\":\"x\",\"labels\":{\"a\":\"2\"}}}"), 1);
 	CHECK_STR(model_label(model_find_namespace(m, "x")->labels, "a"), "2");
-	CHECK_INT(put(m, MODEL_POLICIES, "{\"metadata\":{\"namespace\":\"x\",\"name\":\"p\"},\"spec\":{\"podSelector\":{}}}"), 1);
-	CHECK_INT(put(m, MODEL_POLICIES, "{\"metadata\":{\"namespace\":\"x\",\"name\":\"p\"},\"spec\":{\"podSelector\":{}}}"), 0);
+	CHECK_INT(
+	    put(m, MODEL_POLICIES, "{\"metadata\":{\"namespace\":\"x\",\"name\":\"p\"},\"spec\":{\"podSelector\":{}}}"),
+	    1);
+	CHECK_INT(
+	    put(m, MODEL_POLICIES, "{\"metadata\":{\"namespace\":\"x\",\"name\":\"p\"},\"spec\":{\"podSelector\":{}}}"),
+	    0);
 	CHECK(json_is_object(json_object_get(model_find_policy(m, "x", "p")->spec, "podSelector")));
 	/* a policy that becomes bad stays in force as it was */
 	CHECK_INT(put(m, MODEL_POLICIES, "{\"metadata\":{\"namespace\":\"x\",\"name\":\"p\"},\"spec\":7}"), -EINVAL);
@@ -153,26 +160,33 @@ static void bad_objects_are_refused(void)
 		enum model_table table;
 		const char *text, *error;
 	} cases[] = {
-		{ MODEL_NODES, "[]", "Node : metadata.name: expected a DNS name" },
-		{ MODEL_NODES, "{\"metadata\":{\"name\":\"../n\"}}", "Node ../n: metadata.name: expected a DNS name" },
-		{ MODEL_NODES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDRs\":[\"10.0.0.1/24\"]}}",
-		  "Node n: spec.podCIDRs[0]: expected a network such as 10.244.1.0/24" },
-		{ MODEL_NODES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDRs\":7}}", "Node n: spec.podCIDRs: expected a list" },
-		{ MODEL_NODES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDRs\":[7]}}",
-		  "Node n: spec.podCIDRs[0]: expected a network such as 10.244.1.0/24" },
-		{ MODEL_NODES, "{\"metadata\":{\"name\":\"n\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"x\"}]}}",
-		  "Node n: status.addresses[0]: expected an IP address" },
-		{ MODEL_NODES, "{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":1}}}", "Node n: metadata.labels[\\\"a\\\"]: expected a string" },
-		{ MODEL_PODS, "{\"metadata\":{\"name\":\"p\"}}", "Pod p: metadata.namespace: expected a DNS label" },
-		{ MODEL_PODS, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"status\":{\"phase\":\"Odd\"}}",
-		  "Pod d/p: status.phase: expected Pending, Running, Succeeded, Failed or Unknown" },
-		{ MODEL_PODS, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"status\":{\"podIPs\":[{\"ip\":\"1.2.3\"}]}}",
-		  "Pod d/p: status.podIPs[0]: expected an IP address" },
-		{ MODEL_PODS, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"status\":{\"podIPs\":[{\"ip\":\"1.2.3.4\"},{\"ip\":\"1.2.3.5\"}]}}",
-		  "Pod d/p: status.podIPs[1]: a second address of its family" },
-		{ MODEL_PODS, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"spec\":{\"nodeName\":\"a b\"}}",
-		  "Pod d/p: spec.nodeName: expected a node's name" },
-		{ MODEL_POLICIES, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"}}", "NetworkPolicy d/p: spec: expected an object" },
+	    {MODEL_NODES, "[]", "Node : metadata.name: expected a DNS name"},
+	    {MODEL_NODES, "{\"metadata\":{\"name\":\"../n\"}}", "Node ../n: metadata.name: expected a DNS name"},
+	    {MODEL_NODES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDRs\":[\"10.0.0.1/24\"]}}",
+	     "Node n: spec.podCIDRs[0]: expected a network such as 10.244.1.0/24"},
+	    {MODEL_NODES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDRs\":7}}",
+	     "Node n: spec.podCIDRs: expected a list"},
+	    {MODEL_NODES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDRs\":[7]}}",
+	     "Node n: spec.podCIDRs[0]: expected a network such as 10.244.1.0/24"},
+	    {MODEL_NODES,
+	     "{\"metadata\":{\"name\":\"n\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"x\"}]}}",
+	     "Node n: status.addresses[0]: expected an IP address"},
+	    {MODEL_NODES, "{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":1}}}",
+	     "Node n: metadata.labels[\\\"a\\\"]: expected a string"},
+	    {MODEL_PODS, "{\"metadata\":{\"name\":\"p\"}}", "Pod p: metadata.namespace: expected a DNS label"},
+	    {MODEL_PODS, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"status\":{\"phase\":\"Odd\"}}",
+	     "Pod d/p: status.phase: expected Pending, Running, Succeeded, Failed or Unknown"},
+	    {MODEL_PODS,
+	     "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"status\":{\"podIPs\":[{\"ip\":\"1.2.3\"}]}}",
+	     "Pod d/p: status.podIPs[0]: expected an IP address"},
+	    {MODEL_PODS,
+	     "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"status\":{\"podIPs\":[{\"ip\":\"1.2.3.4\"},{\"ip\":"
+	     "\"1.2.3.5\"}]}}",
+	     "Pod d/p: status.podIPs[1]: a second address of its family"},
+	    {MODEL_PODS, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"spec\":{\"nodeName\":\"a b\"}}",
+	     "Pod d/p: spec.nodeName: expected a node's name"},
+	    {MODEL_POLICIES, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"}}",
+	     "NetworkPolicy d/p: spec: expected an object"},
 	};
 	_cleanup_(model_freep) struct model *m = model_new();
 
@@ -203,9 +217,10 @@ static void a_list_replaces(void)
 	model_replace_begin(m, MODEL_PODS); /* it broke off: once more */
 	CHECK_INT(put(m, MODEL_PODS, POD("a", "{\"ip\":\"10.0.0.1\"}", "")), 0);
 	CHECK_INT(put(m, MODEL_PODS, POD("b", "7", "")), -EINVAL); /* bad now: its last good form stays */
-	CHECK_INT(model_count(m, MODEL_PODS), 3); /* nothing goes before the end */
+	CHECK_INT(model_count(m, MODEL_PODS), 3);		   /* nothing goes before the end */
 	CHECK_INT(model_replace_end(m, MODEL_PODS), 1);
-	CHECK(model_find_pod(m, "default", "a") && model_find_pod(m, "default", "b") && !model_find_pod(m, "default", "c"));
+	CHECK(model_find_pod(m, "default", "a") && model_find_pod(m, "default", "b") &&
+	      !model_find_pod(m, "default", "c"));
 	CHECK_INT(model_take_dirty(m), 1u << MODEL_PODS);
 	CHECK_INT(model_refused_count(m), 1); /* "never-good" did not come again */
 	CHECK_INT(model_replace_end(m, MODEL_PODS), 0);
@@ -222,7 +237,7 @@ struct naive {
 
 static int random_pod(struct model *m, struct naive *n, int k, uint64_t order)
 {
-	static const char *const phases[] = { "Running", "Pending", "Failed" };
+	static const char *const phases[] = {"Running", "Pending", "Failed"};
 	int addr = rand() % (ADDRS + 1) - 1, node = rand() % 5, phase = rand() % 3;
 	bool host = rand() % 8 == 0, owned = addr >= 0 && phase != 2 && !host;
 	char text[512], ip[64] = "";
@@ -280,7 +295,7 @@ static void random_history_against_naive(void)
 {
 	for (unsigned seed = 0; seed < 30; seed++) {
 		_cleanup_(model_freep) struct model *m = model_new();
-		struct naive naive[NAMES] = { 0 };
+		struct naive naive[NAMES] = {0};
 		uint64_t order = 0;
 
 		srand(seed);
@@ -291,7 +306,8 @@ static void random_history_against_naive(void)
 			if (what < 70) {
 				random_pod(m, &naive[k], k, ++order);
 			} else if (what < 98) {
-				snprintf(text, sizeof(text), "{\"metadata\":{\"namespace\":\"ns%d\",\"name\":\"p%d\"}}", k % 3, k);
+				snprintf(text, sizeof(text), "{\"metadata\":{\"namespace\":\"ns%d\",\"name\":\"p%d\"}}",
+					 k % 3, k);
 				CHECK_INT(del(m, MODEL_PODS, text), naive[k].there);
 				naive[k].there = false;
 			} else {
@@ -321,12 +337,14 @@ static void a_pod_costs_less_than_400_bytes(void)
 	for (int i = 0; i < N; i++) {
 		char text[1024];
 
-		snprintf(text, sizeof(text),
-			 "{\"metadata\":{\"namespace\":\"team-%d\",\"name\":\"frontend-deployment-7c5ddbdf54-%05d\","
-			 "\"uid\":\"0b3f8a6e-6a57-4b3e-9d1c-%012d\",\"labels\":{\"app.kubernetes.io/name\":\"frontend\","
-			 "\"pod-template-hash\":\"7c5ddbdf%d\"}},\"spec\":{\"nodeName\":\"node-%d\"},\"status\":{\"phase\":\"Running\","
-			 "\"podIPs\":[{\"ip\":\"10.%d.%d.%d\"},{\"ip\":\"fd00::%x:%x\"}]}}",
-			 i % 50, i, i, i / 20, i % 500, 1 + i / 65536, i / 256 % 256, i % 256, i / 65536, i % 65536);
+		snprintf(
+		    text, sizeof(text),
+		    "{\"metadata\":{\"namespace\":\"team-%d\",\"name\":\"frontend-deployment-7c5ddbdf54-%05d\","
+		    "\"uid\":\"0b3f8a6e-6a57-4b3e-9d1c-%012d\",\"labels\":{\"app.kubernetes.io/name\":\"frontend\","
+		    "\"pod-template-hash\":\"7c5ddbdf%d\"}},\"spec\":{\"nodeName\":\"node-%d\"},\"status\":{\"phase\":"
+		    "\"Running\","
+		    "\"podIPs\":[{\"ip\":\"10.%d.%d.%d\"},{\"ip\":\"fd00::%x:%x\"}]}}",
+		    i % 50, i, i, i / 20, i % 500, 1 + i / 65536, i / 256 % 256, i % 256, i / 65536, i % 65536);
 		if (put(m, MODEL_PODS, text) != 1)
 			break;
 	}

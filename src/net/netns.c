@@ -39,7 +39,7 @@ int netns_id_of(int fd, struct netns_id *ret)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	*ret = (struct netns_id){ .dev = st.st_dev, .ino = st.st_ino };
+	*ret = (struct netns_id){.dev = st.st_dev, .ino = st.st_ino};
 	return 0;
 }
 
@@ -121,5 +121,5 @@ int netns_sysctl(int netns_fd, const char *name, const char *value)
 
 	if (strstr(name, ".."))
 		return -EINVAL;
-	return netns_run(netns_fd, write_sysctl, &(struct sysctl){ path, value });
+	return netns_run(netns_fd, write_sysctl, &(struct sysctl){path, value});
 }

@@ -29,8 +29,8 @@ static inline bool netns_id_eq(struct netns_id a, struct netns_id b)
  * netns_run() - call @fn inside a namespace, and be back afterwards
  *
  * The thread is in the other namespace only during the call; when the way back fails, the process ends (it would
- * otherwise go on in a pod's namespace). Only the network namespace changes: /sys still shows the old one, /proc/sys/net
- * and sockets are the new one's. About 2 us.
+ * otherwise go on in a pod's namespace). Only the network namespace changes: /sys still shows the old one,
+ * /proc/sys/net and sockets are the new one's. About 2 us.
  *
  * Return: what @fn returned, or -errno when the namespace could not be entered.
  */
@@ -46,5 +46,6 @@ int netns_create(const char *path);
 /* Takes such a bind mount and its file away. Missing is a success. Return: 0, -errno. */
 int netns_remove(const char *path);
 
-/* Writes below /proc/sys/net of a namespace: sysctl_write_in(fd, "ipv6/conf/all/forwarding", "1"). @name must not hold "..". */
+/* Writes below /proc/sys/net of a namespace: sysctl_write_in(fd, "ipv6/conf/all/forwarding", "1"). @name must not hold
+ * "..". */
 int netns_sysctl(int netns_fd, const char *name, const char *value);

@@ -8,7 +8,7 @@ enum { IPV6_DEFAULT_METRIC = 1024 }; /* IP6_RT_PRIO_USER */
 
 struct prefix prefix_any(int family)
 {
-	struct addr v4 = { .b = { [10] = 0xff, [11] = 0xff } }, v6 = { 0 };
+	struct addr v4 = {.b = {[10] = 0xff, [11] = 0xff}}, v6 = {0};
 
 	return family == AF_INET ? prefix_of(&v4, V4_BITS_BEFORE) : prefix_of(&v6, 0);
 }

@@ -9,7 +9,7 @@
 #include <net/if.h>
 
 enum {
-	NET_PROTO_WEFT = 87,   /* 'W': routes, rules and neighbours with this protocol are ours */
+	NET_PROTO_WEFT = 87,	/* 'W': routes, rules and neighbours with this protocol are ours */
 	NET_TABLE_PEERS = 5757, /* routes from pods to the peers' own addresses with a tunnel transport */
 	LINK_ALIAS_MAX = 256,
 };
@@ -19,10 +19,10 @@ struct link {
 	char name[IF_NAMESIZE];
 	uint8_t mac[6]; /* zero where the link has none */
 	uint32_t mtu;
-	uint32_t flags;	      /* IFF_UP, IFF_LOWER_UP, … */
-	uint32_t master;      /* ifindex of the bridge it is in */
+	uint32_t flags;	 /* IFF_UP, IFF_LOWER_UP, … */
+	uint32_t master; /* ifindex of the bridge it is in */
 	uint32_t group;
-	char kind[16];	      /* "veth", "vxlan", …; "" for physical ones and lo */
+	char kind[16]; /* "veth", "vxlan", …; "" for physical ones and lo */
 	char alias[LINK_ALIAS_MAX];
 	uint32_t peer_ifindex; /* IFLA_LINK: a veth's other end; in that end's namespace */
 	int32_t peer_netnsid;  /* -1: the other end is in this namespace */
@@ -43,7 +43,7 @@ struct link_addr {
 };
 
 struct route_encap { /* lwt "ip" or "ip6", as the family of @dst says; none when @dst is zero */
-	uint64_t id;	 /* VNI, host order */
+	uint64_t id; /* VNI, host order */
 	struct addr dst, src;
 	uint8_t ttl;
 	uint8_t tos;
@@ -51,28 +51,28 @@ struct route_encap { /* lwt "ip" or "ip6", as the family of @dst says; none when
 };
 
 struct route {
-	struct prefix dst;  /* the default route of IPv4 is ::ffff:0.0.0.0/96, of IPv6 ::/0 */
+	struct prefix dst; /* the default route of IPv4 is ::ffff:0.0.0.0/96, of IPv6 ::/0 */
 	struct addr via;
-	struct addr src;    /* preferred source */
+	struct addr src; /* preferred source */
 	uint32_t oif;
-	uint32_t table;	    /* 0 writes RT_TABLE_MAIN; decoded it is never 0 */
-	uint32_t metric;    /* 0 is the kernel's default: 0 for IPv4, 1024 for IPv6; decoded as the kernel says */
+	uint32_t table;	 /* 0 writes RT_TABLE_MAIN; decoded it is never 0 */
+	uint32_t metric; /* 0 is the kernel's default: 0 for IPv4, 1024 for IPv6; decoded as the kernel says */
 	uint32_t mtu;
-	uint8_t proto;	    /* 0 writes NET_PROTO_WEFT */
-	uint8_t type;	    /* RTN_*; 0 writes RTN_UNICAST */
-	uint8_t scope;	    /* RT_SCOPE_*; 0 (universe) with no gateway writes RT_SCOPE_LINK for IPv4 */
+	uint8_t proto; /* 0 writes NET_PROTO_WEFT */
+	uint8_t type;  /* RTN_*; 0 writes RTN_UNICAST */
+	uint8_t scope; /* RT_SCOPE_*; 0 (universe) with no gateway writes RT_SCOPE_LINK for IPv4 */
 	bool onlink;
 	struct route_encap encap;
-	uint8_t nexthops;   /* decoded: more than 1 for a multipath route, of which only the first hop is above */
+	uint8_t nexthops; /* decoded: more than 1 for a multipath route, of which only the first hop is above */
 };
 
 struct rule {
-	int family;	    /* AF_INET, AF_INET6 */
+	int family; /* AF_INET, AF_INET6 */
 	uint32_t priority;
 	struct prefix from, to; /* len 0: any */
 	uint32_t table;
-	uint8_t proto;	    /* 0 writes NET_PROTO_WEFT */
-	uint8_t action;	    /* FR_ACT_*; 0 writes FR_ACT_TO_TBL */
+	uint8_t proto;	/* 0 writes NET_PROTO_WEFT */
+	uint8_t action; /* FR_ACT_*; 0 writes FR_ACT_TO_TBL */
 };
 
 struct neigh {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The socket: one request and its answer, dumps, batches.
  *
- * A batch is many requests in one send: the kernel works through the datagram and queues one acknowledgement each. Those
- * wait in our receive queue, so a send carries at most BATCH_ACKS requests: more could overrun it, and an acknowledgement
- * lost is an outcome unknown.
+ * A batch is many requests in one send: the kernel works through the datagram and queues one acknowledgement each.
+ * Those wait in our receive queue, so a send carries at most BATCH_ACKS requests: more could overrun it, and an
+ * acknowledgement lost is an outcome unknown.
  *
  * A dump is cut into many reads, between which the table may change; the kernel then flags it (NLM_F_DUMP_INTR), and we
  * start over: what a list returns is what was there at one time. */
-#include "net/netns.h"
-#include "net/rtnl_internal.h"
 #include "base/buf.h"
 #include "base/str.h"
+#include "net/netns.h"
+#include "net/rtnl_internal.h"
 
 #include <sys/time.h>
 
@@ -35,8 +35,8 @@ struct rtnl {
 
 static int set_up_socket(int fd)
 {
-	struct sockaddr_nl self = { .nl_family = AF_NETLINK };
-	struct timeval timeout = { .tv_sec = ANSWER_TIMEOUT_S };
+	struct sockaddr_nl self = {.nl_family = AF_NETLINK};
+	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
 	int one = 1, size = 1 << 20;
 
 	if (bind(fd, (struct sockaddr *)&self, sizeof(self)) < 0)
@@ -156,17 +156,17 @@ static int remember_error(struct rtnl *nl, const struct nlmsghdr *request, int e
 	char what[128];
 
 	rtnl_describe(request, what, sizeof(what));
-	snprintf(nl->error, sizeof(nl->error), "%s: %s%s%s%s", what, strerror(-error), *kernel_text ? " (" : "", kernel_text,
-		 *kernel_text ? ")" : "");
+	snprintf(nl->error, sizeof(nl->error), "%s: %s%s%s%s", what, strerror(-error), *kernel_text ? " (" : "",
+		 kernel_text, *kernel_text ? ")" : "");
 	return error;
 }
 
 /* One datagram into nl->recv. Return: its length, -ETIMEDOUT, -ENOBUFS, -errno. */
 static ssize_t receive(struct rtnl *nl)
 {
-	struct sockaddr_nl from = { 0 };
-	struct iovec iov = { .iov_base = nl->recv, .iov_len = RECV_SIZE };
-	struct msghdr msg = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov, .msg_iovlen = 1 };
+	struct sockaddr_nl from = {0};
+	struct iovec iov = {.iov_base = nl->recv, .iov_len = RECV_SIZE};
+	struct msghdr msg = {.msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
 	for (;;) {
@@ -184,7 +184,7 @@ static ssize_t receive(struct rtnl *nl)
 
 static int send_all(struct rtnl *nl, const void *data, size_t n)
 {
-	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 	ssize_t sent;
 
 	do
@@ -203,9 +203,9 @@ static int ack_error(const struct nlmsghdr *nlh)
 
 struct sending {
 	struct rtnl *nl;
-	const char *at;	     /* requests of this send that are not acknowledged yet begin here */
-	size_t left;	     /* bytes of them */
-	size_t number;	     /* of the first one, in the batch */
+	const char *at; /* requests of this send that are not acknowledged yet begin here */
+	size_t left;	/* bytes of them */
+	size_t number;	/* of the first one, in the batch */
 	int first_error;
 	rtnl_failed_fn *fn;
 	void *ctx;
@@ -264,7 +264,7 @@ static int send_requests(struct sending *s, const char *data, size_t n)
 int rtnl_change(struct rtnl *nl)
 {
 	struct nlmsghdr *nlh = (struct nlmsghdr *)nl->msg;
-	struct sending s = { .nl = nl };
+	struct sending s = {.nl = nl};
 	int r;
 
 	assert(nlh->nlmsg_len <= MSG_SIZE);
@@ -298,7 +298,7 @@ static size_t piece_of(const char *data, size_t len, unsigned max)
 
 int rtnl_commit(struct rtnl *nl, rtnl_failed_fn *fn, void *ctx)
 {
-	struct sending s = { .nl = nl, .fn = fn, .ctx = ctx };
+	struct sending s = {.nl = nl, .fn = fn, .ctx = ctx};
 	int r = 0;
 
 	assert(nl->batching);
@@ -404,7 +404,7 @@ static int dump_once(struct rtnl *nl, struct dumping *d)
 int rtnl_dump(struct rtnl *nl, rtnl_decode_fn *decode, const void *filter, size_t size, void *ret_items, size_t *ret_n)
 {
 	_cleanup_free_ char *item = xmalloc(size);
-	struct dumping d = { .decode = decode, .filter = filter, .items = { .size = size }, .item = item };
+	struct dumping d = {.decode = decode, .filter = filter, .items = {.size = size}, .item = item};
 	int r = 0;
 
 	assert(!nl->batching);

@@ -40,7 +40,7 @@ struct link_spec {
 	uint32_t master;    /* 0: none */
 	uint32_t group;
 	bool up;
-	int netns_fd;	    /* where it is created; 0 or less: the socket's namespace */
+	int netns_fd; /* where it is created; 0 or less: the socket's namespace */
 };
 
 /* A peer in another namespace cannot be made up from here (-EINVAL with @peer->up): do it there. */
@@ -61,7 +61,7 @@ int rtnl_set_link_up(struct rtnl *nl, uint32_t ifindex, bool up);
 int rtnl_set_link_flags(struct rtnl *nl, uint32_t ifindex, uint32_t flags, uint32_t mask); /* for example IFF_NOARP */
 int rtnl_set_link_mtu(struct rtnl *nl, uint32_t ifindex, uint32_t mtu);
 int rtnl_set_link_mac(struct rtnl *nl, uint32_t ifindex, const uint8_t mac[6]);
-int rtnl_set_link_master(struct rtnl *nl, uint32_t ifindex, uint32_t master); /* 0: none */
+int rtnl_set_link_master(struct rtnl *nl, uint32_t ifindex, uint32_t master);  /* 0: none */
 int rtnl_set_link_alias(struct rtnl *nl, uint32_t ifindex, const char *alias); /* at most 255 bytes */
 int rtnl_set_link_name(struct rtnl *nl, uint32_t ifindex, const char *name);
 int rtnl_set_link_group(struct rtnl *nl, uint32_t ifindex, uint32_t group);
@@ -79,10 +79,12 @@ int rtnl_del_addr(struct rtnl *nl, const struct link_addr *a);
 /* @ifindex 0: of all links. @family AF_UNSPEC: both. */
 int rtnl_list_addrs(struct rtnl *nl, int family, uint32_t ifindex, struct link_addr **ret, size_t *ret_n);
 
-/* Return of add: -EEXIST when the slot (table, prefix, metric) is taken. replace puts it there whatever is there now. */
+/* Return of add: -EEXIST when the slot (table, prefix, metric) is taken. replace puts it there whatever is there now.
+ */
 int rtnl_add_route(struct rtnl *nl, const struct route *r);
 int rtnl_replace_route(struct rtnl *nl, const struct route *r);
-int rtnl_del_route(struct rtnl *nl, const struct route *r); /* by table, prefix, metric, proto; and type, oif, via where said */
+int rtnl_del_route(struct rtnl *nl,
+		   const struct route *r); /* by table, prefix, metric, proto; and type, oif, via where said */
 /* @proto 0, @table 0: all. Cloned and cached routes are left out. */
 int rtnl_list_routes(struct rtnl *nl, int family, uint32_t table, uint8_t proto, struct route **ret, size_t *ret_n);
 
@@ -95,7 +97,8 @@ int rtnl_del_neigh(struct rtnl *nl, const struct neigh *n);
 int rtnl_list_neighs(struct rtnl *nl, int family, uint32_t ifindex, uint8_t proto, struct neigh **ret, size_t *ret_n);
 
 /**
- * rtnl_apply_routes() - make the set of routes of protocol NET_PROTO_WEFT exactly this one, in all tables, both families
+ * rtnl_apply_routes() - make the set of routes of protocol NET_PROTO_WEFT exactly this one, in all tables, both
+ * families
  * @pod_links: routes whose oif is in this sorted array are left alone (they belong to endpoints); may be NULL
  *
  * Lists, diffs, and sends the difference as one batch: new and changed ones first, then what is to go. Foreign routes

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reconciling what is ours in the kernel's tables with what is wanted.
  *
- * Both sides are sorted by slot and walked together: what is equal stays untouched (no packet meets a gap), what differs is
- * replaced in place, what is missing is added, and only then what is no longer wanted is deleted. A slot that a foreign route holds is
- * not visible here; the add then takes it over by replace only if it is ours, else the kernel's -EEXIST is the answer. */
+ * Both sides are sorted by slot and walked together: what is equal stays untouched (no packet meets a gap), what
+ * differs is replaced in place, what is missing is added, and only then what is no longer wanted is deleted. A slot
+ * that a foreign route holds is not visible here; the add then takes it over by replace only if it is ours, else the
+ * kernel's -EEXIST is the answer. */
 #include "net/rtnl_internal.h"
 
 static int cmp_u32(uint32_t a, uint32_t b)
@@ -94,8 +95,8 @@ static bool has_twins(const struct kind *k, const void **p, size_t n)
 }
 
 /* Queues the difference; deletions are collected in @gone for later. Return: how many changes were queued. */
-static size_t queue_puts(struct rtnl *nl, const struct kind *k, const void **want, size_t n, const void **have, size_t m,
-			 const void **gone, size_t *ret_gone)
+static size_t queue_puts(struct rtnl *nl, const struct kind *k, const void **want, size_t n, const void **have,
+			 size_t m, const void **gone, size_t *ret_gone)
 {
 	size_t i = 0, j = 0, changed = 0;
 
@@ -160,7 +161,7 @@ static int del_route(struct rtnl *nl, const void *r)
 int rtnl_apply_routes(struct rtnl *nl, const struct route *want, size_t n, const uint32_t *pod_links, size_t n_links,
 		      size_t *ret_changed)
 {
-	static const struct kind kind = { sizeof(*want), cmp_route, eq_route, add_route, replace_route, del_route };
+	static const struct kind kind = {sizeof(*want), cmp_route, eq_route, add_route, replace_route, del_route};
 	_cleanup_free_ struct route *have = NULL;
 	size_t m, kept = 0;
 	int r;
@@ -203,7 +204,7 @@ static void normalize_rules(struct rule *rules, size_t n)
 int rtnl_apply_rules(struct rtnl *nl, const struct rule *want, size_t n, size_t *ret_changed)
 {
 	/* a rule is its own slot: what differs is another rule */
-	static const struct kind kind = { sizeof(*want), cmp_rule, eq_rule, add_rule, add_rule, del_rule };
+	static const struct kind kind = {sizeof(*want), cmp_rule, eq_rule, add_rule, add_rule, del_rule};
 	_cleanup_free_ struct rule *have = NULL, *wanted = xnew0_array(struct rule, n);
 	size_t m;
 	int r;
@@ -234,7 +235,7 @@ static int del_neigh(struct rtnl *nl, const void *n)
 int rtnl_apply_neighs(struct rtnl *nl, const struct neigh *want, size_t n, const uint32_t *pod_links, size_t n_links,
 		      size_t *ret_changed)
 {
-	static const struct kind kind = { sizeof(*want), cmp_neigh, eq_neigh, replace_neigh, replace_neigh, del_neigh };
+	static const struct kind kind = {sizeof(*want), cmp_neigh, eq_neigh, replace_neigh, replace_neigh, del_neigh};
 	_cleanup_free_ struct neigh *have = NULL;
 	size_t m, kept = 0;
 	int r;

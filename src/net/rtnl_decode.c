@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Netlink messages to plain structs. Pure, and total: any bytes give a struct or -EBADMSG, and nothing outside of the
- * message's own length is read. The kernel is trusted to say the truth, not to say it in the length we expect: older and
- * newer kernels differ in attributes. */
-#include "net/rtnl_internal.h"
+ * message's own length is read. The kernel is trusted to say the truth, not to say it in the length we expect: older
+ * and newer kernels differ in attributes. */
 #include "base/str.h"
+#include "net/rtnl_internal.h"
 
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
@@ -128,7 +128,7 @@ int rtnl_decode_link(const struct nlmsghdr *nlh, struct link *ret)
 {
 	const struct nlattr *tb[IFLA_MAX + 1], *info[IFLA_INFO_MAX + 1];
 	const struct ifinfomsg *ifi = open_message(nlh, sizeof(*ifi), tb, IFLA_MAX);
-	struct link l = { 0 };
+	struct link l = {0};
 
 	if (!ifi)
 		return -EBADMSG;
@@ -159,7 +159,7 @@ int rtnl_decode_addr(const struct nlmsghdr *nlh, struct link_addr *ret)
 	const struct nlattr *tb[IFA_MAX + 1], *which;
 	const struct ifaddrmsg *ifa = open_message(nlh, sizeof(*ifa), tb, IFA_MAX);
 	struct prefix net;
-	struct link_addr a = { 0 };
+	struct link_addr a = {0};
 
 	if (!ifa)
 		return -EBADMSG;
@@ -198,7 +198,7 @@ static int decode_encap(const struct nlattr *data, const struct nlattr *type, st
 	if (get_addr(tb[LWTUNNEL_IP_SRC], kind == LWTUNNEL_ENCAP_IP ? AF_INET : AF_INET6, &ret->src) < 0)
 		return -EBADMSG;
 	if (addr_eq(&ret->src, &any)) /* how the kernel says "not said" */
-		ret->src = (struct addr){ 0 };
+		ret->src = (struct addr){0};
 	return 0;
 }
 
@@ -245,7 +245,7 @@ int rtnl_decode_route(const struct nlmsghdr *nlh, struct route *ret)
 {
 	const struct nlattr *tb[RTA_MAX + 1];
 	const struct rtmsg *rtm = open_message(nlh, sizeof(*rtm), tb, RTA_MAX);
-	struct route r = { 0 };
+	struct route r = {0};
 	int family;
 
 	if (!rtm || get_prefix(tb[RTA_DST], rtm->rtm_family, rtm->rtm_dst_len, &r.dst) < 0)
@@ -272,7 +272,7 @@ int rtnl_decode_rule(const struct nlmsghdr *nlh, struct rule *ret)
 {
 	const struct nlattr *tb[FRA_MAX + 1];
 	const struct fib_rule_hdr *h = open_message(nlh, sizeof(*h), tb, FRA_MAX);
-	struct rule r = { 0 };
+	struct rule r = {0};
 
 	if (!h || get_prefix(tb[FRA_SRC], h->family, h->src_len, &r.from) < 0 ||
 	    get_prefix(tb[FRA_DST], h->family, h->dst_len, &r.to) < 0)
@@ -290,7 +290,7 @@ int rtnl_decode_neigh(const struct nlmsghdr *nlh, struct neigh *ret)
 {
 	const struct nlattr *tb[NDA_MAX + 1];
 	const struct ndmsg *ndm = open_message(nlh, sizeof(*ndm), tb, NDA_MAX);
-	struct neigh n = { 0 };
+	struct neigh n = {0};
 
 	if (!ndm || (ndm->ndm_family != AF_INET && ndm->ndm_family != AF_INET6) || !tb[NDA_DST] ||
 	    get_addr(tb[NDA_DST], ndm->ndm_family, &n.addr) < 0)
@@ -305,7 +305,8 @@ int rtnl_decode_neigh(const struct nlmsghdr *nlh, struct neigh *ret)
 	return 0;
 }
 
-/* Bridges speak of their ports and forwarding entries in the same messages: those are not about links and neighbours. */
+/* Bridges speak of their ports and forwarding entries in the same messages: those are not about links and neighbours.
+ */
 static bool is_of_a_bridge(const struct nlmsghdr *nlh)
 {
 	return nlh->nlmsg_len > MNL_NLMSG_HDRLEN && *(const uint8_t *)mnl_nlmsg_get_payload(nlh) == AF_BRIDGE;
@@ -321,7 +322,7 @@ static bool is_cached_route(const struct nlmsghdr *nlh)
 
 int rtnl_event_decode(const struct nlmsghdr *nlh, struct rtnl_event *ret)
 {
-	struct rtnl_event ev = { 0 };
+	struct rtnl_event ev = {0};
 	int r;
 
 	if (is_of_a_bridge(nlh))
@@ -408,12 +409,14 @@ void rtnl_describe(const struct nlmsghdr *nlh, char *out, size_t size)
 	struct rtnl_event ev;
 	struct link l;
 
-	if (nlh->nlmsg_flags & NLM_F_DUMP && nlh->nlmsg_type >= RTM_BASE && (nlh->nlmsg_type & 3) == (RTM_GETLINK & 3)) {
-		static const char *const what[] = { "links", "addresses", "routes", "neighbours", "rules" };
+	if (nlh->nlmsg_flags & NLM_F_DUMP && nlh->nlmsg_type >= RTM_BASE &&
+	    (nlh->nlmsg_type & 3) == (RTM_GETLINK & 3)) {
+		static const char *const what[] = {"links", "addresses", "routes", "neighbours", "rules"};
 		unsigned i = (nlh->nlmsg_type - RTM_BASE) / 4;
 
 		snprintf(out, size, "list of %s", i < 4 ? what[i] : what[4]);
-	} else if ((nlh->nlmsg_type == RTM_GETLINK || nlh->nlmsg_type == RTM_SETLINK) && rtnl_decode_link(nlh, &l) == 0) {
+	} else if ((nlh->nlmsg_type == RTM_GETLINK || nlh->nlmsg_type == RTM_SETLINK) &&
+		   rtnl_decode_link(nlh, &l) == 0) {
 		describe_link(&l, out, size);
 	} else if (rtnl_event_decode(nlh, &ev) > 0) {
 		describe_event(&ev, out, size);

@@ -276,7 +276,7 @@ static void on_not_grouped(size_t number _unused_, int error, const char *text _
 
 int rtnl_del_links(struct rtnl *nl, const uint32_t *ifindexes, size_t n, uint32_t group)
 {
-	struct grouping g = { 0 };
+	struct grouping g = {0};
 	struct ifinfomsg *ifi;
 	int r;
 

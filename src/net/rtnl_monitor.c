@@ -17,7 +17,7 @@ struct rtnl_monitor {
 
 static void resync(struct rtnl_monitor *m)
 {
-	struct rtnl_event ev = { .type = RTNL_EVENT_RESYNC };
+	struct rtnl_event ev = {.type = RTNL_EVENT_RESYNC};
 
 	m->fn(&ev, m->ctx);
 }
@@ -43,9 +43,9 @@ static void on_datagram(struct rtnl_monitor *m, size_t n)
 /* Return: 1 something was read, 0 nothing is there. */
 static int receive(struct rtnl_monitor *m)
 {
-	struct sockaddr_nl from = { 0 };
-	struct iovec iov = { .iov_base = m->buf, .iov_len = sizeof(m->buf) };
-	struct msghdr msg = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov, .msg_iovlen = 1 };
+	struct sockaddr_nl from = {0};
+	struct iovec iov = {.iov_base = m->buf, .iov_len = sizeof(m->buf)};
+	struct msghdr msg = {.msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n = recvmsg(m->fd, &msg, MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -71,10 +71,10 @@ static int join_groups(int fd, unsigned types)
 		enum rtnl_event_type type;
 		int group;
 	} groups[] = {
-		{ RTNL_EVENT_LINK, RTNLGRP_LINK },	   { RTNL_EVENT_ADDR, RTNLGRP_IPV4_IFADDR },
-		{ RTNL_EVENT_ADDR, RTNLGRP_IPV6_IFADDR },  { RTNL_EVENT_ROUTE, RTNLGRP_IPV4_ROUTE },
-		{ RTNL_EVENT_ROUTE, RTNLGRP_IPV6_ROUTE },  { RTNL_EVENT_RULE, RTNLGRP_IPV4_RULE },
-		{ RTNL_EVENT_RULE, RTNLGRP_IPV6_RULE },	   { RTNL_EVENT_NEIGH, RTNLGRP_NEIGH },
+	    {RTNL_EVENT_LINK, RTNLGRP_LINK},	    {RTNL_EVENT_ADDR, RTNLGRP_IPV4_IFADDR},
+	    {RTNL_EVENT_ADDR, RTNLGRP_IPV6_IFADDR}, {RTNL_EVENT_ROUTE, RTNLGRP_IPV4_ROUTE},
+	    {RTNL_EVENT_ROUTE, RTNLGRP_IPV6_ROUTE}, {RTNL_EVENT_RULE, RTNLGRP_IPV4_RULE},
+	    {RTNL_EVENT_RULE, RTNLGRP_IPV6_RULE},   {RTNL_EVENT_NEIGH, RTNLGRP_NEIGH},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
@@ -86,7 +86,7 @@ static int join_groups(int fd, unsigned types)
 
 static int open_monitor(unsigned types, size_t rcvbuf)
 {
-	struct sockaddr_nl self = { .nl_family = AF_NETLINK };
+	struct sockaddr_nl self = {.nl_family = AF_NETLINK};
 	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	int size = rcvbuf ? rcvbuf : DEFAULT_RCVBUF, r;
 
@@ -101,7 +101,8 @@ static int open_monitor(unsigned types, size_t rcvbuf)
 	return r < 0 ? r : take_fd(fd);
 }
 
-int rtnl_monitor_new(sd_event *event, unsigned types, size_t rcvbuf, rtnl_event_fn *fn, void *ctx, struct rtnl_monitor **ret)
+int rtnl_monitor_new(sd_event *event, unsigned types, size_t rcvbuf, rtnl_event_fn *fn, void *ctx,
+		     struct rtnl_monitor **ret)
 {
 	_cleanup_(rtnl_monitor_freep) struct rtnl_monitor *m = xnew0(struct rtnl_monitor);
 	int r;

@@ -35,12 +35,13 @@ struct rtnl_monitor;
  * @types: bits 1 << RTNL_EVENT_*; RESYNC always comes
  * @rcvbuf: bytes asked for the socket's queue; 0 takes 8 MiB
  *
- * Subscribe first, list afterwards: then nothing falls between. A message that is malformed or truncated is skipped with
- * a RESYNC. @fn may not free the monitor.
+ * Subscribe first, list afterwards: then nothing falls between. A message that is malformed or truncated is skipped
+ * with a RESYNC. @fn may not free the monitor.
  *
  * Return: 0 or -errno.
  */
-int rtnl_monitor_new(sd_event *event, unsigned types, size_t rcvbuf, rtnl_event_fn *fn, void *ctx, struct rtnl_monitor **ret);
+int rtnl_monitor_new(sd_event *event, unsigned types, size_t rcvbuf, rtnl_event_fn *fn, void *ctx,
+		     struct rtnl_monitor **ret);
 struct rtnl_monitor *rtnl_monitor_free(struct rtnl_monitor *m);
 DEFINE_CLEANUP(struct rtnl_monitor *, rtnl_monitor_free)
 

@@ -21,7 +21,8 @@ struct filter {
 /* Both families in turn: the kernel's "any family" dumps would bring bridge, MPLS and multicast tables too. */
 typedef int list_one_fn(struct rtnl *nl, const struct filter *f, void *ret_items, size_t *ret_n);
 
-static int list_families(struct rtnl *nl, list_one_fn *one, struct filter f, size_t size, void *ret_items, size_t *ret_n)
+static int list_families(struct rtnl *nl, list_one_fn *one, struct filter f, size_t size, void *ret_items,
+			 size_t *ret_n)
 {
 	char *a = NULL, *b = NULL;
 	size_t n = 0, m = 0;
@@ -100,7 +101,7 @@ static int list_addrs(struct rtnl *nl, const struct filter *f, void *ret_items, 
 
 int rtnl_list_addrs(struct rtnl *nl, int family, uint32_t ifindex, struct link_addr **ret, size_t *ret_n)
 {
-	struct filter f = { .family = family, .ifindex = ifindex };
+	struct filter f = {.family = family, .ifindex = ifindex};
 
 	return list_families(nl, list_addrs, f, sizeof(**ret), ret, ret_n);
 }
@@ -250,7 +251,7 @@ static int list_routes(struct rtnl *nl, const struct filter *f, void *ret_items,
 
 int rtnl_list_routes(struct rtnl *nl, int family, uint32_t table, uint8_t proto, struct route **ret, size_t *ret_n)
 {
-	struct filter f = { .family = family, .table = table, .proto = proto };
+	struct filter f = {.family = family, .table = table, .proto = proto};
 
 	return list_families(nl, list_routes, f, sizeof(**ret), ret, ret_n);
 }
@@ -321,7 +322,7 @@ static int list_rules(struct rtnl *nl, const struct filter *f, void *ret_items, 
 
 int rtnl_list_rules(struct rtnl *nl, int family, uint8_t proto, struct rule **ret, size_t *ret_n)
 {
-	struct filter f = { .family = family, .proto = proto };
+	struct filter f = {.family = family, .proto = proto};
 
 	return list_families(nl, list_rules, f, sizeof(**ret), ret, ret_n);
 }
@@ -379,7 +380,7 @@ static int list_neighs(struct rtnl *nl, const struct filter *f, void *ret_items,
 
 int rtnl_list_neighs(struct rtnl *nl, int family, uint32_t ifindex, uint8_t proto, struct neigh **ret, size_t *ret_n)
 {
-	struct filter f = { .family = family, .ifindex = ifindex, .proto = proto };
+	struct filter f = {.family = family, .ifindex = ifindex, .proto = proto};
 
 	return list_families(nl, list_neighs, f, sizeof(**ret), ret, ret_n);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rtnl and netns against a real kernel, in a network namespace of the test's own. */
+#include "base/str.h"
+#include "base/test.h"
 #include "net/netns.h"
 #include "net/rtnl.h"
 #include "net/rtnl_internal.h"
-#include "base/str.h"
-#include "base/test.h"
 
 #include <linux/neighbour.h>
 #include <sched.h>
@@ -14,8 +14,7 @@
 
 static struct rtnl *nl;
 
-static struct addr A(const char *s)
-{
+static struct addr A(const char *s) {
 	struct addr a;
 
 	if (addr_parse(s, &a) < 0)
@@ -23,8 +22,8 @@ static struct addr A(const char *s)
 	return a;
 }
 
-static struct prefix P(const char *s)
-{
+static struct prefix
+P(const char *s) {
 	struct prefix p;
 
 	if (prefix_parse(s, &p, NULL) < 0)
@@ -33,17 +32,18 @@ static struct prefix P(const char *s)
 }
 
 /* Checks a result and prints the kernel's words when it is not what it should be. */
-#define OK(call)                                                                                                       \
-	do {                                                                                                           \
-		int _r = (call);                                                                                       \
-		if (_r < 0)                                                                                            \
-			printf("# %s\n", rtnl_error_text(nl));                                                         \
-		CHECK_INT(_r, 0);                                                                                      \
+#define OK(call)                                               \
+	do {                                                   \
+		int _r = (call);                               \
+		if (_r < 0)                                    \
+			printf("# %s\n", rtnl_error_text(nl)); \
+		CHECK_INT(_r, 0);                              \
 	} while (0)
 
-static uint32_t index_of(const char *name)
+static uint32_t
+index_of(const char *name)
 {
-	struct link l = { 0 };
+	struct link l = {0};
 
 	return rtnl_find_link(nl, name, &l) < 0 ? 0 : l.ifindex;
 }
@@ -51,8 +51,8 @@ static uint32_t index_of(const char *name)
 /* A pair of links, up, to hang things on; made by the first who asks. */
 static uint32_t test_link(void)
 {
-	struct link_spec a = { .name = "t0", .mac = (uint8_t[]){ 2, 0x57, 0, 0, 0, 1 }, .up = true };
-	struct link_spec b = { .name = "t1", .mac = (uint8_t[]){ 2, 0x57, 0, 0, 0, 2 }, .up = true };
+	struct link_spec a = {.name = "t0", .mac = (uint8_t[]){2, 0x57, 0, 0, 0, 1}, .up = true};
+	struct link_spec b = {.name = "t1", .mac = (uint8_t[]){2, 0x57, 0, 0, 0, 2}, .up = true};
 	uint32_t ifindex = index_of("t0");
 
 	if (!ifindex)
@@ -64,9 +64,9 @@ static void veth_into_another_namespace(void)
 {
 	_cleanup_close_ int ns = netns_create(NULL);
 	_cleanup_(rtnl_closep) struct rtnl *inside = NULL;
-	uint8_t mac[6] = { 2, 0x57, 1, 2, 3, 4 }, peer_mac[6] = { 2, 0x57, 1, 2, 3, 5 };
-	struct link_spec here = { .name = "weft0", .mac = mac, .mtu = 1400, .up = true };
-	struct link_spec peer = { .name = "eth0", .mac = peer_mac, .mtu = 1380, .netns_fd = ns };
+	uint8_t mac[6] = {2, 0x57, 1, 2, 3, 4}, peer_mac[6] = {2, 0x57, 1, 2, 3, 5};
+	struct link_spec here = {.name = "weft0", .mac = mac, .mtu = 1400, .up = true};
+	struct link_spec peer = {.name = "eth0", .mac = peer_mac, .mtu = 1380, .netns_fd = ns};
 	struct link l, p;
 	uint32_t ifindex;
 
@@ -99,10 +99,10 @@ static void veth_into_another_namespace(void)
 static void link_settings(void)
 {
 	_cleanup_close_ int ns = netns_create(NULL);
-	struct link_spec a = { .name = "s0", .mac = (uint8_t[]){ 2, 0, 0, 0, 1, 1 } };
-	struct link_spec b = { .name = "s1", .mac = (uint8_t[]){ 2, 0, 0, 0, 1, 2 } };
-	struct link_spec br = { .name = "br0", .mac = (uint8_t[]){ 2, 0, 0, 0, 1, 3 } };
-	uint8_t mac[6] = { 2, 0, 0, 0, 1, 9 };
+	struct link_spec a = {.name = "s0", .mac = (uint8_t[]){2, 0, 0, 0, 1, 1}};
+	struct link_spec b = {.name = "s1", .mac = (uint8_t[]){2, 0, 0, 0, 1, 2}};
+	struct link_spec br = {.name = "br0", .mac = (uint8_t[]){2, 0, 0, 0, 1, 3}};
+	uint8_t mac[6] = {2, 0, 0, 0, 1, 9};
 	char alias[LINK_ALIAS_MAX + 1];
 	uint32_t s0, s1, bridge;
 	struct link l;
@@ -150,21 +150,22 @@ static void link_settings(void)
 
 static void bad_link_names(void)
 {
-	static const char *const bad[] = { "", "a/b", "a b", "a%d", ".", "..", "x:y", "sixteen-bytes-ab" };
-	struct link_spec ok = { .name = "fine" };
+	static const char *const bad[] = {"", "a/b", "a b", "a%d", ".", "..", "x:y", "sixteen-bytes-ab"};
+	struct link_spec ok = {.name = "fine"};
 	struct link l;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		CHECK_INT(rtnl_add_veth(nl, &(struct link_spec){ .name = bad[i] }, &ok, NULL), -EINVAL);
-		CHECK_INT(rtnl_add_bridge(nl, &(struct link_spec){ .name = bad[i] }, NULL), -EINVAL);
+		CHECK_INT(rtnl_add_veth(nl, &(struct link_spec){.name = bad[i]}, &ok, NULL), -EINVAL);
+		CHECK_INT(rtnl_add_bridge(nl, &(struct link_spec){.name = bad[i]}, NULL), -EINVAL);
 		CHECK_INT(rtnl_find_link(nl, bad[i], &l), -ENODEV);
 	}
 }
 
 static void vxlan_device(void)
 {
-	struct link_spec spec = { .name = "weft-vxlan", .mac = (uint8_t[]){ 2, 0x57, 10, 1, 0, 1 }, .mtu = 1450, .up = true };
-	struct link_spec second = { .name = "vx2", .mac = (uint8_t[]){ 2, 0x57, 10, 1, 0, 2 } };
+	struct link_spec spec = {
+	    .name = "weft-vxlan", .mac = (uint8_t[]){2, 0x57, 10, 1, 0, 1}, .mtu = 1450, .up = true};
+	struct link_spec second = {.name = "vx2", .mac = (uint8_t[]){2, 0x57, 10, 1, 0, 2}};
 	uint32_t ifindex;
 	struct link l;
 
@@ -189,7 +190,7 @@ static void many_links_go_at_once(void)
 
 		snprintf(a, sizeof(a), "m%d", i);
 		snprintf(b, sizeof(b), "p%d", i);
-		OK(rtnl_add_veth(nl, &(struct link_spec){ .name = a }, &(struct link_spec){ .name = b }, &ifindexes[i]));
+		OK(rtnl_add_veth(nl, &(struct link_spec){.name = a}, &(struct link_spec){.name = b}, &ifindexes[i]));
 	}
 	ifindexes[40] = 54321; /* not there: no reason to fail */
 	OK(rtnl_list_links(nl, &links, &n));
@@ -204,9 +205,9 @@ static void many_links_go_at_once(void)
 static void addresses(void)
 {
 	uint32_t t0 = test_link();
-	struct link_addr v4 = { .ifindex = t0, .addr = A("172.30.0.11"), .len = 120 };
-	struct link_addr v6 = { .ifindex = t0, .addr = A("fd30::11"), .len = 64, .flags = IFA_F_NODAD };
-	struct link_addr lo = { .ifindex = 1, .addr = A("10.244.1.1"), .len = 128 };
+	struct link_addr v4 = {.ifindex = t0, .addr = A("172.30.0.11"), .len = 120};
+	struct link_addr v6 = {.ifindex = t0, .addr = A("fd30::11"), .len = 64, .flags = IFA_F_NODAD};
+	struct link_addr lo = {.ifindex = 1, .addr = A("10.244.1.1"), .len = 128};
 	_cleanup_free_ struct link_addr *list = NULL, *again = NULL;
 	int seen = 0;
 	size_t n;
@@ -230,14 +231,14 @@ static void addresses(void)
 	OK(rtnl_list_addrs(nl, AF_INET, 1, &again, &n));
 	for (size_t i = 0; i < n; i++)
 		CHECK(again[i].ifindex == 1 && !addr_eq(&again[i].addr, &lo.addr));
-	CHECK_INT(rtnl_replace_addr(nl, &(struct link_addr){ .ifindex = t0, .addr = A("10.0.0.1"), .len = 24 }), -EINVAL);
+	CHECK_INT(rtnl_replace_addr(nl, &(struct link_addr){.ifindex = t0, .addr = A("10.0.0.1"), .len = 24}), -EINVAL);
 }
 
 /* The one route to @p in @table, or fails. */
 static struct route route_to(struct prefix p, uint32_t table)
 {
 	_cleanup_free_ struct route *list = NULL;
-	struct route found = { 0 };
+	struct route found = {0};
 	int count = 0;
 	size_t n;
 
@@ -253,17 +254,17 @@ static void route_kinds(void)
 {
 	uint32_t t0 = test_link();
 	struct route cases[] = {
-		{ .dst = P("10.1.0.0/24"), .via = A("172.30.0.12"), .oif = t0, .mtu = 1400 },
-		{ .dst = P("10.1.1.0/24"), .via = A("10.1.1.1"), .oif = t0, .onlink = true, .src = A("172.30.0.11") },
-		{ .dst = P("10.1.2.5/32"), .oif = t0, .metric = 7 },
-		{ .dst = P("10.1.3.0/24"), .type = RTN_UNREACHABLE, .metric = 9999 },
-		{ .dst = P("10.1.4.0/24"), .type = RTN_BLACKHOLE, .table = 5757, .proto = 88 },
-		{ .dst = P("fd01::/64"), .via = A("fd30::12"), .oif = t0, .mtu = 1400, .src = A("fd30::11") },
-		{ .dst = P("fd01:0:0:1::/64"), .via = A("fd01::1"), .oif = t0, .onlink = true },
-		{ .dst = P("fd01::5/128"), .oif = t0, .metric = 5, .table = 5757 },
-		{ .dst = P("fd01:0:0:2::/64"), .type = RTN_UNREACHABLE, .metric = 9999 },
-		{ .dst = P("0.0.0.0/0"), .via = A("172.30.0.1"), .oif = t0 },
-		{ .dst = P("::/0"), .via = A("fd30::1"), .oif = t0 },
+	    {.dst = P("10.1.0.0/24"), .via = A("172.30.0.12"), .oif = t0, .mtu = 1400},
+	    {.dst = P("10.1.1.0/24"), .via = A("10.1.1.1"), .oif = t0, .onlink = true, .src = A("172.30.0.11")},
+	    {.dst = P("10.1.2.5/32"), .oif = t0, .metric = 7},
+	    {.dst = P("10.1.3.0/24"), .type = RTN_UNREACHABLE, .metric = 9999},
+	    {.dst = P("10.1.4.0/24"), .type = RTN_BLACKHOLE, .table = 5757, .proto = 88},
+	    {.dst = P("fd01::/64"), .via = A("fd30::12"), .oif = t0, .mtu = 1400, .src = A("fd30::11")},
+	    {.dst = P("fd01:0:0:1::/64"), .via = A("fd01::1"), .oif = t0, .onlink = true},
+	    {.dst = P("fd01::5/128"), .oif = t0, .metric = 5, .table = 5757},
+	    {.dst = P("fd01:0:0:2::/64"), .type = RTN_UNREACHABLE, .metric = 9999},
+	    {.dst = P("0.0.0.0/0"), .via = A("172.30.0.1"), .oif = t0},
+	    {.dst = P("::/0"), .via = A("fd30::1"), .oif = t0},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -282,21 +283,29 @@ static void route_kinds(void)
 		OK(rtnl_del_route(nl, r));
 		CHECK_INT(route_to(r->dst, table).nexthops, 0);
 	}
-	CHECK_INT(rtnl_add_route(nl, &(struct route){ .dst = P("10.0.0.0/8"), .via = A("fd30::1"), .oif = t0 }), -EINVAL);
-	CHECK(rtnl_add_route(nl, &(struct route){ .dst = P("10.0.0.0/8"), .via = A("192.0.2.1"), .oif = t0 }) < 0);
+	CHECK_INT(rtnl_add_route(nl, &(struct route){.dst = P("10.0.0.0/8"), .via = A("fd30::1"), .oif = t0}), -EINVAL);
+	CHECK(rtnl_add_route(nl, &(struct route){.dst = P("10.0.0.0/8"), .via = A("192.0.2.1"), .oif = t0}) < 0);
 	CHECK(strstr(rtnl_error_text(nl), "route 10.0.0.0/8") && strstr(rtnl_error_text(nl), "gateway"));
 }
 
 static void encapsulated_routes(void)
 {
-	struct link_spec spec = { .name = "vx", .mac = (uint8_t[]){ 2, 0x57, 10, 1, 0, 1 }, .mtu = 1450, .up = true };
-	struct route v4 = { .dst = P("10.2.0.0/24"), .via = A("10.2.0.1"), .onlink = true, .mtu = 1450,
-			    .encap = { .id = 0x123456, .dst = A("172.30.0.12"), .src = A("172.30.0.11"), .ttl = 64 } };
-	struct route v6 = { .dst = P("fd02::/64"), .via = A("fd02::1"), .onlink = true, .mtu = 1430,
-			    .encap = { .id = 1, .dst = A("fd30::12"), .src = A("fd30::11"), .ttl = 64, .flags = 4 } };
-	struct route mixed = { .dst = P("fd02:0:0:1::/64"), .via = A("fd02::1"), .onlink = true,
-			       .encap = { .id = 1, .dst = A("172.30.0.12") } };
-	struct route *cases[] = { &v4, &v6, &mixed }, got, other;
+	struct link_spec spec = {.name = "vx", .mac = (uint8_t[]){2, 0x57, 10, 1, 0, 1}, .mtu = 1450, .up = true};
+	struct route v4 = {.dst = P("10.2.0.0/24"),
+			   .via = A("10.2.0.1"),
+			   .onlink = true,
+			   .mtu = 1450,
+			   .encap = {.id = 0x123456, .dst = A("172.30.0.12"), .src = A("172.30.0.11"), .ttl = 64}};
+	struct route v6 = {.dst = P("fd02::/64"),
+			   .via = A("fd02::1"),
+			   .onlink = true,
+			   .mtu = 1430,
+			   .encap = {.id = 1, .dst = A("fd30::12"), .src = A("fd30::11"), .ttl = 64, .flags = 4}};
+	struct route mixed = {.dst = P("fd02:0:0:1::/64"),
+			      .via = A("fd02::1"),
+			      .onlink = true,
+			      .encap = {.id = 1, .dst = A("172.30.0.12")}};
+	struct route *cases[] = {&v4, &v6, &mixed}, got, other;
 	uint32_t vx;
 
 	OK(rtnl_add_vxlan(nl, &spec, 4790, &vx));
@@ -316,10 +325,10 @@ static void encapsulated_routes(void)
 
 static void rules(void)
 {
-	struct rule from = { .family = AF_INET, .priority = 100, .from = P("10.1.0.0/24"), .table = 5757 };
-	struct rule to = { .family = AF_INET6, .priority = 101, .to = P("fd01::/64"), .table = 5757 };
-	struct rule any = { .family = AF_INET, .priority = 102, .table = 5757 };
-	struct rule *all[] = { &from, &to, &any };
+	struct rule from = {.family = AF_INET, .priority = 100, .from = P("10.1.0.0/24"), .table = 5757};
+	struct rule to = {.family = AF_INET6, .priority = 101, .to = P("fd01::/64"), .table = 5757};
+	struct rule any = {.family = AF_INET, .priority = 102, .table = 5757};
+	struct rule *all[] = {&from, &to, &any};
 	_cleanup_free_ struct rule *list = NULL, *empty = NULL;
 	size_t n;
 
@@ -342,8 +351,8 @@ static void rules(void)
 static void neighbours(void)
 {
 	uint32_t t0 = test_link();
-	struct neigh v4 = { .ifindex = t0, .addr = A("10.1.0.5"), .mac = { 2, 0x57, 1, 1, 1, 1 } };
-	struct neigh v6 = { .ifindex = t0, .addr = A("fe80::1"), .mac = { 2, 0x57, 1, 1, 1, 2 } };
+	struct neigh v4 = {.ifindex = t0, .addr = A("10.1.0.5"), .mac = {2, 0x57, 1, 1, 1, 1}};
+	struct neigh v6 = {.ifindex = t0, .addr = A("fe80::1"), .mac = {2, 0x57, 1, 1, 1, 2}};
 	_cleanup_free_ struct neigh *list = NULL, *empty = NULL;
 	size_t n;
 
@@ -381,8 +390,8 @@ static void batch_of_many_routes(void)
 	enum { N = 1000, BAD = 437 };
 	uint32_t t0 = test_link();
 	_cleanup_free_ struct route *list = NULL, *empty = NULL;
-	struct failures f = { 0 };
-	struct route r = { .oif = t0, .table = 77 };
+	struct failures f = {0};
+	struct route r = {.oif = t0, .table = 77};
 	struct addr base = A("10.9.0.0");
 	size_t n;
 
@@ -426,17 +435,17 @@ static void apply_changes_only_the_difference(void)
 {
 	uint32_t t0 = test_link();
 	struct route want[] = {
-		{ .dst = P("10.3.0.0/24"), .oif = t0 },
-		{ .dst = P("10.3.1.0/24"), .oif = t0, .mtu = 1400 },
-		{ .dst = P("fd03::/64"), .oif = t0 },
-		{ .dst = P("fd03::/64"), .oif = t0, .table = 5757 },
-		{ .dst = P("10.3.0.0/16"), .type = RTN_UNREACHABLE, .metric = 9999 },
-		{ .dst = P("fd03::/48"), .type = RTN_UNREACHABLE, .metric = 9999 },
+	    {.dst = P("10.3.0.0/24"), .oif = t0},
+	    {.dst = P("10.3.1.0/24"), .oif = t0, .mtu = 1400},
+	    {.dst = P("fd03::/64"), .oif = t0},
+	    {.dst = P("fd03::/64"), .oif = t0, .table = 5757},
+	    {.dst = P("10.3.0.0/16"), .type = RTN_UNREACHABLE, .metric = 9999},
+	    {.dst = P("fd03::/48"), .type = RTN_UNREACHABLE, .metric = 9999},
 	};
-	struct route foreign = { .dst = P("10.3.9.0/24"), .oif = t0, .proto = RTPROT_STATIC };
-	struct route pods = { .dst = P("10.3.0.7/32"), .oif = index_of("t1") };
+	struct route foreign = {.dst = P("10.3.9.0/24"), .oif = t0, .proto = RTPROT_STATIC};
+	struct route pods = {.dst = P("10.3.0.7/32"), .oif = index_of("t1")};
 	struct route got;
-	uint32_t pod_links[] = { pods.oif };
+	uint32_t pod_links[] = {pods.oif};
 	size_t changed;
 
 	OK(rtnl_add_route(nl, &foreign));
@@ -464,8 +473,8 @@ static void apply_changes_only_the_difference(void)
 static void apply_takes_no_foreign_slot(void)
 {
 	uint32_t t0 = test_link();
-	struct route foreign = { .dst = P("10.4.0.0/24"), .oif = t0, .proto = RTPROT_STATIC };
-	struct route want[] = { { .dst = P("10.4.0.0/24"), .oif = t0, .mtu = 1000 }, { .dst = P("10.4.1.0/24"), .oif = t0 } };
+	struct route foreign = {.dst = P("10.4.0.0/24"), .oif = t0, .proto = RTPROT_STATIC};
+	struct route want[] = {{.dst = P("10.4.0.0/24"), .oif = t0, .mtu = 1000}, {.dst = P("10.4.1.0/24"), .oif = t0}};
 
 	OK(rtnl_add_route(nl, &foreign));
 	CHECK_INT(rtnl_apply_routes(nl, want, 2, NULL, 0, NULL), -EEXIST);
@@ -478,11 +487,11 @@ static void apply_takes_no_foreign_slot(void)
 static void apply_rules_and_neighbours(void)
 {
 	uint32_t t0 = test_link();
-	struct rule rules[] = { { .family = AF_INET, .priority = 10, .from = P("10.1.0.0/24"), .table = 5757 },
-				{ .family = AF_INET6, .priority = 10, .from = P("fd01::/64"), .table = 5757 },
-				{ .family = AF_INET, .priority = 10, .from = P("10.2.0.0/24"), .table = 5757 } };
-	struct neigh neighs[] = { { .ifindex = t0, .addr = A("10.1.0.1"), .mac = { 2, 1 } },
-				  { .ifindex = t0, .addr = A("fd01::1"), .mac = { 2, 2 } } };
+	struct rule rules[] = {{.family = AF_INET, .priority = 10, .from = P("10.1.0.0/24"), .table = 5757},
+			       {.family = AF_INET6, .priority = 10, .from = P("fd01::/64"), .table = 5757},
+			       {.family = AF_INET, .priority = 10, .from = P("10.2.0.0/24"), .table = 5757}};
+	struct neigh neighs[] = {{.ifindex = t0, .addr = A("10.1.0.1"), .mac = {2, 1}},
+				 {.ifindex = t0, .addr = A("fd01::1"), .mac = {2, 2}}};
 	size_t changed;
 
 	OK(rtnl_apply_rules(nl, rules, 3, &changed));
@@ -551,22 +560,22 @@ static void monitor_reports_changes(void)
 {
 	sd_event *event = NULL;
 	struct rtnl_monitor *m = NULL;
-	struct seen s = { 0 };
+	struct seen s = {0};
 	uint32_t ev0;
 
 	CHECK_INT(sd_event_new(&event), 0);
 	CHECK_INT(rtnl_monitor_new(event, ~0u, 0, on_event, &s, &m), 0);
-	OK(rtnl_add_veth(nl, &(struct link_spec){ .name = "ev0", .up = true }, &(struct link_spec){ .name = "ev1", .up = true },
-			 &ev0));
-	OK(rtnl_replace_addr(nl, &(struct link_addr){ .ifindex = ev0, .addr = A("10.5.0.1"), .len = 120 }));
-	OK(rtnl_add_route(nl, &(struct route){ .dst = P("10.6.0.0/24"), .oif = ev0 }));
-	OK(rtnl_add_rule(nl, &(struct rule){ .family = AF_INET6, .priority = 55, .table = 77 }));
-	OK(rtnl_replace_neigh(nl, &(struct neigh){ .ifindex = ev0, .addr = A("10.5.0.9"), .mac = { 2 } }));
+	OK(rtnl_add_veth(nl, &(struct link_spec){.name = "ev0", .up = true},
+			 &(struct link_spec){.name = "ev1", .up = true}, &ev0));
+	OK(rtnl_replace_addr(nl, &(struct link_addr){.ifindex = ev0, .addr = A("10.5.0.1"), .len = 120}));
+	OK(rtnl_add_route(nl, &(struct route){.dst = P("10.6.0.0/24"), .oif = ev0}));
+	OK(rtnl_add_rule(nl, &(struct rule){.family = AF_INET6, .priority = 55, .table = 77}));
+	OK(rtnl_replace_neigh(nl, &(struct neigh){.ifindex = ev0, .addr = A("10.5.0.9"), .mac = {2}}));
 	drain(event);
 	CHECK(s.link > 0 && s.addr == 1 && s.route == 1 && s.rule == 1 && s.neigh == 1);
 	CHECK_INT(s.resync, 0);
 	CHECK_INT(s.gone, 0);
-	OK(rtnl_del_rule(nl, &(struct rule){ .family = AF_INET6, .priority = 55, .table = 77 }));
+	OK(rtnl_del_rule(nl, &(struct rule){.family = AF_INET6, .priority = 55, .table = 77}));
 	drain(event);
 	CHECK(s.gone == 1 && s.rule == 2);
 	OK(rtnl_del_link(nl, ev0));
@@ -579,7 +588,7 @@ static void monitor_says_resync_when_overrun(void)
 	uint32_t t0 = test_link();
 	sd_event *event = NULL;
 	struct rtnl_monitor *m = NULL;
-	struct seen s = { 0 };
+	struct seen s = {0};
 	struct addr base = A("10.7.0.0");
 
 	CHECK_INT(sd_event_new(&event), 0);
@@ -588,7 +597,7 @@ static void monitor_says_resync_when_overrun(void)
 	for (int i = 0; i < 500; i++) {
 		struct addr a = addr_add(&base, i);
 
-		rtnl_add_route(nl, &(struct route){ .dst = prefix_host(&a), .oif = t0 });
+		rtnl_add_route(nl, &(struct route){.dst = prefix_host(&a), .oif = t0});
 	}
 	OK(rtnl_commit(nl, NULL, NULL));
 	drain(event);
@@ -613,7 +622,7 @@ static int spoil(const struct nlmsghdr *nlh, void *ret _unused_, const void *fil
 		free(cut);
 	}
 	for (size_t i = MNL_NLMSG_HDRLEN; i < nlh->nlmsg_len; i++) {
-		static const uint8_t bytes[] = { 0, 1, 3, 0x7f, 0xff };
+		static const uint8_t bytes[] = {0, 1, 3, 0x7f, 0xff};
 		char *bad = xmalloc(nlh->nlmsg_len);
 
 		for (size_t j = 0; j < ARRAY_SIZE(bytes); j++) {
@@ -628,19 +637,23 @@ static int spoil(const struct nlmsghdr *nlh, void *ret _unused_, const void *fil
 
 static void decoder_survives_spoilt_messages(void)
 {
-	static const uint16_t types[] = { RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE, RTM_GETNEIGH };
-	static const size_t sizes[] = { sizeof(struct ifinfomsg), sizeof(struct ifaddrmsg), sizeof(struct rtmsg), 12,
-					sizeof(struct ndmsg) };
-	struct link_spec spec = { .name = "vx", .up = true };
-	struct nlmsghdr tiny = { .nlmsg_len = sizeof(tiny), .nlmsg_type = RTM_NEWLINK };
+	static const uint16_t types[] = {RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE, RTM_GETNEIGH};
+	static const size_t sizes[] = {sizeof(struct ifinfomsg), sizeof(struct ifaddrmsg), sizeof(struct rtmsg), 12,
+				       sizeof(struct ndmsg)};
+	struct link_spec spec = {.name = "vx", .up = true};
+	struct nlmsghdr tiny = {.nlmsg_len = sizeof(tiny), .nlmsg_type = RTM_NEWLINK};
 	struct rtnl_event ev;
 	void *items, *header;
 	uint32_t vx;
 	size_t n;
 
 	OK(rtnl_add_vxlan(nl, &spec, 4790, &vx));
-	OK(rtnl_replace_route(nl, &(struct route){ .dst = P("10.2.0.0/24"), .via = A("10.2.0.1"), .oif = vx, .onlink = true, .mtu = 9,
-						   .encap = { .id = 1, .dst = A("172.30.0.12") } }));
+	OK(rtnl_replace_route(nl, &(struct route){.dst = P("10.2.0.0/24"),
+						  .via = A("10.2.0.1"),
+						  .oif = vx,
+						  .onlink = true,
+						  .mtu = 9,
+						  .encap = {.id = 1, .dst = A("172.30.0.12")}}));
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		rtnl_msg(nl, types[i], 0, sizes[i], &header);
 		OK(rtnl_dump(nl, spoil, NULL, 1, &items, &n));
@@ -687,11 +700,16 @@ static void namespaces(void)
 static void iproute2_agrees(void)
 {
 	uint32_t t0 = test_link();
-	struct route r = { .dst = P("10.8.0.0/24"), .via = A("172.30.0.12"), .oif = t0, .src = A("172.30.0.11"), .mtu = 1400, .metric = 5 };
+	struct route r = {.dst = P("10.8.0.0/24"),
+			  .via = A("172.30.0.12"),
+			  .oif = t0,
+			  .src = A("172.30.0.11"),
+			  .mtu = 1400,
+			  .metric = 5};
 	char line[512] = "";
 	FILE *p;
 
-	OK(rtnl_replace_addr(nl, &(struct link_addr){ .ifindex = t0, .addr = A("172.30.0.11"), .len = 120 }));
+	OK(rtnl_replace_addr(nl, &(struct link_addr){.ifindex = t0, .addr = A("172.30.0.11"), .len = 120}));
 	OK(rtnl_replace_route(nl, &r));
 	p = popen("ip route show proto 87", "r");
 	CHECK(p && fgets(line, sizeof(line), p));

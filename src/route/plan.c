@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compiling runs in three steps: which nodes own their ranges (claims), by which addresses each peer is reached, and what that means
- * for each table of the kernel.
+/* Compiling runs in three steps: which nodes own their ranges (claims), by which addresses each peer is reached, and
+ * what that means for each table of the kernel.
  *
- * Claims. Two nodes whose ranges overlap would make every packet's way depend on the order of events, so one of them must lose, and
- * all nodes must agree which, each by itself: the one created later (then by uid, by name), a fact that the API gives to all alike.
- * Ranges are sorted by address, so that an overlap is always with a neighbour in that order (prefixes nest or are apart). */
+ * Claims. Two nodes whose ranges overlap would make every packet's way depend on the order of events, so one of them
+ * must lose, and all nodes must agree which, each by itself: the one created later (then by uid, by name), a fact that
+ * the API gives to all alike. Ranges are sorted by address, so that an overlap is always with a neighbour in that order
+ * (prefixes nest or are apart). */
 #include "route/plan.h"
 #include "base/str.h"
 
@@ -60,7 +61,7 @@ const char *route_transport_name(enum route_transport t)
 
 const char *route_peer_state_name(enum route_peer_state s)
 {
-	static const char *const names[] = { "ok", "no-range", "no-address", "not-on-link", "conflict" };
+	static const char *const names[] = {"ok", "no-range", "no-address", "not-on-link", "conflict"};
 
 	return names[s];
 }
@@ -119,7 +120,8 @@ static void take_ranges(struct member *m, const struct route_config *c)
 
 		if (!family_on(c, f))
 			continue;
-		if (p->len > (f == 0 ? V4_RANGE_LONGEST : V6_RANGE_LONGEST) || p->len <= (f == 0 ? V4_BITS_BEFORE : 0)) {
+		if (p->len > (f == 0 ? V4_RANGE_LONGEST : V6_RANGE_LONGEST) ||
+		    p->len <= (f == 0 ? V4_BITS_BEFORE : 0)) {
 			complain(m, "range %s leaves no room for a node address and a pod", prefix_format(p, text));
 			m->conflict = true;
 		} else if (m->ranges[f].len) {
@@ -189,7 +191,8 @@ static int cmp_prefix(const void *x, const void *y)
 	return r ? r : (int)a->len - b->len;
 }
 
-/* A run of claims that lie within the first one's range: the oldest takes its place, the next oldest if it is free, and so on. */
+/* A run of claims that lie within the first one's range: the oldest takes its place, the next oldest if it is free, and
+ * so on. */
 static void settle(struct claim *run, size_t n)
 {
 	qsort(run, n, sizeof(*run), cmp_claim_age);
@@ -209,7 +212,7 @@ static void settle_claims(struct compiling *c)
 	for (size_t i = 0; i < c->n; i++)
 		for (int f = 0; f < 2; f++)
 			if (c->members[i].claims[f])
-				claims[n++] = (struct claim){ &c->members[i], f };
+				claims[n++] = (struct claim){&c->members[i], f};
 	qsort(claims, n, sizeof(*claims), cmp_claim);
 	for (size_t i = 0; i < n; i = end) {
 		const struct prefix outer = *claimed(&claims[i]);
@@ -257,12 +260,15 @@ static void add_route(struct compiling *c, struct route r)
 	p->routes[p->n_routes++] = r;
 }
 
-static void add_node_route(struct compiling *c, const struct prefix *prefix, const struct route_peer *peer, uint32_t ifindex,
-			   const uint8_t mac[6])
+static void add_node_route(struct compiling *c, const struct prefix *prefix, const struct route_peer *peer,
+			   uint32_t ifindex, const uint8_t mac[6])
 {
 	struct route_plan *p = c->plan;
-	struct route_node_route r = { .prefix = *prefix, .transport = peer->transport, .underlay = peer->underlay,
-				      .ifindex = ifindex, .mtu = MIN(peer->mtu, (uint32_t)UINT16_MAX) };
+	struct route_node_route r = {.prefix = *prefix,
+				     .transport = peer->transport,
+				     .underlay = peer->underlay,
+				     .ifindex = ifindex,
+				     .mtu = MIN(peer->mtu, (uint32_t)UINT16_MAX)};
 
 	memcpy(r.vtep_mac, mac, 6);
 	GROW(p->node_routes, p->n_node_routes, c->cap_node_routes);
@@ -280,7 +286,7 @@ static const struct route_underlay *own_underlay(const struct route_config *c, i
 /* A peer may not lead us to ourselves, to this machine's inside, or to one link only. */
 static bool is_usable(const struct route_config *c, const struct addr *a)
 {
-	static const uint8_t link_local6[2] = { 0xfe, 0x80 };
+	static const uint8_t link_local6[2] = {0xfe, 0x80};
 
 	for (size_t i = 0; i < c->n_underlays; i++)
 		if (addr_eq(&c->underlays[i].addr, a))
@@ -320,7 +326,7 @@ static void plan_direct_family(struct compiling *c, struct member *m, int f)
 	int family = f == 0 ? AF_INET : AF_INET6;
 	const struct addr *via;
 	const struct route_underlay *u = on_link(c->config, m->node, family, &via);
-	struct route_peer path = { .transport = ROUTE_DIRECT };
+	struct route_peer path = {.transport = ROUTE_DIRECT};
 
 	if (!u) {
 		complain(m, "no %s address of it is on a network of ours: the direct transport cannot reach it",
@@ -329,7 +335,8 @@ static void plan_direct_family(struct compiling *c, struct member *m, int f)
 	}
 	path.underlay = *via;
 	path.mtu = u->mtu;
-	add_route(c, (struct route){ .dst = m->ranges[f], .via = *via, .oif = u->ifindex, .src = c->plan->node_addrs[f] });
+	add_route(c,
+		  (struct route){.dst = m->ranges[f], .via = *via, .oif = u->ifindex, .src = c->plan->node_addrs[f]});
 	add_node_route(c, &m->ranges[f], &path, u->ifindex, no_mac);
 	if (m->peer->state == ROUTE_PEER_OK) { /* a second family does not change what is shown */
 		m->peer->mtu = MIN(m->peer->mtu, u->mtu);
@@ -354,7 +361,7 @@ static void plan_direct(struct compiling *c, struct member *m)
 static const struct route_underlay *choose_outer(const struct route_config *c, const struct model_node *n,
 						 const struct addr **ret_addr)
 {
-	int order[2] = { c->underlay6 ? AF_INET6 : AF_INET, c->underlay6 ? AF_INET : AF_INET6 };
+	int order[2] = {c->underlay6 ? AF_INET6 : AF_INET, c->underlay6 ? AF_INET : AF_INET6};
 
 	for (int i = 0; i < 2; i++) {
 		const struct route_underlay *u = own_underlay(c, order[i]);
@@ -369,29 +376,29 @@ static const struct route_underlay *choose_outer(const struct route_config *c, c
 static struct route encap_route(const struct compiling *c, const struct prefix *dst, const struct addr *via, int f,
 				const struct route_peer *peer)
 {
-	return (struct route){ .dst = *dst,
-			       .via = *via,
-			       .oif = c->config->vxlan_ifindex,
-			       .onlink = true,
-			       .src = c->plan->node_addrs[f],
-			       .mtu = peer->mtu,
-			       .encap = { .id = c->config->vni,
-					  .dst = peer->underlay,
-					  .src = peer->own_underlay,
-					  .ttl = ENCAP_TTL } };
+	return (struct route){
+	    .dst = *dst,
+	    .via = *via,
+	    .oif = c->config->vxlan_ifindex,
+	    .onlink = true,
+	    .src = c->plan->node_addrs[f],
+	    .mtu = peer->mtu,
+	    .encap = {.id = c->config->vni, .dst = peer->underlay, .src = peer->own_underlay, .ttl = ENCAP_TTL}};
 }
 
 static void add_neigh(struct compiling *c, const struct addr *a, const uint8_t mac[6])
 {
 	struct route_plan *p = c->plan;
-	struct neigh n = { .ifindex = c->config->vxlan_ifindex, .addr = *a, .state = NUD_PERMANENT, .proto = NET_PROTO_WEFT };
+	struct neigh n = {
+	    .ifindex = c->config->vxlan_ifindex, .addr = *a, .state = NUD_PERMANENT, .proto = NET_PROTO_WEFT};
 
 	memcpy(n.mac, mac, 6);
 	GROW(p->neighs, p->n_neighs, c->cap_neighs);
 	p->neighs[p->n_neighs++] = n;
 }
 
-/* Said once, and by no node whose name sorts before (a copied virtual machine): one address, one way, the same everywhere. */
+/* Said once, and by no node whose name sorts before (a copied virtual machine): one address, one way, the same
+ * everywhere. */
 static bool is_own_address(const struct compiling *c, const struct model_node *n, unsigned i)
 {
 	for (unsigned j = 0; j < i; j++)
@@ -416,7 +423,7 @@ static void plan_peer_addresses(struct compiling *c, struct member *m, const uin
 		via = route_node_addr(&m->ranges[f]);
 		r = encap_route(c, &host, &via, f, m->peer);
 		r.table = NET_TABLE_PEERS;
-		r.src = (struct addr){ 0 }; /* forwarded packets have their source */
+		r.src = (struct addr){0}; /* forwarded packets have their source */
 		add_route(c, r);
 		add_node_route(c, &host, m->peer, c->config->vxlan_ifindex, mac);
 	}
@@ -432,8 +439,8 @@ static void plan_vxlan(struct compiling *c, struct member *m)
 
 	if (!u) {
 		m->peer->state = ROUTE_PEER_NO_ADDRESS;
-		complain(m, m->node->n_addrs ? "none of its addresses is of a family that we have outside" :
-					       "it has no InternalIP in status.addresses");
+		complain(m, m->node->n_addrs ? "none of its addresses is of a family that we have outside"
+					     : "it has no InternalIP in status.addresses");
 		return;
 	}
 	for (int f = 0; f < 2; f++)
@@ -481,7 +488,8 @@ static void plan_peer(struct compiling *c, struct member *m)
 	}
 	for (int f = 0; f < 2 && peer->state == ROUTE_PEER_OK; f++)
 		if (c->own->claims[f] && !m->claims[f])
-			complain(m, "it has no usable %s range: only the other family reaches it", f == 0 ? "IPv4" : "IPv6");
+			complain(m, "it has no usable %s range: only the other family reaches it",
+				 f == 0 ? "IPv4" : "IPv6");
 	peer->why = take_ptr(m->why);
 }
 
@@ -493,21 +501,21 @@ static void plan_own_range(struct compiling *c, int f)
 	p->ranges[f] = *range;
 	p->node_addrs[f] = route_node_addr(range);
 	GROW(p->addrs, p->n_addrs, c->cap_addrs);
-	p->addrs[p->n_addrs++] = (struct link_addr){ .ifindex = c->config->lo_ifindex ? c->config->lo_ifindex : 1,
-						     .addr = p->node_addrs[f],
-						     .len = 128,
-						     .flags = f == 1 ? IFA_F_NODAD : 0 };
-	add_route(c, (struct route){ .dst = *range, .type = RTN_UNREACHABLE, .metric = OWN_RANGE_METRIC });
+	p->addrs[p->n_addrs++] = (struct link_addr){.ifindex = c->config->lo_ifindex ? c->config->lo_ifindex : 1,
+						    .addr = p->node_addrs[f],
+						    .len = 128,
+						    .flags = f == 1 ? IFA_F_NODAD : 0};
+	add_route(c, (struct route){.dst = *range, .type = RTN_UNREACHABLE, .metric = OWN_RANGE_METRIC});
 	if (c->config->transport != ROUTE_VXLAN)
 		return;
 	GROW(p->rules, p->n_rules, c->cap_rules);
-	p->rules[p->n_rules++] = (struct rule){ .family = f == 0 ? AF_INET : AF_INET6,
-						.priority = RULE_PRIORITY,
-						.from = *range,
-						.to = prefix_any(f == 0 ? AF_INET : AF_INET6),
-						.table = NET_TABLE_PEERS,
-						.proto = NET_PROTO_WEFT,
-						.action = FR_ACT_TO_TBL };
+	p->rules[p->n_rules++] = (struct rule){.family = f == 0 ? AF_INET : AF_INET6,
+					       .priority = RULE_PRIORITY,
+					       .from = *range,
+					       .to = prefix_any(f == 0 ? AF_INET : AF_INET6),
+					       .table = NET_TABLE_PEERS,
+					       .proto = NET_PROTO_WEFT,
+					       .action = FR_ACT_TO_TBL};
 }
 
 static uint32_t smallest_underlay_mtu(const struct route_config *c)
@@ -575,9 +583,10 @@ static void withdraw_overlaps(struct compiling *c)
 {
 	for (size_t i = 0; c->own && i < c->n; i++)
 		for (int f = 0; f < 2; f++) {
-			struct claim peer = { &c->members[i], f }, own = { c->own, f };
+			struct claim peer = {&c->members[i], f}, own = {c->own, f};
 
-			if (peer.member == c->own || !peer.member->claims[f] || !c->own->claims[f] || !overlap(&peer, &own))
+			if (peer.member == c->own || !peer.member->claims[f] || !c->own->claims[f] ||
+			    !overlap(&peer, &own))
 				continue;
 			peer.member->claims[f] = false;
 			peer.member->conflict = true;
@@ -592,10 +601,10 @@ static int cmp_node_route(const void *x, const void *y)
 
 void route_compile(const struct route_config *config, const struct model *m, struct route_plan *ret)
 {
-	struct compiling c = { .config = config, .model = m, .plan = ret };
+	struct compiling c = {.config = config, .model = m, .plan = ret};
 	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(m, &c.n);
 
-	*ret = (struct route_plan){ 0 };
+	*ret = (struct route_plan){0};
 	c.members = xnew0_array(struct member, c.n);
 	for (size_t i = 0; i < c.n; i++) {
 		c.members[i].node = nodes[i];
@@ -633,5 +642,5 @@ void route_plan_done(struct route_plan *p)
 	free(p->node_routes);
 	free(p->peers);
 	free(p->error);
-	*p = (struct route_plan){ 0 };
+	*p = (struct route_plan){0};
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From the nodes of the cluster to what this node's kernel should hold: routes, rules, neighbours, addresses, and the
- * datapath's node routes (docs/architecture.md, "Addresses and routes on a node"). Pure: the same input gives the same plan,
- * in the same order, whatever the history. */
+ * datapath's node routes (docs/architecture.md, "Addresses and routes on a node"). Pure: the same input gives the same
+ * plan, in the same order, whatever the history. */
 #pragma once
 
 #include "model/model.h"
@@ -14,14 +14,14 @@ struct route_underlay {
 	struct addr addr;
 	struct prefix net; /* what is on-link by it */
 	uint32_t ifindex;
-	uint32_t mtu;	   /* of the link */
+	uint32_t mtu; /* of the link */
 };
 
 struct route_config {
 	const char *node; /* own name */
 	enum route_transport transport;
-	bool ipv4, ipv6;  /* families of the pods */
-	bool underlay6;	  /* vxlan: prefer IPv6 outside where both ends have it */
+	bool ipv4, ipv6;			/* families of the pods */
+	bool underlay6;				/* vxlan: prefer IPv6 outside where both ends have it */
 	const struct route_underlay *underlays; /* in order of preference */
 	size_t n_underlays;
 	uint32_t vxlan_ifindex;
@@ -43,7 +43,7 @@ struct route_peer {
 	enum route_transport transport;
 	struct addr underlay, own_underlay; /* where packets go, and from which address of ours; zero unless OK */
 	uint32_t mtu;			    /* largest inner packet; 0 unless OK */
-	char *why;			    /* one line when something is not as it should be (also OK with one family missing), else NULL */
+	char *why; /* one line when something is not as it should be (also OK with one family missing), else NULL */
 };
 
 /* The same facts as the datapath's node table wants them. */
@@ -74,7 +74,7 @@ struct route_plan {
 	uint8_t vtep_mac[6];	   /* own; zero without a range */
 	uint32_t pod_mtu;	   /* of a pod's routes: the smallest path MTU */
 	uint32_t device_mtu;	   /* of a pod's device: the underlay's */
-	char *error;		   /* why this node itself cannot take part (no range yet, overlap, no underlay), else NULL */
+	char *error; /* why this node itself cannot take part (no range yet, overlap, no underlay), else NULL */
 };
 
 /**

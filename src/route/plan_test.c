@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "route/plan.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "route/plan.h"
 
-static struct addr A(const char *s)
-{
+static struct addr A(const char *s) {
 	struct addr a;
 
 	if (addr_parse(s, &a) < 0)
@@ -12,8 +11,8 @@ static struct addr A(const char *s)
 	return a;
 }
 
-static struct prefix P(const char *s)
-{
+static struct prefix
+P(const char *s) {
 	struct prefix p;
 
 	if (prefix_parse(s, &p, NULL) < 0)
@@ -22,7 +21,8 @@ static struct prefix P(const char *s)
 }
 
 /* A list such as "10.0.0.1,fd00::1" as a JSON array; with a type, of address objects. */
-static json_t *array_of(const char *list, const char *type)
+static json_t *
+array_of(const char *list, const char *type)
 {
 	_cleanup_free_ char *copy = xstrdup(list);
 	json_t *j = json_array();
@@ -38,8 +38,9 @@ static void node(struct model *m, const char *name, int age, const char *cidrs, 
 	char created[32];
 
 	snprintf(created, sizeof(created), "2026-01-01T00:%02d:%02dZ", age / 60, age % 60);
-	j = json_pack("{s:{s:s,s:s,s:s},s:{s:o},s:{s:o}}", "metadata", "name", name, "uid", name, "creationTimestamp", created,
-		      "spec", "podCIDRs", array_of(cidrs, NULL), "status", "addresses", array_of(addrs, "InternalIP"));
+	j = json_pack("{s:{s:s,s:s,s:s},s:{s:o},s:{s:o}}", "metadata", "name", name, "uid", name, "creationTimestamp",
+		      created, "spec", "podCIDRs", array_of(cidrs, NULL), "status", "addresses",
+		      array_of(addrs, "InternalIP"));
 	if (model_upsert(m, MODEL_NODES, j, NULL) < 0)
 		abort();
 }
@@ -48,10 +49,16 @@ static struct route_underlay underlays[2];
 
 static struct route_config config_of(enum route_transport t)
 {
-	underlays[0] = (struct route_underlay){ A("172.30.0.11"), P("172.30.0.0/24"), 2, 1500 };
-	underlays[1] = (struct route_underlay){ A("fd30::11"), P("fd30::/64"), 2, 1500 };
-	return (struct route_config){ .node = "n1", .transport = t, .ipv4 = true, .ipv6 = true, .underlays = underlays,
-				      .n_underlays = 2, .vxlan_ifindex = 7, .vni = 1 };
+	underlays[0] = (struct route_underlay){A("172.30.0.11"), P("172.30.0.0/24"), 2, 1500};
+	underlays[1] = (struct route_underlay){A("fd30::11"), P("fd30::/64"), 2, 1500};
+	return (struct route_config){.node = "n1",
+				     .transport = t,
+				     .ipv4 = true,
+				     .ipv6 = true,
+				     .underlays = underlays,
+				     .n_underlays = 2,
+				     .vxlan_ifindex = 7,
+				     .vni = 1};
 }
 
 static struct model *three_nodes(void)
@@ -86,14 +93,14 @@ static const struct route_peer *find_peer(const struct route_plan *p, const char
 	return NULL;
 }
 
-#define ADDR_IS(a, text) CHECK(addr_eq(&(a), &(struct addr[]){ A(text) }[0]))
+#define ADDR_IS(a, text) CHECK(addr_eq(&(a), &(struct addr[]){A(text)}[0]))
 
 static void own_range(void)
 {
 	_cleanup_(model_freep) struct model *m = three_nodes();
 	_cleanup_(route_plan_done) struct route_plan p;
 	struct route_config config = config_of(ROUTE_VXLAN);
-	static const uint8_t mac[6] = { 2, 0x57, 10, 244, 1, 1 };
+	static const uint8_t mac[6] = {2, 0x57, 10, 244, 1, 1};
 
 	route_compile(&config, m, &p);
 	CHECK(!p.error);
@@ -115,7 +122,7 @@ static void vxlan(void)
 	_cleanup_(model_freep) struct model *m = three_nodes();
 	_cleanup_(route_plan_done) struct route_plan p, p6;
 	struct route_config config = config_of(ROUTE_VXLAN);
-	static const uint8_t mac[6] = { 2, 0x57, 10, 244, 3, 1 };
+	static const uint8_t mac[6] = {2, 0x57, 10, 244, 3, 1};
 	const struct route *r;
 
 	route_compile(&config, m, &p);
@@ -180,8 +187,8 @@ static void overlapping_ranges(void)
 	_cleanup_(route_plan_done) struct route_plan p;
 	struct route_config config = config_of(ROUTE_VXLAN);
 
-	node(m, "a-late", 9, "10.244.2.128/25", "172.30.0.14");	    /* within n2's */
-	node(m, "b-late", 8, "10.244.0.0/16", "172.30.0.15");	    /* around everybody's, ours included */
+	node(m, "a-late", 9, "10.244.2.128/25", "172.30.0.14"); /* within n2's */
+	node(m, "b-late", 8, "10.244.0.0/16", "172.30.0.15");	/* around everybody's, ours included */
 	node(m, "c-free", 10, "10.245.0.0/24", "172.30.0.16");
 	route_compile(&config, m, &p);
 	CHECK(!p.error);
@@ -230,7 +237,8 @@ static void nodes_that_lack_something(void)
 	CHECK_INT(find_peer(&p, "thief")->state, ROUTE_PEER_OK);
 	CHECK(find_route(&p, "172.30.0.22/32", NET_TABLE_PEERS));
 	CHECK(!find_route(&p, "10.244.2.9/32", NET_TABLE_PEERS) && !find_route(&p, "10.244.1.9/32", NET_TABLE_PEERS));
-	ADDR_IS(find_route(&p, "172.30.0.12/32", NET_TABLE_PEERS)->encap.dst, "172.30.0.12"); /* n2's, whose name comes first */
+	ADDR_IS(find_route(&p, "172.30.0.12/32", NET_TABLE_PEERS)->encap.dst,
+		"172.30.0.12"); /* n2's, whose name comes first */
 	ADDR_IS(find_route(&p, "172.30.0.12/32", NET_TABLE_PEERS)->via, "10.244.2.1");
 	config.node = "nobody";
 	route_compile(&config, m, &q);
@@ -277,7 +285,8 @@ static const struct route_node_route *lookup_node(const struct route_plan *p, co
 	const struct route_node_route *best = NULL;
 
 	for (size_t i = 0; i < p->n_node_routes; i++)
-		if (prefix_contains(&p->node_routes[i].prefix, a) && (!best || p->node_routes[i].prefix.len > best->prefix.len))
+		if (prefix_contains(&p->node_routes[i].prefix, a) &&
+		    (!best || p->node_routes[i].prefix.len > best->prefix.len))
 			best = &p->node_routes[i];
 	return best;
 }
@@ -338,7 +347,8 @@ static void random_clusters(void)
 			struct addr a = A("10.244.0.0"), b = A("172.30.0.11");
 
 			a = addr_add(&a, rand() % 4096 * 16);
-			n[i] = (struct naive_node){ .range = prefix_of(&a, V4_BITS_BEFORE + 20 + rand() % 9), .age = ages[i] };
+			n[i] = (struct naive_node){.range = prefix_of(&a, V4_BITS_BEFORE + 20 + rand() % 9),
+						   .age = ages[i]};
 			n[i].addr = addr_add(&b, i);
 			snprintf(name, sizeof(name), i == 0 ? "n1" : "x%d", i);
 			node(m, name, ages[i], prefix_format(&n[i].range, range), addr_format(&n[i].addr, addr));
