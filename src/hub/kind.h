@@ -27,6 +27,7 @@ struct kind {
 	bool has_status;	  /* a status subresource; the main resource leaves status alone */
 	bool keeps_status;	  /* status is accepted with a create (nodes report themselves) */
 	bool has_generation;	  /* metadata.generation counts changes outside of metadata and status */
+	bool protobuf;		  /* its schema carries all numbers that clients need */
 	bool graceful;		  /* a delete first sets deletionTimestamp; a delete with grace 0 ends it */
 	enum name_rule name_rule;
 	const struct schema *schema;

@@ -7,7 +7,7 @@
 /* clang-format off */
 const struct kind kinds[] = {
 	{ "", "v1", "namespaces", "namespace", "Namespace", VALUES("ns"),
-	  .has_status = true, .name_rule = NAME_LABEL, .schema = &schema_namespace, .columns = namespace_columns,
+	  .has_status = true, .protobuf = true, .name_rule = NAME_LABEL, .schema = &schema_namespace, .columns = namespace_columns,
 	  .field_labels = VALUES("status.phase"), .defaults = namespace_defaults },
 	{ "", "v1", "nodes", "node", "Node", VALUES("no"),
 	  .has_status = true, .keeps_status = true, .schema = &schema_node, .columns = node_columns,
@@ -20,12 +20,12 @@ const struct kind kinds[] = {
 				 "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"),
 	  .defaults = pod_defaults, .validate = pod_validate },
 	{ "", "v1", "services", "service", "Service", VALUES("svc"), VALUES("all"),
-	  .namespaced = true, .has_status = true, .name_rule = NAME_SERVICE, .schema = &schema_service,
+	  .namespaced = true, .has_status = true, .protobuf = true, .name_rule = NAME_SERVICE, .schema = &schema_service,
 	  .columns = service_columns, .field_labels = VALUES("spec.clusterIP", "spec.type"),
 	  .defaults = service_defaults, .validate = service_validate,
 	  .allocate = service_allocate, .release = service_release },
 	{ "", "v1", "configmaps", "configmap", "ConfigMap", VALUES("cm"),
-	  .namespaced = true, .schema = &schema_configmap, .columns = configmap_columns, .validate = configmap_validate },
+	  .namespaced = true, .protobuf = true, .schema = &schema_configmap, .columns = configmap_columns, .validate = configmap_validate },
 	{ "", "v1", "events", "event", "Event", VALUES("ev"),
 	  .namespaced = true, .schema = &schema_event, .columns = event_columns,
 	  .field_labels = VALUES("involvedObject.kind", "involvedObject.namespace", "involvedObject.name",

@@ -36,6 +36,7 @@ struct field {
 	const char *const *values;     /* F_STRING: the only values accepted, NULL-terminated */
 	long min, max;		       /* F_INT, F_LONG: checked when max > min */
 	bool required;
+	unsigned pb;		       /* number in the protobuf form; 0: not known there */
 	const char *doc;
 };
 

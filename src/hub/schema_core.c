@@ -83,8 +83,8 @@ const struct schema schema_node = { "io.k8s.api.core.v1.Node", "A machine of the
 
 const struct schema schema_configmap = {
 	"io.k8s.api.core.v1.ConfigMap", "Configuration as keys and values.",
-	FIELDS(META, STR_MAP("data", "Text values."), STR_MAP("binaryData", "Binary values, in base64."),
-	       BOOL("immutable", "data and binaryData cannot be changed any more."))
+	FIELDS(META, STR_MAP("data", "Text values.", .pb = 2), STR_MAP("binaryData", "Binary values, in base64."),
+	       BOOL("immutable", "data and binaryData cannot be changed any more.", .pb = 4))
 };
 
 const struct schema schema_lease = {

@@ -3,11 +3,11 @@
 
 static const struct schema owner_reference = {
 	"io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference", "Names the object that this one belongs to.",
-	FIELDS(STR("apiVersion", "API version of the owner.", .required = true),
-	       STR("kind", "Kind of the owner.", .required = true), STR("name", "Name of the owner.", .required = true),
-	       STR("uid", "UID of the owner.", .required = true),
-	       BOOL("controller", "The owner manages this object."),
-	       BOOL("blockOwnerDeletion", "A foreground deletion of the owner waits for this object."))
+	FIELDS(STR("apiVersion", "API version of the owner.", .required = true, .pb = 5),
+	       STR("kind", "Kind of the owner.", .required = true, .pb = 1), STR("name", "Name of the owner.", .required = true, .pb = 3),
+	       STR("uid", "UID of the owner.", .required = true, .pb = 4),
+	       BOOL("controller", "The owner manages this object.", .pb = 6),
+	       BOOL("blockOwnerDeletion", "A foreground deletion of the owner waits for this object.", .pb = 7))
 };
 
 static const struct schema managed_fields_entry = {
@@ -19,19 +19,19 @@ static const struct schema managed_fields_entry = {
 
 const struct schema schema_object_meta = {
 	"io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "What every object has: its name, labels and history.",
-	FIELDS(STR("name", "Unique within the namespace (and the kind); cannot be changed."),
-	       STR("generateName", "Prefix of a name that the server completes."),
-	       STR("namespace", "The namespace that holds the object; cannot be changed."),
-	       STR("selfLink", "Not used any more."), STR("uid", "Unique in time and space; set by the server."),
-	       STR("resourceVersion", "Changes with every write. Send it back to make an update conditional."),
-	       LONG("generation", "Counts changes of the wanted state; set by the server."),
-	       TIME("creationTimestamp", "When the object was created; set by the server."),
-	       TIME("deletionTimestamp", "When the object will go, once deletion was asked for; set by the server."),
-	       LONG("deletionGracePeriodSeconds", "How long a graceful deletion may take; set by the server."),
-	       STR_MAP("labels", "Keys and values to select objects by."),
-	       STR_MAP("annotations", "Keys and values that nothing selects by."),
-	       OBJ_KEYED("ownerReferences", &owner_reference, "uid", "The objects that this one belongs to."),
-	       STR("finalizers", "The object stays until this list is empty.", .shape = SET),
+	FIELDS(STR("name", "Unique within the namespace (and the kind); cannot be changed.", .pb = 1),
+	       STR("generateName", "Prefix of a name that the server completes.", .pb = 2),
+	       STR("namespace", "The namespace that holds the object; cannot be changed.", .pb = 3),
+	       STR("selfLink", "Not used any more."), STR("uid", "Unique in time and space; set by the server.", .pb = 5),
+	       STR("resourceVersion", "Changes with every write. Send it back to make an update conditional.", .pb = 6),
+	       LONG("generation", "Counts changes of the wanted state; set by the server.", .pb = 7),
+	       TIME("creationTimestamp", "When the object was created; set by the server.", .pb = 8),
+	       TIME("deletionTimestamp", "When the object will go, once deletion was asked for; set by the server.", .pb = 9),
+	       LONG("deletionGracePeriodSeconds", "How long a graceful deletion may take; set by the server.", .pb = 10),
+	       STR_MAP("labels", "Keys and values to select objects by.", .pb = 11),
+	       STR_MAP("annotations", "Keys and values that nothing selects by.", .pb = 12),
+	       OBJ_KEYED("ownerReferences", &owner_reference, "uid", "The objects that this one belongs to.", .pb = 13),
+	       STR("finalizers", "The object stays until this list is empty.", .shape = SET, .pb = 14),
 	       OBJ_LIST("managedFields", &managed_fields_entry, "Which manager has set which fields."))
 };
 

@@ -22,7 +22,7 @@
 #define META                                                                                                           \
 	STR("apiVersion", "Version of the schema that this object follows."),                                          \
 		STR("kind", "What this object is."),                                                                   \
-		OBJ("metadata", &schema_object_meta, "Name, labels and what else every object has.")
+		OBJ("metadata", &schema_object_meta, "Name, labels and what else every object has.", .pb = 1)
 
 extern const struct schema schema_object_meta, schema_label_selector, schema_condition, schema_object_reference;
 

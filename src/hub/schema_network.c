@@ -6,31 +6,31 @@
 
 static const struct schema service_port = {
 	"io.k8s.api.core.v1.ServicePort", "A port of a service.",
-	FIELDS(STR("name", "Unique in the service; needed when there are several ports."),
-	       STR("protocol", "TCP, UDP or SCTP.", .values = PROTOCOLS),
-	       STR("appProtocol", "What is spoken on the port."),
-	       INT("port", "The port that clients connect to.", .required = true, .min = 1, .max = 65535),
-	       INT_OR_STR("targetPort", "Number or name of the pods' port; default: the same as port."),
-	       INT("nodePort", "The port on every node, for types NodePort and LoadBalancer.", .min = 0, .max = 65535))
+	FIELDS(STR("name", "Unique in the service; needed when there are several ports.", .pb = 1),
+	       STR("protocol", "TCP, UDP or SCTP.", .values = PROTOCOLS, .pb = 2),
+	       STR("appProtocol", "What is spoken on the port.", .pb = 6),
+	       INT("port", "The port that clients connect to.", .required = true, .min = 1, .max = 65535, .pb = 3),
+	       INT_OR_STR("targetPort", "Number or name of the pods' port; default: the same as port.", .pb = 4),
+	       INT("nodePort", "The port on every node, for types NodePort and LoadBalancer.", .min = 0, .max = 65535, .pb = 5))
 };
 
 static const struct schema service_spec = {
 	"io.k8s.api.core.v1.ServiceSpec", "What a service should be.",
-	FIELDS(OBJ_KEYED("ports", &service_port, "port", "The service's ports."),
-	       STR_MAP("selector", "Labels of the pods behind the service."),
-	       STR("clusterIP", "The service's address, \"None\" for a headless service, empty: one is chosen."),
-	       STR_LIST("clusterIPs", "The service's addresses, at most one of each family."),
+	FIELDS(OBJ_KEYED("ports", &service_port, "port", "The service's ports.", .pb = 1),
+	       STR_MAP("selector", "Labels of the pods behind the service.", .pb = 2),
+	       STR("clusterIP", "The service's address, \"None\" for a headless service, empty: one is chosen.", .pb = 3),
+	       STR_LIST("clusterIPs", "The service's addresses, at most one of each family.", .pb = 18),
 	       STR("type", "ClusterIP, NodePort, LoadBalancer or ExternalName.",
-		   .values = VALUES("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")),
-	       STR_LIST("externalIPs", "Addresses for which nodes also accept traffic."),
-	       STR("sessionAffinity", "None or ClientIP.", .values = VALUES("ClientIP", "None")),
-	       STR("loadBalancerIP", "Address asked for; type LoadBalancer."),
-	       STR_LIST("loadBalancerSourceRanges", "Clients that may come through the load balancer."),
-	       STR("externalName", "DNS name that the service stands for; type ExternalName."),
-	       STR("externalTrafficPolicy", "Cluster or Local.", .values = VALUES("Cluster", "Local")),
-	       STR("internalTrafficPolicy", "Cluster or Local.", .values = VALUES("Cluster", "Local")),
-	       INT("healthCheckNodePort", "Port of the health check; LoadBalancer with Local.", .min = 0, .max = 65535),
-	       BOOL("publishNotReadyAddresses", "Pods that are not ready are published as ready."),
+		   .values = VALUES("ClusterIP", "ExternalName", "LoadBalancer", "NodePort"), .pb = 4),
+	       STR_LIST("externalIPs", "Addresses for which nodes also accept traffic.", .pb = 5),
+	       STR("sessionAffinity", "None or ClientIP.", .values = VALUES("ClientIP", "None"), .pb = 7),
+	       STR("loadBalancerIP", "Address asked for; type LoadBalancer.", .pb = 8),
+	       STR_LIST("loadBalancerSourceRanges", "Clients that may come through the load balancer.", .pb = 9),
+	       STR("externalName", "DNS name that the service stands for; type ExternalName.", .pb = 10),
+	       STR("externalTrafficPolicy", "Cluster or Local.", .values = VALUES("Cluster", "Local"), .pb = 11),
+	       STR("internalTrafficPolicy", "Cluster or Local.", .values = VALUES("Cluster", "Local"), .pb = 22),
+	       INT("healthCheckNodePort", "Port of the health check; LoadBalancer with Local.", .min = 0, .max = 65535, .pb = 12),
+	       BOOL("publishNotReadyAddresses", "Pods that are not ready are published as ready.", .pb = 13),
 	       OBJ("sessionAffinityConfig",
 		   (&(const struct schema){
 			   "io.k8s.api.core.v1.SessionAffinityConfig", "Settings of session affinity.",
@@ -40,13 +40,13 @@ static const struct schema service_spec = {
 									  .max = 86400)) }),
 				      "Affinity by the client's address.")) }),
 		   "Settings of session affinity."),
-	       STR_LIST("ipFamilies", "IPv4, IPv6: the families of clusterIPs, in their order."),
+	       STR_LIST("ipFamilies", "IPv4, IPv6: the families of clusterIPs, in their order.", .pb = 19),
 	       STR("ipFamilyPolicy", "SingleStack, PreferDualStack or RequireDualStack.",
-		   .values = VALUES("SingleStack", "PreferDualStack", "RequireDualStack")),
-	       BOOL("allocateLoadBalancerNodePorts", "Type LoadBalancer also gets node ports; default true."),
-	       STR("loadBalancerClass", "The load balancer that should serve this service."),
+		   .values = VALUES("SingleStack", "PreferDualStack", "RequireDualStack"), .pb = 17),
+	       BOOL("allocateLoadBalancerNodePorts", "Type LoadBalancer also gets node ports; default true.", .pb = 20),
+	       STR("loadBalancerClass", "The load balancer that should serve this service.", .pb = 21),
 	       STR("trafficDistribution", "Preference among endpoints, for example PreferClose.",
-		   .values = VALUES("PreferClose", "PreferSameZone", "PreferSameNode")))
+		   .values = VALUES("PreferClose", "PreferSameZone", "PreferSameNode"), .pb = 23))
 };
 
 static const struct schema load_balancer_ingress = {
@@ -65,7 +65,7 @@ static const struct schema service_status = {
 };
 
 const struct schema schema_service = { "io.k8s.api.core.v1.Service", "A stable address for a set of pods.",
-				       FIELDS(META, OBJ("spec", &service_spec, "What the service should be."),
+				       FIELDS(META, OBJ("spec", &service_spec, "What the service should be.", .pb = 2),
 					      OBJ("status", &service_status, "What the service is.")) };
 
 static const struct schema for_zone = { "io.k8s.api.discovery.v1.ForZone", "A zone.",

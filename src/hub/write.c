@@ -5,6 +5,7 @@
 #include "base/yaml.h"
 #include "hub/apply.h"
 #include "hub/patch.h"
+#include "hub/protobuf.h"
 
 static bool is_type(const char *content_type, const char *type)
 {
@@ -42,7 +43,12 @@ static json_t *unsupported(const char *expected)
 static json_t *read_object(const struct request *rq, json_t **ret)
 {
 	bool yaml = is_type(rq->content_type, "application/yaml");
+	_cleanup_free_ char *error = NULL;
 
+	if (rq->kind->protobuf && is_type(rq->content_type, "application/vnd.kubernetes.protobuf")) {
+		*ret = protobuf_decode(rq->kind->schema, rq->body, rq->body_len, &error);
+		return *ret ? NULL : status_bad_request("%s", error);
+	}
 	if (*rq->content_type && !yaml && !is_type(rq->content_type, "application/json"))
 		return unsupported("application/json, application/yaml");
 	return parse_body(rq, yaml, ret);
