@@ -6,7 +6,8 @@
 #pragma once
 
 #include "net/addr.h"
-#include "weft/drop.h" /* bpf/abi: enum drop_reason */
+#include "weft/counter.h" /* bpf/abi: enum forward_way */
+#include "weft/drop.h"	  /* bpf/abi: enum drop_reason */
 
 struct datapath;
 
@@ -19,9 +20,10 @@ struct dp_config {
 	bool fast_path;	       /* off: packets are checked and counted, then take the stack's routes */
 	struct addr node_addrs[2]; /* this node's addresses in the pod ranges: IPv4, IPv6; zero where it has none */
 	struct addr underlay[2];   /* this node's underlay addresses: IPv4, IPv6; zero where it has none */
-	uint32_t tunnel_ifindex;   /* 0 without a tunnel transport */
+	uint32_t tunnel_ifindex;   /* the device of all vxlan routes; 0 without a tunnel transport */
 	uint32_t vni;
-	uint32_t flow_max; /* entries of each flow table */
+	uint32_t flow_max;   /* entries of each flow table, 64 to 2^24 */
+	uint32_t flow_share; /* entries that one endpoint may hold; 0: a quarter of flow_max */
 };
 
 /**
@@ -71,7 +73,8 @@ struct dp_node_route {
 	uint16_t mtu;	       /* largest inner IP packet */
 };
 
-/* Makes the set of node routes exactly this one; changes what differs only. Return: 0 or the first error. */
+/* Makes the set of node routes exactly this one; changes what differs only. Return: 0 or the first error; -EINVAL, and nothing
+ * changed, for a vxlan route that does not leave by the tunnel device; -E2BIG. */
 int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n);
 
 /* Uplinks get from_net, the tunnel device from_tunnel. Makes the set of attached links exactly this one (idempotent). */
@@ -86,6 +89,12 @@ struct dp_counter {
 	uint64_t packets, bytes;
 };
 int datapath_read_drops(struct datapath *dp, struct dp_counter ret[DROP_REASON_COUNT]);
+int datapath_read_forwards(struct datapath *dp, struct dp_counter ret[FORWARD_WAY_COUNT]);
+/* Metric label and text of the lists in weft/drop.h and weft/counter.h; "unknown" outside of them. */
+const char *drop_reason_label(unsigned reason);
+const char *drop_reason_text(unsigned reason);
+const char *forward_way_label(unsigned way);
+
 struct dp_stats {
 	uint64_t flows, flows_new;	 /* entries now */
 	uint64_t endpoints, node_routes; /* entries now */
@@ -102,6 +111,9 @@ struct dp_event {
 	struct addr src, dst; /* zero when the packet was not understood that far */
 	uint16_t sport, dport; /* host order; 0 without ports */
 	uint8_t proto;	       /* IPPROTO_* */
+	uint8_t tcp_flags;
+	uint32_t len;	 /* bytes of the frame */
+	uint32_t missed; /* events of this reason held back since the one before it */
 };
 typedef void dp_event_fn(const struct dp_event *ev, void *ctx);
 /* To poll for reading (EPOLLIN) in an event loop; stays the datapath's. */

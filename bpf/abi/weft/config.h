@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What a program is told when it is loaded: constants to the verifier, which removes the branches that they close. */
+#pragma once
+
+#include "weft/addr.h"
+
+struct config {
+	struct ip_addr node_addrs[2]; /* this node's in the pod ranges: IPv4, IPv6; ADDR_ABSENT_BYTE where it has none */
+	struct ip_addr underlay[2];
+	__u32 vni;
+	__u32 flow_max;	  /* entries of `flows` */
+	__u32 flow_share; /* entries that one endpoint may hold */
+	__u32 fast_path;  /* 0: to the stack after the checks */
+};
+
+ABI_SIZE(struct config, 80);

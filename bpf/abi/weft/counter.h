@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The per-CPU array `counters`: packets and bytes by drop reason, then by the way they were forwarded. */
+#pragma once
+
+#include "weft/addr.h"
+#include "weft/drop.h"
+
+/* clang-format off */
+/* X(NAME, metric label, text). New ones go to the end. */
+#define FORWARD_WAYS(X) \
+	X(LOCAL,  "local",  "to a pod of this node, past the stack") \
+	X(TUNNEL, "tunnel", "encapsulated, to another node") \
+	X(DIRECT, "direct", "as it is, to another node") \
+	X(STACK,  "stack",  "handed to the node's stack") \
+	X(TO_POD, "to_pod", "from the node's stack to a pod")
+/* clang-format on */
+
+enum forward_way {
+#define FORWARD_ENUM(name, label, text) FORWARD_##name,
+	FORWARD_WAYS(FORWARD_ENUM)
+#undef FORWARD_ENUM
+	FORWARD_WAY_COUNT,
+};
+
+/* The places of the array are fixed, so that a longer list of reasons finds its counters again. */
+#define COUNTER_DROPS 0 /* + enum drop_reason */
+#define COUNTER_FORWARDS 128 /* + enum forward_way */
+#define COUNTER_MAX 160
+
+struct counter {
+	__u64 packets, bytes;
+};
+
+ABI_SIZE(struct counter, 16);
+_Static_assert((int)DROP_REASON_COUNT <= COUNTER_FORWARDS, "drop reasons have run into the other counters");
+_Static_assert(COUNTER_FORWARDS + (int)FORWARD_WAY_COUNT <= COUNTER_MAX, "more ways than counters");

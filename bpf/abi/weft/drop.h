@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Why a packet was dropped: the one list from which enum, metric label and text come. Numbers index pinned counters, so
+ * new reasons go to the end. Each has a test in tests/bpf that provokes it. */
+#pragma once
+
+/* clang-format off */
+/* X(NAME, metric label, text) */
+#define DROP_REASONS(X) \
+	X(NO_ENDPOINT,          "no_endpoint",          "the interface belongs to no endpoint") \
+	X(SOURCE_MAC,           "source_mac",           "a pod sent from a MAC address that is not its own") \
+	X(DESTINATION_MAC,      "destination_mac",      "a pod sent a frame that is not addressed to its gateway") \
+	X(SOURCE_ADDRESS,       "source_address",       "a pod sent from an address that is not its own") \
+	X(VLAN,                 "vlan",                 "a pod sent a tagged frame") \
+	X(ETHERTYPE,            "ethertype",            "neither IPv4 nor IPv6") \
+	X(ARP,                  "arp",                  "ARP from a pod, whose neighbour entries are permanent") \
+	X(TRUNCATED,            "truncated",            "the packet ends within a header") \
+	X(MALFORMED,            "malformed",            "header fields contradict each other or the packet") \
+	X(V4_MAPPED,            "v4_mapped",            "an IPv6 packet with an IPv4-mapped address") \
+	X(EXTENSION_HEADERS,    "extension_headers",    "more IPv6 extension headers than are followed") \
+	X(SOURCE_ROUTE,         "source_route",         "source routing: IPv4 option or IPv6 routing header") \
+	X(MULTICAST,            "multicast",            "multicast or broadcast from a pod") \
+	X(ROUTER_SOLICITATION,  "router_solicitation",  "router solicitation from a pod, which has its routes") \
+	X(ROUTER_ADVERTISEMENT, "router_advertisement", "router advertisement from a pod") \
+	X(MLD,                  "mld",                  "multicast listener discovery from a pod") \
+	X(ICMP_REDIRECT,        "icmp_redirect",        "ICMP redirect from a pod") \
+	X(ND_SPOOF,             "nd_spoof",             "neighbour discovery that claims what is not the pod's") \
+	X(FRAGMENT_TINY,        "fragment_tiny",        "a first fragment without the whole transport header") \
+	X(FRAGMENT_OVERLAP,     "fragment_overlap",     "a later fragment that reaches into the transport header") \
+	X(FRAGMENT_UNKNOWN,     "fragment_unknown",     "a later fragment whose first has not been seen") \
+	X(ICMP_UNRELATED,       "icmp_unrelated",       "an ICMP error about no flow of its receiver") \
+	X(FLOW_SHARE,           "flow_share",           "the endpoint's share of the flow table is used up") \
+	X(FLOW_TABLE_FULL,      "flow_table_full",      "the flow table is full") \
+	X(NOT_FOR_POD,          "not_for_pod",          "the packet is not for an address of this pod") \
+	X(NET_SOURCE,           "net_source",           "a packet from outside that claims a local address") \
+	X(TUNNEL_VNI,           "tunnel_vni",           "a tunnel packet with another network identifier") \
+	X(TUNNEL_SOURCE,        "tunnel_source",        "an inner source that does not belong to the outer one's node") \
+	X(TUNNEL_DESTINATION,   "tunnel_destination",   "a tunnel packet for neither a local pod nor this node")
+/* clang-format on */
+
+enum drop_reason {
+	DROP_NONE,
+#define DROP_ENUM(name, label, text) DROP_##name,
+	DROP_REASONS(DROP_ENUM)
+#undef DROP_ENUM
+	DROP_REASON_COUNT, /* DROP_NONE is counted, as a place that stays zero */
+};

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The flow table: one entry a connection, the same for both directions.
+ *
+ * `flows_new` (LRU hash) holds flows that are half-open, one-way, answered once (a DNS query), or closing: whoever floods it
+ * evicts such entries only. `flows` (hash) holds conversations: the initiator has spoken again after the reply, which for TCP
+ * is the third packet of the handshake. It is never evicted; entries expire by a timer of their own, and each is paid for by
+ * one endpoint's share. A closed connection goes back to `flows_new`, so short connections do not fill the table. */
+#pragma once
+
+#include "weft/addr.h"
+
+#include <linux/bpf.h>
+
+/* End 0 is the one whose address (then port), as bytes in memory, is the smaller; so both directions have one key. */
+struct flow_key {
+	struct ip_addr addr[2];
+	__be16 port[2]; /* ICMP echo: the identifier, twice; 0 where the protocol has none */
+	__u8 proto;	/* IPPROTO_*; behind IPv6 extension headers */
+	__u8 pad[3];
+};
+
+enum flow_stage {
+	FLOW_HALF_OPEN, /* no reply yet */
+	FLOW_REPLIED,	/* the other end has answered */
+	FLOW_OPEN,	/* the initiator has spoken after that: in `flows` */
+	FLOW_CLOSING,	/* TCP: FIN from both ends */
+	FLOW_RESET,	/* TCP: RST from either */
+};
+
+struct flow_state {
+	__u32 seen;	/* tick (FLOW_TICK_SHIFT) of the latest packet */
+	__u32 owner;	/* id of the endpoint on whose share the flow is */
+	__u8 stage;	/* enum flow_stage */
+	__u8 initiator; /* end that sent the first packet */
+	__u8 fin;	/* bit 0, 1: that end has sent FIN */
+	__u8 pad;
+};
+
+struct flow {
+	struct flow_state state;
+	__u32 pad;
+	struct bpf_timer timer;
+};
+
+/* A tick is 2^27 ns (134 ms) of CLOCK_MONOTONIC. */
+#define FLOW_TICK_SHIFT 27
+#define FLOW_TICKS(seconds) ((__u32)((seconds)*1000000000ull >> FLOW_TICK_SHIFT))
+
+/* Seconds without a packet after which an entry is gone. */
+#define FLOW_TIMEOUT_TCP_OPEN 8000 /* RFC 5382 REQ-5: not less than 2 h 4 min */
+#define FLOW_TIMEOUT_TCP_FIN 240   /* one end has closed */
+#define FLOW_TIMEOUT_TCP_NEW 60
+#define FLOW_TIMEOUT_TCP_CLOSING 10
+#define FLOW_TIMEOUT_TCP_RESET 5
+#define FLOW_TIMEOUT_OPEN 180 /* UDP (RFC 4787 REQ-5: not less than 2 min), SCTP and the rest */
+#define FLOW_TIMEOUT_NEW 30
+#define FLOW_TIMEOUT_ICMP 30
+/* A timer looks at its entry at least this often; so entries of deleted endpoints go within it. */
+#define FLOW_CHECK_SECONDS 55
+
+/* `fragments` (LRU hash): what the first fragment said about the later ones. */
+struct fragment_key {
+	struct ip_addr src, dst;
+	__u32 id; /* as in the header; IPv4: 16 bits */
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct fragment {
+	__u32 seen; /* tick */
+	__be16 sport, dport;
+};
+
+#define FRAGMENTS_MAX 4096
+#define FRAGMENT_TIMEOUT 30
+
+ABI_SIZE(struct flow_key, 40);
+ABI_SIZE(struct flow_state, 12);
+ABI_SIZE(struct flow, 32);
+ABI_SIZE(struct fragment_key, 40);
+ABI_SIZE(struct fragment, 8);

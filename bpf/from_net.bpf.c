@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* tc ingress on an uplink: what comes from outside as it is. Packets for local pods go straight in, packets that claim to be
+ * from here are dropped, everything else is the stack's. */
+#include "lib/arrive.h"
+#include "lib/drop.h"
+#include "lib/forward.h"
+
+/* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
+static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet *pkt)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		__be32 a[2];
+
+		if (bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct iphdr, saddr), a, sizeof(a)))
+			return false;
+		addr_from_v4(&pkt->src, a[0]);
+		addr_from_v4(&pkt->dst, a[1]);
+		return true;
+	}
+	return skb->protocol == bpf_htons(ETH_P_IPV6) &&
+	       !bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct ipv6hdr, saddr), &pkt->src, 2 * sizeof(struct ip_addr));
+}
+
+SEC("tc")
+int from_net(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	struct endpoint *ep;
+	enum drop_reason why;
+
+	if (!peek_addresses(skb, &pkt))
+		return TC_ACT_OK;
+	if (addr_is_node(&pkt.src) || endpoint_find(&pkt.src))
+		return drop(skb, &pkt, DROP_NET_SOURCE);
+	ep = endpoint_find(&pkt.dst);
+	if (!ep)
+		return TC_ACT_OK;
+	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	if (!config.fast_path) /* to_pod looks at it */
+		return forward_to_stack(skb);
+	why = arrive_check(skb, &pkt, ep->id);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	return forward_to_pod(skb, &pkt, ep);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* tc ingress on the host side of a pod's veth: what a pod sends.
+ *
+ * A pod speaks as itself or not at all. What is left is noted in the flow table and takes the shortest way: into the other
+ * pod of this node, to the other node, or to the stack for everything else (this node, the world, answers of a router). */
+#include "lib/drop.h"
+#include "lib/forward.h"
+#include "lib/fragment.h"
+#include "lib/icmp.h"
+
+/* The frame: from the pod's MAC, to its gateway's, untagged. */
+static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const struct pod_iface *pod)
+{
+	__u8 macs[2 * ETH_ALEN] __attribute__((aligned(4)));
+
+	if (skb->vlan_present)
+		return DROP_VLAN;
+	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
+		return DROP_TRUNCATED;
+	if (!mac_eq(macs + ETH_ALEN, pod->pod_mac))
+		return DROP_SOURCE_MAC;
+	if (!mac_eq(macs, pod->host_mac) && !(macs[0] & 1))
+		return DROP_DESTINATION_MAC;
+	return DROP_NONE;
+}
+
+/* The addresses: from one of its own, to one host. */
+static __always_inline enum drop_reason check_addresses(const struct packet *pkt, const struct pod_iface *pod)
+{
+	if (!pod_iface_owns(pod, &pkt->src, pkt->v6))
+		return DROP_SOURCE_ADDRESS;
+	if (packet_is_multicast(pkt))
+		return DROP_MULTICAST;
+	return DROP_NONE;
+}
+
+static __always_inline enum drop_reason check_flow(struct __sk_buff *skb, struct packet *pkt, const struct pod_iface *pod)
+{
+	enum drop_reason why = fragment_resolve(pkt);
+
+	if (why != DROP_NONE)
+		return why;
+	if (unlikely(pkt->icmp == ICMP_ERROR))
+		return icmp_check_error(skb, pkt, true);
+	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
+		return DROP_ICMP_REDIRECT;
+	return flow_track(pkt, pod->id);
+}
+
+static __always_inline int forward(struct __sk_buff *skb, struct packet *pkt, const struct pod_iface *pod)
+{
+	struct endpoint *ep = endpoint_find(&pkt->dst);
+	struct node_route *route;
+
+	if (ep)
+		return forward_to_pod(skb, pkt, ep);
+	route = node_route_find(&pkt->dst);
+	if (route)
+		return forward_to_node(skb, pkt, route, pod->host_mac);
+	return forward_to_stack(skb);
+}
+
+SEC("tc")
+int from_pod(struct __sk_buff *skb)
+{
+	struct pod_iface *pod = pod_iface_find(skb->ifindex);
+	struct packet pkt = {};
+	enum drop_reason why;
+
+	if (!pod)
+		return drop(skb, &pkt, DROP_NO_ENDPOINT);
+	why = check_frame(skb, pod);
+	if (why == DROP_NONE)
+		why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	if (unlikely(pkt.icmp == ICMP_ND)) {
+		why = nd_check(skb, &pkt, pod);
+		return why == DROP_NONE ? forward_to_stack(skb) : drop(skb, &pkt, why);
+	}
+	why = check_addresses(&pkt, pod);
+	if (why == DROP_NONE)
+		why = check_flow(skb, &pkt, pod);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	return forward(skb, &pkt, pod);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* tc ingress on the tunnel device: what other nodes sent to pods of this one, or to this node. The inner source must belong
+ * to the node that the outer packet came from; nothing from a tunnel is forwarded onwards. */
+#include "lib/arrive.h"
+#include "lib/drop.h"
+#include "lib/forward.h"
+
+SEC("tc")
+int from_tunnel(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	struct endpoint *ep;
+	enum drop_reason why;
+
+	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	if (why == DROP_NONE)
+		why = encap_check_source(skb, &pkt.src);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	/* The inner destination MAC need not be the device's: without this the packet counts as another host's. */
+	bpf_skb_change_type(skb, PACKET_HOST);
+	ep = endpoint_find(&pkt.dst);
+	if (!ep) {
+		if (!addr_is_node(&pkt.dst))
+			return drop(skb, &pkt, DROP_TUNNEL_DESTINATION);
+		return forward_to_stack(skb);
+	}
+	if (!config.fast_path) /* to_pod looks at it */
+		return forward_to_stack(skb);
+	why = arrive_check(skb, &pkt, ep->id);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	return forward_to_pod(skb, &pkt, ep);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

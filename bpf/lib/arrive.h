@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The end at the pod: what every packet towards a local pod goes through, whatever way it came. */
+#pragma once
+
+#include "lib/fragment.h"
+#include "lib/icmp.h"
+
+static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, struct packet *pkt, __u32 endpoint_id)
+{
+	enum drop_reason why = fragment_resolve(pkt);
+
+	if (why != DROP_NONE)
+		return why;
+	if (unlikely(pkt->icmp == ICMP_ERROR))
+		return icmp_check_error(skb, pkt, false);
+	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
+		return DROP_ICMP_REDIRECT;
+	return flow_track(pkt, endpoint_id);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The tunnel: key of what is sent, check of what was received. */
+#pragma once
+
+#include "lib/route.h"
+
+#define ENCAP_TTL 64
+
+/* Says to the tunnel device where the packet goes. Return: 0, -errno. */
+static __always_inline long encap_set_key(struct __sk_buff *skb, const struct node_route *route)
+{
+	struct bpf_tunnel_key key = { .tunnel_id = config.vni, .tunnel_ttl = ENCAP_TTL };
+
+	if (addr_is_v4(&route->underlay)) {
+		key.remote_ipv4 = bpf_ntohl(route->underlay.w[3]);
+		key.local_ipv4 = bpf_ntohl(config.underlay[0].w[3]);
+		return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX);
+	}
+	__builtin_memcpy(key.remote_ipv6, &route->underlay, 16);
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		key.local_ipv6[i] = config.underlay[1].w[i];
+	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6 | BPF_F_ZERO_CSUM_TX);
+}
+
+/* Did the packet come through our tunnel from the node that its inner source belongs to? */
+static __always_inline enum drop_reason encap_check_source(struct __sk_buff *skb, const struct ip_addr *inner)
+{
+	const struct node_route *route = node_route_find(inner);
+	struct bpf_tunnel_key key = {};
+	struct ip_addr remote;
+	bool v4;
+
+	if (!route || route->transport != TRANSPORT_VXLAN)
+		return DROP_TUNNEL_SOURCE;
+	v4 = addr_is_v4(&route->underlay);
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), v4 ? 0 : BPF_F_TUNINFO_IPV6))
+		return DROP_TUNNEL_SOURCE; /* no tunnel packet, or over the other family */
+	if (key.tunnel_id != config.vni)
+		return DROP_TUNNEL_VNI;
+	if (v4)
+		addr_from_v4(&remote, bpf_htonl(key.remote_ipv4));
+	else
+		__builtin_memcpy(&remote, key.remote_ipv6, sizeof(remote));
+	return addr_eq(&remote, &route->underlay) ? DROP_NONE : DROP_TUNNEL_SOURCE;
+}

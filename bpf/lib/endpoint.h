@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Local pods: by address, and by the interface that they send through. */
+#pragma once
+
+#include "lib/prelude.h"
+#include "weft/endpoint.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * ENDPOINTS_MAX);
+	__type(key, struct ip_addr);
+	__type(value, struct endpoint);
+} endpoints SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, ENDPOINTS_MAX);
+	__type(key, __u32);
+	__type(value, struct pod_iface);
+} pod_ifaces SEC(".maps");
+
+static __always_inline struct endpoint *endpoint_find(struct ip_addr *addr)
+{
+	return bpf_map_lookup_elem(&endpoints, addr);
+}
+
+static __always_inline struct pod_iface *pod_iface_find(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&pod_ifaces, &ifindex);
+}
+
+static __always_inline bool pod_iface_owns(const struct pod_iface *pod, const struct ip_addr *addr, bool v6)
+{
+	if (v6)
+		return addr_eq(addr, &pod->addrs[1]);
+	return addr_eq(addr, &pod->addrs[0]);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Drops as events, at a bounded rate: a flood of one kind neither fills the ring nor hides the other kinds. */
+#pragma once
+
+#include "lib/packet.h"
+#include "weft/event.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, EVENTS_BYTES);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 128);
+	__type(key, __u32);
+	__type(value, struct event_rate);
+} event_rates SEC(".maps");
+
+/* May an event be sent now? @ret_missed: how many were not since the last that was. */
+static __always_inline bool event_allowed(__u32 reason, __u32 *ret_missed)
+{
+	struct event_rate *rate = bpf_map_lookup_elem(&event_rates, &reason);
+	__u32 now = tick_now(), fresh;
+
+	if (!rate)
+		return false;
+	fresh = (now - rate->tick) * EVENT_PER_TICK;
+	if (fresh) {
+		rate->tick = now;
+		rate->tokens = fresh >= EVENT_BURST - rate->tokens ? EVENT_BURST : rate->tokens + fresh;
+	}
+	if (rate->tokens == 0) {
+		rate->missed++;
+		return false;
+	}
+	rate->tokens--;
+	*ret_missed = rate->missed;
+	return true;
+}
+
+static __always_inline void event_drop(struct __sk_buff *skb, const struct packet *pkt, enum drop_reason reason)
+{
+	__u32 missed, index = reason;
+	struct event_rate *rate;
+	struct event *e;
+
+	if (!event_allowed(reason, &missed))
+		return;
+	rate = bpf_map_lookup_elem(&event_rates, &index);
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		if (rate)
+			rate->missed++;
+		return;
+	}
+	if (rate)
+		rate->missed = 0;
+	*e = (struct event){
+		.time_ns = bpf_ktime_get_ns(),
+		.src = pkt->src,
+		.dst = pkt->dst,
+		.sport = pkt->sport,
+		.dport = pkt->dport,
+		.ifindex = skb->ifindex,
+		.len = skb->len,
+		.missed = missed,
+		.reason = reason,
+		.proto = pkt->proto,
+		.tcp_flags = pkt->tcp_flags,
+	};
+	bpf_ringbuf_submit(e, 0);
+}

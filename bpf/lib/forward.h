@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* One hop further, past the stack. What a router has to answer (hop limit used up, too big) goes to the stack, which
+ * answers it; and so does everything when the fast path is off. */
+#pragma once
+
+#include "lib/counter.h"
+#include "lib/encap.h"
+#include "lib/endpoint.h"
+#include "lib/packet.h"
+
+static __always_inline int forward_to_stack(struct __sk_buff *skb)
+{
+	count_forward(skb, FORWARD_STACK);
+	return TC_ACT_OK;
+}
+
+/* New MACs, one hop less. Return: false when the headers cannot be written. */
+static __always_inline bool rewrite_hop(struct __sk_buff *skb, const struct packet *pkt, const __u8 *dst_mac,
+					const __u8 *src_mac)
+{
+	__u32 need = ETH_LEN + (pkt->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	void *data = (void *)(long)skb->data;
+	struct ethhdr *eth;
+
+	if (unlikely(data + need > (void *)(long)skb->data_end)) {
+		if (bpf_skb_pull_data(skb, need))
+			return false;
+		data = (void *)(long)skb->data;
+	}
+	eth = data;
+	if (pkt->v6) {
+		struct ipv6hdr *ip = data + ETH_LEN;
+
+		if ((void *)(ip + 1) > (void *)(long)skb->data_end)
+			return false;
+		ip->hop_limit--;
+	} else {
+		struct iphdr *ip = data + ETH_LEN;
+		__u32 sum;
+
+		if ((void *)(ip + 1) > (void *)(long)skb->data_end)
+			return false;
+		ip->ttl--;
+		sum = ip->check + bpf_htons(0x0100); /* RFC 1624, for a decrement of the high byte */
+		ip->check = sum + (sum >= 0xffff);
+	}
+	__builtin_memcpy(eth->h_dest, dst_mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, src_mac, ETH_ALEN);
+	return true;
+}
+
+/* Into the pod's own interface; it sees the packet come from its gateway. */
+static __always_inline int forward_to_pod(struct __sk_buff *skb, const struct packet *pkt, const struct endpoint *ep)
+{
+	if (!config.fast_path || pkt->ttl <= 1 || !rewrite_hop(skb, pkt, ep->pod_mac, ep->host_mac))
+		return forward_to_stack(skb);
+	count_forward(skb, FORWARD_LOCAL);
+	return bpf_redirect_peer(ep->ifindex, 0);
+}
+
+static __always_inline int forward_direct(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route)
+{
+	struct bpf_redir_neigh hop = { .nh_family = 2 /* AF_INET */ };
+	static const __u8 zero[ETH_ALEN];
+
+	if (!rewrite_hop(skb, pkt, zero, zero)) /* redirect_neigh writes the MACs */
+		return forward_to_stack(skb);
+	if (addr_is_v4(&route->underlay)) {
+		hop.ipv4_nh = route->underlay.w[3];
+	} else {
+		hop.nh_family = 10; /* AF_INET6 */
+		__builtin_memcpy(hop.ipv6_nh, &route->underlay, 16);
+	}
+	count_forward(skb, FORWARD_DIRECT);
+	return bpf_redirect_neigh(route->ifindex, &hop, sizeof(hop), 0);
+}
+
+static __always_inline int forward_tunnel(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route,
+					  const __u8 *own_mac)
+{
+	__u32 ifindex = route->ifindex;
+
+	if (encap_set_key(skb, route) || !rewrite_hop(skb, pkt, route->vtep_mac, own_mac))
+		return forward_to_stack(skb);
+	count_forward(skb, FORWARD_TUNNEL);
+	return bpf_redirect(ifindex, 0);
+}
+
+/* To the node that the destination belongs to. @own_mac: inner source MAC in a tunnel. */
+static __always_inline int forward_to_node(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route,
+					   const __u8 *own_mac)
+{
+	if (!config.fast_path || pkt->ttl <= 1 || packet_wire_len(skb, pkt) > route->mtu)
+		return forward_to_stack(skb);
+	if (route->transport == TRANSPORT_VXLAN)
+		return forward_tunnel(skb, pkt, route, own_mac);
+	return forward_direct(skb, pkt, route);
+}

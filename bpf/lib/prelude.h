@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What every program needs: kernel types, helpers, the configuration, time, addresses. */
+#pragma once
+
+#include "weft/addr.h"
+#include "weft/config.h"
+#include "weft/flow.h"
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/pkt_cls.h>
+#include <linux/if_packet.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* A function that the verifier judges once, by its types alone, instead of once for each state in which it is called: for what
+ * has loops or is far from the common path. Pointers to anything but the packet may be NULL in its eyes. */
+#define __global __attribute__((noinline))
+
+/* Set by the loader. */
+const volatile struct config config;
+
+#define ETH_LEN ((__u32)sizeof(struct ethhdr))
+
+static __always_inline __u32 tick_now(void)
+{
+	return bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;
+}
+
+static __always_inline bool addr_eq(const struct ip_addr *a, const struct ip_addr *b)
+{
+	return a->q[0] == b->q[0] && a->q[1] == b->q[1];
+}
+
+static __always_inline bool addr_is_v4(const struct ip_addr *a)
+{
+	return a->q[0] == 0 && a->w[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline void addr_from_v4(struct ip_addr *a, __be32 v4)
+{
+	a->q[0] = 0;
+	a->w[2] = bpf_htonl(0xffff);
+	a->w[3] = v4;
+}
+
+static __always_inline bool addr_is_config(const struct ip_addr *a, const volatile struct ip_addr *c)
+{
+	return a->q[0] == c->q[0] && a->q[1] == c->q[1];
+}
+
+/* Is it one of this node's own? */
+static __always_inline bool addr_is_node(const struct ip_addr *a)
+{
+	return addr_is_config(a, &config.node_addrs[0]) || addr_is_config(a, &config.node_addrs[1]) ||
+	       addr_is_config(a, &config.underlay[0]) || addr_is_config(a, &config.underlay[1]);
+}
+
+static __always_inline bool mac_eq(const __u8 *a, const __u8 *b)
+{
+	__u16 difference = 0;
+
+#pragma unroll
+	for (int i = 0; i < 6; i += 2)
+		difference |= *(const __u16 *)(a + i) ^ *(const __u16 *)(b + i);
+	return difference == 0;
+}

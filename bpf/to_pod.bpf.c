@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* tc egress on the host side of a pod's veth: what the node's stack sends to a pod, of its own or forwarded. Packets that were
+ * delivered past the stack have been through the same checks where that was decided (lib/arrive.h). */
+#include "lib/arrive.h"
+#include "lib/drop.h"
+#include "lib/forward.h"
+
+SEC("tc")
+int to_pod(struct __sk_buff *skb)
+{
+	struct pod_iface *pod = pod_iface_find(skb->ifindex);
+	struct packet pkt = {};
+	enum drop_reason why;
+
+	if (!pod)
+		return drop(skb, &pkt, DROP_NO_ENDPOINT);
+	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	if (unlikely(pkt.icmp == ICMP_ND)) { /* the node's own: it never forwards these */
+		count_forward(skb, FORWARD_TO_POD);
+		return TC_ACT_OK;
+	}
+	if (unlikely(!pod_iface_owns(pod, &pkt.dst, pkt.v6)))
+		return drop(skb, &pkt, DROP_NOT_FOR_POD);
+	why = arrive_check(skb, &pkt, pod->id);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	count_forward(skb, FORWARD_TO_POD);
+	return TC_ACT_OK;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Endpoints: two filters on the pod's link, what it may send as, and where its addresses are. A link whose endpoint is gone
+ * keeps its filters: without an entry they drop everything, so a pod is never on the network unjudged. */
+#include "datapath/attach.h"
+#include "datapath/priv.h"
+#include "weft/endpoint.h"
+
+static int attach_programs(struct datapath *dp, uint32_t ifindex)
+{
+	int r = attach_clsact(ifindex, ATTACH_INGRESS, dp->programs[HOOK_FROM_POD]);
+
+	return r < 0 ? r : attach_clsact(ifindex, ATTACH_EGRESS, dp->programs[HOOK_TO_POD]);
+}
+
+/* Withdraws an address, if it is still this interface's. */
+static int withdraw_addr(struct datapath *dp, const struct ip_addr *addr, uint32_t ifindex)
+{
+	struct endpoint ep;
+
+	if (addr->b[0] == ADDR_ABSENT_BYTE || bpf_map_lookup_elem(dp->maps[MAP_ENDPOINTS], addr, &ep) < 0 ||
+	    ep.ifindex != ifindex)
+		return 0;
+	return bpf_map_delete_elem(dp->maps[MAP_ENDPOINTS], addr);
+}
+
+static int publish_addrs(struct datapath *dp, const struct dp_endpoint *ep)
+{
+	struct endpoint value = { .ifindex = ep->ifindex, .id = ep->id };
+	int r = 0;
+
+	memcpy(value.pod_mac, ep->pod_mac, 6);
+	memcpy(value.host_mac, ep->host_mac, 6);
+	for (int i = 0; i < 2 && r == 0; i++) {
+		struct ip_addr key = dp_addr_encode(&ep->addrs[i]);
+
+		if (!addr_is_zero(&ep->addrs[i]))
+			r = bpf_map_update_elem(dp->maps[MAP_ENDPOINTS], &key, &value, BPF_ANY);
+	}
+	return r;
+}
+
+static int check_endpoint(const struct dp_endpoint *ep)
+{
+	if (!ep->ifindex || !ep->id || (addr_is_zero(&ep->addrs[0]) && addr_is_zero(&ep->addrs[1])))
+		return -EINVAL;
+	if (!addr_is_zero(&ep->addrs[0]) && !addr_is_v4(&ep->addrs[0]))
+		return -EINVAL;
+	return addr_is_v4(&ep->addrs[1]) ? -EINVAL : 0;
+}
+
+static struct pod_iface encode_iface(const struct dp_endpoint *ep)
+{
+	struct pod_iface iface = { .id = ep->id };
+
+	memcpy(iface.pod_mac, ep->pod_mac, 6);
+	memcpy(iface.host_mac, ep->host_mac, 6);
+	for (int i = 0; i < 2; i++)
+		iface.addrs[i] = dp_addr_encode(&ep->addrs[i]);
+	return iface;
+}
+
+int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
+{
+	struct pod_iface iface = encode_iface(ep), before;
+	uint64_t no_flows = 0;
+	bool known;
+	int r;
+
+	r = check_endpoint(ep);
+	if (r == 0)
+		r = attach_programs(dp, ep->ifindex);
+	if (r < 0)
+		return r;
+	known = bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &before) == 0;
+	r = bpf_map_update_elem(dp->maps[MAP_ENDPOINT_FLOWS], &ep->id, &no_flows, BPF_NOEXIST);
+	if (r == 0 || r == -EEXIST)
+		r = bpf_map_update_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &iface, BPF_ANY);
+	if (r == 0)
+		r = publish_addrs(dp, ep);
+	if (r < 0 || !known)
+		return r;
+	for (int i = 0; i < 2; i++)
+		if (memcmp(&before.addrs[i], &iface.addrs[i], sizeof(struct ip_addr)) != 0)
+			dp_note_error(&r, withdraw_addr(dp, &before.addrs[i], ep->ifindex));
+	if (before.id != ep->id)
+		bpf_map_delete_elem(dp->maps[MAP_ENDPOINT_FLOWS], &before.id);
+	return r;
+}
+
+int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex)
+{
+	struct pod_iface iface;
+	int r;
+
+	r = bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ifindex, &iface);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < 2; i++)
+		dp_note_error(&r, withdraw_addr(dp, &iface.addrs[i], ifindex));
+	dp_note_error(&r, bpf_map_delete_elem(dp->maps[MAP_POD_IFACES], &ifindex));
+	bpf_map_delete_elem(dp->maps[MAP_ENDPOINT_FLOWS], &iface.id); /* its flows end with their timers */
+	return r;
+}
+
+/* Is our program in the slot? */
+static int check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook)
+{
+	struct bpf_prog_info info = {};
+	uint32_t size = sizeof(info), id;
+	char name[16];
+	int r;
+
+	r = attach_find_clsact(ifindex, side, &id, name);
+	if (r == 0)
+		r = bpf_obj_get_info_by_fd(dp->programs[hook], &info, &size);
+	if (r < 0)
+		return r == -ENODEV ? -ENOENT : r;
+	return id == info.id ? 0 : -ENOENT;
+}
+
+static int check_addr(struct datapath *dp, const struct dp_endpoint *ep, const struct addr *addr)
+{
+	struct ip_addr key = dp_addr_encode(addr);
+	struct endpoint there;
+	int r;
+
+	if (addr_is_zero(addr))
+		return 0;
+	r = bpf_map_lookup_elem(dp->maps[MAP_ENDPOINTS], &key, &there);
+	if (r < 0)
+		return r;
+	if (there.ifindex != ep->ifindex || there.id != ep->id || memcmp(there.pod_mac, ep->pod_mac, 6) != 0 ||
+	    memcmp(there.host_mac, ep->host_mac, 6) != 0)
+		return -ESTALE;
+	return 0;
+}
+
+int datapath_check_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
+{
+	struct pod_iface want = encode_iface(ep), there;
+	int r;
+
+	r = check_program(dp, ep->ifindex, ATTACH_INGRESS, HOOK_FROM_POD);
+	if (r == 0)
+		r = check_program(dp, ep->ifindex, ATTACH_EGRESS, HOOK_TO_POD);
+	if (r == 0)
+		r = bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &there);
+	if (r == 0 && memcmp(&there, &want, sizeof(want)) != 0)
+		r = -ESTALE;
+	for (int i = 0; i < 2 && r == 0; i++)
+		r = check_addr(dp, ep, &ep->addrs[i]);
+	return r;
+}
+
+static int compare_ifindex(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Addresses whose interface is not among the endpoints any more, however that came about. */
+static void sweep_addrs(struct datapath *dp, int *first)
+{
+	struct ip_addr key, next;
+	bool more = bpf_map_get_next_key(dp->maps[MAP_ENDPOINTS], NULL, &next) == 0;
+
+	while (more) {
+		struct pod_iface iface;
+		struct endpoint ep;
+
+		key = next;
+		more = bpf_map_get_next_key(dp->maps[MAP_ENDPOINTS], &key, &next) == 0;
+		if (bpf_map_lookup_elem(dp->maps[MAP_ENDPOINTS], &key, &ep) < 0)
+			continue;
+		if (bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ep.ifindex, &iface) < 0 || iface.id != ep.id)
+			dp_note_error(first, bpf_map_delete_elem(dp->maps[MAP_ENDPOINTS], &key));
+	}
+}
+
+int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps, size_t n)
+{
+	_cleanup_free_ uint32_t *want = xnew0_array(uint32_t, n + 1);
+	uint32_t key, next;
+	int first = 0;
+	bool more;
+
+	for (size_t i = 0; i < n; i++)
+		want[i] = eps[i].ifindex;
+	qsort(want, n, sizeof(*want), compare_ifindex);
+	more = bpf_map_get_next_key(dp->maps[MAP_POD_IFACES], NULL, &next) == 0;
+	while (more) {
+		key = next;
+		more = bpf_map_get_next_key(dp->maps[MAP_POD_IFACES], &key, &next) == 0;
+		if (!bsearch(&key, want, n, sizeof(*want), compare_ifindex))
+			dp_note_error(&first, datapath_del_endpoint(dp, key));
+	}
+	for (size_t i = 0; i < n; i++)
+		dp_note_error(&first, datapath_put_endpoint(dp, &eps[i]));
+	sweep_addrs(dp, &first);
+	return first;
+}
+
+void dp_count_all_flows(struct datapath *dp)
+{
+	uint64_t none = 0;
+	uint32_t all = 0;
+
+	bpf_map_update_elem(dp->maps[MAP_ENDPOINT_FLOWS], &all, &none, BPF_NOEXIST);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Uplinks and tunnels. With tcx each has a pinned link, links/IFINDEX; with clsact the kernel's filters are the state. */
+#include "base/str.h"
+#include "datapath/attach.h"
+#include "datapath/priv.h"
+
+#include <dirent.h>
+#include <net/if.h>
+
+static enum dp_hook hook_of(const struct dp_link *link)
+{
+	return link->role == DP_LINK_TUNNEL ? HOOK_FROM_TUNNEL : HOOK_FROM_NET;
+}
+
+static const struct dp_link *find_wanted(const struct dp_link *links, size_t n, uint32_t ifindex)
+{
+	for (size_t i = 0; i < n; i++)
+		if (links[i].ifindex == ifindex)
+			return &links[i];
+	return NULL;
+}
+
+static int hook_by_name(const char *name)
+{
+	for (int i = 0; i < HOOK_COUNT; i++)
+		if (streq(name, dp_hook_names[i]))
+			return i;
+	return -ENOENT;
+}
+
+typedef int pinned_link_fn(struct datapath *dp, const char *pin, int fd, uint32_t ifindex, const char *program, void *ctx);
+
+/* Calls @fn for each pinned link; @ifindex is 0 when its device is gone. */
+static int each_pinned_link(struct datapath *dp, pinned_link_fn *fn, void *ctx)
+{
+	_cleanup_free_ char *dir = xasprintf("%s/links", dp->dir);
+	struct dirent *entry;
+	int first = 0;
+	DIR *d = opendir(dir);
+
+	if (!d)
+		return -errno;
+	while ((entry = readdir(d))) {
+		_cleanup_free_ char *pin = xasprintf("%s/%s", dir, entry->d_name);
+		_cleanup_close_ int fd = -1;
+		char name[16];
+		uint32_t ifindex;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		fd = attach_find_tcx(pin, &ifindex, name);
+		dp_note_error(&first, fd < 0 ? fd : fn(dp, pin, fd, ifindex, name, ctx));
+	}
+	closedir(d);
+	return first;
+}
+
+static int replace_program(struct datapath *dp, const char *pin, int fd, uint32_t ifindex, const char *program,
+			   void *ctx _unused_)
+{
+	int hook = hook_by_name(program);
+
+	if (ifindex == 0 || hook < 0)
+		return unlink(pin) < 0 ? -errno : 0;
+	return bpf_link_update(fd, dp->programs[hook], NULL);
+}
+
+int dp_replace_tcx(struct datapath *dp)
+{
+	return each_pinned_link(dp, replace_program, NULL);
+}
+
+struct wanted {
+	const struct dp_link *links;
+	size_t n;
+	bool *there; /* by index of links */
+	bool tcx;
+};
+
+static int keep_or_unpin(struct datapath *dp _unused_, const char *pin, int fd _unused_, uint32_t ifindex,
+			 const char *program, void *ctx)
+{
+	struct wanted *want = ctx;
+	const struct dp_link *link = want->tcx && ifindex ? find_wanted(want->links, want->n, ifindex) : NULL;
+
+	if (link && streq(program, dp_hook_names[hook_of(link)])) {
+		want->there[link - want->links] = true;
+		return 0;
+	}
+	return unlink(pin) < 0 ? -errno : 0;
+}
+
+static int attach_link(struct datapath *dp, const struct dp_link *link)
+{
+	_cleanup_free_ char *pin = xasprintf("%s/links/%u", dp->dir, link->ifindex);
+
+	if (!dp->tcx)
+		return attach_clsact(link->ifindex, ATTACH_INGRESS, dp->programs[hook_of(link)]);
+	return attach_tcx(link->ifindex, dp->programs[hook_of(link)], pin);
+}
+
+/* Filters of ours on links that are not wanted, or are attached the other way. */
+static int remove_filters(struct datapath *dp, const struct dp_link *links, size_t n)
+{
+	struct if_nameindex *all = if_nameindex();
+	int first = 0;
+	char name[16];
+	uint32_t id;
+
+	if (!all)
+		return -errno;
+	for (struct if_nameindex *l = all; l->if_index; l++) {
+		if (attach_find_clsact(l->if_index, ATTACH_INGRESS, &id, name) < 0)
+			continue;
+		if (!streq(name, dp_hook_names[HOOK_FROM_NET]) && !streq(name, dp_hook_names[HOOK_FROM_TUNNEL]))
+			continue;
+		if (dp->tcx || !find_wanted(links, n, l->if_index)) {
+			dp_note_error(&first, attach_remove_clsact(l->if_index, ATTACH_INGRESS));
+			attach_remove_qdisc(l->if_index); /* -EBUSY: somebody else's filters are in it */
+		}
+	}
+	if_freenameindex(all);
+	return first;
+}
+
+int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_t n)
+{
+	_cleanup_free_ bool *there = xnew0_array(bool, n + 1);
+	struct wanted want = { .links = links, .n = n, .there = there, .tcx = dp->tcx };
+	int first = 0;
+
+	if (!dp->tcx) { /* the new way first, so that no packet passes unseen */
+		for (size_t i = 0; i < n; i++)
+			dp_note_error(&first, attach_link(dp, &links[i]));
+		dp_note_error(&first, each_pinned_link(dp, keep_or_unpin, &want));
+	} else {
+		dp_note_error(&first, each_pinned_link(dp, keep_or_unpin, &want));
+		for (size_t i = 0; i < n; i++)
+			if (!there[i])
+				dp_note_error(&first, attach_link(dp, &links[i]));
+	}
+	dp_note_error(&first, remove_filters(dp, links, n));
+	return first;
+}

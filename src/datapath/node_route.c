@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Node routes: wanted against what the map holds. What is new or different is written first, what is too many goes last. */
+#include "datapath/priv.h"
+#include "weft/route.h"
+
+struct entry {
+	struct node_route_key key;
+	struct node_route value;
+};
+
+static int compare_key(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct node_route_key));
+}
+
+static struct entry encode(const struct dp_node_route *r)
+{
+	struct entry e = {
+		.key.len = r->prefix.len,
+		.value = {
+			.ifindex = r->ifindex,
+			.mtu = r->mtu,
+			.transport = r->transport == DP_VXLAN ? TRANSPORT_VXLAN : TRANSPORT_DIRECT,
+		},
+	};
+
+	memcpy(e.key.addr, &r->prefix.addr, 16);
+	memcpy(&e.value.underlay, &r->underlay, 16);
+	memcpy(e.value.vtep_mac, r->vtep_mac, 6);
+	return e;
+}
+
+/* The keys that are there, sorted. */
+static size_t list_keys(int map, struct node_route_key **ret)
+{
+	struct node_route_key *keys = NULL, *last = NULL;
+	size_t n = 0, cap = 0;
+
+	for (;;) {
+		GROW(keys, n, cap);
+		last = n ? &keys[n - 1] : NULL;
+		if (n >= NODE_ROUTES_MAX || bpf_map_get_next_key(map, last, &keys[n]) < 0)
+			break;
+		n++;
+	}
+	qsort(keys, n, sizeof(*keys), compare_key);
+	*ret = keys;
+	return n;
+}
+
+int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n)
+{
+	_cleanup_free_ struct entry *want = NULL;
+	_cleanup_free_ struct node_route_key *have = NULL;
+	int map = dp->maps[MAP_NODE_ROUTES], first = 0;
+	size_t n_have;
+
+	if (n > NODE_ROUTES_MAX)
+		return -E2BIG;
+	for (size_t i = 0; i < n; i++)
+		if (routes[i].transport == DP_VXLAN && (!routes[i].ifindex || routes[i].ifindex != dp->tunnel_ifindex))
+			return -EINVAL;
+	want = xnew0_array(struct entry, n + 1);
+	for (size_t i = 0; i < n; i++)
+		want[i] = encode(&routes[i]);
+	qsort(want, n, sizeof(*want), compare_key);
+	for (size_t i = 0; i < n; i++) {
+		struct node_route now;
+
+		/* a trie's lookup would answer with a shorter prefix; equal it may be, then writing it does no harm */
+		if (bpf_map_lookup_elem(map, &want[i].key, &now) == 0 && memcmp(&now, &want[i].value, sizeof(now)) == 0 &&
+		    bpf_map_update_elem(map, &want[i].key, &now, BPF_EXIST) == 0)
+			continue;
+		dp_note_error(&first, bpf_map_update_elem(map, &want[i].key, &want[i].value, BPF_ANY));
+	}
+	n_have = list_keys(map, &have);
+	for (size_t i = 0; i < n_have; i++)
+		if (!bsearch(&have[i], want, n, sizeof(*want), compare_key))
+			dp_note_error(&first, bpf_map_delete_elem(map, &have[i]));
+	return first;
+}

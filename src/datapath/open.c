@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening: lock, adopt or create the maps, load the programs, then put them in the place of those that are attached. Nothing
+ * that carries packets is touched before every program has passed the verifier. */
+#include "base/file.h"
+#include "base/str.h"
+#include "datapath/attach.h"
+#include "datapath/pins.h"
+#include "datapath/priv.h"
+#include "weft/config.h"
+
+#include "arm_flows.skel.h"
+#include "from_net.skel.h"
+#include "from_pod.skel.h"
+#include "from_tunnel.skel.h"
+#include "to_pod.skel.h"
+
+#include <bpf/btf.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+const char *const dp_hook_names[HOOK_COUNT] = {
+	[HOOK_FROM_POD] = "from_pod",
+	[HOOK_TO_POD] = "to_pod",
+	[HOOK_FROM_NET] = "from_net",
+	[HOOK_FROM_TUNNEL] = "from_tunnel",
+};
+
+const char *const dp_map_names[MAP_COUNT] = {
+	[MAP_ENDPOINTS] = "endpoints",
+	[MAP_POD_IFACES] = "pod_ifaces",
+	[MAP_NODE_ROUTES] = "node_routes",
+	[MAP_ENDPOINT_FLOWS] = "endpoint_flows",
+	[MAP_FLOWS] = "flows",
+	[MAP_FLOWS_NEW] = "flows_new",
+	[MAP_COUNTERS] = "counters",
+	[MAP_EVENTS] = "events",
+};
+
+static const void *(*const elf_bytes[HOOK_COUNT])(size_t *size) = {
+	[HOOK_FROM_POD] = from_pod__elf_bytes,
+	[HOOK_TO_POD] = to_pod__elf_bytes,
+	[HOOK_FROM_NET] = from_net__elf_bytes,
+	[HOOK_FROM_TUNNEL] = from_tunnel__elf_bytes,
+};
+
+/* The end of what libbpf said while a program was loaded. libbpf has one print function for the whole process. */
+static char said[2048];
+
+static int on_libbpf_print(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t n;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	text = xvasprintf(fmt, ap);
+	n = strlen(text);
+	if (strstr(text, "-- BEGIN PROG LOAD LOG --") || said[0] == 0)
+		snprintf(said, sizeof(said), "%s", text + (n >= sizeof(said) ? n - sizeof(said) + 1 : 0));
+	return 0;
+}
+
+/* The verifier's verdict: the line before its statistics. */
+static const char *last_words(void)
+{
+	char *end = strstr(said, "\nprocessed "), *line;
+
+	if (end) {
+		*end = 0;
+		line = strrchr(said, '\n');
+		return line ? line + 1 : said;
+	}
+	said[strcspn(said, "\n")] = 0;
+	return said;
+}
+
+static int check_bpffs(const char *dir, char **ret_error)
+{
+	struct statfs fs;
+
+	if (statfs(dir, &fs) < 0) {
+		int r = -errno;
+
+		*ret_error = xasprintf("%s: %s", dir, strerror(-r));
+		return r;
+	}
+	if (fs.f_type != BPF_FS_MAGIC) {
+		*ret_error = xasprintf("%s is not on a bpf file system: expected one there (mount -t bpf bpf /sys/fs/bpf)", dir);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+static int make_dirs(struct datapath *dp, const struct dp_config *config, char **ret_error)
+{
+	static const char *const below[] = { "maps", "links", "programs" };
+	int r;
+
+	r = mkdir_parents(config->pin_dir, 0700);
+	if (r < 0) {
+		*ret_error = xasprintf("cannot create %s: %s", config->pin_dir, strerror(-r));
+		return r;
+	}
+	r = check_bpffs(config->pin_dir, ret_error);
+	if (r < 0)
+		return r;
+	dp->dir = xasprintf("%s/v%d", config->pin_dir, ABI_VERSION);
+	for (size_t i = 0; i < ARRAY_SIZE(below); i++) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", dp->dir, below[i]);
+
+		r = mkdir_parents(path, 0700);
+		if (r < 0) {
+			*ret_error = xasprintf("cannot create %s: %s", path, strerror(-r));
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* One agent a directory: the lock is on the directory itself, so it lives as long as what it guards. */
+static int lock_dir(const char *dir, char **ret_error)
+{
+	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		*ret_error = xasprintf("%s: %s", dir, r == -EBUSY ? "another agent holds it" : strerror(-r));
+		return r;
+	}
+	return take_fd(fd);
+}
+
+/* Where the variable `config` lies in the object's constants. */
+static int config_offset(const struct bpf_object *obj)
+{
+	const struct btf *btf = bpf_object__btf(obj);
+	int id = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
+	const struct btf_type *section;
+
+	if (id < 0)
+		return -ENOENT;
+	section = btf__type_by_id(btf, id);
+	for (unsigned i = 0; i < btf_vlen(section); i++) {
+		const struct btf_var_secinfo *var = btf_var_secinfos(section) + i;
+
+		if (streq(btf__name_by_offset(btf, btf__type_by_id(btf, var->type)->name_off), "config"))
+			return var->offset;
+	}
+	return -ENOENT;
+}
+
+static struct config config_encode(const struct dp_config *c)
+{
+	struct config r = {
+		.vni = c->vni,
+		.flow_max = c->flow_max,
+		.flow_share = c->flow_share ? c->flow_share : MAX(c->flow_max / 4, 1u),
+		.fast_path = c->fast_path,
+	};
+
+	for (int i = 0; i < 2; i++) {
+		r.node_addrs[i] = dp_addr_encode(&c->node_addrs[i]);
+		r.underlay[i] = dp_addr_encode(&c->underlay[i]);
+	}
+	return r;
+}
+
+static int set_config(struct bpf_object *obj, const struct dp_config *config)
+{
+	struct config encoded = config_encode(config);
+	int off = config_offset(obj);
+	struct bpf_map *map;
+
+	if (off < 0)
+		return off;
+	bpf_object__for_each_map(map, obj) {
+		size_t size;
+		uint8_t *data = (uint8_t *)bpf_map__initial_value(map, &size);
+
+		if (!data || !str_has_suffix(bpf_map__name(map), ".rodata"))
+			continue;
+		assert(off + sizeof(encoded) <= size);
+		memcpy(data + off, &encoded, sizeof(encoded));
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struct dp_config *config, char **ret_error)
+{
+	struct bpf_map *map;
+	int r;
+
+	bpf_object__for_each_map(map, obj) {
+		const char *name = bpf_map__name(map);
+		_cleanup_free_ char *path = xasprintf("%s/maps/%s", dp->dir, name);
+
+		if (bpf_map__is_internal(map))
+			continue;
+		if (streq(name, "flows") || streq(name, "flows_new"))
+			bpf_map__set_max_entries(map, config->flow_max);
+		r = pins_adopt(map, bpf_object__btf(obj), path);
+		if (r < 0) {
+			*ret_error = xasprintf("cannot adopt the pinned map %s: %s", path, strerror(-r));
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* @converted: flows were written into a new map, and have no timers. */
+static int publish_maps(struct datapath *dp, struct bpf_object *obj, bool *converted)
+{
+	struct bpf_map *map;
+	int r;
+
+	bpf_object__for_each_map(map, obj) {
+		_cleanup_free_ char *path = xasprintf("%s/maps/%s", dp->dir, bpf_map__name(map));
+		bool this_one = false;
+
+		if (bpf_map__is_internal(map))
+			continue;
+		r = pins_publish(map, path, &this_one);
+		if (r < 0)
+			return r;
+		*converted |= this_one && streq(bpf_map__name(map), "flows");
+	}
+	return 0;
+}
+
+static int load_object(struct datapath *dp, struct bpf_object *obj, const struct dp_config *config, bool *converted,
+		       char **ret_error)
+{
+	int r;
+
+	r = set_config(obj, config);
+	if (r == 0)
+		r = prepare_maps(dp, obj, config, ret_error);
+	if (r < 0)
+		return r;
+	said[0] = 0;
+	r = bpf_object__load(obj);
+	if (r < 0) {
+		*ret_error = xasprintf("cannot load %s: %s: %s", bpf_object__name(obj), strerror(-r), last_words());
+		return r;
+	}
+	return publish_maps(dp, obj, converted);
+}
+
+static int open_object(const char *name, const void *elf, size_t size, struct bpf_object **ret)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = name);
+
+	*ret = bpf_object__open_mem(elf, size, &opts);
+	return *ret ? 0 : -errno;
+}
+
+static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_config *config, bool *converted, char **ret_error)
+{
+	size_t size;
+	const void *elf = elf_bytes[hook](&size);
+	int r;
+
+	r = open_object(dp_hook_names[hook], elf, size, &dp->objects[hook]);
+	if (r == 0)
+		r = load_object(dp, dp->objects[hook], config, converted, ret_error);
+	if (r < 0)
+		return r;
+	dp->programs[hook] = bpf_program__fd(bpf_object__find_program_by_name(dp->objects[hook], dp_hook_names[hook]));
+	for (int i = 0; i < MAP_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(dp->objects[hook], dp_map_names[i]);
+
+		if (map)
+			dp->maps[i] = bpf_map__fd(map);
+	}
+	return 0;
+}
+
+static void object_closep(struct bpf_object **obj)
+{
+	bpf_object__close(*obj);
+}
+
+/* Starts the timers of entries that we have written into `flows`. */
+static int arm_flows(struct datapath *dp, const struct dp_config *config, char **ret_error)
+{
+	_cleanup_(object_closep) struct bpf_object *obj = NULL;
+	char packet[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet, .data_size_in = sizeof(packet));
+	bool converted;
+	size_t size;
+	const void *elf = arm_flows__elf_bytes(&size);
+	int r;
+
+	r = open_object("arm_flows", elf, size, &obj);
+	if (r == 0)
+		r = load_object(dp, obj, config, &converted, ret_error);
+	if (r < 0)
+		return r;
+	return bpf_prog_test_run_opts(bpf_program__fd(bpf_object__find_program_by_name(obj, "arm_flows")), &run);
+}
+
+/* Pins the programs for people and tools; the links and filters hold them without it. */
+static int pin_programs(struct datapath *dp)
+{
+	for (int i = 0; i < HOOK_COUNT; i++) {
+		_cleanup_free_ char *path = xasprintf("%s/programs/%s", dp->dir, dp_hook_names[i]);
+		int r;
+
+		if (unlink(path) < 0 && errno != ENOENT)
+			return -errno;
+		r = bpf_obj_pin(dp->programs[i], path);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Replaces the program of every filter and link of ours by the one just loaded. */
+static int replace_attached(struct datapath *dp)
+{
+	struct if_nameindex *links = if_nameindex();
+	int first = 0, r;
+	char name[16];
+	uint32_t id;
+
+	if (!links)
+		return -errno;
+	for (struct if_nameindex *l = links; l->if_index; l++)
+		for (int side = ATTACH_INGRESS; side <= ATTACH_EGRESS; side++) {
+			if (attach_find_clsact(l->if_index, side, &id, name) < 0)
+				continue;
+			for (int i = 0; i < HOOK_COUNT; i++)
+				if (streq(name, dp_hook_names[i])) {
+					r = attach_clsact(l->if_index, side, dp->programs[i]);
+					dp_note_error(&first, r == -ENODEV ? 0 : r);
+				}
+		}
+	if_freenameindex(links);
+	r = dp_replace_tcx(dp);
+	dp_note_error(&first, r);
+	return first;
+}
+
+static int check_config(const struct dp_config *c, char **ret_error)
+{
+	if (c->flow_max < 64 || c->flow_max > 1u << 24 || c->flow_share > c->flow_max) {
+		*ret_error = xasprintf("flow table of %u entries, %u an endpoint: expected 64 to 16777216, and no more an endpoint",
+				       c->flow_max, c->flow_share);
+		return -EINVAL;
+	}
+	if (c->vni >= 1u << 24) {
+		*ret_error = xasprintf("network identifier %u: expected 24 bits", c->vni);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int choose_attach(struct datapath *dp, enum dp_attach attach, char **ret_error)
+{
+	dp->tcx = attach != DP_ATTACH_CLSACT && attach_has_tcx();
+	if (attach == DP_ATTACH_TCX && !dp->tcx) {
+		*ret_error = xstrdup("the kernel has no tcx: Linux 6.6 or newer is needed, or attach: clsact");
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+static int open_all(struct datapath *dp, const struct dp_config *config, char **ret_error)
+{
+	bool converted = false;
+	int r;
+
+	r = check_config(config, ret_error);
+	if (r == 0)
+		r = dp_probe(ret_error);
+	if (r == 0)
+		r = make_dirs(dp, config, ret_error);
+	if (r < 0)
+		return r;
+	r = dp->lock_fd = lock_dir(dp->dir, ret_error);
+	if (r < 0)
+		return r;
+	r = choose_attach(dp, config->attach, ret_error);
+	for (int i = 0; i < HOOK_COUNT && r == 0; i++)
+		r = load_hook(dp, i, config, &converted, ret_error);
+	if (r == 0 && converted)
+		r = arm_flows(dp, config, ret_error);
+	if (r < 0)
+		return r;
+	dp_count_all_flows(dp);
+	r = replace_attached(dp);
+	return r < 0 ? r : pin_programs(dp);
+}
+
+int datapath_open(const struct dp_config *config, struct datapath **ret, char **ret_error)
+{
+	_cleanup_(datapath_closep) struct datapath *dp = xnew0(struct datapath);
+	_cleanup_free_ char *error = NULL;
+	libbpf_print_fn_t before;
+	int r;
+
+	dp->lock_fd = -1;
+	dp->flow_max = config->flow_max;
+	dp->tunnel_ifindex = config->tunnel_ifindex;
+	before = libbpf_set_print(on_libbpf_print);
+	r = open_all(dp, config, &error);
+	libbpf_set_print(r < 0 ? before : on_libbpf_print); /* what can fail later answers by its result */
+	if (r < 0) {
+		*ret_error = error ? take_ptr(error) : xasprintf("cannot open the datapath: %s", strerror(-r));
+		return r;
+	}
+	*ret = take_ptr(dp);
+	return 0;
+}
+
+struct datapath *datapath_close(struct datapath *dp)
+{
+	if (!dp)
+		return NULL;
+	dp_close_events(dp);
+	for (int i = 0; i < HOOK_COUNT; i++)
+		bpf_object__close(dp->objects[i]);
+	close_fd(dp->lock_fd);
+	free(dp->dir);
+	free(dp);
+	return NULL;
+}

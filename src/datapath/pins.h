@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pinned maps: adopted when they have the layout that the programs expect, converted when they have not. */
+#pragma once
+
+#include "base/macro.h"
+
+#include <bpf/libbpf.h>
+
+/**
+ * pins_adopt() - before the object is loaded: let @map be the one pinned at @path, if its layout is the same
+ *
+ * Same means: type, sizes, flags, number of entries, and BTF of key and value.
+ *
+ * Return: 0 (also when there is none, or one of another layout: then a new one is made), -errno.
+ */
+int pins_adopt(struct bpf_map *map, const struct btf *btf, const char *path);
+
+/**
+ * pins_publish() - after the object is loaded: pin @map at @path
+ * @ret_converted: set when another map was there, whose entries were copied field by field by name
+ *
+ * Return: 0 (also when it is the one that is there), -errno.
+ */
+int pins_publish(struct bpf_map *map, const char *path, bool *ret_converted);

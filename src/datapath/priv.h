@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this directory share; nobody else includes it. */
+#pragma once
+
+#include "datapath/datapath.h"
+
+#include "weft/addr.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+/* The programs, in the order in which they are loaded and replaced. */
+enum dp_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_NET, HOOK_FROM_TUNNEL, HOOK_COUNT };
+
+/* The maps that user space looks into; all are pinned by their name. */
+enum dp_map {
+	MAP_ENDPOINTS,
+	MAP_POD_IFACES,
+	MAP_NODE_ROUTES,
+	MAP_ENDPOINT_FLOWS,
+	MAP_FLOWS,
+	MAP_FLOWS_NEW,
+	MAP_COUNTERS,
+	MAP_EVENTS,
+	MAP_COUNT
+};
+
+struct ring_buffer;
+
+struct datapath {
+	int lock_fd; /* the version's directory, locked */
+	char *dir;   /* PIN_DIR/v1 */
+	struct bpf_object *objects[HOOK_COUNT];
+	int programs[HOOK_COUNT]; /* descriptors, owned by the objects */
+	int maps[MAP_COUNT];	  /* likewise */
+	bool tcx;		  /* uplinks and tunnels are attached by tcx */
+	uint32_t flow_max;
+	uint32_t tunnel_ifindex;
+	struct ring_buffer *ring; /* made by the first datapath_events_fd() */
+	struct dp_reader {	  /* during datapath_read_events() */
+		dp_event_fn *fn;
+		void *ctx;
+		unsigned n, max;
+	} reader;
+};
+
+extern const char *const dp_hook_names[HOOK_COUNT];
+extern const char *const dp_map_names[MAP_COUNT];
+
+/* struct addr as maps hold it: absent ones are all ones (weft/addr.h). */
+static inline struct ip_addr dp_addr_encode(const struct addr *a)
+{
+	struct ip_addr r;
+
+	if (addr_is_zero(a))
+		memset(&r, ADDR_ABSENT_BYTE, sizeof(r));
+	else
+		memcpy(&r, a, sizeof(r));
+	return r;
+}
+
+/* Puts the loaded programs into the pinned tcx links. Return: 0 or the first error. */
+int dp_replace_tcx(struct datapath *dp);
+/* Makes the counter of all flows exist. */
+void dp_count_all_flows(struct datapath *dp);
+/* What the kernel must have. Return: 0, -ENOTSUP with a line that says what is missing. */
+int dp_probe(char **ret_error);
+void dp_close_events(struct datapath *dp);
+
+/* First error of several attempts. */
+static inline void dp_note_error(int *first, int r)
+{
+	if (r < 0 && *first == 0)
+		*first = r;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opens the datapath in the namespace it runs in, applies what the command line says, and ends; what is pinned carries on.
+ *
+ *	dp_tool PIN_DIR remove
+ *	dp_tool PIN_DIR [attach=auto|tcx|clsact] [fast=0] [vni=N] [flow_max=N] [node=ADDR]… [underlay=ADDR]…
+ *		[pod=IFNAME,ID,POD-MAC,HOST-MAC,ADDR[,ADDR]]… [route=PREFIX,direct|vxlan,UNDERLAY,IFNAME,MTU[,VTEP-MAC]]…
+ *		[uplink=IFNAME]… [tunnel=IFNAME]… [stats]
+ *
+ * Pods, routes and links are applied as the whole set when any of their kind is given. */
+#include "base/str.h"
+#include "datapath/datapath.h"
+
+#include <err.h>
+#include <net/if.h>
+
+enum { ARGS_MAX = 64, FIELDS_MAX = 8 };
+
+static size_t split(char *text, char *ret[FIELDS_MAX])
+{
+	size_t n = 0;
+
+	for (char *f = strtok(text, ","); f && n < FIELDS_MAX; f = strtok(NULL, ","))
+		ret[n++] = f;
+	return n;
+}
+
+static uint32_t link_index(const char *name)
+{
+	uint32_t i = if_nametoindex(name);
+
+	if (!i)
+		err(1, "link %s", name);
+	return i;
+}
+
+static void set_addr(struct addr pair[2], const char *text)
+{
+	struct addr a;
+
+	if (addr_parse(text, &a) < 0)
+		errx(1, "%s: expected an address", text);
+	pair[addr_is_v4(&a) ? 0 : 1] = a;
+}
+
+static struct dp_endpoint parse_pod(char *text)
+{
+	struct dp_endpoint ep = {};
+	char *f[FIELDS_MAX];
+	size_t n = split(text, f);
+
+	if (n < 5 || mac_parse(f[2], ep.pod_mac) < 0 || mac_parse(f[3], ep.host_mac) < 0)
+		errx(1, "pod: expected IFNAME,ID,POD-MAC,HOST-MAC,ADDR[,ADDR]");
+	ep.ifindex = link_index(f[0]);
+	ep.id = atoi(f[1]);
+	for (size_t i = 4; i < n; i++)
+		set_addr(ep.addrs, f[i]);
+	return ep;
+}
+
+static struct dp_node_route parse_route(char *text)
+{
+	struct dp_node_route r = {};
+	char *f[FIELDS_MAX];
+	size_t n = split(text, f);
+
+	if (n < 5 || prefix_parse(f[0], &r.prefix, NULL) < 0 || addr_parse(f[2], &r.underlay) < 0 ||
+	    (n > 5 && mac_parse(f[5], r.vtep_mac) < 0))
+		errx(1, "route: expected PREFIX,direct|vxlan,UNDERLAY,IFNAME,MTU[,VTEP-MAC]");
+	r.transport = streq(f[1], "vxlan") ? DP_VXLAN : DP_DIRECT;
+	r.ifindex = link_index(f[3]);
+	r.mtu = atoi(f[4]);
+	return r;
+}
+
+struct wanted {
+	struct dp_config config;
+	struct dp_endpoint pods[ARGS_MAX];
+	struct dp_node_route routes[ARGS_MAX];
+	struct dp_link links[ARGS_MAX];
+	size_t n_pods, n_routes, n_links;
+	bool stats;
+};
+
+static enum dp_attach parse_attach(const char *text)
+{
+	return streq(text, "tcx") ? DP_ATTACH_TCX : streq(text, "clsact") ? DP_ATTACH_CLSACT : DP_ATTACH_AUTO;
+}
+
+static void parse_arg(struct wanted *w, char *arg)
+{
+	char *value = strchr(arg, '=');
+
+	if (streq(arg, "stats")) {
+		w->stats = true;
+		return;
+	}
+	if (!value)
+		errx(1, "%s: expected KEY=VALUE", arg);
+	*value++ = 0;
+	if (streq(arg, "attach"))
+		w->config.attach = parse_attach(value);
+	else if (streq(arg, "fast"))
+		w->config.fast_path = atoi(value);
+	else if (streq(arg, "vni"))
+		w->config.vni = atoi(value);
+	else if (streq(arg, "flow_max"))
+		w->config.flow_max = atoi(value);
+	else if (streq(arg, "node"))
+		set_addr(w->config.node_addrs, value);
+	else if (streq(arg, "underlay"))
+		set_addr(w->config.underlay, value);
+	else if (streq(arg, "pod"))
+		w->pods[w->n_pods++] = parse_pod(value);
+	else if (streq(arg, "route"))
+		w->routes[w->n_routes++] = parse_route(value);
+	else if (streq(arg, "uplink") || streq(arg, "tunnel")) {
+		if (streq(arg, "tunnel"))
+			w->config.tunnel_ifindex = link_index(value);
+		w->links[w->n_links++] = (struct dp_link){ link_index(value),
+							   streq(arg, "tunnel") ? DP_LINK_TUNNEL : DP_LINK_UPLINK };
+	} else
+		errx(1, "%s: unknown", arg);
+}
+
+static void check(const char *what, int r)
+{
+	if (r < 0)
+		errx(1, "%s: %s", what, strerror(-r));
+}
+
+static void print_stats(struct datapath *dp)
+{
+	struct dp_counter drops[DROP_REASON_COUNT], ways[FORWARD_WAY_COUNT];
+	struct dp_stats s;
+
+	check("drops", datapath_read_drops(dp, drops));
+	check("forwards", datapath_read_forwards(dp, ways));
+	check("stats", datapath_read_stats(dp, &s));
+	printf("attach %s\nflows %lu\nflows_new %lu\nendpoints %lu\nnode_routes %lu\n", s.attach, s.flows, s.flows_new,
+	       s.endpoints, s.node_routes);
+	for (unsigned i = 0; i < FORWARD_WAY_COUNT; i++)
+		printf("forward_%s %lu\n", forward_way_label(i), ways[i].packets);
+	for (unsigned i = 1; i < DROP_REASON_COUNT; i++)
+		if (drops[i].packets)
+			printf("drop_%s %lu\n", drop_reason_label(i), drops[i].packets);
+}
+
+int main(int argc, char **argv)
+{
+	static struct wanted w = { .config = { .fast_path = true, .vni = 1, .flow_max = 65536 } };
+	_cleanup_(datapath_closep) struct datapath *dp = NULL;
+	char *error = NULL;
+
+	if (argc < 3)
+		errx(1, "usage: dp_tool PIN_DIR remove | KEY=VALUE…");
+	if (streq(argv[2], "remove")) {
+		check("remove", datapath_remove(argv[1]));
+		return 0;
+	}
+	if (argc > ARGS_MAX)
+		errx(1, "at most %d arguments", ARGS_MAX);
+	w.config.pin_dir = argv[1];
+	for (int i = 2; i < argc; i++)
+		parse_arg(&w, argv[i]);
+	if (datapath_open(&w.config, &dp, &error) < 0)
+		errx(1, "%s", error);
+	if (w.n_pods)
+		check("endpoints", datapath_apply_endpoints(dp, w.pods, w.n_pods));
+	if (w.n_routes)
+		check("routes", datapath_apply_node_routes(dp, w.routes, w.n_routes));
+	if (w.n_links)
+		check("links", datapath_apply_links(dp, w.links, w.n_links));
+	if (w.stats)
+		print_stats(dp);
+	return 0;
+}
