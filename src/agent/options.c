@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every option is one row: name, type, where it lives, default, bounds, help. Files, `--set`, the reference and the help
- * are read from that table, so none of them can miss an option. Values are checked when they are read, and an error says
- * where it was read, which option it is and what would have been accepted. */
+/* Every option is one row: name, type, where it lives, default, bounds, help. Files, `--set`, the reference and the
+ * help are read from that table, so none of them can miss an option. Values are checked when they are read, and an
+ * error says where it was read, which option it is and what would have been accepted. */
 #include "agent/options.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -15,16 +15,16 @@ struct option {
 	enum type type;
 	size_t offset;
 	const char *fallback;
-	uint64_t min, max;	 /* T_UINT: bounds; T_TEXT, T_PATH: min 0 accepts "" */
+	uint64_t min, max;	    /* T_UINT: bounds; T_TEXT, T_PATH: min 0 accepts "" */
 	const char *const *choices; /* T_CHOICE: the index is the value */
 	const char *const *later;   /* T_CHOICE: known names that this version does not have */
 	const char *help;
 };
 
-static const char *const transports[] = { "direct", "vxlan", NULL };
-static const char *const transports_later[] = { "auto", "wireguard", NULL };
-static const char *const attaches[] = { "auto", "tcx", "clsact", NULL };
-static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const transports[] = {"direct", "vxlan", NULL};
+static const char *const transports_later[] = {"auto", "wireguard", NULL};
+static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
+static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 #define AT(member) offsetof(struct options, member)
 
@@ -89,7 +89,8 @@ static char *expected(const struct option *opt)
 {
 	switch (opt->type) {
 	case T_UINT:
-		return xasprintf("a number from %llu to %llu", (unsigned long long)opt->min, (unsigned long long)opt->max);
+		return xasprintf("a number from %llu to %llu", (unsigned long long)opt->min,
+				 (unsigned long long)opt->max);
 	case T_BOOL:
 		return xstrdup("on or off");
 	case T_CHOICE:
@@ -97,7 +98,8 @@ static char *expected(const struct option *opt)
 	case T_NAME:
 		return xstrdup("a DNS name of lower-case letters, digits, '-' and '.'");
 	case T_PATH:
-		return xstrdup(opt->min ? "an absolute path without \"..\"" : "an absolute path without \"..\", or nothing");
+		return xstrdup(opt->min ? "an absolute path without \"..\""
+					: "an absolute path without \"..\", or nothing");
 	default:
 		return xstrdup("a text without control characters");
 	}
@@ -174,8 +176,8 @@ int options_set(struct options *o, const char *where, const char *name, const ch
 
 	str_escape(shown_name, sizeof(shown_name), name);
 	if (!opt) {
-		*ret_error = xasprintf("%s: unknown option \"%s\"; expected one of those that weftd --help lists", where,
-				       shown_name);
+		*ret_error = xasprintf("%s: unknown option \"%s\"; expected one of those that weftd --help lists",
+				       where, shown_name);
 		return -ENOENT;
 	}
 	r = assign(o, opt, value);
@@ -216,8 +218,8 @@ static char *scalar_text(const json_t *v)
 	return json_is_number(v) ? json_text(v) : NULL;
 }
 
-static int load_object(struct options *o, const char *file, const char *text, size_t len, const char *prefix, json_t *obj,
-		       char **ret_error)
+static int load_object(struct options *o, const char *file, const char *text, size_t len, const char *prefix,
+		       json_t *obj, char **ret_error)
 {
 	const char *key;
 	json_t *v;
@@ -289,7 +291,7 @@ int options_finish(struct options *o, char **ret_error)
 
 void options_init(struct options *o)
 {
-	*o = (struct options){ 0 };
+	*o = (struct options){0};
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
 		int r = assign(o, &options[i], options[i].fallback);
 
@@ -303,7 +305,7 @@ void options_done(struct options *o)
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		if (options[i].type == T_TEXT || options[i].type == T_NAME || options[i].type == T_PATH)
 			freep(field(o, &options[i]));
-	*o = (struct options){ 0 };
+	*o = (struct options){0};
 }
 
 void options_print(FILE *to)

@@ -30,7 +30,9 @@ static void nested_and_dotted_keys_are_one(void)
 	struct options o;
 	char *error = NULL;
 
-	CHECK_INT(load("datapath: {fastPath: off, attach: clsact}\nvxlan.port: 4790\ncni:\n  confDir: \"\"\n", &o, &error), 0);
+	CHECK_INT(
+	    load("datapath: {fastPath: off, attach: clsact}\nvxlan.port: 4790\ncni:\n  confDir: \"\"\n", &o, &error),
+	    0);
 	CHECK(!o.fast_path);
 	CHECK_INT(o.attach, ATTACH_CLSACT);
 	CHECK_INT(o.vxlan_port, 4790);
@@ -43,23 +45,23 @@ static void errors_name_file_line_option_and_expectation(void)
 	static const struct {
 		const char *text, *error;
 	} cases[] = {
-		{ "mtu: 1500\n\nvxlan:\n  port: 70000\n",
-		  "weftd.yaml: line 4: vxlan.port: \"70000\" is not valid; expected a number from 1 to 65535" },
-		{ "vxlan:\n  porto: 1\n", "weftd.yaml: line 2: unknown option \"vxlan.porto\"; expected one of those that "
-					  "weftd --help lists" },
-		{ "transport: wireguard\n",
-		  "weftd.yaml: line 1: transport: \"wireguard\" is not in this version; expected direct or vxlan" },
-		{ "mtu: -1\n", "weftd.yaml: line 1: mtu: \"-1\" is not valid; expected a number from 0 to 65535" },
-		{ "mtu: 1.5\n", "weftd.yaml: line 1: mtu: \"1.5\" is not valid; expected a number from 0 to 65535" },
-		{ "uplinks: [a, b]\n", "weftd.yaml: line 1: uplinks: expected a single value, not a list" },
-		{ "run.dir: ../x\n", "weftd.yaml: line 1: run.dir: \"../x\" is not valid; expected an absolute path without "
-				     "\"..\"" },
-		{ "run.dir: /a/../x\n", "weftd.yaml: line 1: run.dir: \"/a/../x\" is not valid; expected an absolute path "
-					"without \"..\"" },
-		{ "node.name: \"A\\nb\"\n", "weftd.yaml: line 1: node.name: \"A\\nb\" is not valid; expected a DNS name of "
-					    "lower-case letters, digits, '-' and '.'" },
-		{ "- a\n", "weftd.yaml: line 1: expected one YAML mapping of options" },
-		{ "a: 1\n---\nb: 2\n", "weftd.yaml: line 1: expected one YAML mapping of options" },
+	    {"mtu: 1500\n\nvxlan:\n  port: 70000\n",
+	     "weftd.yaml: line 4: vxlan.port: \"70000\" is not valid; expected a number from 1 to 65535"},
+	    {"vxlan:\n  porto: 1\n", "weftd.yaml: line 2: unknown option \"vxlan.porto\"; expected one of those that "
+				     "weftd --help lists"},
+	    {"transport: wireguard\n",
+	     "weftd.yaml: line 1: transport: \"wireguard\" is not in this version; expected direct or vxlan"},
+	    {"mtu: -1\n", "weftd.yaml: line 1: mtu: \"-1\" is not valid; expected a number from 0 to 65535"},
+	    {"mtu: 1.5\n", "weftd.yaml: line 1: mtu: \"1.5\" is not valid; expected a number from 0 to 65535"},
+	    {"uplinks: [a, b]\n", "weftd.yaml: line 1: uplinks: expected a single value, not a list"},
+	    {"run.dir: ../x\n", "weftd.yaml: line 1: run.dir: \"../x\" is not valid; expected an absolute path without "
+				"\"..\""},
+	    {"run.dir: /a/../x\n", "weftd.yaml: line 1: run.dir: \"/a/../x\" is not valid; expected an absolute path "
+				   "without \"..\""},
+	    {"node.name: \"A\\nb\"\n", "weftd.yaml: line 1: node.name: \"A\\nb\" is not valid; expected a DNS name of "
+				       "lower-case letters, digits, '-' and '.'"},
+	    {"- a\n", "weftd.yaml: line 1: expected one YAML mapping of options"},
+	    {"a: 1\n---\nb: 2\n", "weftd.yaml: line 1: expected one YAML mapping of options"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -87,7 +89,7 @@ static void later_transports_answer_not_in_this_version(void)
 
 static void empty_files_change_nothing(void)
 {
-	static const char *const texts[] = { "", "# nothing\n", "---\n", "{}\n" };
+	static const char *const texts[] = {"", "# nothing\n", "---\n", "{}\n"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		struct options o;

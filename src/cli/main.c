@@ -9,10 +9,10 @@ static int verb_help(int argc, char **argv);
 static int verb_version(int argc, char **argv);
 
 static const struct verb verbs[] = {
-	{ "lab", "a cluster out of network namespaces on this machine", lab_verb },
-	{ "status", "what the agent of this node knows and does", verb_status },
-	{ "version", "print the version", verb_version },
-	{ "help", "print this help", verb_help },
+    {"lab", "a cluster out of network namespaces on this machine", lab_verb},
+    {"status", "what the agent of this node knows and does", verb_status},
+    {"version", "print the version", verb_version},
+    {"help", "print this help", verb_help},
 };
 
 static void print_help(FILE *to)

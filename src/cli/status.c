@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft status: the agent's state on one screen. Names in it come from the cluster's users: all text is escaped. */
-#include "cli/verbs.h"
 #include "base/str.h"
+#include "cli/verbs.h"
 #include "ipc/ipc.h"
 
 #include <time.h>
@@ -67,11 +67,12 @@ static void print_node(const json_t *s)
 	char age[32];
 
 	format_age(age, number(s, "startedAt"));
-	printf("Node        %s   %s   weft %s, up %s\n", text(s, "node"), json_is_true(json_at(s, "ready")) ? "ready" : "NOT READY",
-	       text(s, "version"), age);
+	printf("Node        %s   %s   weft %s, up %s\n", text(s, "node"),
+	       json_is_true(json_at(s, "ready")) ? "ready" : "NOT READY", text(s, "version"), age);
 	printf("Network     %s   pods %s   underlay %s on %s\n", text(s, "transport"), *ranges ? ranges : "-",
 	       *underlay ? underlay : "-", *uplinks ? uplinks : "-");
-	printf("MTU         device %lld, routes %lld\n", number(json_at(s, "mtu"), "device"), number(json_at(s, "mtu"), "route"));
+	printf("MTU         device %lld, routes %lld\n", number(json_at(s, "mtu"), "device"),
+	       number(json_at(s, "mtu"), "route"));
 }
 
 static void print_health(const json_t *health)
@@ -97,8 +98,8 @@ static void print_ipam(const json_t *list)
 	size_t i;
 
 	json_array_foreach((json_t *)list, i, r)
-		printf("  %-20s %lld of %lld in use, %lld resting\n", text(r, "range"), number(r, "used"), number(r, "size"),
-		       number(r, "resting"));
+		printf("  %-20s %lld of %lld in use, %lld resting\n", text(r, "range"), number(r, "used"),
+		       number(r, "size"), number(r, "resting"));
 }
 
 static void print_peers(const json_t *list)
@@ -128,7 +129,8 @@ static void print_endpoints(const json_t *list)
 			return;
 		}
 		if (*text(e, "pod"))
-			printf("  %s/%s   %s   %s\n", text(e, "namespace"), text(e, "pod"), addrs, text(e, "hostInterface"));
+			printf("  %s/%s   %s   %s\n", text(e, "namespace"), text(e, "pod"), addrs,
+			       text(e, "hostInterface"));
 		else
 			printf("  container %.12s   %s   %s\n", text(e, "container"), addrs, text(e, "hostInterface"));
 	}
@@ -189,9 +191,10 @@ static void print_screen(const json_t *s)
 	print_health(json_at(s, "health"));
 	puts("Addresses");
 	print_ipam(json_at(s, "ipam"));
-	printf("Datapath    attach %s, fast path %s, flows %lld of %lld (%lld new)\n", text(json_at(s, "datapath"), "attach"),
-	       json_is_true(json_at(s, "datapath", "fastPath")) ? "on" : "off", number(json_at(s, "datapath"), "flows"),
-	       number(json_at(s, "datapath"), "flowMax"), number(json_at(s, "datapath"), "flowsNew"));
+	printf("Datapath    attach %s, fast path %s, flows %lld of %lld (%lld new)\n",
+	       text(json_at(s, "datapath"), "attach"), json_is_true(json_at(s, "datapath", "fastPath")) ? "on" : "off",
+	       number(json_at(s, "datapath"), "flows"), number(json_at(s, "datapath"), "flowMax"),
+	       number(json_at(s, "datapath"), "flowsNew"));
 	printf("Peers       %zu\n", json_array_size(json_at(s, "peers")));
 	print_peers(json_at(s, "peers"));
 	printf("Endpoints   %zu\n", json_array_size(json_at(s, "endpoints")));
@@ -206,7 +209,7 @@ static void print_screen(const json_t *s)
 
 static int show(const char *socket, bool as_json)
 {
-	_cleanup_ipc_answer_ struct ipc_answer a = { 0 };
+	_cleanup_ipc_answer_ struct ipc_answer a = {0};
 	int r = ipc_call(socket, "status", NULL, TIMEOUT_MS, &a);
 
 	if (r < 0 || !a.result) {
@@ -237,7 +240,8 @@ int verb_status(int argc, char **argv)
 		char shown[64];
 
 		if (streq(argv[i], "--help")) {
-			puts("usage: weft status [-o json] [--socket PATH]\n\nWhat the agent of this node knows and does.");
+			puts("usage: weft status [-o json] [--socket PATH]\n\nWhat the agent of this node knows and "
+			     "does.");
 			return 0;
 		}
 		if (streq(argv[i], "-o") && streq(next, "json")) {
@@ -248,7 +252,8 @@ int verb_status(int argc, char **argv)
 			i++;
 		} else {
 			str_escape(shown, sizeof(shown), argv[i]);
-			fprintf(stderr, "weft status: \"%s\" is not understood; expected -o json or --socket PATH\n", shown);
+			fprintf(stderr, "weft status: \"%s\" is not understood; expected -o json or --socket PATH\n",
+				shown);
 			return 2;
 		}
 	}

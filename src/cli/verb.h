@@ -4,6 +4,6 @@
 
 struct verb {
 	const char *name;
-	const char *help; /* one line, for `weft help` */
+	const char *help;		  /* one line, for `weft help` */
 	int (*fn)(int argc, char **argv); /* argv[0] is the verb; returns the exit code */
 };

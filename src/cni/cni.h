@@ -8,10 +8,10 @@
 
 /* Error codes of the specification; from 100 on they are ours. */
 enum cni_code {
-	CNI_ERR_VERSION = 1,	 /* incompatible cniVersion */
-	CNI_ERR_FIELD = 2,	 /* unsupported field: the message has key and value */
-	CNI_ERR_UNKNOWN = 3,	 /* container unknown: the runtime need not DEL */
-	CNI_ERR_ENV = 4,	 /* environment: the message has the variables' names */
+	CNI_ERR_VERSION = 1, /* incompatible cniVersion */
+	CNI_ERR_FIELD = 2,   /* unsupported field: the message has key and value */
+	CNI_ERR_UNKNOWN = 3, /* container unknown: the runtime need not DEL */
+	CNI_ERR_ENV = 4,     /* environment: the message has the variables' names */
 	CNI_ERR_IO = 5,
 	CNI_ERR_DECODE = 6,
 	CNI_ERR_CONFIG = 7,
@@ -42,13 +42,13 @@ struct cni_attachment {
 
 struct cni_request {
 	enum cni_command command;
-	const char *version;   /* static; what results are written in */
-	char *network;	       /* "" for VERSION */
-	char *container, *netns, *ifname; /* "" where the command has none */
+	const char *version;			  /* static; what results are written in */
+	char *network;				  /* "" for VERSION */
+	char *container, *netns, *ifname;	  /* "" where the command has none */
 	char *pod_namespace, *pod_name, *pod_uid; /* "" when not said */
-	struct addr want[2];   /* addresses asked for: IPv4, IPv6; zero: any */
-	json_t *prev_result;   /* a reference, or NULL */
-	struct cni_attachment *valid; /* GC: what stays */
+	struct addr want[2];			  /* addresses asked for: IPv4, IPv6; zero: any */
+	json_t *prev_result;			  /* a reference, or NULL */
+	struct cni_attachment *valid;		  /* GC: what stays */
 	size_t n_valid;
 };
 void cni_request_done(struct cni_request *r);
@@ -65,7 +65,8 @@ extern const char *const cni_env_names[];
  *
  * Return: 0, or an error code of the specification, negated, with @ret_error filled in.
  */
-int cni_request_parse(const json_t *env, const char *config, size_t len, struct cni_request *ret, struct cni_error *ret_error);
+int cni_request_parse(const json_t *env, const char *config, size_t len, struct cni_request *ret,
+		      struct cni_error *ret_error);
 
 /* The version to answer in, whatever else is wrong with the configuration; static. */
 const char *cni_answer_version(const char *config, size_t len);
@@ -77,8 +78,8 @@ char *cni_run_dir(const char *config, size_t len);
 struct cni_result {
 	const char *host_ifname, *ifname, *netns;
 	uint8_t host_mac[6], pod_mac[6];
-	uint32_t mtu;	   /* of the device */
-	uint32_t route_mtu; /* of the default routes; 0: as the device */
+	uint32_t mtu;	      /* of the device */
+	uint32_t route_mtu;   /* of the default routes; 0: as the device */
 	struct addr addrs[2]; /* zero: none */
 };
 extern const char CNI_GATEWAY_V4[], CNI_GATEWAY_V6[];

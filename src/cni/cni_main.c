@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weft-cni: the plugin that the container runtime runs. It has no logic of its own: it hands the environment and standard
- * input to the agent and prints what comes back. Only without the agent it answers itself: ADD is to be tried again later,
- * DEL is queued and succeeds (a pod must be able to go when the agent is away), VERSION needs nobody. */
+/* weft-cni: the plugin that the container runtime runs. It has no logic of its own: it hands the environment and
+ * standard input to the agent and prints what comes back. Only without the agent it answers itself: ADD is to be tried
+ * again later, DEL is queued and succeeds (a pod must be able to go when the agent is away), VERSION needs nobody. */
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -50,7 +50,8 @@ static int read_config(struct buf *config, struct cni_error *e)
 		n = buf_read_fd(config, STDIN_FILENO);
 	while (n > 0 || n == -EINTR);
 	if (n == -EMSGSIZE)
-		return cni_fail(e, CNI_ERR_IO, "standard input: the network configuration is larger than %d bytes", CNI_CONFIG_MAX);
+		return cni_fail(e, CNI_ERR_IO, "standard input: the network configuration is larger than %d bytes",
+				CNI_CONFIG_MAX);
 	if (n < 0)
 		return cni_fail(e, CNI_ERR_IO, "standard input: %s", strerror(-n));
 	return 0;
@@ -58,15 +59,15 @@ static int read_config(struct buf *config, struct cni_error *e)
 
 static bool nobody_answered(int r, const struct ipc_answer *a)
 {
-	return r == -ENOENT || r == -ECONNREFUSED || r == -EPIPE || r == -ECONNRESET || r == -ETIMEDOUT || r == -EAGAIN ||
-	       (r == 0 && !a->result && a->code == CNI_ERR_TRY_AGAIN);
+	return r == -ENOENT || r == -ECONNREFUSED || r == -EPIPE || r == -ECONNRESET || r == -ETIMEDOUT ||
+	       r == -EAGAIN || (r == 0 && !a->result && a->code == CNI_ERR_TRY_AGAIN);
 }
 
 /* What can be said without the agent. */
 static int answer_alone(const json_t *env, const struct buf *config, const char *run_dir, const char *why)
 {
-	_cleanup_cni_error_ struct cni_error e = { 0 };
-	_cleanup_cni_request_ struct cni_request req = { 0 };
+	_cleanup_cni_error_ struct cni_error e = {0};
+	_cleanup_cni_request_ struct cni_request req = {0};
 	_cleanup_free_ char *queue = xasprintf("%s/del-queue", run_dir);
 	int r;
 
@@ -78,7 +79,8 @@ static int answer_alone(const json_t *env, const struct buf *config, const char 
 		r = del_queue_put(queue, req.container, req.ifname);
 		if (r == 0)
 			return 0;
-		cni_fail(&e, CNI_ERR_TRY_AGAIN, "the agent does not answer (%s) and DEL cannot be queued: %s", why, strerror(-r));
+		cni_fail(&e, CNI_ERR_TRY_AGAIN, "the agent does not answer (%s) and DEL cannot be queued: %s", why,
+			 strerror(-r));
 	} else if (req.command == CNI_STATUS) {
 		cni_fail(&e, CNI_ERR_NOT_AVAILABLE, "weftd does not answer: %s", why);
 	} else {
@@ -89,7 +91,7 @@ static int answer_alone(const json_t *env, const struct buf *config, const char 
 
 static int print_answer(const struct buf *config, struct ipc_answer *a)
 {
-	struct cni_error e = { .code = a->code, .msg = a->msg, .details = a->details };
+	struct cni_error e = {.code = a->code, .msg = a->msg, .details = a->details};
 
 	if (!a->result)
 		return print_error(config, &e);
@@ -98,11 +100,12 @@ static int print_answer(const struct buf *config, struct ipc_answer *a)
 
 static int call_agent(const json_t *env, const struct buf *config)
 {
-	const char *text = config->data ? config->data : "", *command = json_str_or(json_object_get(env, "CNI_COMMAND"), "");
+	const char *text = config->data ? config->data : "",
+		   *command = json_str_or(json_object_get(env, "CNI_COMMAND"), "");
 	_cleanup_free_ char *run_dir = cni_run_dir(text, config->len), *path = xasprintf("%s/weftd.sock", run_dir);
 	_cleanup_json_ json_t *params = NULL;
-	_cleanup_cni_error_ struct cni_error e = { 0 };
-	_cleanup_ipc_answer_ struct ipc_answer answer = { 0 };
+	_cleanup_cni_error_ struct cni_error e = {0};
+	_cleanup_ipc_answer_ struct ipc_answer answer = {0};
 	json_t *config_text = json_stringn(text, config->len);
 	int r;
 
@@ -124,17 +127,18 @@ static int call_agent(const json_t *env, const struct buf *config)
 
 static int usage(FILE *to)
 {
-	fputs("usage: CNI_COMMAND=… weft-cni < CONFIGURATION\n\n"
-	      "A CNI plugin (specification 0.1.0 to 1.1.0), run by the container runtime: it passes the call to weftd.\n",
-	      to);
+	fputs(
+	    "usage: CNI_COMMAND=… weft-cni < CONFIGURATION\n\n"
+	    "A CNI plugin (specification 0.1.0 to 1.1.0), run by the container runtime: it passes the call to weftd.\n",
+	    to);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	_cleanup_(buf_done) struct buf config = { .max = CNI_CONFIG_MAX };
+	_cleanup_(buf_done) struct buf config = {.max = CNI_CONFIG_MAX};
 	_cleanup_json_ json_t *env = json_object();
-	_cleanup_cni_error_ struct cni_error e = { 0 };
+	_cleanup_cni_error_ struct cni_error e = {0};
 
 	if (argc > 1 && streq(argv[1], "--version"))
 		return puts("weft-cni " WEFT_VERSION) < 0;

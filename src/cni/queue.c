@@ -66,7 +66,8 @@ static int drain_file(const char *path, del_queue_fn *fn, void *ctx)
 	container = json_str_at(j, "containerID");
 	ifname = json_str_at(j, "ifname");
 	if (!container || !ifname) {
-		log_warn("queued DEL is unreadable, removed", L_STR("file", path), L_STR("why", error ? error : "fields missing"));
+		log_warn("queued DEL is unreadable, removed", L_STR("file", path),
+			 L_STR("why", error ? error : "fields missing"));
 	} else if (!fn(container, ifname, ctx)) {
 		return 0;
 	}

@@ -26,7 +26,7 @@ static bool see(const char *container, const char *ifname, void *ctx)
 
 static void a_missing_queue_is_empty(void)
 {
-	struct seen s = { 0 };
+	struct seen s = {0};
 
 	CHECK_INT(del_queue_drain(dir, see, &s), 0);
 	CHECK_INT(s.n, 0);
@@ -34,7 +34,7 @@ static void a_missing_queue_is_empty(void)
 
 static void each_is_drained_once(void)
 {
-	struct seen s = { .done = true };
+	struct seen s = {.done = true};
 
 	CHECK_INT(del_queue_put(dir, "c1", "eth0"), 0);
 	CHECK_INT(del_queue_put(dir, "c1", "eth0"), 0);
@@ -46,7 +46,7 @@ static void each_is_drained_once(void)
 
 static void what_is_not_done_stays(void)
 {
-	struct seen s = { .done = false };
+	struct seen s = {.done = false};
 
 	CHECK_INT(del_queue_put(dir, "c2", "eth0"), 0);
 	CHECK_INT(del_queue_drain(dir, see, &s), 0);
@@ -60,7 +60,7 @@ static void what_is_not_done_stays(void)
 static void rubbish_is_removed(void)
 {
 	_cleanup_free_ char *path = xasprintf("%s/x.json", dir);
-	struct seen s = { .done = true };
+	struct seen s = {.done = true};
 
 	CHECK_INT(file_write_atomic(path, "{\"containerID\":", 15, 0600), 0);
 	CHECK_INT(del_queue_drain(dir, see, &s), 1);
@@ -70,7 +70,7 @@ static void rubbish_is_removed(void)
 
 static void the_queue_is_bounded(void)
 {
-	struct seen s = { .done = true };
+	struct seen s = {.done = true};
 	char id[32];
 
 	for (int i = 0; i < DEL_QUEUE_MAX; i++) {

@@ -6,9 +6,10 @@
 
 #include <net/if.h>
 
-const char *const cni_env_names[] = { "CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH", NULL };
+const char *const cni_env_names[] = {"CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME",
+				     "CNI_ARGS",    "CNI_PATH",	       NULL};
 
-static const char *const versions[] = { "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0" };
+static const char *const versions[] = {"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
 enum { V_040 = 4, V_110 = 6, VALID_MAX = 100000 };
 
 static const struct {
@@ -16,16 +17,19 @@ static const struct {
 	bool container, netns, ifname; /* required */
 	int since;		       /* index of the first version that has it */
 } commands[] = {
-	[CNI_ADD] = { "ADD", true, true, true },       [CNI_DEL] = { "DEL", true, false, true },
-	[CNI_CHECK] = { "CHECK", true, true, true, V_040 }, [CNI_GC] = { "GC", .since = V_110 },
-	[CNI_STATUS] = { "STATUS", .since = V_110 },   [CNI_VERSION] = { "VERSION" },
+    [CNI_ADD] = {"ADD", true, true, true},
+    [CNI_DEL] = {"DEL", true, false, true},
+    [CNI_CHECK] = {"CHECK", true, true, true, V_040},
+    [CNI_GC] = {"GC", .since = V_110},
+    [CNI_STATUS] = {"STATUS", .since = V_110},
+    [CNI_VERSION] = {"VERSION"},
 };
 
 void cni_error_done(struct cni_error *e)
 {
 	free(e->msg);
 	free(e->details);
-	*e = (struct cni_error){ 0 };
+	*e = (struct cni_error){0};
 }
 
 int cni_fail(struct cni_error *e, int code, const char *fmt, ...)
@@ -56,7 +60,7 @@ void cni_request_done(struct cni_request *r)
 		free(r->valid[i].ifname);
 	}
 	free(r->valid);
-	*r = (struct cni_request){ 0 };
+	*r = (struct cni_request){0};
 }
 
 static bool is_alnum(char c)
@@ -156,9 +160,9 @@ static int take_arg(struct cni_request *r, const char *key, const char *value, s
 		char **to;
 		bool (*ok)(const char *);
 	} known[] = {
-		{ "K8S_POD_NAMESPACE", &r->pod_namespace, is_namespace },
-		{ "K8S_POD_NAME", &r->pod_name, name_is_dns_subdomain },
-		{ "K8S_POD_UID", &r->pod_uid, is_uid },
+	    {"K8S_POD_NAMESPACE", &r->pod_namespace, is_namespace},
+	    {"K8S_POD_NAME", &r->pod_name, name_is_dns_subdomain},
+	    {"K8S_POD_UID", &r->pod_uid, is_uid},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
@@ -168,7 +172,8 @@ static int take_arg(struct cni_request *r, const char *key, const char *value, s
 			continue;
 		if (*value && !known[i].ok(value)) {
 			shown = escaped(value);
-			return cni_fail(e, CNI_ERR_ENV, "CNI_ARGS: %s=\"%s\" is not valid; expected a Kubernetes name", key, shown);
+			return cni_fail(e, CNI_ERR_ENV, "CNI_ARGS: %s=\"%s\" is not valid; expected a Kubernetes name",
+					key, shown);
 		}
 		free(*known[i].to);
 		*known[i].to = xstrdup(value);
@@ -201,7 +206,8 @@ static int parse_env(const json_t *env, struct cni_request *r, struct cni_error 
 		   *ifname = env_get(env, "CNI_IFNAME");
 
 	if ((commands[r->command].container || *container) && !is_identifier(container))
-		return fail_env(e, "CNI_CONTAINERID", container, "a letter or digit, then letters, digits, '_', '.', '-'");
+		return fail_env(e, "CNI_CONTAINERID", container,
+				"a letter or digit, then letters, digits, '_', '.', '-'");
 	if ((commands[r->command].ifname || *ifname) && !is_ifname(ifname))
 		return fail_env(e, "CNI_IFNAME", ifname, "an interface name of at most 15 characters");
 	if ((commands[r->command].netns || *netns) && !is_clean_path(netns))
@@ -218,9 +224,9 @@ static int check_missing(const json_t *env, enum cni_command c, struct cni_error
 	const struct {
 		const char *name;
 		bool needed;
-	} vars[] = { { "CNI_CONTAINERID", commands[c].container },
-		     { "CNI_NETNS", commands[c].netns },
-		     { "CNI_IFNAME", commands[c].ifname } };
+	} vars[] = {{"CNI_CONTAINERID", commands[c].container},
+		    {"CNI_NETNS", commands[c].netns},
+		    {"CNI_IFNAME", commands[c].ifname}};
 	_cleanup_free_ char *names = xstrdup("");
 
 	for (size_t i = 0; i < ARRAY_SIZE(vars); i++) {
@@ -247,26 +253,31 @@ static int parse_version(const json_t *config, struct cni_request *r, struct cni
 	if (i < 0) {
 		_cleanup_free_ char *shown = escaped(s);
 
-		return cni_fail(e, CNI_ERR_VERSION, "cniVersion \"%s\" is not supported; expected 0.1.0, 0.2.0, 0.3.0, 0.3.1, "
-						    "0.4.0, 1.0.0 or 1.1.0", shown);
+		return cni_fail(e, CNI_ERR_VERSION,
+				"cniVersion \"%s\" is not supported; expected 0.1.0, 0.2.0, 0.3.0, 0.3.1, "
+				"0.4.0, 1.0.0 or 1.1.0",
+				shown);
 	}
 	if (i < commands[r->command].since)
-		return cni_fail(e, CNI_ERR_VERSION, "cniVersion %s has no %s; expected %s or later", s, commands[r->command].name,
-				versions[commands[r->command].since]);
+		return cni_fail(e, CNI_ERR_VERSION, "cniVersion %s has no %s; expected %s or later", s,
+				commands[r->command].name, versions[commands[r->command].since]);
 	r->version = versions[i];
 	return 0;
 }
 
 static int parse_names(const json_t *config, struct cni_request *r, struct cni_error *e)
 {
-	const char *name = json_str_or(json_object_get(config, "name"), ""), *type = json_str_or(json_object_get(config, "type"), "");
+	const char *name = json_str_or(json_object_get(config, "name"), ""),
+		   *type = json_str_or(json_object_get(config, "type"), "");
 	const char *ipam = json_str_at(config, "ipam", "type");
 	_cleanup_free_ char *shown = NULL;
 
 	if (!is_identifier(name)) {
 		shown = escaped(name);
-		return cni_fail(e, CNI_ERR_CONFIG, "name: \"%s\" is not valid; expected a letter or digit, then letters, digits, "
-						   "'_', '.', '-'", shown);
+		return cni_fail(e, CNI_ERR_CONFIG,
+				"name: \"%s\" is not valid; expected a letter or digit, then letters, digits, "
+				"'_', '.', '-'",
+				shown);
 	}
 	if (!is_identifier(type)) {
 		shown = escaped(type);
@@ -274,8 +285,10 @@ static int parse_names(const json_t *config, struct cni_request *r, struct cni_e
 	}
 	if (ipam && *ipam && !streq(ipam, "weft")) {
 		shown = escaped(ipam);
-		return cni_fail(e, CNI_ERR_FIELD, "ipam.type \"%s\" is not supported: addresses come from the node's range; "
-						  "leave ipam out", shown);
+		return cni_fail(e, CNI_ERR_FIELD,
+				"ipam.type \"%s\" is not supported: addresses come from the node's range; "
+				"leave ipam out",
+				shown);
 	}
 	free(r->network);
 	r->network = xstrdup(name);
@@ -299,7 +312,8 @@ static int take_ips(struct cni_request *r, const char *where, const json_t *ips,
 			return cni_fail(e, CNI_ERR_CONFIG, "%s[%zu]: \"%s\" is not an address", where, i, shown);
 		}
 		if (addr_is_zero(&a)) /* would read as "any" from here on */
-			return cni_fail(e, CNI_ERR_CONFIG, "%s[%zu]: \"%s\" is no address that a pod can have", where, i, s);
+			return cni_fail(e, CNI_ERR_CONFIG, "%s[%zu]: \"%s\" is no address that a pod can have", where,
+					i, s);
 		if (!addr_is_zero(&r->want[!addr_is_v4(&a)]))
 			return cni_fail(e, CNI_ERR_CONFIG, "%s: two addresses of one family", where);
 		r->want[!addr_is_v4(&a)] = a;
@@ -327,7 +341,8 @@ static int parse_valid(const json_t *config, struct cni_request *r, struct cni_e
 	size_t n = json_array_size(list);
 
 	if (!json_is_array(list))
-		return cni_fail(e, CNI_ERR_CONFIG, "cni.dev/valid-attachments: expected a list; GC removes what it does not name");
+		return cni_fail(e, CNI_ERR_CONFIG,
+				"cni.dev/valid-attachments: expected a list; GC removes what it does not name");
 	if (n > VALID_MAX)
 		return cni_fail(e, CNI_ERR_CONFIG, "cni.dev/valid-attachments: more than %d entries", VALID_MAX);
 	r->valid = xnew0_array(struct cni_attachment, n);
@@ -336,9 +351,10 @@ static int parse_valid(const json_t *config, struct cni_request *r, struct cni_e
 		const char *container = json_str_at(a, "containerID"), *ifname = json_str_at(a, "ifname");
 
 		if (!container || !ifname)
-			return cni_fail(e, CNI_ERR_CONFIG,
-					"cni.dev/valid-attachments[%zu]: expected an object with containerID and ifname", i);
-		r->valid[r->n_valid++] = (struct cni_attachment){ xstrdup(container), xstrdup(ifname) };
+			return cni_fail(
+			    e, CNI_ERR_CONFIG,
+			    "cni.dev/valid-attachments[%zu]: expected an object with containerID and ifname", i);
+		r->valid[r->n_valid++] = (struct cni_attachment){xstrdup(container), xstrdup(ifname)};
 	}
 	return 0;
 }
@@ -361,9 +377,10 @@ static int parse_config(const json_t *config, struct cni_request *r, struct cni_
 	return code;
 }
 
-int cni_request_parse(const json_t *env, const char *config, size_t len, struct cni_request *ret, struct cni_error *ret_error)
+int cni_request_parse(const json_t *env, const char *config, size_t len, struct cni_request *ret,
+		      struct cni_error *ret_error)
 {
-	struct cni_request r = { .version = versions[V_110] };
+	struct cni_request r = {.version = versions[V_110]};
 	_cleanup_json_ json_t *j = NULL;
 	_cleanup_free_ char *why = NULL;
 	int code = parse_command(env, &r.command, ret_error);

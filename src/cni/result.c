@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Results in the version that was asked for: up to 0.2.0 one address a family under ip4 and ip6; up to 0.4.0 the list of
- * addresses says each one's family; 1.1.0 adds MTUs. In a chain the former plugins' result stays, ours is appended. */
+/* Results in the version that was asked for: up to 0.2.0 one address a family under ip4 and ip6; up to 0.4.0 the list
+ * of addresses says each one's family; 1.1.0 adds MTUs. In a chain the former plugins' result stays, ours is appended.
+ */
 #include "base/str.h"
 #include "cni/cni.h"
 
@@ -63,8 +64,8 @@ static void format_old(json_t *o, const char *version, const struct cni_result *
 		if (addr_is_zero(&r->addrs[f]))
 			continue;
 		json_object_set_new(o, f ? "ip6" : "ip4",
-				    json_pack("{so, ss, s[o]}", "ip", address(&r->addrs[f]), "gateway", gateway(f), "routes",
-					      default_route(version, r, f)));
+				    json_pack("{so, ss, s[o]}", "ip", address(&r->addrs[f]), "gateway", gateway(f),
+					      "routes", default_route(version, r, f)));
 	}
 }
 
@@ -104,8 +105,8 @@ json_t *cni_result_format(const struct cni_request *req, const struct cni_result
 
 json_t *cni_version_format(const char *version)
 {
-	return json_pack("{ss, s[sssssss]}", "cniVersion", version, "supportedVersions", "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0",
-			 "1.0.0", "1.1.0");
+	return json_pack("{ss, s[sssssss]}", "cniVersion", version, "supportedVersions", "0.1.0", "0.2.0", "0.3.0",
+			 "0.3.1", "0.4.0", "1.0.0", "1.1.0");
 }
 
 json_t *cni_error_format(const char *version, const struct cni_error *e)
@@ -148,12 +149,15 @@ int cni_check_prev(const struct cni_request *req, const struct cni_result *ours,
 	char text[ADDR_TEXT_MAX], mac[MAC_TEXT_MAX];
 
 	if (!i)
-		return cni_fail(ret_error, CNI_ERR_CHECK, "prevResult: no interface %s in %s", ours->ifname, ours->netns);
+		return cni_fail(ret_error, CNI_ERR_CHECK, "prevResult: no interface %s in %s", ours->ifname,
+				ours->netns);
 	if (json_str_at(i, "mac") && strcasecmp(json_str_at(i, "mac"), mac_format(ours->pod_mac, mac)) != 0)
-		return cni_fail(ret_error, CNI_ERR_CHECK, "prevResult: interface %s has another MAC than %s", ours->ifname, mac);
+		return cni_fail(ret_error, CNI_ERR_CHECK, "prevResult: interface %s has another MAC than %s",
+				ours->ifname, mac);
 	for (int f = 0; f < 2; f++)
 		if (!addr_is_zero(&ours->addrs[f]) && !has_address(req->prev_result, &ours->addrs[f]))
-			return cni_fail(ret_error, CNI_ERR_CHECK, "prevResult: address %s of the container is not in ips",
+			return cni_fail(ret_error, CNI_ERR_CHECK,
+					"prevResult: address %s of the container is not in ips",
 					addr_format(&ours->addrs[f], text));
 	return 0;
 }

@@ -189,9 +189,10 @@ static int find_any(struct ipam *i, int family, uint64_t now_ms, struct addr *re
 	if (take_unused(i, r, ret) || take_rested(i, r, now_ms, ret))
 		return 0;
 	use = ipam_use(i, family, now_ms);
-	*ret_error = xasprintf("range %s has no free address: %llu of %llu are in use, %llu rest for up to %llu s",
-			       prefix_format(&r->prefix, text), (unsigned long long)use.used, (unsigned long long)use.size,
-			       (unsigned long long)use.resting, (unsigned long long)(i->rest_ms / 1000));
+	*ret_error =
+	    xasprintf("range %s has no free address: %llu of %llu are in use, %llu rest for up to %llu s",
+		      prefix_format(&r->prefix, text), (unsigned long long)use.used, (unsigned long long)use.size,
+		      (unsigned long long)use.resting, (unsigned long long)(i->rest_ms / 1000));
 	return -ENOSPC;
 }
 
@@ -225,7 +226,7 @@ static void mark_used(struct ipam *i, const struct addr *a)
 int ipam_alloc(struct ipam *i, uint64_t now_ms, const struct addr want[IPAM_FAMILIES], struct addr ret[IPAM_FAMILIES],
 	       char **ret_error)
 {
-	struct addr got[IPAM_FAMILIES] = { 0 };
+	struct addr got[IPAM_FAMILIES] = {0};
 
 	if (!i->ranges[IPAM_V4].present && !i->ranges[IPAM_V6].present) {
 		*ret_error = xstrdup("the node has no address range yet");
@@ -313,7 +314,7 @@ bool ipam_in_use(const struct ipam *i, const struct addr *a)
 struct ipam_use ipam_use(const struct ipam *i, int family, uint64_t now_ms)
 {
 	const struct range *r = &i->ranges[family];
-	struct ipam_use use = { .present = r->present, .range = r->prefix };
+	struct ipam_use use = {.present = r->present, .range = r->prefix};
 
 	if (!r->present)
 		return use;

@@ -2,15 +2,15 @@
 #include "base/test.h"
 #include "ipam/ipam.h"
 
-static struct addr A(const char *s)
-{
+static struct addr A(const char *s) {
 	struct addr a;
 
 	assert(addr_parse(s, &a) == 0);
 	return a;
 }
 
-static struct ipam *with_range(const char *v4, const char *v6)
+static struct ipam *
+with_range(const char *v4, const char *v6)
 {
 	struct ipam *i = ipam_new(60000);
 	struct prefix p;
@@ -24,7 +24,7 @@ static struct ipam *with_range(const char *v4, const char *v6)
 
 static int alloc(struct ipam *i, uint64_t now, struct addr *ret)
 {
-	struct addr got[2] = { 0 };
+	struct addr got[2] = {0};
 	_cleanup_free_ char *error = NULL;
 	int r = ipam_alloc(i, now, NULL, got, &error);
 
@@ -87,13 +87,17 @@ static void wanted_addresses(void)
 		const char *addr;
 		int code;
 	} cases[] = {
-		{ "10.0.0.0", -EADDRNOTAVAIL },   { "10.0.0.1", -EADDRNOTAVAIL }, { "10.0.0.255", -EADDRNOTAVAIL },
-		{ "10.0.1.5", -EADDRNOTAVAIL },   { "10.0.0.77", 0 },		  { "10.0.0.77", -EADDRINUSE },
-		{ "192.168.0.1", -EADDRNOTAVAIL },
+	    {"10.0.0.0", -EADDRNOTAVAIL},
+	    {"10.0.0.1", -EADDRNOTAVAIL},
+	    {"10.0.0.255", -EADDRNOTAVAIL},
+	    {"10.0.1.5", -EADDRNOTAVAIL},
+	    {"10.0.0.77", 0},
+	    {"10.0.0.77", -EADDRINUSE},
+	    {"192.168.0.1", -EADDRNOTAVAIL},
 	};
 
 	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
-		struct addr want[2] = { A(cases[k].addr) }, got[2];
+		struct addr want[2] = {A(cases[k].addr)}, got[2];
 		_cleanup_free_ char *error = NULL;
 
 		CHECK_INT(ipam_alloc(i, 0, want, got, &error), cases[k].code);
@@ -116,7 +120,7 @@ static void R8_dual_stack_is_all_or_nothing(void)
 
 static void R8_tiny_ranges_hand_out_nothing(void)
 {
-	static const char *const ranges[] = { "10.0.0.7/32", "10.0.0.6/31" };
+	static const char *const ranges[] = {"10.0.0.7/32", "10.0.0.6/31"};
 
 	for (size_t k = 0; k < ARRAY_SIZE(ranges); k++) {
 		_cleanup_(ipam_freep) struct ipam *i = with_range(ranges[k], NULL);
@@ -179,7 +183,8 @@ static void cancelled_addresses_are_free_at_once(void)
 	CHECK(addr_eq(&a, &b));
 }
 
-/* Many pods that come and go in a range that the cursor does not finish: the queue stays bounded, nobody meets early. */
+/* Many pods that come and go in a range that the cursor does not finish: the queue stays bounded, nobody meets early.
+ */
 static void a_large_range_forgets_in_order(void)
 {
 	_cleanup_(ipam_freep) struct ipam *i = ipam_new(10);
@@ -200,8 +205,8 @@ static void property_never_twice_never_early(void)
 {
 	enum { SIZE = 13, STEPS = 200000 }; /* of a /28: 16 - 2 - broadcast */
 	_cleanup_(ipam_freep) struct ipam *i = with_range("10.0.0.0/28", NULL);
-	uint64_t freed[16] = { 0 }, now = 0, seed = 7;
-	bool used[16] = { false }, ever[16] = { false };
+	uint64_t freed[16] = {0}, now = 0, seed = 7;
+	bool used[16] = {false}, ever[16] = {false};
 
 	for (int step = 0; step < STEPS; step++) {
 		struct addr a = A("10.0.0.0");

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A line is `CRC JSON\n`, the CRC in eight hexadecimal digits over the JSON. It is appended by one write(2) and synced.
  * So after a crash or a power cut only the last line can be damaged, and it counts as not written: its change had not
- * been answered. A damaged line that a whole one follows is no crash but a broken disk or a hand in the file: then nothing
- * in it can be trusted to be complete, and it is refused; the agent rebuilds from the kernel.
+ * been answered. A damaged line that a whole one follows is no crash but a broken disk or a hand in the file: then
+ * nothing in it can be trusted to be complete, and it is refused; the agent rebuilds from the kernel.
  *
- * Ops: {"boot": ID}, {"put": RECORD}, {"del": [CONTAINER, IFNAME], "free": [ADDR…], "at": MS}, {"free": [ADDR…], "at": MS}. */
+ * Ops: {"boot": ID}, {"put": RECORD}, {"del": [CONTAINER, IFNAME], "free": [ADDR…], "at": MS}, {"free": [ADDR…], "at":
+ * MS}. */
 #include "ipam/journal.h"
 #include "base/file.h"
 #include "base/htab.h"
@@ -63,7 +64,7 @@ static json_t *addrs_to_json(const struct addr addrs[IPAM_FAMILIES])
 
 static int addrs_from_json(const json_t *a, struct addr ret[IPAM_FAMILIES])
 {
-	struct addr got[IPAM_FAMILIES] = { 0 }, one;
+	struct addr got[IPAM_FAMILIES] = {0}, one;
 
 	if (!json_is_array(a))
 		return -EBADMSG;
@@ -80,13 +81,14 @@ json_t *endpoint_record_to_json(const struct endpoint_record *r)
 {
 	char pod_mac[MAC_TEXT_MAX], host_mac[MAC_TEXT_MAX];
 
-	return json_pack("{ss, ss, ss, ss, sI, sI, ss, so, sI, sI, ss, ss, ss, sI, ss, ss, ss, ss, sI}", "container", r->container,
-			 "ifname", r->ifname, "state", r->state == ENDPOINT_UP ? "up" : "adding", "netns", r->netns,
-			 "netnsDev", (json_int_t)r->netns_dev, "netnsIno", (json_int_t)r->netns_ino, "boot", r->boot_id,
-			 "addrs", addrs_to_json(r->addrs), "id", (json_int_t)r->id, "ifindex", (json_int_t)r->ifindex,
-			 "hostIfname", r->host_ifname, "podMAC", mac_format(r->pod_mac, pod_mac), "hostMAC",
-			 mac_format(r->host_mac, host_mac), "mtu", (json_int_t)r->mtu, "network", r->network, "podNamespace",
-			 r->pod_namespace, "podName", r->pod_name, "podUID", r->pod_uid, "added", (json_int_t)r->added_s);
+	return json_pack("{ss, ss, ss, ss, sI, sI, ss, so, sI, sI, ss, ss, ss, sI, ss, ss, ss, ss, sI}", "container",
+			 r->container, "ifname", r->ifname, "state", r->state == ENDPOINT_UP ? "up" : "adding", "netns",
+			 r->netns, "netnsDev", (json_int_t)r->netns_dev, "netnsIno", (json_int_t)r->netns_ino, "boot",
+			 r->boot_id, "addrs", addrs_to_json(r->addrs), "id", (json_int_t)r->id, "ifindex",
+			 (json_int_t)r->ifindex, "hostIfname", r->host_ifname, "podMAC",
+			 mac_format(r->pod_mac, pod_mac), "hostMAC", mac_format(r->host_mac, host_mac), "mtu",
+			 (json_int_t)r->mtu, "network", r->network, "podNamespace", r->pod_namespace, "podName",
+			 r->pod_name, "podUID", r->pod_uid, "added", (json_int_t)r->added_s);
 }
 
 static char *text_of(const json_t *j, const char *key)
@@ -136,7 +138,7 @@ void journal_state_done(struct journal_state *s)
 	free(s->records);
 	free(s->freed);
 	free(s->boot_id);
-	*s = (struct journal_state){ 0 };
+	*s = (struct journal_state){0};
 }
 
 /* While replaying, records and freed addresses are found by hash: a long journal stays linear. */
@@ -176,7 +178,8 @@ static int replay_put(struct replay *p, json_t *record)
 
 static int replay_del(struct replay *p, json_t *del)
 {
-	const char *container = json_string_value(json_array_get(del, 0)), *ifname = json_string_value(json_array_get(del, 1));
+	const char *container = json_string_value(json_array_get(del, 0)),
+		   *ifname = json_string_value(json_array_get(del, 1));
 	_cleanup_free_ char *key = NULL;
 	size_t at;
 
@@ -212,14 +215,15 @@ static int replay_free(struct replay *p, json_t *op)
 			at = ++s->n_freed;
 			json_object_set_new(p->freed, text, json_integer(at));
 		}
-		s->freed[at - 1] = (struct journal_freed){ addrs[f], number_of(op, "at"), p->order++ };
+		s->freed[at - 1] = (struct journal_freed){addrs[f], number_of(op, "at"), p->order++};
 	}
 	return 0;
 }
 
 static int replay_op(struct replay *p, json_t *op)
 {
-	json_t *boot = json_object_get(op, "boot"), *put = json_object_get(op, "put"), *del = json_object_get(op, "del");
+	json_t *boot = json_object_get(op, "boot"), *put = json_object_get(op, "put"),
+	       *del = json_object_get(op, "del");
 	int r = 0;
 
 	if (json_is_string(boot)) {
@@ -310,8 +314,8 @@ static void replay_finish(struct replay *p)
 
 int journal_replay(const char *data, size_t len, struct journal_state *ret, size_t *ret_good, char **ret_error)
 {
-	struct journal_state s = { 0 };
-	struct replay p = { .s = &s, .records = json_object(), .freed = json_object() };
+	struct journal_state s = {0};
+	struct replay p = {.s = &s, .records = json_object(), .freed = json_object()};
 	size_t at = 0;
 	int r = 0;
 
@@ -366,7 +370,7 @@ static int append(struct journal *j, const struct buf *b, size_t lines)
 
 static int append_op(struct journal *j, json_t *op)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = {0};
 
 	add_line(&b, op);
 	return append(j, &b, 1);
@@ -390,15 +394,16 @@ static int open_file(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-int journal_open(const char *path, const char *boot_id, struct journal **ret, struct journal_state *ret_state, char **ret_error)
+int journal_open(const char *path, const char *boot_id, struct journal **ret, struct journal_state *ret_state,
+		 char **ret_error)
 {
 	_cleanup_(journal_closep) struct journal *j = xnew0(struct journal);
 	_cleanup_free_ char *data = NULL;
-	struct journal_state s = { 0 };
+	struct journal_state s = {0};
 	size_t len = 0, good = 0;
 	int r;
 
-	*j = (struct journal){ .fd = -1, .path = xstrdup(path), .boot_id = xstrdup(boot_id) };
+	*j = (struct journal){.fd = -1, .path = xstrdup(path), .boot_id = xstrdup(boot_id)};
 	r = file_read(path, FILE_MAX, &data, &len);
 	if (r < 0 && r != -ENOENT) {
 		*ret_error = xasprintf("%s: %s", path, strerror(-r));
@@ -453,15 +458,16 @@ bool journal_is_long(const struct journal *j, size_t n_records)
 
 int journal_snapshot(struct journal *j, const struct journal_state *s)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = {0};
 	int r, fd;
 
 	add_line(&b, json_pack("{ss}", "boot", j->boot_id));
 	for (size_t i = 0; i < s->n_freed; i++) {
-		struct addr addrs[IPAM_FAMILIES] = { 0 };
+		struct addr addrs[IPAM_FAMILIES] = {0};
 
 		addrs[ipam_family(&s->freed[i].addr)] = s->freed[i].addr;
-		add_line(&b, json_pack("{so, sI}", "free", addrs_to_json(addrs), "at", (json_int_t)s->freed[i].freed_ms));
+		add_line(&b,
+			 json_pack("{so, sI}", "free", addrs_to_json(addrs), "at", (json_int_t)s->freed[i].freed_ms));
 	}
 	for (size_t i = 0; i < s->n_records; i++)
 		add_line(&b, json_pack("{so}", "put", endpoint_record_to_json(s->records[i])));

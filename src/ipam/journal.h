@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the agent must remember of its endpoints across a restart, not a reboot: a write-ahead journal, one line a change,
- * each with its checksum, synced before anybody is answered. */
+/* What the agent must remember of its endpoints across a restart, not a reboot: a write-ahead journal, one line a
+ * change, each with its checksum, synced before anybody is answered. */
 #pragma once
 
 #include "base/buf.h"
@@ -8,7 +8,7 @@
 #include "ipam/ipam.h"
 
 enum endpoint_state {
-	ENDPOINT_ADDING,   /* ADD has not answered: after a restart it is undone */
+	ENDPOINT_ADDING, /* ADD has not answered: after a restart it is undone */
 	ENDPOINT_UP,
 };
 
@@ -25,9 +25,9 @@ struct endpoint_record {
 	char host_ifname[16];
 	uint8_t pod_mac[6], host_mac[6];
 	uint32_t mtu;
-	char *network;	  /* name of the network in the CNI configuration */
+	char *network;				  /* name of the network in the CNI configuration */
 	char *pod_namespace, *pod_name, *pod_uid; /* "" when the runtime did not say */
-	uint64_t added_s; /* seconds since 1970 */
+	uint64_t added_s;			  /* seconds since 1970 */
 };
 struct endpoint_record *endpoint_record_free(struct endpoint_record *r);
 DEFINE_CLEANUP(struct endpoint_record *, endpoint_record_free)
@@ -69,7 +69,8 @@ struct journal;
  *
  * Return: 0, -EBADMSG as above (the file is left alone), -EFBIG above 64 MiB, -errno.
  */
-int journal_open(const char *path, const char *boot_id, struct journal **ret, struct journal_state *ret_state, char **ret_error);
+int journal_open(const char *path, const char *boot_id, struct journal **ret, struct journal_state *ret_state,
+		 char **ret_error);
 struct journal *journal_close(struct journal *j);
 DEFINE_CLEANUP(struct journal *, journal_close)
 

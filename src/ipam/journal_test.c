@@ -48,7 +48,7 @@ static void drop(struct journal *j, unsigned n, uint64_t at)
 /* One line that says all of a state, to compare by. */
 static char *describe(const struct journal_state *s)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 	char text[ADDR_TEXT_MAX];
 
 	buf_adds(&b, "");
@@ -56,13 +56,14 @@ static char *describe(const struct journal_state *s)
 		buf_addf(&b, "%s:%d:%u:%s ", s->records[i]->container, s->records[i]->state, s->records[i]->id,
 			 addr_format(&s->records[i]->addrs[0], text));
 	for (size_t i = 0; i < s->n_freed; i++)
-		buf_addf(&b, "free:%s@%llu ", addr_format(&s->freed[i].addr, text), (unsigned long long)s->freed[i].freed_ms);
+		buf_addf(&b, "free:%s@%llu ", addr_format(&s->freed[i].addr, text),
+			 (unsigned long long)s->freed[i].freed_ms);
 	return b.data ? b.data : xstrdup("");
 }
 
 static char *replayed(const char *data, size_t len, int *ret_code)
 {
-	struct journal_state s = { 0 };
+	struct journal_state s = {0};
 	_cleanup_free_ char *error = NULL;
 	char *text = NULL;
 	size_t good;
@@ -78,7 +79,7 @@ static char *replayed(const char *data, size_t len, int *ret_code)
 static char *opened(int *ret_code)
 {
 	_cleanup_(journal_closep) struct journal *j = NULL;
-	struct journal_state s = { 0 };
+	struct journal_state s = {0};
 	_cleanup_free_ char *error = NULL;
 	char *text = NULL;
 
@@ -92,7 +93,7 @@ static char *opened(int *ret_code)
 static struct journal *fresh(void)
 {
 	struct journal *j = NULL;
-	struct journal_state s = { 0 };
+	struct journal_state s = {0};
 	char *error = NULL;
 
 	unlink(path);
@@ -139,7 +140,7 @@ static void a_reused_address_no_longer_rests(void)
 static void a_snapshot_is_the_same_state(void)
 {
 	struct journal *j = fresh();
-	struct journal_state s = { 0 };
+	struct journal_state s = {0};
 	_cleanup_free_ char *before = NULL, *after = NULL, *data = NULL, *error = NULL;
 	size_t len, good;
 	int code;

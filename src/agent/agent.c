@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The loop, and the pass: facts of the kernel and the model go in, the plan comes out, the difference is applied. A
+ * pass is idempotent and cheap when nothing differs; sources only ask for one. A pass that fails is repeated with
+ * backoff, and says so under its part's health.
+ *
+ * Before the first whole list of nodes nothing is taken away: after a restart the datapath, the routes and the
+ * addresses of the former agent go on, and pods can come and go with what node.json remembers.
+ *
+ * At the end of the process nothing is undone: packets flow on. */
+#include "agent/agent.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+enum {
+	TICK_US = 5 * 1000000, /* things that are looked at now and then */
+	AUDIT_TICKS = 5,       /* every 25 s: all that should be there */
+	RECONCILE_TICKS = 12,  /* every minute: endpoints that nobody ended */
+	BACKOFF_MIN_MS = 500,
+	BACKOFF_MAX_MS = 30000,
+};
+
+static uint64_t now_us(struct agent *a)
+{
+	uint64_t now = 0;
+
+	sd_event_now(a->event, CLOCK_MONOTONIC, &now);
+	return now;
+}
+
+void agent_mark_dirty(struct agent *a, uint64_t delay_ms)
+{
+	uint64_t at = now_us(a) + delay_ms * 1000;
+
+	if (a->next_pass_us && a->next_pass_us <= at)
+		return;
+	a->next_pass_us = at;
+	sd_event_source_set_time(a->pass_timer, at);
+	sd_event_source_set_enabled(a->pass_timer, SD_EVENT_ONESHOT);
+}
+
+static char *state_path(const struct agent *a, const char *name)
+{
+	return xasprintf("%s/state/%s", a->opt.run_dir, name);
+}
+
+/* ---- applying ---- */
+
+static int apply_node_addrs(struct agent *a)
+{
+	int r;
+
+	for (int f = 0; f < 2; f++) {
+		struct link_addr old = {.ifindex = 1, .addr = a->state.node_addrs[f], .len = 128};
+
+		if (!addr_is_zero(&old.addr) && !addr_eq(&old.addr, &a->plan.node_addrs[f])) {
+			r = rtnl_del_addr(a->nl, &old);
+			if (r < 0)
+				return r;
+		}
+	}
+	for (size_t i = 0; i < a->plan.n_addrs; i++) {
+		r = rtnl_replace_addr(a->nl, &a->plan.addrs[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int apply_tables(struct agent *a, char **ret_error)
+{
+	size_t n_links, changed = 0, more = 0, rules = 0;
+	_cleanup_free_ uint32_t *links = endpoints_links(a->endpoints, &n_links);
+	int r = apply_node_addrs(a);
+
+	if (r == 0)
+		r = rtnl_apply_neighs(a->nl, a->plan.neighs, a->plan.n_neighs, links, n_links, &more);
+	if (r == 0)
+		r = rtnl_apply_routes(a->nl, a->plan.routes, a->plan.n_routes, links, n_links, &changed);
+	if (r == 0)
+		r = rtnl_apply_rules(a->nl, a->plan.rules, a->plan.n_rules, &rules);
+	if (r < 0)
+		*ret_error = xasprintf("routes: %s", rtnl_error_text(a->nl));
+	if (changed + more + rules)
+		log_info("changed the kernel's tables", L_UINT("routes", changed), L_UINT("neighbours", more),
+			 L_UINT("rules", rules));
+	return r;
+}
+
+static void on_drop(const struct dp_event *ev, void *ctx)
+{
+	struct agent *a = ctx;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	a->recent[a->n_recent++ % RECENT_DROPS] = (struct recent_drop){*ev, ts.tv_sec * 1000ull + ts.tv_nsec / 1000000};
+}
+
+static int on_dp_events(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *ctx)
+{
+	struct agent *a = ctx;
+
+	if (a->dp)
+		datapath_read_events(a->dp, 1000, on_drop, a); /* the next turn of the loop goes on */
+	return 0;
+}
+
+static void close_datapath(struct agent *a)
+{
+	a->dp_events = sd_event_source_disable_unref(a->dp_events);
+	a->dp = datapath_close(a->dp);
+}
+
+static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
+{
+	return x->attach == y->attach && x->fast_path == y->fast_path && x->tunnel_ifindex == y->tunnel_ifindex &&
+	       x->vni == y->vni && x->flow_max == y->flow_max && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
+	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
+	       addr_eq(&x->underlay[1], &y->underlay[1]);
+}
+
+/* Opens the datapath for the node as `state` says; a changed node opens it anew. What it carries goes on meanwhile. */
+static int ensure_datapath(struct agent *a, char **ret_error)
+{
+	const struct node_state *s = &a->state;
+	struct dp_config c = {.pin_dir = a->opt.bpf_dir,
+			      .attach = (enum dp_attach)a->opt.attach,
+			      .fast_path = a->opt.fast_path,
+			      .tunnel_ifindex = s->tunnel_ifindex,
+			      .vni = a->opt.vxlan_vni,
+			      .flow_max = a->opt.flow_table_size};
+	int r, fd;
+
+	memcpy(c.node_addrs, s->node_addrs, sizeof(c.node_addrs));
+	memcpy(c.underlay, s->underlay, sizeof(c.underlay));
+	if (a->dp && dp_config_eq(&c, &a->dp_config))
+		return 0;
+	close_datapath(a);
+	r = datapath_open(&c, &a->dp, ret_error);
+	if (r < 0)
+		return r;
+	a->dp_config = c;
+	fd = datapath_events_fd(a->dp);
+	if (fd >= 0)
+		r = sd_event_add_io(a->event, &a->dp_events, fd, EPOLLIN, on_dp_events, a);
+	if (r >= 0 && a->dp_events)
+		sd_event_source_set_priority(a->dp_events, SD_EVENT_PRIORITY_IDLE);
+	a->pass_full = true; /* its endpoints are to be looked at */
+	return r < 0 ? r : 0;
+}
+
+static int apply_datapath_links(struct agent *a)
+{
+	struct dp_link links[UPLINKS_MAX + 1];
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->facts.n_uplinks; i++)
+		links[n++] = (struct dp_link){a->facts.uplinks[i], DP_LINK_UPLINK};
+	if (a->state.tunnel_ifindex)
+		links[n++] = (struct dp_link){a->state.tunnel_ifindex, DP_LINK_TUNNEL};
+	return datapath_apply_links(a->dp, links, n);
+}
+
+static int apply_datapath_routes(struct agent *a)
+{
+	_cleanup_free_ struct dp_node_route *routes = xnew0_array(struct dp_node_route, a->plan.n_node_routes + 1);
+
+	for (size_t i = 0; i < a->plan.n_node_routes; i++) {
+		const struct route_node_route *from = &a->plan.node_routes[i];
+
+		routes[i] = (struct dp_node_route){.prefix = from->prefix,
+						   .underlay = from->underlay,
+						   .ifindex = from->ifindex,
+						   .transport = from->transport == ROUTE_VXLAN ? DP_VXLAN : DP_DIRECT,
+						   .mtu = from->mtu};
+		memcpy(routes[i].vtep_mac, from->vtep_mac, 6);
+	}
+	return datapath_apply_node_routes(a->dp, routes, a->plan.n_node_routes);
+}
+
+static int apply_datapath(struct agent *a, char **ret_error)
+{
+	int r = ensure_datapath(a, ret_error);
+
+	if (r < 0)
+		return r;
+	r = apply_datapath_routes(a);
+	if (r == 0)
+		r = apply_datapath_links(a);
+	if (r < 0)
+		*ret_error = xasprintf("cannot write node routes or attach to links: %s", strerror(-r));
+	return r;
+}
+
+static void give_endpoints_the_node(struct agent *a)
+{
+	const struct node_state *s = &a->state;
+	struct endpoints_node node = {
+	    .dp = a->dp,
+	    .device_mtu = s->device_mtu,
+	    .env = {.route_mtu = s->route_mtu, .node_addrs = {s->node_addrs[0], s->node_addrs[1]}}};
+
+	memcpy(node.ranges, s->ranges, sizeof(node.ranges));
+	endpoints_set_node(a->endpoints, &node);
+}
+
+/* ---- the pass ---- */
+
+static int compile(struct agent *a, uint32_t vxlan_ifindex)
+{
+	const struct model_node *node = model_find_node(a->model, a->opt.node_name);
+	struct route_config c = {.node = a->opt.node_name,
+				 .transport = a->opt.transport == TRANSPORT_VXLAN ? ROUTE_VXLAN : ROUTE_DIRECT,
+				 .underlays = a->facts.underlays,
+				 .n_underlays = a->facts.n_underlays,
+				 .vxlan_ifindex = vxlan_ifindex,
+				 .vni = a->opt.vxlan_vni,
+				 .lo_ifindex = 1};
+
+	for (unsigned i = 0; node && i < node->n_cidrs; i++) {
+		c.ipv4 |= addr_is_v4(&node->cidrs[i].addr);
+		c.ipv6 |= !addr_is_v4(&node->cidrs[i].addr);
+	}
+	route_plan_done(&a->plan);
+	route_compile(&c, a->model, &a->plan);
+	a->planned = true;
+	return a->plan.ranges[0].len || a->plan.ranges[1].len ? 0 : -EAGAIN;
+}
+
+static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_error)
+{
+	const struct model_node *node = model_find_node(a->model, a->opt.node_name);
+	uint32_t mtu = 0;
+	uint8_t mac[6];
+	int r = node ? route_vtep_mac(node->cidrs, node->n_cidrs, mac) : -ENOENT;
+
+	*ret_ifindex = 0;
+	if (r < 0)
+		return 0; /* no range yet: compile() says so */
+	if (a->opt.transport != TRANSPORT_VXLAN)
+		return node_remove_vxlan(a->nl);
+	for (size_t i = 0; i < a->facts.n_underlays; i++)
+		mtu = mtu ? MIN(mtu, a->facts.underlays[i].mtu) : a->facts.underlays[i].mtu;
+	return node_ensure_vxlan(a->nl, &a->opt, mac, mtu ? mtu : 1500, ret_ifindex, ret_error);
+}
+
+/* What of the plan must be known at the next start. */
+static void remember(struct agent *a, uint32_t tunnel_ifindex)
+{
+	_cleanup_free_ char *path = state_path(a, "node.json");
+	struct node_state s = {
+	    .device_mtu = a->plan.device_mtu, .route_mtu = a->plan.pod_mtu, .tunnel_ifindex = tunnel_ifindex};
+	int r;
+
+	memcpy(s.ranges, a->plan.ranges, sizeof(s.ranges));
+	memcpy(s.node_addrs, a->plan.node_addrs, sizeof(s.node_addrs));
+	for (size_t i = a->facts.n_underlays; i-- > 0;)
+		s.underlay[!addr_is_v4(&a->facts.underlays[i].addr)] = a->facts.underlays[i].addr;
+	if (node_state_eq(&s, &a->state))
+		return;
+	r = node_state_save(path, &s);
+	if (r < 0)
+		log_warn("cannot remember the node's state", L_STR("file", path), L_ERRNO(r));
+	a->state = s;
+}
+
+static int read_facts(struct agent *a, char **ret_error)
+{
+	struct node_facts f = {0};
+	int r = node_read_facts(a->nl, &a->opt, model_find_node(a->model, a->opt.node_name), &f, ret_error);
+
+	if (r < 0)
+		return r;
+	node_facts_done(&a->facts);
+	a->facts = f;
+	return 0;
+}
+
+static int prepare(struct agent *a, char **ret_error)
+{
+	uint32_t tunnel = 0;
+	int r = read_facts(a, ret_error);
+
+	if (r == 0)
+		r = ensure_tunnel(a, &tunnel, ret_error);
+	if (r < 0)
+		return r;
+	r = compile(a, tunnel);
+	if (r < 0) {
+		*ret_error = xstrdup(a->plan.error ? a->plan.error : "this node has no address range yet");
+		return r;
+	}
+	r = node_set_sysctls(&a->facts, a->plan.ranges[0].len > 0, a->plan.ranges[1].len > 0, ret_error);
+	if (r < 0)
+		return r;
+	r = apply_tables(a, ret_error);
+	if (r == 0)
+		remember(a, tunnel);
+	return r;
+}
+
+static void set_health(struct agent *a, enum part part, int r, const char *error)
+{
+	health_set(&a->health, part, r < 0 ? (error ? error : strerror(-r)) : NULL);
+}
+
+static void set_ipam_health(struct agent *a)
+{
+	_cleanup_free_ char *why = NULL;
+
+	for (int f = 0; f < IPAM_FAMILIES && !why; f++) {
+		struct ipam_use u = endpoints_ipam_use(a->endpoints, f);
+
+		if (u.present && u.used >= u.size)
+			why = xasprintf("the IPv%d range is exhausted: all %llu addresses are in use", f ? 6 : 4,
+					(unsigned long long)u.size);
+	}
+	if (!why && endpoints_warning(a->endpoints))
+		why = xasprintf("the journal was damaged (%s); endpoints were adopted from the kernel",
+				endpoints_warning(a->endpoints));
+	health_set(&a->health, PART_IPAM, why ? why : endpoints_not_ready(a->endpoints));
+}
+
+static void say_ready(struct agent *a)
+{
+	char v4[PREFIX_TEXT_MAX], v6[PREFIX_TEXT_MAX];
+
+	if (a->ready_said || endpoints_not_ready(a->endpoints))
+		return;
+	a->ready_said = true;
+	log_info("ready: pods can be added", L_STR("node", a->opt.node_name),
+		 L_STR("ipv4", a->state.ranges[0].len ? prefix_format(&a->state.ranges[0], v4) : ""),
+		 L_STR("ipv6", a->state.ranges[1].len ? prefix_format(&a->state.ranges[1], v6) : ""),
+		 L_UINT("endpoints", endpoints_count(a->endpoints)));
+	sd_notify(0, "READY=1");
+}
+
+static int finish(struct agent *a)
+{
+	int r = 0;
+
+	give_endpoints_the_node(a);
+	if (a->pass_full && a->dp) {
+		r = endpoints_apply(a->endpoints);
+		a->pass_full = r < 0;
+	}
+	if (endpoints_not_ready(a->endpoints)) {
+		health_set(&a->health, PART_CNI, endpoints_not_ready(a->endpoints));
+	} else {
+		int w = node_write_conflist(&a->opt);
+
+		set_health(a, PART_CNI, w, NULL);
+		say_ready(a);
+		agent_tell_node_condition(a);
+	}
+	set_ipam_health(a);
+	return r;
+}
+
+static int run_pass(struct agent *a)
+{
+	_cleanup_free_ char *why = NULL, *dp_why = NULL;
+	int r, d = 0, f;
+
+	if (!a->synced[MODEL_NODES]) { /* after a restart, until the API answers: what node.json says */
+		f = finish(a);
+		return f < 0 && a->dp ? f : 0;
+	}
+	r = prepare(a, &why);
+	set_health(a, PART_ROUTES, r, why);
+	if (r == 0) {
+		d = apply_datapath(a, &dp_why);
+		set_health(a, PART_DATAPATH, d, dp_why);
+	}
+	f = finish(a);
+	if (f < 0 && d == 0 && r == 0)
+		health_set(&a->health, PART_DATAPATH, "endpoints could not all be applied");
+	return r < 0 ? r : d < 0 ? d : f;
+}
+
+static int on_pass(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
+{
+	struct agent *a = ctx;
+	uint64_t delay;
+	int r;
+
+	a->next_pass_us = 0;
+	model_take_dirty(a->model);
+	r = run_pass(a);
+	a->failures = r < 0 ? a->failures + 1 : 0;
+	if (r < 0) {
+		delay = (uint64_t)BACKOFF_MIN_MS << MIN(a->failures - 1, 6u);
+		agent_mark_dirty(a, MIN(delay, (uint64_t)BACKOFF_MAX_MS));
+	}
+	return 0;
+}
+
+static void look_at_firewall(struct agent *a)
+{
+	char *now = firewall_warning();
+
+	if (now && !streq(now, a->firewall_warning))
+		log_warn("a foreign packet filter is in the way", L_STR("why", now));
+	free(a->firewall_warning);
+	a->firewall_warning = now;
+}
+
+static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
+{
+	static unsigned tick;
+	struct agent *a = ctx;
+
+	tick++;
+	if (!a->client)
+		agent_start_watches(a);
+	agent_drain_del_queue(a);
+	if (tick % AUDIT_TICKS == 0) {
+		a->pass_full = true;
+		look_at_firewall(a);
+		agent_mark_dirty(a, 0);
+	}
+	if (tick % RECONCILE_TICKS == 0)
+		endpoints_reconcile(a->endpoints, agent_pod_is_gone, a);
+	if (!endpoints_not_ready(a->endpoints))
+		agent_tell_node_condition(a);
+	sd_event_source_set_time(s, usec + TICK_US);
+	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+/* ---- start and end ---- */
+
+static void on_status(struct ipc_request *req, _unused_ json_t *params, void *ctx)
+{
+	ipc_reply(req, agent_status(ctx));
+}
+
+static const struct ipc_method methods[] = {{"cni", agent_on_cni}, {"status", on_status}, {NULL, NULL}};
+
+/* A second agent in one directory would fight with the first. */
+static int lock_run_dir(const struct agent *a)
+{
+	_cleanup_free_ char *path = xasprintf("%s/weftd.lock", a->opt.run_dir);
+	int r = mkdir_parents(a->opt.run_dir, 0755), fd;
+
+	if (r < 0)
+		return r;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return fd; /* held until the process ends */
+}
+
+/* What an earlier agent has left goes on before the API answers. */
+static void resume(struct agent *a)
+{
+	_cleanup_free_ char *path = state_path(a, "node.json"), *why = NULL;
+	struct link l;
+	int r = node_state_load(path, &a->state);
+
+	if (r < 0) {
+		if (r != -ENOENT)
+			log_warn("cannot read the remembered state of the node; waiting for the API",
+				 L_STR("file", path), L_ERRNO(r));
+		return;
+	}
+	if (a->state.tunnel_ifindex &&
+	    (rtnl_find_link(a->nl, NODE_VXLAN_NAME, &l) < 0 || l.ifindex != a->state.tunnel_ifindex))
+		return; /* the node was rebuilt: the first pass makes everything */
+	r = ensure_datapath(a, &why);
+	set_health(a, PART_DATAPATH, r, why);
+	if (r == 0)
+		give_endpoints_the_node(a);
+}
+
+static int start_sources(struct agent *a)
+{
+	_cleanup_free_ char *socket = xasprintf("%s/weftd.sock", a->opt.run_dir);
+	struct ipc_server_config config = {
+	    .path = socket, .mode = 0600, .max_clients = 256, .idle_ms = 65000, .methods = methods, .ctx = a};
+	uint64_t now = now_us(a);
+	int r = agent_start_monitor(a);
+
+	if (r >= 0)
+		r = sd_event_add_time(a->event, &a->pass_timer, CLOCK_MONOTONIC, now, 1000, on_pass, a);
+	if (r >= 0)
+		r = sd_event_add_time(a->event, &a->tick_timer, CLOCK_MONOTONIC, now + TICK_US, 100000, on_tick, a);
+	if (r < 0)
+		return r;
+	a->pass_full = true;
+	agent_drain_del_queue(a);
+	r = ipc_server_new(a->event, &config, &a->server);
+	if (r < 0)
+		log_error("cannot listen", L_STR("socket", socket), L_ERRNO(r));
+	else
+		agent_start_watches(a);
+	return r;
+}
+
+static int start(struct agent *a)
+{
+	_cleanup_free_ char *dir = state_path(a, ""), *why = NULL;
+	sigset_t stop;
+	int r, lock = lock_run_dir(a);
+
+	if (lock < 0) {
+		log_error(lock == -EWOULDBLOCK ? "another weftd runs with this directory"
+					       : "cannot use the run directory",
+			  L_STR("directory", a->opt.run_dir), L_ERRNO(lock));
+		return lock;
+	}
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTERM);
+	sigaddset(&stop, SIGINT);
+	sigprocmask(SIG_BLOCK, &stop, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	r = sd_event_default(&a->event);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGTERM, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGINT, NULL, NULL);
+	if (r >= 0)
+		r = rtnl_open(&a->nl);
+	if (r < 0) {
+		log_error("cannot start", L_ERRNO(r));
+		return r;
+	}
+	r = endpoints_open(a->event, dir, a->nl, a->opt.rest_seconds * 1000, &a->endpoints, &why);
+	if (r < 0) {
+		log_error("cannot open the state of endpoints", L_STR("why", why));
+		return r;
+	}
+	look_at_firewall(a);
+	r = node_install_plugin(&a->opt);
+	if (r < 0)
+		log_warn("cannot install the CNI plugin", L_STR("directory", a->opt.cni_bin_dir), L_ERRNO(r));
+	resume(a);
+	return start_sources(a);
+}
+
+static void stop(struct agent *a)
+{
+	a->server = ipc_server_free(a->server);
+	agent_stop_watches(a);
+	a->monitor = rtnl_monitor_free(a->monitor);
+	a->endpoints = endpoints_close(a->endpoints);
+	close_datapath(a);
+	sd_event_source_disable_unref(a->pass_timer);
+	sd_event_source_disable_unref(a->tick_timer);
+	route_plan_done(&a->plan);
+	node_facts_done(&a->facts);
+	a->model = model_free(a->model);
+	a->nl = rtnl_close(a->nl);
+	health_done(&a->health);
+	free(a->firewall_warning);
+	options_done(&a->opt);
+	sd_event_unref(a->event);
+}
+
+int agent_run(struct options *opt)
+{
+	struct agent a = {.opt = *opt, .started_s = time(NULL), .model = model_new()};
+	int r;
+
+	*opt = (struct options){0};
+	health_init(&a.health, "starting");
+	log_info("weftd starts", L_STR("version", WEFT_VERSION), L_STR("node", a.opt.node_name));
+	r = start(&a);
+	if (r >= 0)
+		r = sd_event_loop(a.event);
+	if (r >= 0)
+		log_info("weftd ends; the datapath goes on");
+	stop(&a);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's parts, wired together. One thread, one loop: sources change the model or mark dirty, one pass compiles
+ * and applies (agent.c); CNI calls are answered in between. */
+#pragma once
+
+#include "agent/endpoints.h"
+#include "agent/health.h"
+#include "agent/node.h"
+#include "agent/options.h"
+#include "ipc/server.h"
+#include "kube/watch.h"
+#include "net/rtnl_monitor.h"
+#include "route/plan.h"
+
+enum { RECENT_DROPS = 20 };
+
+struct recent_drop {
+	struct dp_event event;
+	uint64_t at_ms; /* since 1970 */
+};
+
+struct agent {
+	struct options opt;
+	sd_event *event;
+	uint64_t started_s;
+	struct health health;
+
+	/* sources */
+	struct model *model;
+	struct kube_client *client;
+	struct kube_watch *watches[MODEL_TABLES];
+	struct watch_ctx {
+		struct agent *agent;
+		enum model_table table;
+	} watch_ctx[MODEL_TABLES];
+	bool synced[MODEL_TABLES];
+	struct rtnl_monitor *monitor;
+	struct ipc_server *server;
+
+	/* what is wanted, and what it was applied to */
+	struct rtnl *nl;
+	struct node_facts facts;
+	struct route_plan plan;
+	bool planned;
+	struct node_state state; /* survives a restart: see node.h */
+	struct datapath *dp;
+	struct dp_config dp_config; /* of dp; strings borrowed from opt */
+	sd_event_source *dp_events;
+	struct endpoints *endpoints;
+	char *firewall_warning; /* or NULL */
+
+	/* the pass */
+	sd_event_source *pass_timer, *tick_timer;
+	bool pass_full;	   /* list what endpoints have as well */
+	unsigned failures; /* passes in a row */
+	uint64_t next_pass_us;
+
+	/* the node's object */
+	bool condition_set, condition_pending;
+	uint64_t condition_retry_us;
+	bool ready_said;
+
+	struct recent_drop recent[RECENT_DROPS];
+	uint64_t n_recent;
+	uint64_t cni_calls, cni_failures;
+};
+
+/* Runs until SIGTERM or SIGINT. @opt is taken. Return: exit code. */
+int agent_run(struct options *opt);
+/* Takes the node out of service: everything of ours is removed. @opt is borrowed. Return: exit code. */
+int agent_teardown(const struct options *opt);
+
+/* Asks for a pass, soon; several requests become one. */
+void agent_mark_dirty(struct agent *a, uint64_t delay_ms);
+
+/* sources.c */
+int agent_start_watches(struct agent *a);
+void agent_stop_watches(struct agent *a);
+int agent_start_monitor(struct agent *a);
+bool agent_pod_is_gone(const char *namespace_, const char *name, const char *uid, void *ctx); /* a pod_gone_fn */
+void agent_tell_node_condition(struct agent *a);
+
+/* cni_calls.c */
+void agent_on_cni(struct ipc_request *req, json_t *params, void *ctx);
+void agent_drain_del_queue(struct agent *a);
+
+/* status.c */
+json_t *agent_status(struct agent *a);

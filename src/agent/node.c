@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/node.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#include <dirent.h>
+
+const char NODE_VXLAN_NAME[] = "weft-vxlan";
+static const char VXLAN_ALIAS[] = "weft: tunnels to other nodes";
+enum { VXLAN_OVERHEAD_V4 = 50 };
+
+void node_facts_done(struct node_facts *f)
+{
+	free(f->underlays);
+	*f = (struct node_facts){0};
+}
+
+/* What one look at the kernel gives. */
+struct tables {
+	struct link *links;
+	struct link_addr *addrs;
+	struct route *routes;
+	size_t n_links, n_addrs, n_routes;
+};
+
+static void tables_done(struct tables *t)
+{
+	free(t->links);
+	free(t->addrs);
+	free(t->routes);
+}
+
+static int tables_read(struct rtnl *nl, struct tables *t)
+{
+	int r = rtnl_list_links(nl, &t->links, &t->n_links);
+
+	if (r == 0)
+		r = rtnl_list_addrs(nl, AF_UNSPEC, 0, &t->addrs, &t->n_addrs);
+	return r ? r : rtnl_list_routes(nl, AF_UNSPEC, RT_TABLE_MAIN, 0, &t->routes, &t->n_routes);
+}
+
+static const struct link *link_of(const struct tables *t, uint32_t ifindex)
+{
+	for (size_t i = 0; i < t->n_links; i++)
+		if (t->links[i].ifindex == ifindex)
+			return &t->links[i];
+	return NULL;
+}
+
+static void add_uplink(struct node_facts *f, const struct tables *t, uint32_t ifindex)
+{
+	const struct link *l = link_of(t, ifindex);
+
+	if (!l || l->flags & IFF_LOOPBACK || f->n_uplinks == UPLINKS_MAX)
+		return;
+	for (size_t i = 0; i < f->n_uplinks; i++)
+		if (f->uplinks[i] == ifindex)
+			return;
+	memcpy(f->uplink_names[f->n_uplinks], l->name, IF_NAMESIZE);
+	f->uplinks[f->n_uplinks++] = ifindex;
+}
+
+static bool is_internal(const struct model_node *node, const struct addr *a)
+{
+	for (unsigned i = 0; node && i < node->n_addrs; i++)
+		if (addr_eq(&node->addrs[i], a))
+			return true;
+	return false;
+}
+
+static void find_uplinks(struct node_facts *f, const struct tables *t, const struct model_node *node)
+{
+	for (size_t i = 0; i < t->n_addrs; i++)
+		if (is_internal(node, &t->addrs[i].addr))
+			add_uplink(f, t, t->addrs[i].ifindex);
+	for (size_t i = 0; i < t->n_routes && f->n_uplinks == 0; i++) {
+		struct prefix any = prefix_any(prefix_family(&t->routes[i].dst));
+
+		if (prefix_eq(&t->routes[i].dst, &any) && t->routes[i].proto != NET_PROTO_WEFT)
+			add_uplink(f, t, t->routes[i].oif);
+	}
+}
+
+static int named_uplinks(struct node_facts *f, const struct tables *t, const char *names, char **ret_error)
+{
+	_cleanup_free_ char *copy = xstrdup(names);
+	char *save = NULL;
+
+	for (char *name = strtok_r(copy, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
+		size_t before = f->n_uplinks;
+
+		for (size_t i = 0; i < t->n_links; i++)
+			if (streq(t->links[i].name, name))
+				add_uplink(f, t, t->links[i].ifindex);
+		if (f->n_uplinks == before) {
+			char shown[64];
+
+			str_escape(shown, sizeof(shown), name);
+			*ret_error = xasprintf("uplinks: no interface \"%s\"", shown);
+			return -ENODEV;
+		}
+	}
+	return 0;
+}
+
+static void add_underlays(struct node_facts *f, const struct tables *t, const struct options *o,
+			  const struct model_node *node, bool internal)
+{
+	for (size_t i = 0; i < t->n_addrs; i++) {
+		const struct link_addr *a = &t->addrs[i];
+		const struct link *l = link_of(t, a->ifindex);
+		bool uplink = false;
+
+		for (size_t k = 0; k < f->n_uplinks; k++)
+			uplink |= f->uplinks[k] == a->ifindex;
+		if (!l || !uplink || a->scope != RT_SCOPE_UNIVERSE || is_internal(node, &a->addr) != internal)
+			continue;
+		f->underlays[f->n_underlays++] = (struct route_underlay){.addr = a->addr,
+									 .net = prefix_of(&a->addr, a->len),
+									 .ifindex = a->ifindex,
+									 .mtu = o->mtu ? o->mtu : l->mtu};
+	}
+}
+
+int node_read_facts(struct rtnl *nl, const struct options *o, const struct model_node *node, struct node_facts *ret,
+		    char **ret_error)
+{
+	_cleanup_(tables_done) struct tables t = {0};
+	struct node_facts f = {0};
+	int r = tables_read(nl, &t);
+
+	if (r < 0) {
+		*ret_error = xasprintf("cannot list interfaces: %s", rtnl_error_text(nl));
+		return r;
+	}
+	if (streq(o->uplinks, "auto"))
+		find_uplinks(&f, &t, node);
+	else
+		r = named_uplinks(&f, &t, o->uplinks, ret_error);
+	if (r < 0)
+		return r;
+	if (f.n_uplinks == 0) {
+		*ret_error =
+		    xstrdup("no uplink: no interface holds an InternalIP of the Node, and there is no default route; "
+			    "the option uplinks names one");
+		return -ENODEV;
+	}
+	f.underlays = xnew0_array(struct route_underlay, t.n_addrs + 1);
+	add_underlays(&f, &t, o, node, true);
+	add_underlays(&f, &t, o, node, false);
+	*ret = f;
+	return 0;
+}
+
+/* ---- sysctls ---- */
+
+static long sysctl_read(const char *family, const char *ifname, const char *key)
+{
+	char path[128];
+	_cleanup_free_ char *text = NULL;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family, ifname, key);
+	return file_read(path, 64, &text, NULL) < 0 ? -1 : atol(text);
+}
+
+/* Writes only what differs: each write of forwarding walks all interfaces. */
+static int sysctl_set(const char *family, const char *ifname, const char *key, long value, char **ret_error)
+{
+	char path[128], text[16];
+	int r;
+
+	if (sysctl_read(family, ifname, key) == value)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family, ifname, key);
+	snprintf(text, sizeof(text), "%ld", value);
+	r = file_write(path, text);
+	if (r < 0)
+		*ret_error = xasprintf("%s: cannot write %s: %s", path, text, strerror(-r));
+	return r;
+}
+
+/* The kernel takes the larger of "all" and the interface's rp_filter. So "all" goes to 0, after every interface got the
+ * value that was in force for it: only pods' links, which are made with 0, lose the filter. */
+static int relax_rp_filter(char **ret_error)
+{
+	long all = sysctl_read("ipv4", "all", "rp_filter");
+	DIR *d;
+	int r = 0;
+
+	if (all <= 0)
+		return 0;
+	d = opendir("/proc/sys/net/ipv4/conf");
+	if (!d)
+		return -errno;
+	for (const struct dirent *e; r == 0 && (e = readdir(d));)
+		if (*e->d_name != '.' && !streq(e->d_name, "all") && sysctl_read("ipv4", e->d_name, "rp_filter") < all)
+			r = sysctl_set("ipv4", e->d_name, "rp_filter", all, ret_error);
+	closedir(d);
+	return r ? r : sysctl_set("ipv4", "all", "rp_filter", 0, ret_error);
+}
+
+int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, char **ret_error)
+{
+	int r = 0;
+
+	if (ipv4)
+		r = relax_rp_filter(ret_error);
+	if (ipv4 && r == 0)
+		r = sysctl_set("ipv4", "all", "forwarding", 1, ret_error);
+	if (!ipv6 || r < 0)
+		return r;
+	/* a forwarding host ignores router advertisements unless told 2: without them the default route expires */
+	for (size_t i = 0; i < f->n_uplinks && r == 0; i++)
+		if (sysctl_read("ipv6", f->uplink_names[i], "accept_ra") == 1)
+			r = sysctl_set("ipv6", f->uplink_names[i], "accept_ra", 2, ret_error);
+	return r ? r : sysctl_set("ipv6", "all", "forwarding", 1, ret_error);
+}
+
+/* ---- the tunnel device ---- */
+
+static bool vxlan_is_as_wanted(const struct link *l, const struct options *o)
+{
+	return streq(l->kind, "vxlan") && l->vxlan.external && l->vxlan.port == o->vxlan_port;
+}
+
+/* Who has the port? */
+static char *port_owner(struct rtnl *nl, uint64_t port)
+{
+	_cleanup_free_ struct link *links = NULL;
+	size_t n = 0;
+
+	if (rtnl_list_links(nl, &links, &n) == 0)
+		for (size_t i = 0; i < n; i++)
+			if (streq(links[i].kind, "vxlan") && links[i].vxlan.port == port &&
+			    !streq(links[i].name, NODE_VXLAN_NAME))
+				return xasprintf("the VXLAN device %s", links[i].name);
+	return xstrdup("another program");
+}
+
+static int vxlan_failed(struct rtnl *nl, const struct options *o, int r, char **ret_error)
+{
+	_cleanup_free_ char *text = xstrdup(rtnl_error_text(nl)), *owner = NULL;
+
+	if (r != -EADDRINUSE && r != -EEXIST) {
+		*ret_error = xasprintf("device %s: %s", NODE_VXLAN_NAME, text);
+		return r;
+	}
+	owner = port_owner(nl, o->vxlan_port);
+	*ret_error =
+	    xasprintf("UDP port %llu is in use by %s: remove it, or give Weft another one by the option vxlan.port",
+		      (unsigned long long)o->vxlan_port, owner);
+	return -EADDRINUSE;
+}
+
+static int make_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu, uint32_t *ret)
+{
+	struct link_spec spec = {.name = NODE_VXLAN_NAME, .mac = mac, .mtu = mtu};
+	int r = rtnl_add_vxlan(nl, &spec, o->vxlan_port, ret);
+
+	if (r == 0)
+		r = rtnl_set_link_alias(nl, *ret, VXLAN_ALIAS);
+	if (r == 0)
+		r = rtnl_set_link_addrgen(nl, *ret, false);
+	return r;
+}
+
+static int mend_vxlan(struct rtnl *nl, const struct link *l, const uint8_t mac[6], uint32_t mtu)
+{
+	int r = 0;
+
+	if (memcmp(l->mac, mac, 6) != 0)
+		r = rtnl_set_link_mac(nl, l->ifindex, mac);
+	if (r == 0 && l->mtu != mtu)
+		r = rtnl_set_link_mtu(nl, l->ifindex, mtu);
+	if (r == 0 && (l->flags & (IFF_UP | IFF_NOARP)) != (IFF_UP | IFF_NOARP))
+		r = rtnl_set_link_flags(nl, l->ifindex, IFF_UP | IFF_NOARP, IFF_UP | IFF_NOARP);
+	return r;
+}
+
+int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu,
+		      uint32_t *ret_ifindex, char **ret_error)
+{
+	uint32_t ifindex = 0, want_mtu = mtu - VXLAN_OVERHEAD_V4;
+	struct link l;
+	int r = rtnl_find_link(nl, NODE_VXLAN_NAME, &l);
+
+	if (r == 0 && !vxlan_is_as_wanted(&l, o)) {
+		log_info("replacing the tunnel device, which was made with other options",
+			 L_STR("device", NODE_VXLAN_NAME));
+		r = rtnl_del_link(nl, l.ifindex);
+		r = r ? r : -ENODEV;
+	}
+	if (r == -ENODEV) {
+		r = make_vxlan(nl, o, mac, want_mtu, &ifindex);
+		if (r == 0)
+			r = rtnl_get_link(nl, ifindex, &l);
+	}
+	if (r == 0)
+		r = mend_vxlan(nl, &l, mac, want_mtu);
+	if (r < 0) {
+		r = vxlan_failed(nl, o, r, ret_error);
+		if (ifindex)
+			rtnl_del_link(nl, ifindex);
+		return r;
+	}
+	*ret_ifindex = l.ifindex;
+	return 0;
+}
+
+int node_remove_vxlan(struct rtnl *nl)
+{
+	struct link l;
+	int r = rtnl_find_link(nl, NODE_VXLAN_NAME, &l);
+
+	if (r < 0)
+		return r == -ENODEV ? 0 : r;
+	return streq(l.kind, "vxlan") ? rtnl_del_link(nl, l.ifindex) : 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node itself: what its kernel has (facts), what is set up once (forwarding, tunnel device, node addresses), and
+ * the little that must be known at a restart before the API answers (state). */
+#pragma once
+
+#include "agent/options.h"
+#include "base/buf.h"
+#include "base/json.h"
+#include "model/model.h"
+#include "net/rtnl.h"
+#include "route/plan.h"
+
+enum { UPLINKS_MAX = 16 };
+extern const char NODE_VXLAN_NAME[];
+
+struct node_facts {
+	struct route_underlay *underlays; /* in order of preference */
+	size_t n_underlays;
+	uint32_t uplinks[UPLINKS_MAX];
+	char uplink_names[UPLINKS_MAX][IF_NAMESIZE];
+	size_t n_uplinks;
+};
+void node_facts_done(struct node_facts *f);
+
+/**
+ * node_read_facts() - uplinks and their addresses
+ * @node: this node's object, or NULL while it is not known; its InternalIPs say which links are uplinks
+ *
+ * Without such addresses the link of the default route is the uplink. Return: 0, -errno, -ENODEV with @ret_error when
+ * there is no uplink.
+ */
+int node_read_facts(struct rtnl *nl, const struct options *o, const struct model_node *node, struct node_facts *ret,
+		    char **ret_error);
+
+/* Forwarding on, reverse path filter off for pods, router advertisements still accepted where they were. Idempotent. */
+int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, char **ret_error);
+
+/* The device of the tunnel transport: made, mended, up. Return: 0, -EADDRINUSE with the owner's name in @ret_error,
+ * -errno. */
+int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu,
+		      uint32_t *ret_ifindex, char **ret_error);
+/* Away with it, when it is ours. */
+int node_remove_vxlan(struct rtnl *nl);
+
+struct node_state {
+	struct prefix ranges[2];
+	struct addr node_addrs[2];
+	struct addr underlay[2];
+	uint32_t device_mtu, route_mtu;
+	uint32_t tunnel_ifindex;
+};
+bool node_state_eq(const struct node_state *a, const struct node_state *b);
+/* Return: 0, -ENOENT, -EBADMSG. */
+int node_state_load(const char *path, struct node_state *ret);
+int node_state_save(const char *path, const struct node_state *s);
+
+/* Writes 10-weft.conflist when its content differs; nothing when the option is empty. */
+int node_write_conflist(const struct options *o);
+int node_remove_conflist(const struct options *o);
+/* Copies weft-cni from beside this program into cni.binDir; nothing when the option is empty. */
+int node_install_plugin(const struct options *o);
+
+/**
+ * firewall_warning() - does a foreign filter drop forwarded packets by default (docker, ufw)?
+ *
+ * Looks at nf_tables base chains and legacy iptables. Return: one line for people, owned by the caller, or NULL.
+ */
+char *firewall_warning(void);

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `weft status -o json` prints. Fields may be added, never renamed. */
+#include "agent/agent.h"
+#include "base/str.h"
+
+#include <time.h>
+
+static json_t *prefixes(const struct prefix p[2])
+{
+	json_t *a = json_array();
+	char text[PREFIX_TEXT_MAX];
+
+	for (int f = 0; f < 2; f++)
+		if (p[f].len)
+			json_array_append_new(a, json_string(prefix_format(&p[f], text)));
+	return a;
+}
+
+static json_t *addresses(const struct addr *addrs, size_t n)
+{
+	json_t *a = json_array();
+	char text[ADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < n; i++)
+		if (!addr_is_zero(&addrs[i]))
+			json_array_append_new(a, json_string(addr_format(&addrs[i], text)));
+	return a;
+}
+
+static json_t *peers(const struct agent *a)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; a->planned && i < a->plan.n_peers; i++) {
+		const struct route_peer *p = &a->plan.peers[i];
+		const struct model_node *node = model_find_node(a->model, p->name);
+		char text[ADDR_TEXT_MAX];
+		json_t *o =
+		    json_pack("{ss, ss, ss, sI}", "name", p->name, "transport", route_transport_name(p->transport),
+			      "state", route_peer_state_name(p->state), "mtu", (json_int_t)p->mtu);
+		json_t *ranges = json_array();
+
+		if (!addr_is_zero(&p->underlay))
+			json_object_set_new(o, "address", json_string(addr_format(&p->underlay, text)));
+		for (unsigned k = 0; node && k < node->n_cidrs; k++) {
+			char range[PREFIX_TEXT_MAX];
+
+			json_array_append_new(ranges, json_string(prefix_format(&node->cidrs[k], range)));
+		}
+		json_object_set_new(o, "ranges", ranges);
+		if (p->why)
+			json_object_set_new(o, "why", json_string(p->why));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static void add_endpoint(const struct endpoint_record *r, void *ctx)
+{
+	json_t *o = json_pack("{ss, ss, ss, ss, ss, so, sI}", "namespace", r->pod_namespace, "pod", r->pod_name,
+			      "container", r->container, "interface", r->ifname, "hostInterface", r->host_ifname,
+			      "addresses", addresses(r->addrs, 2), "id", (json_int_t)r->id);
+
+	json_array_append_new(ctx, o);
+}
+
+static json_t *ipam(const struct agent *a)
+{
+	json_t *list = json_array();
+
+	for (int f = 0; f < IPAM_FAMILIES; f++) {
+		struct ipam_use u = endpoints_ipam_use(a->endpoints, f);
+		char text[PREFIX_TEXT_MAX];
+
+		if (u.present)
+			json_array_append_new(list,
+					      json_pack("{ss, sI, sI, sI}", "range", prefix_format(&u.range, text),
+							"size", (json_int_t)u.size, "used", (json_int_t)u.used,
+							"resting", (json_int_t)u.resting));
+	}
+	return list;
+}
+
+static const struct {
+	const char *label, *text;
+} reasons[DROP_REASON_COUNT] = {
+#define REASON(name, label, text) [DROP_##name] = {label, text},
+    DROP_REASONS(REASON)
+#undef REASON
+};
+
+static json_t *drops(const struct agent *a)
+{
+	struct dp_counter counters[DROP_REASON_COUNT] = {0};
+	json_t *list = json_array();
+
+	if (a->dp)
+		datapath_read_drops(a->dp, counters);
+	for (int i = DROP_NONE + 1; i < DROP_REASON_COUNT; i++)
+		json_array_append_new(list, json_pack("{ss, sI, sI, ss}", "reason", reasons[i].label, "packets",
+						      (json_int_t)counters[i].packets, "bytes",
+						      (json_int_t)counters[i].bytes, "text", reasons[i].text));
+	return list;
+}
+
+static json_t *recent_drop(const struct agent *a, const struct recent_drop *d)
+{
+	const struct endpoint_record *r = endpoints_find_link(a->endpoints, d->event.ifindex);
+	char src[ENDPOINT_TEXT_MAX], dst[ENDPOINT_TEXT_MAX];
+	json_t *o = json_pack("{sI, ss, sI}", "atMs", (json_int_t)d->at_ms, "reason",
+			      d->event.reason < DROP_REASON_COUNT && reasons[d->event.reason].label
+				  ? reasons[d->event.reason].label
+				  : "unknown",
+			      "protocol", (json_int_t)d->event.proto);
+
+	if (!addr_is_zero(&d->event.src)) {
+		json_object_set_new(o, "source", json_string(addr_port_format(&d->event.src, d->event.sport, src)));
+		json_object_set_new(o, "destination",
+				    json_string(addr_port_format(&d->event.dst, d->event.dport, dst)));
+	}
+	if (r)
+		json_object_set_new(o, "pod", json_sprintf("%s/%s", r->pod_namespace, r->pod_name));
+	return o;
+}
+
+static json_t *recent_drops(const struct agent *a)
+{
+	json_t *list = json_array();
+
+	for (uint64_t k = 0; k < MIN(a->n_recent, (uint64_t)RECENT_DROPS); k++) /* newest first */
+		json_array_append_new(list, recent_drop(a, &a->recent[(a->n_recent - 1 - k) % RECENT_DROPS]));
+	return list;
+}
+
+static json_t *datapath_json(const struct agent *a)
+{
+	struct dp_stats s = {0};
+
+	if (!a->dp || datapath_read_stats(a->dp, &s) < 0)
+		return json_object();
+	return json_pack("{ss, sb, sI, sI, sI, sI, sI}", "attach", s.attach ? s.attach : "", "fastPath",
+			 a->opt.fast_path, "flows", (json_int_t)s.flows, "flowsNew", (json_int_t)s.flows_new, "flowMax",
+			 (json_int_t)s.flow_max, "endpoints", (json_int_t)s.endpoints, "nodeRoutes",
+			 (json_int_t)s.node_routes);
+}
+
+static json_t *policies(const struct agent *a)
+{
+	size_t n = model_count(a->model, MODEL_POLICIES);
+	json_t *o = json_pack("{sI, sI}", "stored", (json_int_t)n, "enforced", (json_int_t)0);
+
+	if (n)
+		json_object_set_new(
+		    o, "text",
+		    json_sprintf("%zu NetworkPolic%s stored, not enforced in this version", n, n == 1 ? "y" : "ies"));
+	return o;
+}
+
+static bool add_refused(const struct model_refused *r, void *ctx)
+{
+	json_t *list = ctx;
+
+	json_array_append_new(
+	    list, json_sprintf("the API's %s: %s is refused: %s", model_table_name(r->table), r->name, r->reason));
+	return json_array_size(list) < 20;
+}
+
+static json_t *warnings(const struct agent *a)
+{
+	json_t *list = json_array();
+
+	if (a->firewall_warning)
+		json_array_append_new(list, json_string(a->firewall_warning));
+	if (a->planned && a->plan.error)
+		json_array_append_new(list, json_string(a->plan.error));
+	model_each_refused(a->model, add_refused, list);
+	return list;
+}
+
+static json_t *uplinks(const struct agent *a)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < a->facts.n_uplinks; i++)
+		json_array_append_new(list, json_string(a->facts.uplink_names[i]));
+	return list;
+}
+
+json_t *agent_status(struct agent *a)
+{
+	json_t *eps = json_array(), *o;
+
+	endpoints_each(a->endpoints, add_endpoint, eps);
+	o = json_pack("{ss, ss, ss, sI, sb, so, so, so, so, so, s{sI, sI}}", "node", a->opt.node_name, "version",
+		      WEFT_VERSION, "transport", a->opt.transport == TRANSPORT_VXLAN ? "vxlan" : "direct", "startedAt",
+		      (json_int_t)a->started_s, "ready", endpoints_not_ready(a->endpoints) == NULL, "health",
+		      health_to_json(&a->health), "ranges", prefixes(a->state.ranges), "nodeAddresses",
+		      addresses(a->state.node_addrs, 2), "underlayAddresses", addresses(a->state.underlay, 2),
+		      "uplinks", uplinks(a), "mtu", "device", (json_int_t)a->state.device_mtu, "route",
+		      (json_int_t)a->state.route_mtu);
+	json_object_set_new(o, "peers", peers(a));
+	json_object_set_new(o, "endpoints", eps);
+	json_object_set_new(o, "ipam", ipam(a));
+	json_object_set_new(o, "datapath", datapath_json(a));
+	json_object_set_new(o, "networkPolicies", policies(a));
+	json_object_set_new(
+	    o, "cni",
+	    json_pack("{sI, sI}", "calls", (json_int_t)a->cni_calls, "failures", (json_int_t)a->cni_failures));
+	json_object_set_new(o, "drops", drops(a));
+	json_object_set_new(o, "recentDrops", recent_drops(a));
+	json_object_set_new(o, "warnings", warnings(a));
+	return o;
+}
