@@ -34,6 +34,7 @@ struct http {
 	struct MHD_Daemon *daemon;
 	sd_event_source *io, *timer, *sweep;
 	struct list conns, calls;
+	bool kicked; /* a connection was resumed: MHD_run() has to look */
 };
 
 /* A connection, from accept to close. */
@@ -80,7 +81,9 @@ static void arm_timer(struct http *h)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
-	if (MHD_get_timeout(h->daemon, &ms) != MHD_YES) {
+	if (h->kicked) {
+		ms = 0;
+	} else if (MHD_get_timeout(h->daemon, &ms) != MHD_YES) {
 		sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
 		return;
 	}
@@ -90,6 +93,7 @@ static void arm_timer(struct http *h)
 
 static void run(struct http *h)
 {
+	h->kicked = false;
 	MHD_run(h->daemon);
 	arm_timer(h);
 }
@@ -166,6 +170,9 @@ static void wake(void *ctx)
 		return;
 	call->suspended = false;
 	MHD_resume_connection(call->mhd);
+	/* Its epoll descriptor does not tell of a resume from outside of MHD_run(): another daemon's write, a timer. */
+	call->http->kicked = true;
+	arm_timer(call->http);
 }
 
 static int on_hangup(sd_event_source *s, int fd, uint32_t events, void *ctx)
@@ -344,8 +351,8 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *mhd, const c
 		list_push_back(&call->http->calls, &call->node);
 		call->body.max = BODY_MAX;
 		call->conn = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-		call->too_large = announces_too_much(call);
-		return call->too_large ? answer(call, url, method) : MHD_YES;
+		call->too_large = announces_too_much(call); /* read and dropped, else the client never sees the answer */
+		return MHD_YES;
 	}
 	if (*data_len > 0) {
 		if (!call->too_large && buf_add(&call->body, data, *data_len) < 0)

@@ -50,6 +50,9 @@ void node_release(struct hub *hub, const json_t *old, const json_t *now)
  * user's own affair, as long as no other node has it. */
 static void claim_given(struct hub *hub, const json_t *cidrs, bool dry_run, struct errors *e)
 {
+	struct prefix mine[FAMILIES_MAX];
+	struct pool *pools[FAMILIES_MAX];
+	size_t n = 0;
 	const struct path *at = PATH(PATH(NULL, "spec"), "podCIDRs");
 	json_t *v;
 	size_t i;
@@ -57,13 +60,21 @@ static void claim_given(struct hub *hub, const json_t *cidrs, bool dry_run, stru
 	json_array_foreach(cidrs, i, v) {
 		struct prefix p;
 		struct pool *pool;
+		int r;
 
 		if (prefix_parse(json_str_or(v, ""), &p, NULL) < 0)
 			continue;
 		pool = ranges_find(&hub->nodes, addr_is_v4(&p.addr));
-		if (pool && (dry_run ? pool_check(pool, &p) : pool_claim(pool, &p)) == -EEXIST)
+		r = pool ? pool_claim(pool, &p) : 0;
+		if (r == -EEXIST)
 			err_invalid(e, PATH_AT(at, i), v, "belongs to another node");
+		if (pool && r == 0 && n < FAMILIES_MAX) {
+			mine[n] = p;
+			pools[n++] = pool;
+		}
 	}
+	while ((errors_any(e) || dry_run) && n-- > 0)
+		pool_return(pools[n], &mine[n]);
 }
 
 static void take_all(struct hub *hub, json_t *spec, bool dry_run)

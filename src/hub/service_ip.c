@@ -189,8 +189,30 @@ static bool held_by(const json_t *old, const char *ip)
 	return false;
 }
 
+/* What one allocation has taken from the pools so far: given back when the object is refused after all. */
+struct taken {
+	struct {
+		struct pool *pool;
+		struct prefix p;
+	} list[FAMILIES_MAX];
+	size_t n;
+};
+
+static void taken_add(struct taken *t, struct pool *pool, const struct prefix *p)
+{
+	assert(t->n < FAMILIES_MAX);
+	t->list[t->n].pool = pool;
+	t->list[t->n++].p = *p;
+}
+
+static void taken_return(struct taken *t)
+{
+	for (; t->n > 0; t->n--)
+		pool_return(t->list[t->n - 1].pool, &t->list[t->n - 1].p);
+}
+
 /* An address that the user asked for. */
-static void claim_given(struct hub *hub, const json_t *v, const char *family, const json_t *old, bool dry_run,
+static void claim_given(struct hub *hub, const json_t *v, const char *family, const json_t *old, struct taken *taken,
 			const struct path *at, struct errors *e)
 {
 	struct addr a;
@@ -210,15 +232,17 @@ static void claim_given(struct hub *hub, const json_t *v, const char *family, co
 	}
 	p = prefix_host(&a);
 	pool = ranges_find(&hub->services, addr_is_v4(&a));
-	r = !pool ? -ERANGE : dry_run ? pool_check(pool, &p) : pool_claim(pool, &p);
-	if (r == -ERANGE)
+	r = pool ? pool_claim(pool, &p) : -ERANGE;
+	if (r == 0)
+		taken_add(taken, pool, &p);
+	else if (r == -ERANGE)
 		err_invalid(e, at, v, "failed to allocate IP %s: the provided IP is not in the valid range",
 			    json_string_value(v));
-	else if (r == -EEXIST)
+	else
 		err_invalid(e, at, v, "failed to allocate IP %s: provided IP is already allocated", json_string_value(v));
 }
 
-static void take_free(struct hub *hub, json_t *ips, const char *family, bool dry_run, struct errors *e)
+static void take_free(struct hub *hub, json_t *ips, const char *family, struct taken *taken, struct errors *e)
 {
 	struct pool *pool = ranges_find(&hub->services, streq(family, "IPv4"));
 	char text[ADDR_TEXT_MAX];
@@ -230,17 +254,8 @@ static void take_free(struct hub *hub, json_t *ips, const char *family, bool dry
 		err_invalid(e, PATH(PATH(NULL, "spec"), "clusterIPs"), ips, "failed to allocate a service IP: range is full");
 		return;
 	}
+	taken_add(taken, pool, &p);
 	json_array_append_new(ips, json_string(addr_format(&p.addr, text)));
-	if (dry_run)
-		pool_return(pool, &p);
-}
-
-/* Undoes the claims of an object that is refused after all. */
-static void give_back_new(struct hub *hub, const json_t *obj, const json_t *old)
-{
-	each_ip(hub, obj, pool_return);
-	if (old)
-		each_ip(hub, old, claim);
 }
 
 static bool first_ip_changed(const json_t *spec, const json_t *old)
@@ -254,6 +269,7 @@ static void allocate_ips(struct hub *hub, json_t *obj, const json_t *old, bool d
 {
 	json_t *spec = json_object_get(obj, "spec"), *families = json_object_get(spec, "ipFamilies"), *family;
 	json_t *ips = json_object_get(spec, "clusterIPs");
+	struct taken taken = { 0 };
 	size_t i;
 
 	if (!ips) {
@@ -266,15 +282,15 @@ static void allocate_ips(struct hub *hub, json_t *obj, const json_t *old, bool d
 		const char *name = json_str_or(family, "");
 
 		if (i < json_array_size(ips))
-			claim_given(hub, json_array_get(ips, i), name, old, dry_run,
+			claim_given(hub, json_array_get(ips, i), name, old, &taken,
 				    PATH_AT(PATH(PATH(NULL, "spec"), "clusterIPs"), i), e);
 		else
-			take_free(hub, ips, name, dry_run, e);
+			take_free(hub, ips, name, &taken, e);
 	}
 	if (json_array_size(ips) > 0)
 		json_object_set(spec, "clusterIP", json_array_get(ips, 0));
-	if (errors_any(e) && !dry_run)
-		give_back_new(hub, obj, old);
+	if (errors_any(e) || dry_run)
+		taken_return(&taken);
 }
 
 void service_allocate(struct hub *hub, json_t *obj, const json_t *old, bool dry_run, struct errors *e)
