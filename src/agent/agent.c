@@ -20,9 +20,9 @@
 #include <time.h>
 
 enum {
-	TICK_US = 5 * 1000000, /* things that are looked at now and then */
-	AUDIT_TICKS = 5,       /* every 25 s: all that should be there */
-	RECONCILE_TICKS = 12,  /* every minute: endpoints that nobody ended */
+	TICK_US = 1000000, /* things that are looked at now and then */
+	CONNECT_TICKS = 5, /* a kubeconfig that was missing or bad */
+	AUDIT_TICKS = 25,  /* all that should be there */
 	BACKOFF_MIN_MS = 500,
 	BACKOFF_MAX_MS = 30000,
 };
@@ -418,7 +418,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	struct agent *a = ctx;
 
 	tick++;
-	if (!a->client)
+	if (!a->client && tick % CONNECT_TICKS == 0)
 		agent_start_watches(a);
 	agent_drain_del_queue(a);
 	if (tick % AUDIT_TICKS == 0) {
@@ -426,8 +426,10 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 		look_at_firewall(a);
 		agent_mark_dirty(a, 0);
 	}
-	if (tick % RECONCILE_TICKS == 0)
+	if (usec >= a->next_reconcile_us) {
+		a->next_reconcile_us = usec + a->opt.reconcile_seconds * 1000000;
 		endpoints_reconcile(a->endpoints, agent_pod_is_gone, a);
+	}
 	if (!endpoints_not_ready(a->endpoints))
 		agent_tell_node_condition(a);
 	sd_event_source_set_time(s, usec + TICK_US);
@@ -443,23 +445,23 @@ static void on_status(struct ipc_request *req, _unused_ json_t *params, void *ct
 
 static const struct ipc_method methods[] = {{"cni", agent_on_cni}, {"status", on_status}, {NULL, NULL}};
 
-/* A second agent in one directory would fight with the first. */
-static int lock_run_dir(const struct agent *a)
+int agent_lock(const struct options *o)
 {
-	_cleanup_free_ char *path = xasprintf("%s/weftd.lock", a->opt.run_dir);
-	int r = mkdir_parents(a->opt.run_dir, 0755), fd;
+	_cleanup_free_ char *path = xasprintf("%s/weftd.lock", o->run_dir);
+	int r = mkdir_parents(o->run_dir, 0755), fd;
 
 	if (r < 0)
 		return r;
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		r = -errno;
-		close(fd);
-		return r;
-	}
-	return fd; /* held until the process ends */
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd; /* held until the process ends */
+	r = -errno;
+	close(fd);
+	log_error(r == -EWOULDBLOCK ? "another weftd runs with this directory" : "cannot lock the run directory",
+		  L_STR("directory", o->run_dir), L_ERRNO(r));
+	return r;
 }
 
 /* What an earlier agent has left goes on before the API answers. */
@@ -512,14 +514,10 @@ static int start(struct agent *a)
 {
 	_cleanup_free_ char *dir = state_path(a, ""), *why = NULL;
 	sigset_t stop;
-	int r, lock = lock_run_dir(a);
+	int r = agent_lock(&a->opt);
 
-	if (lock < 0) {
-		log_error(lock == -EWOULDBLOCK ? "another weftd runs with this directory"
-					       : "cannot use the run directory",
-			  L_STR("directory", a->opt.run_dir), L_ERRNO(lock));
-		return lock;
-	}
+	if (r < 0)
+		return r;
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGTERM);
 	sigaddset(&stop, SIGINT);

@@ -51,6 +51,7 @@ struct agent {
 
 	/* the pass */
 	sd_event_source *pass_timer, *tick_timer;
+	uint64_t next_reconcile_us;
 	bool pass_full;	   /* list what endpoints have as well */
 	unsigned failures; /* passes in a row */
 	uint64_t next_pass_us;
@@ -69,6 +70,10 @@ struct agent {
 int agent_run(struct options *opt);
 /* Takes the node out of service: everything of ours is removed. @opt is borrowed. Return: exit code. */
 int agent_teardown(const struct options *opt);
+
+/* A second agent in one directory would fight with the first. Return: a descriptor to hold, or -errno, which is logged.
+ */
+int agent_lock(const struct options *o);
 
 /* Asks for a pass, soon; several requests become one. */
 void agent_mark_dirty(struct agent *a, uint64_t delay_ms);

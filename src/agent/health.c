@@ -36,8 +36,11 @@ void health_set(struct health *h, enum part part, const char *error)
 		return;
 	if (!error)
 		log_info("part is well", L_STR("part", names[part]));
-	else
+	else if (p->was_well)
 		log_warn("part has a problem", L_STR("part", names[part]), L_STR("why", error));
+	else
+		log_info("part is not ready yet", L_STR("part", names[part]), L_STR("why", error));
+	p->was_well |= !error;
 	if (!p->error || !error)
 		p->since_s = time(NULL);
 	free(p->error);

@@ -10,6 +10,7 @@ struct health {
 	struct {
 		char *error;	  /* NULL: fine */
 		uint64_t since_s; /* of this state; seconds since 1970 */
+		bool was_well;	  /* since the start: before, waiting is no problem */
 		char *last;	  /* the last error, also when it is over */
 		uint64_t last_s;
 	} parts[PARTS];

@@ -47,6 +47,8 @@ static const struct option options[] = {
 	{ "vxlan.vni", T_UINT, AT(vxlan_vni), "1", 1, 16777215, .help = "VXLAN network identifier" },
 	{ "ipam.restSeconds", T_UINT, AT(rest_seconds), "60", 0, 86400,
 	  .help = "how long a freed address rests before another pod gets it" },
+	{ "endpoints.reconcileSeconds", T_UINT, AT(reconcile_seconds), "60", 1, 86400,
+	  .help = "how often endpoints that nobody ended are looked for and freed" },
 	{ "run.dir", T_PATH, AT(run_dir), "/run/weft", 1, .help = "socket and state; a file system that a reboot empties" },
 	{ "bpf.dir", T_PATH, AT(bpf_dir), "/sys/fs/bpf/weft", 1, .help = "pinned maps, programs and links; on a bpffs" },
 	{ "cni.confDir", T_PATH, AT(cni_conf_dir), "/etc/cni/net.d", 0,

@@ -17,7 +17,7 @@ struct options {
 	char *uplinks; /* "auto" or interface names joined by commas */
 	uint64_t mtu;  /* 0: detect */
 	uint64_t vxlan_port, vxlan_vni;
-	uint64_t rest_seconds;
+	uint64_t rest_seconds, reconcile_seconds;
 	char *run_dir, *bpf_dir;
 	char *cni_conf_dir, *cni_bin_dir; /* "": write nothing */
 	uint64_t log_level;		  /* enum log_level */

@@ -103,6 +103,12 @@ static json_t *drops(const struct agent *a)
 	return list;
 }
 
+/* A port only where the protocol has one. */
+static const char *format_end(const struct addr *a, uint16_t port, char out[static ENDPOINT_TEXT_MAX])
+{
+	return port ? addr_port_format(a, port, out) : addr_format(a, out);
+}
+
 static json_t *recent_drop(const struct agent *a, const struct recent_drop *d)
 {
 	const struct endpoint_record *r = endpoints_find_link(a->endpoints, d->event.ifindex);
@@ -114,9 +120,8 @@ static json_t *recent_drop(const struct agent *a, const struct recent_drop *d)
 			      "protocol", (json_int_t)d->event.proto);
 
 	if (!addr_is_zero(&d->event.src)) {
-		json_object_set_new(o, "source", json_string(addr_port_format(&d->event.src, d->event.sport, src)));
-		json_object_set_new(o, "destination",
-				    json_string(addr_port_format(&d->event.dst, d->event.dport, dst)));
+		json_object_set_new(o, "source", json_string(format_end(&d->event.src, d->event.sport, src)));
+		json_object_set_new(o, "destination", json_string(format_end(&d->event.dst, d->event.dport, dst)));
 	}
 	if (r)
 		json_object_set_new(o, "pod", json_sprintf("%s/%s", r->pod_namespace, r->pod_name));

@@ -81,8 +81,11 @@ int agent_teardown(const struct options *o)
 {
 	_cleanup_free_ char *state = xasprintf("%s/state/node.json", o->run_dir);
 	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
-	int r = rtnl_open(&nl);
+	int r = agent_lock(o);
 
+	if (r < 0)
+		return 1;
+	r = rtnl_open(&nl);
 	if (r < 0) {
 		log_error("cannot open rtnetlink", L_ERRNO(r));
 		return 1;

@@ -161,8 +161,11 @@ static void print_recent(const json_t *list)
 		struct tm tm;
 
 		strftime(when, sizeof(when), "%H:%M:%S", localtime_r(&at, &tm));
-		printf("  %s %-18s %s → %s", when, text(d, "reason"), text(d, "source"), text(d, "destination"));
-		printf(" protocol %lld  %s\n", number(d, "protocol"), text(d, "pod"));
+		printf("  %s %-20s", when, text(d, "reason"));
+		if (json_at(d, "source"))
+			printf(" %s → %s, protocol %lld", text(d, "source"), text(d, "destination"),
+			       number(d, "protocol"));
+		printf("  %s\n", text(d, "pod"));
 		if (i == 4)
 			return;
 	}

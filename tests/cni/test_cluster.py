@@ -171,6 +171,34 @@ def test_network_policies_are_counted_as_not_enforced(cluster):
     assert "1 NetworkPolicy stored, not enforced in this version" in screen
 
 
+def pods_of(c):
+    return [e["pod"] for e in c.status()["endpoints"]]
+
+
+def test_R6_no_live_endpoint_is_freed_because_a_list_lacks_its_pod(cluster):
+    """The API knows none of these pods. a: alive. b: its namespace lives on in a process though its path is gone. c: all gone."""
+    c = with_nodes(cluster, "--set", "endpoints.reconcileSeconds=1")
+    c.pod("a", "b", "c")
+    for name in "abc":
+        c.cni("ADD", name, args="K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + name).ok()
+    c.stop_hub()
+    c.kill()
+    c.start("--set", "endpoints.reconcileSeconds=1")
+    holder = c.inside("nsenter", "--net=/run/netns/b", "--", "sleep", "600")
+    try:
+        own = os.readlink("/proc/%d/ns/net" % c.holder.pid)
+        wait_for("in b", lambda: os.readlink("/proc/%d/ns/net" % holder.pid) not in (own, os.readlink("/proc/self/ns/net")))
+        c.unpod("b", "c")
+        wait_for("c is freed", lambda: "c" not in pods_of(c))
+        assert pods_of(c) == ["a", "b"], "without the API, absence says nothing"
+        c.start_hub()
+        wait_for("b is freed when a whole list lacks it", lambda: pods_of(c) == ["a"])
+        c.in_pod("a", "ip link show eth0")
+    finally:
+        holder.kill()
+        holder.wait(60)
+
+
 def test_teardown_takes_the_node_out_of_service(cluster):
     c = with_nodes(cluster)
     c.pod("a")

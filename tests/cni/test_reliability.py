@@ -229,6 +229,20 @@ def test_F1_endpoint_whose_namespace_is_gone_is_freed_at_start(node):
     node.wait_clean(baseline)
 
 
+def test_F1_endpoint_whose_namespace_goes_is_freed_without_DEL(make_node):
+    node = make_node().start("--set", "endpoints.reconcileSeconds=1")
+    baseline = node.residue()
+    node.pod("a", "b")
+    node.cni("ADD", "a").ok()
+    node.cni("ADD", "b").ok()
+    with_b = node.residue()
+    node.unpod("a")
+    wait_for("freed", lambda: [e["container"] for e in node.status()["endpoints"]] == ["id-b"])
+    assert node.residue() != with_b and node.residue() != baseline
+    node.cni("DEL", "b").ok()
+    node.wait_clean(baseline)
+
+
 def test_F1_a_link_without_a_record_is_removed_and_foreign_links_stay(node):
     node.sh("ip link add foreign0 type veth peer name foreign1")
     node.kill()
@@ -367,6 +381,8 @@ def test_teardown_removes_everything(node):
     node.pod("a", "b")
     node.cni("ADD", "a").ok()
     node.cni("ADD", "b").ok()
+    refused = node.inside(os.path.join(WEFT_BIN, "weftd"), "--teardown", "--set", "run.dir=" + node.run, stderr=subprocess.PIPE)
+    assert b"another weftd" in refused.communicate(timeout=60)[1] and refused.returncode == 1
     node.kill(signal.SIGTERM)
     assert node.links()
     done = node.inside(os.path.join(WEFT_BIN, "weftd"), "--teardown", "--set", "run.dir=" + node.run, "--set",
