@@ -93,11 +93,14 @@ static json_t *mark_deleted(struct hub *hub, struct object *obj, json_int_t grac
 
 static json_t *remove_now(struct hub *hub, struct object *obj)
 {
-	if (store_delete(hub->store, obj->kind, obj->ns, obj->name, NULL) < 0)
-		return status_new(500, "InternalError", "Internal error occurred: the store cannot be written");
+	/* Before the change is told: who hears of it may want what became free. */
 	if (obj->kind->release)
 		obj->kind->release(hub, obj->json, NULL);
-	return NULL;
+	if (store_delete(hub->store, obj->kind, obj->ns, obj->name, NULL) == 0)
+		return NULL;
+	if (obj->kind->release)
+		obj->kind->release(hub, obj->json, obj->json);
+	return status_new(500, "InternalError", "Internal error occurred: the store cannot be written");
 }
 
 /* *ret: the object while it stays, NULL when it is gone. @obj must be held by the caller. */

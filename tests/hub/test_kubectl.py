@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kubectl feels as usual."""
+
+import json
+import subprocess
+import os
+import threading
+import time
+
+
+MANIFEST = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  nodeName: n1
+  containers: [{name: c, image: echo, ports: [{containerPort: 80, name: http}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ipFamilyPolicy: PreferDualStack, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: conf}
+data: {a: b}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints: [{addresses: [10.244.0.5]}]
+ports: [{name: "", protocol: TCP, port: 80}]
+"""
+
+
+def test_apply_twice_change_and_delete(hub, kubectls):
+    for kubectl in kubectls:
+        def k(*args, **kw):
+            return hub.kubectl(*args, kubectl=kubectl, **kw).stdout
+
+        assert k("apply", "-f", "-", stdin=MANIFEST.replace("discovery.k8s.io/v1\n", "discovery.k8s.io/v1\n")).count("created") == 6
+        assert k("apply", "-f", "-", stdin=MANIFEST).count("unchanged") == 6
+        changed = k("apply", "-f", "-", stdin=MANIFEST.replace("a: b", "a: c").replace("app: web}}\nspec:\n", "app: web, x: z}}\nspec:\n"))
+        assert changed.count("configured") == 2 and changed.count("unchanged") == 4
+        assert hub.get("cm", "conf")["data"] == {"a": "c"}
+        assert hub.get("pod", "web")["metadata"]["labels"] == {"app": "web", "x": "z"}
+        k("apply", "-f", "-", stdin=MANIFEST)
+        assert hub.get("pod", "web")["metadata"]["labels"] == {"app": "web"}  # the label that was left out is gone
+        out = k("delete", "-f", "-", "--wait=false", stdin=MANIFEST)
+        assert out.count("deleted") == 6
+        hub.kubectl("delete", "pod", "web", "--force", "--grace-period=0")
+        assert hub.kubectl("get", "pod", "web", check=False).returncode == 1
+
+
+def test_tables(hub):
+    hub.kubectl("create", "-f", "-", stdin=MANIFEST)
+    wide = hub.kubectl("get", "pods", "-o", "wide").stdout.splitlines()
+    assert wide[0].split() == "NAME READY STATUS RESTARTS AGE IP NODE NOMINATED NODE READINESS GATES".split()
+    assert wide[1].split()[:4] == ["web", "0/1", "Pending", "0"] and wide[1].split()[6] == "n1"
+    assert hub.kubectl("get", "svc").stdout.splitlines()[0].split() == "NAME TYPE CLUSTER-IP EXTERNAL-IP PORT(S) AGE".split()
+    assert "10.96.0." in hub.kubectl("get", "svc", "web").stdout
+    assert hub.kubectl("get", "nodes", "-o", "wide").stdout.splitlines()[0].startswith("NAME   STATUS")
+    assert "app=web" in hub.kubectl("get", "netpol").stdout
+    assert "10.244.0.5" in hub.kubectl("get", "endpointslices").stdout
+    assert hub.kubectl("get", "all", "-A", "-o", "name").stdout.split() == ["pod/web", "service/kubernetes", "service/web"]
+
+
+def test_describe_explain_and_discovery(hub, kubectls):
+    hub.kubectl("create", "-f", "-", stdin=MANIFEST)
+    for kubectl in kubectls:
+        def k(*args):
+            return hub.kubectl(*args, kubectl=kubectl).stdout
+
+        assert "NotEnforced" in k("describe", "netpol", "deny") or "NotEnforced" in k("get", "events")
+        assert "10.244.0.0/24,fd00:244::/64" in k("describe", "node", "n1")
+        assert "PreferDualStack" in k("describe", "svc", "web")
+        assert "n1" in k("describe", "pod", "web")
+        assert "containerPort" in k("explain", "pod.spec.containers.ports")
+        assert "podSelector" in k("explain", "networkpolicy.spec")
+        resources = k("api-resources", "-o", "name").split()
+        assert resources == ["configmaps", "events", "namespaces", "nodes", "pods", "services", "leases.coordination.k8s.io",
+                             "endpointslices.discovery.k8s.io", "networkpolicies.networking.k8s.io"]
+
+
+def test_label_annotate_patch_edit_replace_create(hub, kubectls):
+    for i, kubectl in enumerate(kubectls):
+        def k(*args, **kw):
+            return hub.kubectl(*args, kubectl=kubectl, **kw).stdout
+
+        ns = "team-%d" % i
+        k("create", "namespace", ns)
+        k("-n", ns, "create", "configmap", "c", "--from-literal=a=b")
+        k("-n", ns, "create", "service", "clusterip", "s", "--tcp=80:8080")
+        assert hub.get("-n", ns, "svc", "s")["spec"]["ports"][0]["targetPort"] == 8080
+        k("-n", ns, "label", "cm", "c", "x=y")
+        k("-n", ns, "annotate", "cm", "c", "note=hello world")
+        assert "c" in k("-n", ns, "get", "cm", "-l", "x in (y,z),!w", "-o", "name")
+        k("-n", ns, "label", "cm", "c", "x-")
+        assert "labels" not in hub.get("-n", ns, "cm", "c")["metadata"] or not hub.get("-n", ns, "cm", "c")["metadata"]["labels"]
+        k("-n", ns, "patch", "svc", "s", "-p", '{"spec":{"ports":[{"port":81,"name":"b"}]}}')
+        assert [p["port"] for p in hub.get("-n", ns, "svc", "s")["spec"]["ports"]] == [81, 80] or \
+            sorted(p["port"] for p in hub.get("-n", ns, "svc", "s")["spec"]["ports"]) == [80, 81]
+        k("-n", ns, "patch", "cm", "c", "--type=merge", "-p", '{"data":{"a":null,"d":"e"}}')
+        assert hub.get("-n", ns, "cm", "c")["data"] == {"d": "e"}
+        k("-n", ns, "patch", "cm", "c", "--type=json", "-p", '[{"op":"add","path":"/data/f","value":"g"}]')
+        old = hub.get("-n", ns, "cm", "c")
+        old["data"] = {"h": "i"}
+        k("-n", ns, "replace", "-f", "-", stdin=json.dumps(old))
+        assert hub.get("-n", ns, "cm", "c")["data"] == {"h": "i"}
+        stale = hub.kubectl("-n", ns, "replace", "-f", "-", stdin=json.dumps(old), check=False)
+        assert stale.returncode == 1 and "the object has been modified" in stale.stderr
+        edit = subprocess.run([kubectl, "--kubeconfig", hub.admin, "-n", ns, "edit", "cm", "c"], text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env={**os.environ, "EDITOR": "sed -i 's/h: i/h: j/'", "HOME": str(hub.home)})
+        assert "edited" in edit.stdout
+        k("delete", "namespace", ns)
+        assert hub.kubectl("get", "ns", ns, check=False).returncode == 1
+        assert hub.kubectl("-n", ns, "get", "cm", "c", check=False).returncode == 1
+
+
+def test_wait_and_watch(hub):
+    hub.kubectl("create", "-f", "-", stdin=MANIFEST)
+    watch = subprocess.Popen(["kubectl", "--kubeconfig", hub.admin, "get", "pods", "-w"], stdout=subprocess.PIPE, text=True,
+                             env={**os.environ, "HOME": str(hub.home)})
+    assert watch.stdout.readline().startswith("NAME") and "Pending" in watch.stdout.readline()
+
+    def become_ready():
+        time.sleep(0.5)
+        status = {"status": {"phase": "Running", "podIP": "10.244.0.5", "podIPs": [{"ip": "10.244.0.5"}],
+                             "conditions": [{"type": "Ready", "status": "True"}],
+                             "containerStatuses": [{"name": "c", "ready": True, "restartCount": 0, "image": "echo", "imageID": "",
+                                                    "state": {"running": {}}}]}}
+        hub.http("PATCH", "/api/v1/namespaces/default/pods/web/status", status, {"Content-Type": "application/merge-patch+json"})
+    t = threading.Thread(target=become_ready)
+    t.start()
+    hub.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
+    t.join()
+    assert "1/1" in watch.stdout.readline()
+    hub.kubectl("delete", "pod", "web", "--wait=false")
+    assert "Terminating" in watch.stdout.readline()
+    pod = hub.get("pod", "web")
+    assert pod["metadata"]["deletionGracePeriodSeconds"] == 30
+    t = threading.Thread(target=lambda: hub.kubectl("wait", "--for=delete", "pod/web", "--timeout=20s"))
+    t.start()
+    gone = hub.http("DELETE", "/api/v1/namespaces/default/pods/web", {"gracePeriodSeconds": 0})
+    assert gone.code == 200
+    t.join()
+    watch.terminate()
+    watch.wait()
+
+
+def test_invalid_objects_get_the_usual_words(hub):
+    cases = [
+        (("pod", {"containers": []}), 'The Pod "x" is invalid: spec.containers: Required value'),
+        (("pod", {"containers": [{"image": "i"}]}), "spec.containers[0].name: Required value"),
+        (("pod", {"containers": [{"name": "A", "image": "i"}]}), 'spec.containers[0].name: Invalid value: "A"'),
+        (("pod", {"containers": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}]}), 'Duplicate value: "a"'),
+        (("pod", {"containers": [{"name": "a", "image": "i", "ports": [{"containerPort": 70000}]}]}), "must be between 1 and 65535"),
+        (("pod", {"restartPolicy": "Often", "containers": [{"name": "a", "image": "i"}]}), 'Unsupported value: "Often"'),
+        (("service", {"ports": []}), "spec.ports: Required value"),
+        (("service", {"ports": [{"port": 1}, {"port": 2}]}), "spec.ports[0].name: Required value"),
+        (("service", {"ports": [{"port": 80}], "clusterIP": "10.1.1.1"}), "not in the valid range"),
+        (("service", {"ports": [{"port": 80, "nodePort": 30000}]}), "may not be used when `type` is 'ClusterIP'"),
+        (("networkpolicy", {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/33"}}]}]}), "must be a valid CIDR"),
+        (("networkpolicy", {"podSelector": {}, "ingress": [{"from": [{}]}]}), "must specify a peer"),
+        (("networkpolicy", {"podSelector": {}, "egress": [{"ports": [{"port": 90, "endPort": 80}]}]}), "greater than or equal to `port`"),
+        (("networkpolicy", {"podSelector": {}, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/9"]}}]}]}),
+         "must be a strict subset"),
+    ]
+    kinds = {"pod": ("v1", "Pod"), "service": ("v1", "Service"), "networkpolicy": ("networking.k8s.io/v1", "NetworkPolicy")}
+    for (kind, spec), words in cases:
+        version, name = kinds[kind]
+        manifest = {"apiVersion": version, "kind": name, "metadata": {"name": "x"}, "spec": spec}
+        run = hub.kubectl("create", "--validate=false", "-f", "-", stdin=json.dumps(manifest), check=False)
+        assert run.returncode == 1 and words in run.stderr, (spec, run.stdout, run.stderr)
+    run = hub.kubectl("create", "cm", "Bad_Name", check=False)
+    assert "a lowercase RFC 1123 subdomain" in run.stderr
+    run = hub.kubectl("get", "pod", "nope", check=False)
+    assert run.stderr.strip() == 'Error from server (NotFound): pods "nope" not found'
+    hub.kubectl("create", "cm", "c")
+    run = hub.kubectl("create", "cm", "c", check=False)
+    assert 'configmaps "c" already exists' in run.stderr
+    run = hub.kubectl("label", "cm", "c", "a=-b", check=False)
+    assert run.returncode == 1
+
+
+def test_server_side_apply(hub):
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1", "b": "2"}}
+    hub.kubectl("apply", "--server-side", "--field-manager=one", "-f", "-", stdin=json.dumps(manifest))
+    assert hub.get("cm", "c")["data"] == {"a": "1", "b": "2"}
+    del manifest["data"]["b"]
+    hub.kubectl("apply", "--server-side", "--field-manager=one", "-f", "-", stdin=json.dumps(manifest))
+    assert hub.get("cm", "c")["data"] == {"a": "1"}  # what the manager no longer applies goes
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "9"}}
+    run = hub.kubectl("apply", "--server-side", "--field-manager=two", "-f", "-", stdin=json.dumps(other), check=False)
+    assert run.returncode == 1 and "conflict" in run.stderr
+    hub.kubectl("apply", "--server-side", "--field-manager=two", "--force-conflicts", "-f", "-", stdin=json.dumps(other))
+    assert hub.get("cm", "c")["data"] == {"a": "9"}
