@@ -65,7 +65,7 @@ static json_t *unknown_fields(const struct write *w, const json_t *unknown)
 
 json_t *admit_decode(const struct write *w, json_t *j, json_t **ret)
 {
-	_cleanup_json_ json_t *obj = j, *unknown = json_array(), *kind = NULL, *version = NULL;
+	_cleanup_json_ json_t *obj = j, *unknown = json_array();
 	_cleanup_(errors_done) struct errors e = { 0 };
 	_cleanup_free_ char *api_version = kind_api_version(w->kind);
 	json_t *no = check_type(w->kind, obj);
@@ -372,7 +372,7 @@ static json_t *store_update(const struct write *w, json_t *obj, struct object **
 json_t *admit_store(const struct write *w, json_t *j, struct object **ret)
 {
 	_cleanup_json_ json_t *obj = j;
-	_cleanup_(object_unrefp) struct object *hold = object_ref((struct object *)w->old);
+	_cleanup_(object_unrefp) _unused_ struct object *hold = object_ref((struct object *)w->old);
 
 	return w->old ? store_update(w, obj, ret) : store_new(w, obj, ret);
 }

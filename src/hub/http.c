@@ -273,13 +273,19 @@ static enum MHD_Result send_reply(struct call *call, struct reply *rp)
 	return r;
 }
 
+struct query {
+	json_t *values;
+	bool garbled; /* not UTF-8: what was meant as a selector must not be passed over */
+};
+
 static enum MHD_Result add_query(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
 {
+	struct query *q = ctx;
 	json_t *v = json_string(value ? value : "");
 
 	(void)kind;
-	if (!v || json_object_set_new(ctx, key, v) < 0) /* not UTF-8 */
-		return MHD_YES;
+	if (!v || json_object_set_new(q->values, key, v) < 0)
+		q->garbled = true;
 	return MHD_YES;
 }
 
@@ -311,17 +317,18 @@ static enum MHD_Result answer(struct call *call, const char *url, const char *me
 		.body_len = call->body.len,
 		.id = &call->conn->id,
 	};
+	struct query query = { rq.query };
 	enum MHD_Result r;
 
-	MHD_get_connection_values(call->mhd, MHD_GET_ARGUMENT_KIND, add_query, rq.query);
+	MHD_get_connection_values(call->mhd, MHD_GET_ARGUMENT_KIND, add_query, &query);
 	if (!call->conn->identified)
 		peer_identify(MHD_get_connection_info(call->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session,
 			      &call->conn->id);
 	call->conn->identified = true;
 	if (call->too_large)
 		reply_status(&rp, status_new(413, "RequestEntityTooLarge", "Request entity too large: limit is %d", BODY_MAX));
-	else if (!is_text(url))
-		reply_status(&rp, status_bad_request("the path is not UTF-8"));
+	else if (!is_text(url) || query.garbled)
+		reply_status(&rp, status_bad_request("the path or the query is not UTF-8"));
 	else
 		api_handle(call->http->hub, &rq, &rp);
 	r = send_reply(call, &rp);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hub/kind_hooks.h"
 #include "hub/validate.h"
+#include "net/addr.h"
 #include "base/str.h"
 
 static void default_probe(json_t *probe)
@@ -232,11 +233,28 @@ static void validate_spec_update(const json_t *spec, const json_t *old, struct e
 
 static void validate_pod_ips(const json_t *status, struct errors *e)
 {
-	json_t *ip;
+	const struct path *at = PATH(NULL, "status"), *list = PATH(at, "podIPs");
+	const json_t *one = json_object_get(status, "podIP");
+	bool seen[2] = { false, false };
+	json_t *item;
 	size_t i;
 
-	json_array_foreach(json_object_get(status, "podIPs"), i, ip)
-		validate_ip(json_object_get(ip, "ip"), PATH(PATH_AT(PATH(PATH(NULL, "status"), "podIPs"), i), "ip"), e);
+	if (json_string_length(one))
+		validate_ip(one, PATH(at, "podIP"), e);
+	json_array_foreach(json_object_get(status, "podIPs"), i, item) {
+		const struct path *here = PATH(PATH_AT(list, i), "ip");
+		const json_t *ip = json_object_get(item, "ip");
+		struct addr a;
+
+		if (!ip)
+			err_required(e, here, NULL);
+		validate_ip(ip, here, e);
+		if (addr_parse(json_str_or(ip, ""), &a) < 0)
+			continue;
+		if (seen[addr_is_v4(&a)])
+			err_invalid(e, list, json_object_get(status, "podIPs"), "may specify no more than one IP for each IP family");
+		seen[addr_is_v4(&a)] = true;
+	}
 }
 
 void pod_validate(const json_t *obj, const json_t *old, struct errors *e)

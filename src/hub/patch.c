@@ -2,7 +2,11 @@
 #include "hub/patch.h"
 #include "base/str.h"
 
-enum { OPERATIONS_MAX = 10000 };
+enum {
+	OPERATIONS_MAX = 10000,
+	TRANSFER_MAX = 3 << 20, /* bytes that "copy" and "move" take along, in all: else a few copies of copies fill the memory */
+	DEPTH_MAX = 512,	/* of what an operation puts somewhere, counted from the root */
+};
 
 json_t *patch_merge(const json_t *target, const json_t *patch)
 {
@@ -124,30 +128,74 @@ static bool pointer_remove(json_t *root, const char *pointer)
 	       json_array_remove(parent, i) == 0;
 }
 
-static bool operation_replace(json_t **root, const char *path, const json_t *value)
+struct patcher {
+	json_t *root;
+	size_t transferred;
+	bool failed_test;
+};
+
+/* Adds the size of @v to *@size. Return: does it end within @levels and TRANSFER_MAX? */
+static bool measure(const json_t *v, size_t levels, size_t *size)
 {
-	if (!value || !pointer_get(*root, path))
+	const char *key;
+	json_t *child;
+	size_t i;
+
+	*size += 16 + (json_is_string(v) ? json_string_length(v) : 0);
+	if (levels == 0 || *size > TRANSFER_MAX)
 		return false;
-	return (!*path || pointer_remove(*root, path)) && pointer_add(root, path, json_deep_copy(value));
+	json_array_foreach((json_t *)v, i, child)
+		if (!measure(child, levels - 1, size))
+			return false;
+	json_object_foreach((json_t *)v, key, child) {
+		*size += strlen(key);
+		if (!measure(child, levels - 1, size))
+			return false;
+	}
+	return true;
 }
 
-static bool operation_transfer(json_t **root, const char *from, const char *path, bool move)
+/* May @v, of at most TRANSFER_MAX with what is in *@size already, stand at @path? */
+static bool fits_at(const char *path, const json_t *v, size_t *size)
 {
-	json_t *v = from ? pointer_get(*root, from) : NULL;
+	size_t above = 0;
 
-	if (!v)
+	for (const char *c = path; *c; c++)
+		above += *c == '/';
+	return above < DEPTH_MAX && measure(v, DEPTH_MAX - above, size);
+}
+
+static bool operation_add(struct patcher *p, const char *path, const json_t *value)
+{
+	size_t size = 0;
+
+	return value && fits_at(path, value, &size) && pointer_add(&p->root, path, json_deep_copy(value));
+}
+
+static bool operation_replace(struct patcher *p, const char *path, const json_t *value)
+{
+	if (!value || !pointer_get(p->root, path))
+		return false;
+	return (!*path || pointer_remove(p->root, path)) && operation_add(p, path, value);
+}
+
+static bool operation_transfer(struct patcher *p, const char *from, const char *path, bool move)
+{
+	json_t *v = from ? pointer_get(p->root, from) : NULL;
+
+	if (!v || !fits_at(path, v, &p->transferred))
 		return false;
 	if (move && str_has_prefix(path, from) && path[strlen(from)] == '/')
 		return false; /* into its own child: RFC 6902 4.4 */
-	v = json_deep_copy(v);
-	if (move && !pointer_remove(*root, from)) {
+	v = move ? json_incref(v) : json_deep_copy(v);
+	if (move && *from && !pointer_remove(p->root, from)) {
 		json_decref(v);
 		return false;
 	}
-	return pointer_add(root, path, v);
+	return pointer_add(&p->root, path, v);
 }
 
-static bool operation_apply(json_t **root, const json_t *op, bool *failed_test)
+static bool operation_apply(struct patcher *p, const json_t *op)
 {
 	const char *name = json_str_or(json_object_get(op, "op"), ""), *path = json_str_at(op, "path");
 	const char *from = json_str_at(op, "from");
@@ -156,25 +204,34 @@ static bool operation_apply(json_t **root, const json_t *op, bool *failed_test)
 	if (!path)
 		return false;
 	if (streq(name, "add"))
-		return value && pointer_add(root, path, json_deep_copy(value));
+		return operation_add(p, path, value);
 	if (streq(name, "remove"))
-		return pointer_remove(*root, path);
+		return pointer_remove(p->root, path);
 	if (streq(name, "replace"))
-		return operation_replace(root, path, value);
+		return operation_replace(p, path, value);
 	if (streq(name, "move") || streq(name, "copy"))
-		return operation_transfer(root, from, path, streq(name, "move"));
+		return operation_transfer(p, from, path, streq(name, "move"));
 	if (streq(name, "test")) {
-		const json_t *v = pointer_get(*root, path);
+		const json_t *v = pointer_get(p->root, path);
 
-		*failed_test = !value || !v || !json_equal(v, value);
-		return !*failed_test;
+		p->failed_test = !value || !v || !json_equal(v, value);
+		return !p->failed_test;
 	}
 	return false;
 }
 
+static char *operation_error(size_t number, const json_t *op)
+{
+	_cleanup_free_ char *text = json_text(op);
+	char shown[256];
+
+	str_escape(shown, sizeof(shown), text);
+	return xasprintf("operation %zu cannot be applied, or makes the object too large or too deep: %s", number, shown);
+}
+
 json_t *patch_json(const json_t *target, const json_t *patch, bool *ret_failed_test, char **ret_error)
 {
-	_cleanup_json_ json_t *out = json_deep_copy(target);
+	struct patcher p = { 0 };
 	json_t *op;
 	size_t i;
 
@@ -183,12 +240,14 @@ json_t *patch_json(const json_t *target, const json_t *patch, bool *ret_failed_t
 		*ret_error = xstrdup("a JSON patch is an array of at most 10000 operations");
 		return NULL;
 	}
-	json_array_foreach(patch, i, op)
-		if (!operation_apply(&out, op, ret_failed_test)) {
-			_cleanup_free_ char *text = json_text(op);
-
-			*ret_error = xasprintf("operation %zu cannot be applied: %.200s", i, text);
-			return NULL;
-		}
-	return take_ptr(out);
+	p.root = json_deep_copy(target);
+	json_array_foreach(patch, i, op) {
+		if (operation_apply(&p, op))
+			continue;
+		*ret_failed_test = p.failed_test;
+		*ret_error = operation_error(i, op);
+		json_decref(p.root);
+		return NULL;
+	}
+	return p.root;
 }

@@ -7,7 +7,7 @@
 /* RFC 7386; cannot fail */
 json_t *patch_merge(const json_t *target, const json_t *patch);
 
-/* RFC 6902, at most 10,000 operations. *ret_failed_test: a "test" did not hold */
+/* RFC 6902, at most 10,000 operations that copy or move at most 3 MiB in all, and no value deeper than 512 levels. *ret_failed_test: a "test" did not hold */
 json_t *patch_json(const json_t *target, const json_t *patch, bool *ret_failed_test, char **ret_error);
 
 /* Strategic merge: lists are merged by the schema's keys; $patch: replace|delete|merge, $retainKeys, $deleteFromPrimitiveList/F,

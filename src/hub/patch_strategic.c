@@ -5,6 +5,8 @@
 #include "hub/patch.h"
 #include "base/str.h"
 
+enum { LIST_MAX = 4000 }; /* merging compares each entry with each */
+
 struct merger {
 	char *error;
 };
@@ -66,7 +68,6 @@ static json_t *without_directives(const json_t *patch)
 static json_t *reorder(const json_t *list, const json_t *order, const char *key)
 {
 	json_t *out = json_array(), *item, *o;
-	_cleanup_json_ json_t *rest = json_array();
 	size_t i;
 
 	json_array_foreach(order, i, o) {
@@ -236,6 +237,24 @@ static void apply_directives(const struct schema *s, json_t *out, const json_t *
 	}
 }
 
+/* Return: the lists that a patch merges or puts in order are short enough. */
+static bool lists_fit(const struct schema *s, const json_t *target, const json_t *patch)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach((json_t *)patch, key, v) {
+		const char *slash = key[0] == '$' ? strchr(key, '/') : NULL, *name = slash ? slash + 1 : key;
+		const struct field *f = schema_field(s, name);
+
+		if (!json_is_array(v) || !f || (f->shape != KEYED && f->shape != SET))
+			continue;
+		if (json_array_size(v) > LIST_MAX || json_array_size(json_object_get(target, name)) > LIST_MAX)
+			return false;
+	}
+	return true;
+}
+
 static json_t *merge_object(struct merger *m, const struct schema *s, const json_t *target, const json_t *patch)
 {
 	const char *key, *directive = json_str_at(patch, "$patch");
@@ -248,6 +267,8 @@ static json_t *merge_object(struct merger *m, const struct schema *s, const json
 		return json_object();
 	if (directive && !streq(directive, "merge"))
 		return fail(m, "$patch: expected replace, merge or delete, got \"%.100s\"", directive);
+	if (!lists_fit(s, target, patch))
+		return fail(m, "%s of more than 4000 entries cannot be merged", "lists");
 	out = json_is_object(target) ? json_copy((json_t *)target) : json_object();
 	apply_directives(s, out, patch, false);
 	json_object_foreach((json_t *)patch, key, v) {

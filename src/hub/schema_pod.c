@@ -220,7 +220,8 @@ static const struct schema host_ip = { "io.k8s.api.core.v1.HostIP", "An address.
 static const struct schema pod_status = {
 	"io.k8s.api.core.v1.PodStatus", "What a pod is.",
 	FIELDS(LONG("observedGeneration", "The generation that this was said about."),
-	       STR("phase", "Pending, Running, Succeeded, Failed or Unknown."),
+	       STR("phase", "Pending, Running, Succeeded, Failed or Unknown.",
+		   .values = VALUES("Pending", "Running", "Succeeded", "Failed", "Unknown")),
 	       OBJ_KEYED("conditions", &pod_condition, "type", "Aspects of its state."), STR("message", "Why, for people."),
 	       STR("reason", "Why, as one word."), STR("nominatedNodeName", "Node to become free."),
 	       STR("hostIP", "The node's address."), OBJ_KEYED("hostIPs", &host_ip, "ip", "The node's addresses."),
