@@ -2,6 +2,8 @@
 #include "lab/podspec.h"
 #include "base/buf.h"
 
+enum { STRING_MAX = 128 * 1024 - 1 }; /* MAX_ARG_STRLEN, without the NUL */
+
 struct strings {
 	char **s;
 	size_t n, cap;
@@ -29,27 +31,28 @@ static const char *lookup(char *const *env, const char *name, size_t len)
 	return NULL;
 }
 
-/* $(NAME) becomes the variable's value, $$ a dollar; an unknown $(NAME) stays as it is, as in Kubernetes. */
+/* $(NAME) becomes the variable's value, $$ a dollar; an unknown $(NAME) stays as it is, as in Kubernetes. Return: NULL when
+ * that makes a string which execve(2) would not take (variables that name others twice grow fast). */
 static char *expand(const char *s, char *const *env)
 {
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { .max = STRING_MAX };
+	int r = buf_adds(&b, "");
 
-	buf_adds(&b, "");
-	for (; *s; s++) {
+	for (; *s && r == 0; s++) {
 		size_t n = s[0] == '$' && s[1] == '(' ? strcspn(s + 2, ")") : 0;
 		const char *value = n > 0 && s[2 + n] ? lookup(env, s + 2, n) : NULL;
 
 		if (s[0] == '$' && s[1] == '$') {
-			buf_adds(&b, "$");
+			r = buf_adds(&b, "$");
 			s++;
 		} else if (value) {
-			buf_adds(&b, value);
+			r = buf_adds(&b, value);
 			s += n + 2;
 		} else {
-			buf_add(&b, s, 1);
+			r = buf_add(&b, s, 1);
 		}
 	}
-	return b.data ? b.data : xstrdup("");
+	return r == 0 ? take_ptr(b.data) : NULL;
 }
 
 static char *join(const json_t *strings)
@@ -111,7 +114,7 @@ static int add_variable(const struct pod_facts *f, const json_t *e, struct strin
 	else if (!json_at(e, "valueFrom"))
 		value = expand(json_str_or(json_at(e, "value"), ""), env->s);
 	if (!value) {
-		*ret_why = xasprintf("the lab cannot fill the variable %s: only value and fieldRef are supported%s%s", name,
+		*ret_why = xasprintf("the lab cannot fill the variable %s: only value and fieldRef of at most 128 KiB are supported%s%s", name,
 				     path ? ", and no field " : "", path ? path : "");
 		return -ENOTSUP;
 	}
@@ -198,6 +201,14 @@ static char **echo_argv(const json_t *pod, const json_t *container, const char *
 	return v.s;
 }
 
+/* A word that would grow too long stays as it is written: the program then says what it cannot read. */
+static void add_word(struct strings *v, const char *word, char *const *env)
+{
+	char *s = expand(word, env);
+
+	add(v, s ? s : xstrdup(word));
+}
+
 char **podspec_argv(const json_t *pod, const json_t *container, const char *bin, char *const *env)
 {
 	const json_t *lists[] = { json_at(container, "command"), json_at(container, "args") };
@@ -209,7 +220,7 @@ char **podspec_argv(const json_t *pod, const json_t *container, const char *bin,
 		return echo_argv(pod, container, bin);
 	for (size_t l = 0; l < ARRAY_SIZE(lists); l++)
 		json_array_foreach (lists[l], i, a)
-			add(&v, expand(json_str_or(a, ""), env));
+			add_word(&v, json_str_or(a, ""), env);
 	return v.s;
 }
 
