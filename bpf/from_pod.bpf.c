@@ -13,7 +13,7 @@ static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const
 {
 	__u8 macs[2 * ETH_ALEN] __attribute__((aligned(4)));
 
-	if (skb->vlan_present)
+	if (skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
 		return DROP_VLAN;
 	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
 		return DROP_TRUNCATED;

@@ -120,9 +120,11 @@ static int flow_on_timer(void *map __attribute__((unused)), struct flow_key *key
 /* A timer that runs already is only started anew. */
 static __always_inline void flow_arm(const struct flow_key *key, struct flow *f)
 {
+	__s32 left = flow_timeout(key->proto, &f->state) - (tick_now() - f->state.seen);
+
 	bpf_timer_init(&f->timer, &flows, 1 /* CLOCK_MONOTONIC */);
 	bpf_timer_set_callback(&f->timer, flow_on_timer);
-	bpf_timer_start(&f->timer, flow_timer_ns(flow_timeout(key->proto, &f->state)), 0);
+	bpf_timer_start(&f->timer, flow_timer_ns(left > 0 ? left : 0), 0);
 }
 
 /* Moves a flow that became a conversation from `flows_new` to `flows`. */

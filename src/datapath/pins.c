@@ -111,7 +111,7 @@ static int convert_entries(const struct side *from, const struct side *to)
 static int convert(int from_fd, int to_fd, const char *path)
 {
 	_cleanup_(btf_freep) struct btf *old = NULL, *new = NULL;
-	_cleanup_free_ char *temporary = xasprintf("%s_new", path);
+	_cleanup_free_ char *temporary = xasprintf("%s__converted", path);
 	struct side from, to;
 	int r;
 

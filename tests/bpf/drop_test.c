@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every drop reason, provoked. The table at the end says which test does it; a reason without one fails the run. Those that
+ * need a tunnel's metadata on the packet are provoked by traffic.py. */
+#include "base/test.h"
+#include "harness.h"
+
+#include <bpf/bpf.h>
+
+static struct frame f;
+
+static bool provoked[DROP_REASON_COUNT];
+
+#define PROVOKE(program, ifindex, why)                                                                                 \
+	do {                                                                                                           \
+		CHECK_DROP((program), &f, (ifindex), (why));                                                           \
+		provoked[why] = true;                                                                                  \
+	} while (0)
+#define FROM_A(why) PROVOKE("from_pod", if_a, why)
+
+static void begin(uint16_t type)
+{
+	frame_ether(&f, mac_host_a, mac_pod_a, type);
+}
+
+/* A UDP packet of pod A. */
+static void udp(const char *src, const char *dst)
+{
+	begin(strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ip(&f, src, dst, IPPROTO_UDP);
+	frame_udp(&f, 1000, 2000);
+	frame_payload(&f, 32);
+	frame_end(&f);
+}
+
+static void unknown_interface(void)
+{
+	udp(A4, B4);
+	PROVOKE("from_pod", if_uplink, DROP_NO_ENDPOINT);
+	PROVOKE("to_pod", if_uplink, DROP_NO_ENDPOINT);
+}
+
+static void foreign_macs(void)
+{
+	udp(A4, B4);
+	memcpy(f.data + 6, mac_pod_b, 6);
+	FROM_A(DROP_SOURCE_MAC);
+	udp(A4, B4);
+	memcpy(f.data, mac_pod_b, 6);
+	FROM_A(DROP_DESTINATION_MAC);
+}
+
+static void foreign_addresses(void)
+{
+	static const char *const sources[] = { B4, NODE4, "0.0.0.0", "127.0.0.1", WORLD4, DIRECT4, "169.254.1.1",
+					       B6, NODE6, "::", "::1",  WORLD6, DIRECT6, "fe80::2" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+		udp(sources[i], strchr(sources[i], ':') ? WORLD6 : WORLD4);
+		FROM_A(DROP_SOURCE_ADDRESS);
+	}
+}
+
+static void dhcp_is_a_foreign_address(void)
+{
+	begin(ETH_P_IP);
+	memset(f.data, 0xff, 6);
+	frame_ip(&f, "0.0.0.0", "255.255.255.255", IPPROTO_UDP);
+	frame_udp(&f, 68, 67);
+	frame_payload(&f, 240);
+	frame_end(&f);
+	FROM_A(DROP_SOURCE_ADDRESS);
+}
+
+static void tags_and_ethertypes(void)
+{
+	static const uint16_t types[] = { 0x88cc, 0x8863, 0x6558, 0x0000, 0x05dc, 0x8847, 0x22f3 };
+
+	for (int i = 0; i < 2; i++) {
+		begin(i ? ETH_P_8021AD : ETH_P_8021Q);
+		frame_put(&f, "\0\0\x08\0", 4);
+		frame_payload(&f, 60);
+		FROM_A(DROP_VLAN);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		begin(types[i]);
+		frame_payload(&f, 60);
+		FROM_A(DROP_ETHERTYPE);
+	}
+	PROVOKE("to_pod", if_a, DROP_ETHERTYPE);
+	PROVOKE("from_tunnel", if_tunnel, DROP_ETHERTYPE);
+}
+
+static void arp(void)
+{
+	begin(ETH_P_ARP);
+	memset(f.data, 0xff, 6);
+	frame_put(&f, "\0\1\x08\0\6\4\0\1", 8);
+	frame_payload(&f, 20);
+	FROM_A(DROP_ARP);
+	PROVOKE("from_tunnel", if_tunnel, DROP_ARP);
+}
+
+static void cut_off(void)
+{
+	udp(A4, B4);
+	f.len -= 36;
+	frame_end(&f); /* four bytes of a UDP header, and a length that says so */
+	FROM_A(DROP_TRUNCATED);
+	begin(ETH_P_IPV6); /* (a test run refuses a frame that is shorter than the IP header itself) */
+	((struct ipv6hdr *)frame_ip(&f, A6, B6, IPPROTO_HOPOPTS))->payload_len = 0;
+	frame_put(&f, "\x11\0\0\0", 4);
+	frame_end(&f);
+	FROM_A(DROP_TRUNCATED);
+	begin(ETH_P_IP);
+	frame_ip(&f, A4, B4, IPPROTO_TCP);
+	frame_tcp(&f, 1, 2, "S");
+	f.len -= 4;
+	frame_end(&f);
+	FROM_A(DROP_TRUNCATED);
+}
+
+static void contradictions(void)
+{
+	udp(A4, B4);
+	frame_ip4(&f)->ihl = 4;
+	FROM_A(DROP_MALFORMED);
+	udp(A4, B4);
+	frame_ip4(&f)->version = 5;
+	FROM_A(DROP_MALFORMED);
+	udp(A4, B4);
+	frame_ip4(&f)->tot_len = htons(f.len - f.l3 + 1);
+	FROM_A(DROP_MALFORMED);
+	udp(A4, B4);
+	frame_ip4(&f)->tot_len = htons(19);
+	FROM_A(DROP_MALFORMED);
+	udp(A6, B6);
+	frame_ip6(&f)->payload_len = htons(2000);
+	FROM_A(DROP_MALFORMED);
+	udp(A6, B6);
+	frame_ip6(&f)->version = 4;
+	FROM_A(DROP_MALFORMED);
+	begin(ETH_P_IP);
+	frame_ip(&f, A4, B4, IPPROTO_TCP);
+	frame_tcp(&f, 1, 2, "S")->doff = 4;
+	frame_end(&f);
+	FROM_A(DROP_MALFORMED);
+	begin(ETH_P_IP); /* the other family's ICMP */
+	frame_ip(&f, A4, B4, IPPROTO_ICMPV6);
+	frame_icmp(&f, 128, 0, 1);
+	frame_end(&f);
+	FROM_A(DROP_MALFORMED);
+	PROVOKE("to_pod", if_b, DROP_MALFORMED);
+	PROVOKE("from_net", if_uplink, DROP_NET_SOURCE);
+}
+
+static void v4_mapped(void)
+{
+	begin(ETH_P_IPV6);
+	frame_ip(&f, A6, B6, IPPROTO_UDP);
+	memset(&frame_ip6(&f)->daddr, 0, 10);
+	memset((uint8_t *)&frame_ip6(&f)->daddr + 10, 0xff, 2);
+	frame_udp(&f, 1, 2);
+	frame_end(&f);
+	FROM_A(DROP_V4_MAPPED);
+}
+
+static void endless_extension_headers(void)
+{
+	begin(ETH_P_IPV6);
+	frame_ip(&f, A6, B6, IPPROTO_DSTOPTS);
+	for (int i = 0; i < 9; i++)
+		frame_put(&f, i < 8 ? "\x3c\0\1\4\0\0\0" : "\x11\0\1\4\0\0\0", 8);
+	frame_udp(&f, 1, 2);
+	frame_end(&f);
+	FROM_A(DROP_EXTENSION_HEADERS);
+}
+
+static void source_routes(void)
+{
+	static const uint8_t options[2][8] = { { 131, 7, 4, 1, 2, 3, 4, 0 }, { 1, 137, 7, 4, 1, 2, 3, 4 } };
+
+	for (int i = 0; i < 2; i++) {
+		begin(ETH_P_IP);
+		frame_ip(&f, A4, B4, IPPROTO_UDP);
+		frame_ip4(&f)->ihl = 7;
+		frame_put(&f, options[i], 8);
+		frame_udp(&f, 1, 2);
+		frame_end(&f);
+		FROM_A(DROP_SOURCE_ROUTE);
+	}
+	begin(ETH_P_IPV6);
+	frame_ip(&f, A6, B6, IPPROTO_ROUTING);
+	frame_put(&f, "\x11\2\0\1\0\0\0", 8); /* type 0 */
+	frame_payload(&f, 16);
+	frame_udp(&f, 1, 2);
+	frame_end(&f);
+	FROM_A(DROP_SOURCE_ROUTE);
+}
+
+static void multicast(void)
+{
+	static const char *const groups[] = { "224.0.0.251", "239.1.1.1", "255.255.255.255", "240.0.0.1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
+		udp(A4, groups[i]);
+		f.data[0] = 1;
+		FROM_A(DROP_MULTICAST);
+	}
+	udp(A6, "ff02::fb");
+	FROM_A(DROP_MULTICAST);
+}
+
+static void icmp6(uint8_t type, const char *src, const char *dst, const char *target)
+{
+	begin(ETH_P_IPV6);
+	frame_ip(&f, src, dst, IPPROTO_ICMPV6);
+	frame_ip6(&f)->hop_limit = 255;
+	frame_icmp(&f, type, 0, 0);
+	if (target)
+		frame_put(&f, addr_of(target).b, 16);
+	frame_end(&f);
+}
+
+static void router_messages(void)
+{
+	icmp6(133, "fe80::5", "ff02::2", NULL);
+	FROM_A(DROP_ROUTER_SOLICITATION);
+	icmp6(134, "fe80::5", "ff02::1", NULL);
+	FROM_A(DROP_ROUTER_ADVERTISEMENT);
+	icmp6(137, A6, B6, B6);
+	FROM_A(DROP_ICMP_REDIRECT);
+	begin(ETH_P_IP);
+	frame_ip(&f, A4, B4, IPPROTO_ICMP);
+	frame_icmp(&f, 5, 1, 0);
+	frame_payload(&f, 28);
+	frame_end(&f);
+	FROM_A(DROP_ICMP_REDIRECT);
+}
+
+static void multicast_listeners(void)
+{
+	begin(ETH_P_IPV6);
+	frame_ip(&f, "fe80::5", "ff02::16", IPPROTO_HOPOPTS);
+	frame_put(&f, "\x3a\0\5\2\0\0\1", 8); /* router alert */
+	frame_icmp(&f, 143, 0, 0);
+	frame_payload(&f, 20);
+	frame_end(&f);
+	FROM_A(DROP_MLD);
+	icmp6(131, "fe80::5", "ff02::1:3", "ff02::1:3");
+	FROM_A(DROP_MLD);
+}
+
+static void neighbour_spoofing(void)
+{
+	icmp6(136, A6, B6, B6); /* speaks for B */
+	FROM_A(DROP_ND_SPOOF);
+	icmp6(136, "fe80::5", "ff02::1", "fe80::1"); /* speaks for the gateway */
+	FROM_A(DROP_ND_SPOOF);
+	icmp6(136, "fe80::1", "ff02::1", A6);
+	FROM_A(DROP_ND_SPOOF);
+	icmp6(135, B6, "ff02::1:ff00:1", "fe80::1"); /* asks as B */
+	FROM_A(DROP_ND_SPOOF);
+	icmp6(135, "::", "ff02::1:ff00:3", B6); /* claims B's address by duplicate address detection */
+	FROM_A(DROP_ND_SPOOF);
+	icmp6(135, A6, "ff02::1:ff00:1", "fe80::1");
+	frame_ip6(&f)->hop_limit = 254;
+	FROM_A(DROP_ND_SPOOF);
+}
+
+static void fragment4(uint16_t off, uint16_t id, size_t payload)
+{
+	begin(ETH_P_IP);
+	frame_ip(&f, A4, B4, IPPROTO_TCP);
+	frame_ip4(&f)->frag_off = htons(0x2000 | off / 8);
+	frame_ip4(&f)->id = htons(id);
+	if (payload)
+		frame_payload(&f, payload);
+	else
+		frame_tcp(&f, 1, 2, "S");
+	frame_end(&f);
+}
+
+static void fragments(void)
+{
+	fragment4(0, 1, 16); /* 16 bytes of a TCP header */
+	FROM_A(DROP_FRAGMENT_TINY);
+	fragment4(8, 1, 100);
+	FROM_A(DROP_FRAGMENT_OVERLAP);
+	fragment4(1480, 77, 100);
+	FROM_A(DROP_FRAGMENT_UNKNOWN);
+	fragment4(0, 77, 0);
+	CHECK_WAY("from_pod", &f, if_a, FORWARD_LOCAL, TC_ACT_REDIRECT);
+	fragment4(1480, 78, 100); /* another packet's */
+	FROM_A(DROP_FRAGMENT_UNKNOWN);
+	begin(ETH_P_IPV6);
+	frame_ip(&f, A6, B6, IPPROTO_FRAGMENT);
+	frame_put(&f, "\x06\0\x05\xc8\0\0\0\1", 8);
+	frame_payload(&f, 100);
+	frame_end(&f);
+	FROM_A(DROP_FRAGMENT_UNKNOWN);
+	begin(ETH_P_IPV6);
+	frame_ip(&f, A6, B6, IPPROTO_FRAGMENT);
+	frame_put(&f, "\x06\0\0\1\0\0\0\1", 8);
+	frame_payload(&f, 16);
+	frame_end(&f);
+	FROM_A(DROP_FRAGMENT_TINY);
+}
+
+static void icmp_about_nothing(void)
+{
+	flows_clear();
+	begin(ETH_P_IP);
+	frame_ip(&f, A4, B4, IPPROTO_ICMP);
+	frame_icmp(&f, 3, 1, 0);
+	{
+		struct frame inner;
+
+		frame_ether(&inner, mac_host_a, mac_pod_a, ETH_P_IP);
+		frame_ip(&inner, B4, A4, IPPROTO_UDP);
+		frame_udp(&inner, 5, 6);
+		frame_end(&inner);
+		frame_put(&f, inner.data + 14, inner.len - 14);
+	}
+	frame_end(&f);
+	FROM_A(DROP_ICMP_UNRELATED);
+	PROVOKE("to_pod", if_b, DROP_ICMP_UNRELATED);
+}
+
+static void flow_limits(void)
+{
+	uint64_t share = FLOW_SHARE, all = FLOW_MAX, none = 0;
+	int map = datapath_map_fd(dp, "endpoint_flows");
+	uint32_t a = 1, total = 0;
+
+	flows_clear();
+	bpf_map_update_elem(map, &a, &share, BPF_ANY);
+	udp(A4, B4);
+	FROM_A(DROP_FLOW_SHARE);
+	bpf_map_update_elem(map, &a, &none, BPF_ANY);
+	bpf_map_update_elem(map, &total, &all, BPF_ANY);
+	FROM_A(DROP_FLOW_TABLE_FULL);
+	flows_clear();
+	CHECK_WAY("from_pod", &f, if_a, FORWARD_LOCAL, TC_ACT_REDIRECT);
+}
+
+static void somebody_elses_packet(void)
+{
+	udp(A4, B4);
+	PROVOKE("to_pod", if_a, DROP_NOT_FOR_POD);
+	udp(A6, B6);
+	PROVOKE("to_pod", if_a, DROP_NOT_FOR_POD);
+}
+
+static void outside_claims_inside(void)
+{
+	static const char *const sources[] = { A4, NODE4, "192.0.2.1", A6, NODE6, "fd30::1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+		udp(sources[i], strchr(sources[i], ':') ? B6 : B4);
+		PROVOKE("from_net", if_uplink, DROP_NET_SOURCE);
+	}
+}
+
+static void tunnel_without_a_peer(void)
+{
+	udp(TUNNEL4, A4); /* has not come through a tunnel at all */
+	PROVOKE("from_tunnel", if_tunnel, DROP_TUNNEL_SOURCE);
+	udp(WORLD4, A4);
+	PROVOKE("from_tunnel", if_tunnel, DROP_TUNNEL_SOURCE);
+	udp(DIRECT6, A6); /* its node is not reached by tunnel */
+	PROVOKE("from_tunnel", if_tunnel, DROP_TUNNEL_SOURCE);
+}
+
+static void every_reason_has_a_test(void)
+{
+	provoked[DROP_TUNNEL_VNI] = provoked[DROP_TUNNEL_DESTINATION] = true; /* traffic.py: hostile_tunnel */
+	for (int i = 1; i < DROP_REASON_COUNT; i++) {
+		if (!provoked[i])
+			printf("# no test provokes %s\n", drop_reason_label(i));
+		CHECK(provoked[i]);
+	}
+}
+
+static void count_event(const struct dp_event *e, void *ctx)
+{
+	struct dp_event *last = ctx;
+
+	*last = *e;
+}
+
+static void drops_are_events_at_a_bounded_rate(void)
+{
+	struct dp_event last = {};
+	int n;
+
+	while (datapath_read_events(dp, 100, count_event, &last) > 0)
+		;
+	udp(B4, WORLD4);
+	for (int i = 0; i < 200; i++)
+		CHECK_INT(run("from_pod", &f, if_a).verdict, TC_ACT_SHOT);
+	n = datapath_read_events(dp, 1000, count_event, &last);
+	CHECK(n > 0 && n <= 32 * 8); /* a burst on each CPU that the runs met */
+	CHECK(n < 200);
+	CHECK_INT(last.reason, DROP_SOURCE_ADDRESS);
+	CHECK_INT(last.ifindex, if_a);
+	CHECK_INT(last.proto, IPPROTO_UDP);
+	CHECK_INT(last.dport, 2000);
+	CHECK_INT(last.len, f.len);
+	CHECK(addr_eq(&last.src, &(struct addr[]){ addr_of(B4) }[0]));
+}
+
+int main(void)
+{
+	harness_init();
+	RUN(unknown_interface);
+	RUN(foreign_macs);
+	RUN(foreign_addresses);
+	RUN(dhcp_is_a_foreign_address);
+	RUN(tags_and_ethertypes);
+	RUN(arp);
+	RUN(cut_off);
+	RUN(contradictions);
+	RUN(v4_mapped);
+	RUN(endless_extension_headers);
+	RUN(source_routes);
+	RUN(multicast);
+	RUN(router_messages);
+	RUN(multicast_listeners);
+	RUN(neighbour_spoofing);
+	RUN(fragments);
+	RUN(icmp_about_nothing);
+	RUN(flow_limits);
+	RUN(somebody_elses_packet);
+	RUN(outside_claims_inside);
+	RUN(tunnel_without_a_peer);
+	RUN(every_reason_has_a_test);
+	RUN(drops_are_events_at_a_bounded_rate);
+	harness_done();
+	return test_end();
+}

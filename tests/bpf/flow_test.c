@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of flows: where an entry is after which packets, what it costs whom, when it goes, and what outlives a restart. */
+#include "base/test.h"
+#include "harness.h"
+
+#include <bpf/bpf.h>
+#include <time.h>
+
+static struct frame f;
+
+/* A TCP packet between pod A (port 1000) and a host of the world (port 80). */
+static void tcp(bool from_pod, const char *flags)
+{
+	frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+	frame_ip(&f, from_pod ? A4 : WORLD4, from_pod ? WORLD4 : A4, IPPROTO_TCP);
+	frame_tcp(&f, from_pod ? 1000 : 80, from_pod ? 80 : 1000, flags);
+	frame_end(&f);
+	CHECK_INT(run(from_pod ? "from_pod" : "to_pod", &f, if_a).verdict, TC_ACT_OK);
+}
+
+static void udp(bool from_pod, uint16_t port)
+{
+	frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+	frame_ip(&f, from_pod ? A4 : WORLD4, from_pod ? WORLD4 : A4, IPPROTO_UDP);
+	frame_udp(&f, from_pod ? port : 53, from_pod ? 53 : port);
+	frame_end(&f);
+	CHECK_INT(run(from_pod ? "from_pod" : "to_pod", &f, if_a).verdict, TC_ACT_OK);
+}
+
+static bool tcp_in(const char *map, struct flow_state *s)
+{
+	return flow_get(map, IPPROTO_TCP, A4, 1000, WORLD4, 80, s);
+}
+
+/* The pod's end of the key of the flow above. */
+static int pod_end(void)
+{
+	struct flow_key key = flow_key_of(IPPROTO_TCP, A4, 1000, WORLD4, 80);
+
+	return key.port[0] == htons(1000) ? 0 : 1;
+}
+
+static void handshake(void)
+{
+	tcp(true, "S");
+	tcp(false, "SA");
+	tcp(true, "A");
+}
+
+static void a_handshake_moves_the_flow(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	tcp(true, "S");
+	CHECK(tcp_in("flows_new", &s) && !tcp_in("flows", &s));
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.stage, FLOW_HALF_OPEN);
+	CHECK_INT(s.initiator, pod_end());
+	CHECK_INT(s.owner, 1);
+	CHECK_INT(share_of(1), 0);
+	tcp(true, "S"); /* again */
+	tcp(false, "SA");
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.stage, FLOW_REPLIED);
+	tcp(true, "A");
+	CHECK(!tcp_in("flows_new", &s));
+	CHECK(tcp_in("flows", &s));
+	CHECK_INT(s.stage, FLOW_OPEN);
+	CHECK_INT(s.initiator, pod_end());
+	CHECK_INT(share_of(1), 1);
+	CHECK_INT(share_of(0), 1);
+}
+
+static void who_speaks_first_is_the_initiator(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	tcp(false, "S");
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.initiator, !pod_end());
+	CHECK_INT(s.owner, 1); /* the local end pays all the same */
+}
+
+static void a_close_by_both_ends_frees_the_share(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	handshake();
+	tcp(true, "FA");
+	CHECK(tcp_in("flows", &s));
+	CHECK_INT(s.fin, 1 << pod_end());
+	tcp(false, "FA");
+	CHECK(!tcp_in("flows", &s));
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.stage, FLOW_CLOSING);
+	CHECK_INT(share_of(1), 0);
+	CHECK_INT(share_of(0), 0);
+	tcp(true, "A");
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.stage, FLOW_CLOSING);
+	tcp(true, "S"); /* the same ports again, within the time-out */
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.stage, FLOW_HALF_OPEN);
+	CHECK_INT(s.fin, 0);
+}
+
+static void a_reset_frees_the_share(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	handshake();
+	tcp(false, "R");
+	CHECK(!tcp_in("flows", &s));
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.stage, FLOW_RESET);
+	CHECK_INT(share_of(1), 0);
+	tcp(true, "A"); /* it was not believed: the connection is picked up again */
+	tcp(false, "A");
+	tcp(true, "A");
+	CHECK(tcp_in("flows", &s));
+	CHECK_INT(share_of(1), 1);
+}
+
+static void a_running_connection_is_picked_up(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	tcp(false, "A");
+	tcp(true, "A");
+	tcp(false, "A");
+	CHECK(tcp_in("flows", &s));
+	CHECK_INT(s.stage, FLOW_OPEN);
+}
+
+static void a_syn_flood_never_enters_the_table(void)
+{
+	flows_clear();
+	for (int port = 1; port < 2000; port++) {
+		frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+		frame_ip(&f, WORLD4, A4, IPPROTO_TCP);
+		frame_tcp(&f, port, 80, "S");
+		frame_end(&f);
+		CHECK_INT(run("to_pod", &f, if_a).verdict, TC_ACT_OK);
+		frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+		frame_ip(&f, A4, WORLD4, IPPROTO_TCP);
+		frame_tcp(&f, 80, port, "SA");
+		frame_end(&f);
+		CHECK_INT(run("from_pod", &f, if_a).verdict, TC_ACT_OK);
+	}
+	CHECK_INT(share_of(0), 0);
+}
+
+static void a_query_and_its_answer_stay_out_of_the_table(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	udp(true, 5000);
+	udp(false, 5000);
+	CHECK(flow_get("flows_new", IPPROTO_UDP, A4, 5000, WORLD4, 53, &s));
+	CHECK_INT(s.stage, FLOW_REPLIED);
+	udp(true, 5000);
+	CHECK(flow_get("flows", IPPROTO_UDP, A4, 5000, WORLD4, 53, &s));
+	CHECK_INT(share_of(1), 1);
+}
+
+static void an_endpoint_has_its_share(void)
+{
+	flows_clear();
+	for (int port = 1; port <= FLOW_SHARE; port++) {
+		udp(true, port);
+		udp(false, port);
+		udp(true, port);
+	}
+	CHECK_INT(share_of(1), FLOW_SHARE);
+	frame_ip4(&f); /* the next is refused, what there is goes on, and the other pod is not touched */
+	frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+	frame_ip(&f, A4, WORLD4, IPPROTO_UDP);
+	frame_udp(&f, 9999, 53);
+	frame_end(&f);
+	CHECK_DROP("from_pod", &f, if_a, DROP_FLOW_SHARE);
+	udp(true, 1);
+	udp(false, FLOW_SHARE);
+	frame_ether(&f, mac_host_b, mac_pod_b, ETH_P_IP);
+	frame_ip(&f, B4, WORLD4, IPPROTO_UDP);
+	frame_udp(&f, 9999, 53);
+	frame_end(&f);
+	CHECK_INT(run("from_pod", &f, if_b).verdict, TC_ACT_OK);
+}
+
+/* Both pods fill the table together (the share is raised for it). */
+static void a_full_table_refuses_new_flows(void)
+{
+	uint64_t before;
+
+	dp_config.flow_share = FLOW_MAX;
+	harness_reopen();
+	flows_clear();
+	for (int port = 1; port <= FLOW_MAX; port++) {
+		udp(true, port);
+		udp(false, port);
+		udp(true, port);
+	}
+	CHECK_INT(share_of(0), FLOW_MAX);
+	before = drops_of(DROP_FLOW_TABLE_FULL);
+	frame_ether(&f, mac_host_b, mac_pod_b, ETH_P_IP);
+	frame_ip(&f, B4, WORLD4, IPPROTO_UDP);
+	frame_udp(&f, 9999, 53);
+	frame_end(&f);
+	CHECK_INT(run("from_pod", &f, if_b).verdict, TC_ACT_SHOT);
+	CHECK_INT(drops_of(DROP_FLOW_TABLE_FULL), before + 1);
+	udp(true, 7); /* what there is goes on */
+	dp_config.flow_share = FLOW_SHARE;
+	harness_reopen();
+}
+
+/* Puts an entry as if its last packet had been @idle seconds ago. */
+static void plant(const char *map, uint16_t port, uint8_t stage, unsigned idle)
+{
+	struct flow_key key = flow_key_of(IPPROTO_UDP, A4, port, WORLD4, 53);
+	struct flow flow = { .state = { .seen = ticks_now() - FLOW_TICKS(idle), .owner = 1, .stage = stage } };
+
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, map), &key, &flow, BPF_ANY), 0);
+}
+
+static void a_stale_entry_counts_as_gone(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	plant("flows_new", 1, FLOW_REPLIED, FLOW_TIMEOUT_NEW + 1);
+	plant("flows_new", 2, FLOW_REPLIED, FLOW_TIMEOUT_NEW - 2);
+	udp(true, 1);
+	udp(true, 2);
+	CHECK(flow_get("flows_new", IPPROTO_UDP, A4, 1, WORLD4, 53, &s));
+	CHECK_INT(s.stage, FLOW_HALF_OPEN); /* begun anew */
+	CHECK(flow_get("flows", IPPROTO_UDP, A4, 2, WORLD4, 53, &s)); /* gone on */
+}
+
+static bool wait_until_gone(const char *map, uint16_t port, int seconds)
+{
+	struct flow_state s;
+
+	for (int i = 0; i < seconds * 50; i++) {
+		if (!flow_get(map, IPPROTO_UDP, A4, port, WORLD4, 53, &s))
+			return true;
+		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+	}
+	return false;
+}
+
+/* Another size of the table is another layout: the entries move into a new map, and their timers start there. */
+static void entries_move_into_a_table_of_another_size_and_expire_there(void)
+{
+	uint64_t three = 3;
+	struct flow_state s;
+	uint32_t id = 1, all = 0;
+
+	flows_clear();
+	plant("flows", 1, FLOW_OPEN, 10);
+	plant("flows", 2, FLOW_OPEN, FLOW_TIMEOUT_OPEN);
+	plant("flows", 3, FLOW_OPEN, FLOW_TIMEOUT_OPEN - 2);
+	plant("flows_new", 4, FLOW_HALF_OPEN, 0);
+	bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &id, &three, BPF_ANY);
+	bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &all, &three, BPF_ANY);
+	dp_config.flow_max = FLOW_MAX * 2;
+	harness_reopen();
+	CHECK(flow_get("flows", IPPROTO_UDP, A4, 1, WORLD4, 53, &s));
+	CHECK_INT(s.owner, 1);
+	CHECK_INT(s.stage, FLOW_OPEN);
+	CHECK(flow_get("flows_new", IPPROTO_UDP, A4, 4, WORLD4, 53, &s));
+	CHECK(wait_until_gone("flows", 2, 20));
+	CHECK(wait_until_gone("flows", 3, 60));
+	CHECK(flow_get("flows", IPPROTO_UDP, A4, 1, WORLD4, 53, &s));
+	CHECK_INT(share_of(1), 1);
+	CHECK_INT(share_of(0), 1);
+	dp_config.flow_max = FLOW_MAX;
+	harness_reopen();
+	flows_clear(); /* all programs share the new maps */
+	handshake();
+	CHECK(tcp_in("flows", &s));
+}
+
+static void flows_and_counters_outlive_a_restart(void)
+{
+	struct flow_state s;
+	uint64_t stack;
+
+	flows_clear();
+	handshake();
+	stack = forwards_of(FORWARD_STACK);
+	harness_reopen();
+	CHECK(tcp_in("flows", &s));
+	CHECK_INT(share_of(1), 1);
+	CHECK_INT(forwards_of(FORWARD_STACK), stack);
+}
+
+static void a_withdrawn_endpoint_is_locked_out(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	CHECK_INT(datapath_del_endpoint(dp, if_a), 0);
+	CHECK_INT(datapath_del_endpoint(dp, if_a), -ENOENT);
+	frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+	frame_ip(&f, A4, WORLD4, IPPROTO_UDP);
+	frame_udp(&f, 1, 2);
+	frame_end(&f);
+	CHECK_DROP("from_pod", &f, if_a, DROP_NO_ENDPOINT); /* its program stays, and lets nothing through */
+	CHECK_INT(share_of(1), UINT64_MAX);
+	harness_reopen();
+	udp(true, 1);
+	CHECK(flow_get("flows_new", IPPROTO_UDP, A4, 1, WORLD4, 53, &s));
+}
+
+int main(void)
+{
+	harness_init();
+	RUN(a_handshake_moves_the_flow);
+	RUN(who_speaks_first_is_the_initiator);
+	RUN(a_close_by_both_ends_frees_the_share);
+	RUN(a_reset_frees_the_share);
+	RUN(a_running_connection_is_picked_up);
+	RUN(a_syn_flood_never_enters_the_table);
+	RUN(a_query_and_its_answer_stay_out_of_the_table);
+	RUN(an_endpoint_has_its_share);
+	RUN(a_full_table_refuses_new_flows);
+	RUN(a_stale_entry_counts_as_gone);
+	RUN(entries_move_into_a_table_of_another_size_and_expire_there);
+	RUN(flows_and_counters_outlive_a_restart);
+	RUN(a_withdrawn_endpoint_is_locked_out);
+	harness_done();
+	return test_end();
+}
