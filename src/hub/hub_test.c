@@ -159,7 +159,7 @@ static void json_patches(void)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_json_ json_t *t = js(cases[i][0]), *p = js(cases[i][1]), *before = json_deep_copy(t), *want = NULL, *got;
+		_cleanup_json_ json_t *t = js(cases[i][0]), *p = js(cases[i][1]), *before = json_deep_copy(t), *want = NULL, *got = NULL;
 		_cleanup_free_ char *error = NULL;
 		bool failed;
 
@@ -169,7 +169,6 @@ static void json_patches(void)
 			want = js(cases[i][2]);
 		CHECK(want ? json_equal(got, want) : !got && error);
 		CHECK(json_equal(t, before));
-		json_decref(got);
 	}
 }
 
@@ -212,7 +211,7 @@ static void strategic_patches(void)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_json_ json_t *t = js(cases[i][0]), *p = js(cases[i][1]), *before = json_deep_copy(t), *want = NULL, *got;
+		_cleanup_json_ json_t *t = js(cases[i][0]), *p = js(cases[i][1]), *before = json_deep_copy(t), *want = NULL, *got = NULL;
 		_cleanup_free_ char *error = NULL;
 
 		printf("# case %zu\n", i);
@@ -221,7 +220,6 @@ static void strategic_patches(void)
 			want = js(cases[i][2]);
 		CHECK(want ? json_equal(got, want) : !got && error);
 		CHECK(json_equal(t, before));
-		json_decref(got);
 	}
 }
 
@@ -337,7 +335,7 @@ static void protobuf(void)
 	static const char good[] = "k8s\0\x0a\x0f\x0a\x02v1\x12\x09"
 				   "Namespace\x12\x08\x0a\x06\x0a\x02ns\x12\x00";
 	_cleanup_free_ char *error = NULL;
-	_cleanup_json_ json_t *j = protobuf_decode(&schema_namespace, good, sizeof(good) - 1, &error), *bad;
+	_cleanup_json_ json_t *j = protobuf_decode(&schema_namespace, good, sizeof(good) - 1, &error);
 
 	CHECK_STR(json_str_at(j, "metadata", "name"), "ns");
 	CHECK_STR(json_str_at(j, "kind"), "Namespace");
@@ -346,8 +344,7 @@ static void protobuf(void)
 	for (size_t n = 0; n < sizeof(good) - 1; n++) {
 		char *copy = memcpy(xmalloc(n), good, n), *why = NULL;
 
-		bad = protobuf_decode(&schema_namespace, copy, n, &why);
-		json_decref(bad);
+		json_decref(protobuf_decode(&schema_namespace, copy, n, &why));
 		free(why);
 		free(copy);
 	}
