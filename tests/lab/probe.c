@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lab-probe: many reachability checks at once, from wherever it is started.
+ *
+ * Standard input: a line a check, "PROTOCOL ADDRESS PORT POD CLIENT": PROTOCOL tcp, udp or icmp; POD is NAMESPACE/NAME as the server's
+ * answer must name it; CLIENT is our address as the server must see it; "-" checks neither.
+ * Standard output: a line for each failed check, "fail LINE: reason", and at the end "ok N failed M".
+ *
+ * Each check is a small state machine on one epoll instance. Datagrams and echo requests are sent again after a while
+ * (the first may wait for a neighbour); a check fails when the time-out is over. */
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "net/addr.h"
+
+#include <netinet/icmp6.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+enum { AT_ONCE = 128, TIMEOUT_MS = 5000, RESEND_MS = 400, CHECKS_MAX = 20000 };
+
+struct check {
+	char *line, *protocol, *pod, *client;
+	struct addr addr;
+	uint16_t port;
+	int fd;
+	int64_t started, sent;
+	struct buf answer;
+	bool done;
+};
+
+static struct check *checks;
+static size_t n_checks, cap_checks, running, next, passed, failed;
+static int epoll_fd;
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void finish(struct check *c, const char *why)
+{
+	c->fd = close_fd(c->fd);
+	buf_done(&c->answer);
+	c->done = true;
+	running--;
+	if (why) {
+		failed++;
+		printf("fail %s: %s\n", c->line, why);
+	} else {
+		passed++;
+	}
+}
+
+static bool is(const struct check *c, const char *protocol)
+{
+	return streq(c->protocol, protocol);
+}
+
+static void judge_answer(struct check *c)
+{
+	_cleanup_json_ json_t *j = json_parse("answer", c->answer.data, c->answer.len, NULL);
+	_cleanup_free_ char *pod = NULL, *why = NULL;
+	struct addr client, wanted;
+	uint16_t port;
+
+	if (!j) {
+		finish(c, "the answer is no JSON");
+		return;
+	}
+	pod = xasprintf("%s/%s", json_str_or(json_at(j, "namespace"), "?"), json_str_or(json_at(j, "pod"), "?"));
+	if (!streq(c->pod, "-") && !streq(c->pod, pod))
+		why = xasprintf("answered by %s", pod);
+	else if (!streq(c->client, "-") &&
+		 (addr_parse(c->client, &wanted) < 0 || addr_port_parse(json_str_or(json_at(j, "client"), ""), &client, &port) < 0 ||
+		  !addr_eq(&client, &wanted)))
+		why = xasprintf("seen as %s", json_str_or(json_at(j, "client"), "?"));
+	finish(c, why);
+}
+
+static int icmp_request(const struct check *c, uint8_t out[16])
+{
+	bool v4 = addr_is_v4(&c->addr);
+	uint32_t sum = 0;
+	uint16_t id = getpid(), seq = c - checks;
+
+	memset(out, 0, 16);
+	out[0] = v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
+	out[4] = id >> 8;
+	out[5] = id;
+	out[6] = seq >> 8;
+	out[7] = seq;
+	for (int i = 0; i < 16; i += 2)
+		sum += out[i] << 8 | out[i + 1];
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = ~(sum + (sum >> 16));
+	if (v4) { /* the kernel fills in that of IPv6 */
+		out[2] = sum >> 8;
+		out[3] = sum;
+	}
+	return 16;
+}
+
+static void send_out(struct check *c)
+{
+	uint8_t data[16] = "probe";
+	int n = is(c, "icmp") ? icmp_request(c, data) : 1;
+
+	c->sent = now_ms();
+	if (send(c->fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN && !is(c, "icmp"))
+		return; /* a datagram's error comes again on reading, or the time-out says it */
+}
+
+static bool is_our_reply(const struct check *c, const uint8_t *p, ssize_t n)
+{
+	uint16_t id = getpid(), seq = c - checks;
+
+	if (addr_is_v4(&c->addr)) {
+		size_t head = n >= 20 ? (p[0] & 15) * 4u : 0;
+
+		if (n < (ssize_t)head + 8 || p[head] != ICMP_ECHOREPLY)
+			return false;
+		p += head;
+	} else if (n < 8 || p[0] != ICMP6_ECHO_REPLY) {
+		return false;
+	}
+	return p[4] == id >> 8 && p[5] == (id & 255) && p[6] == seq >> 8 && p[7] == (seq & 255);
+}
+
+static void on_icmp(struct check *c)
+{
+	uint8_t data[2048];
+	ssize_t n;
+
+	while ((n = recv(c->fd, data, sizeof(data), MSG_DONTWAIT)) > 0)
+		if (is_our_reply(c, data, n)) {
+			finish(c, NULL);
+			return;
+		}
+}
+
+static void on_ready(struct check *c, uint32_t events)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = c - checks };
+	ssize_t n;
+
+	if (is(c, "icmp")) {
+		on_icmp(c);
+		return;
+	}
+	if (is(c, "tcp") && (events & EPOLLOUT) && !(events & EPOLLERR)) {
+		send_out(c);
+		epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &e);
+		return;
+	}
+	n = buf_read_fd(&c->answer, c->fd);
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	if (n == -ECONNREFUSED && is(c, "udp"))
+		finish(c, "refused");
+	else if (n < 0)
+		finish(c, strerror(-n));
+	else if (n == 0 && !memchr(c->answer.data ? c->answer.data : "", '\n', c->answer.len))
+		finish(c, "hung up before it answered");
+	else if (memchr(c->answer.data, '\n', c->answer.len))
+		judge_answer(c);
+}
+
+static int open_socket(const struct check *c)
+{
+	int family = addr_family(&c->addr);
+
+	if (is(c, "icmp"))
+		return socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	return socket(family, (is(c, "tcp") ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+static void start(struct check *c)
+{
+	struct epoll_event e = { .events = is(c, "tcp") ? EPOLLOUT : EPOLLIN, .data.u64 = c - checks };
+	struct sockaddr_storage sa;
+	socklen_t len = addr_to_sockaddr(&c->addr, is(c, "icmp") ? 0 : c->port, &sa);
+
+	running++;
+	c->started = now_ms();
+	c->fd = open_socket(c);
+	c->answer.max = 4096;
+	if (c->fd < 0 || (connect(c->fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)) {
+		finish(c, strerror(errno));
+		return;
+	}
+	if (!is(c, "tcp"))
+		send_out(c);
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &e) < 0)
+		finish(c, strerror(errno));
+}
+
+static void on_time(void)
+{
+	int64_t now = now_ms();
+
+	for (size_t i = 0; i < next; i++) {
+		struct check *c = &checks[i];
+
+		if (c->done)
+			continue;
+		if (now - c->started > TIMEOUT_MS)
+			finish(c, "no answer");
+		else if (!is(c, "tcp") && now - c->sent > RESEND_MS)
+			send_out(c);
+	}
+}
+
+static int read_checks(void)
+{
+	char line[512], protocol[8], addr[64], pod[330], client[64];
+	unsigned port;
+
+	while (fgets(line, sizeof(line), stdin)) {
+		struct check c = { .fd = -1 };
+
+		line[strcspn(line, "\n")] = 0;
+		if (sscanf(line, "%7s %63s %u %329s %63s", protocol, addr, &port, pod, client) != 5 || port > 65535 ||
+		    addr_parse(addr, &c.addr) < 0 || (!streq(protocol, "tcp") && !streq(protocol, "udp") && !streq(protocol, "icmp")) ||
+		    n_checks >= CHECKS_MAX) {
+			fprintf(stderr, "lab-probe: bad line: %s\n", line);
+			return -EINVAL;
+		}
+		c.line = xstrdup(line);
+		c.protocol = xstrdup(protocol);
+		c.pod = xstrdup(pod);
+		c.client = xstrdup(client);
+		c.port = port;
+		GROW(checks, n_checks, cap_checks);
+		checks[n_checks++] = c;
+	}
+	return 0;
+}
+
+int main(void)
+{
+	int64_t looked = 0;
+
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (epoll_fd < 0 || read_checks() < 0)
+		return 2;
+	while (next < n_checks || running > 0) {
+		struct epoll_event e[64];
+		int n;
+
+		while (next < n_checks && running < AT_ONCE)
+			start(&checks[next++]);
+		n = epoll_wait(epoll_fd, e, ARRAY_SIZE(e), 50);
+		for (int i = 0; i < n; i++)
+			if (!checks[e[i].data.u64].done)
+				on_ready(&checks[e[i].data.u64], e[i].events);
+		if (now_ms() - looked >= 50) {
+			looked = now_ms();
+			on_time();
+		}
+	}
+	printf("ok %zu failed %zu\n", passed, failed);
+	return failed > 0;
+}
