@@ -10,21 +10,25 @@ enum { REPEAT_US = 10000000 };
 
 void event_memory_done(struct event_memory *m)
 {
-	free(m->reason);
-	free(m->message);
+	for (size_t i = 0; i < EVENTS_REMEMBERED; i++)
+		free(m->last[i].text);
 	*m = (struct event_memory){ 0 };
 }
 
 /* Whether the same was said a moment ago; remembers it otherwise. */
 static bool is_repetition(struct kubelet *k, struct event_memory *m, const char *reason, const char *message)
 {
+	_cleanup_free_ char *text = xasprintf("%s %s", reason, message);
 	uint64_t now = 0;
 
 	sd_event_now(k->event, CLOCK_MONOTONIC, &now);
-	if (streq(m->reason, reason) && streq(m->message, message) && now - m->at_us < REPEAT_US)
-		return true;
-	event_memory_done(m);
-	*m = (struct event_memory){ .reason = xstrdup(reason), .message = xstrdup(message), .at_us = now };
+	for (size_t i = 0; i < EVENTS_REMEMBERED; i++)
+		if (streq(m->last[i].text, text) && now - m->last[i].at_us < REPEAT_US)
+			return true;
+	free(m->last[m->next].text);
+	m->last[m->next].text = take_ptr(text);
+	m->last[m->next].at_us = now;
+	m->next = (m->next + 1) % EVENTS_REMEMBERED;
 	return false;
 }
 

@@ -20,9 +20,13 @@ struct kubelet {
 };
 
 /* Events about an object, kept short and rare: the same event about one object is not repeated within 10 s. */
+enum { EVENTS_REMEMBERED = 8 };
 struct event_memory {
-	char *reason, *message;
-	uint64_t at_us;
+	struct {
+		char *text; /* "REASON MESSAGE" */
+		uint64_t at_us;
+	} last[EVENTS_REMEMBERED];
+	unsigned next;
 };
 void event_memory_done(struct event_memory *m);
 /* @object: metadata of the pod or node it is about; @type: "Normal" or "Warning". */

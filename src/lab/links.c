@@ -136,7 +136,7 @@ static int add_cable(const struct lab *lab, const struct lab_node *node, int fab
 	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
 	uint8_t port_mac[6], mac[6];
 	char bridge[IF_NAMESIZE];
-	struct link br;
+	struct link br, old;
 	uint32_t ifindex;
 	int r = rtnl_open_in(fabric_fd, &nl);
 
@@ -145,6 +145,9 @@ static int add_cable(const struct lab *lab, const struct lab_node *node, int fab
 	lab_mac(LAB_MAC_NODE, node->number, mac);
 	if (r == 0)
 		r = rtnl_find_link(nl, bridge, &br);
+	/* The cable of an earlier boot may not have gone yet: the kernel takes its time with a dead namespace. */
+	if (r == 0 && rtnl_find_link(nl, node->name, &old) == 0)
+		r = rtnl_del_link(nl, old.ifindex);
 	if (r == 0)
 		r = rtnl_add_veth(nl, &(struct link_spec){ .name = node->name, .mac = port_mac, .master = br.ifindex, .up = true },
 				  &(struct link_spec){ .name = "eth0", .mac = mac, .netns_fd = self_fd }, &ifindex);

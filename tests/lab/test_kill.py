@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of the agents under traffic: not a packet is lost, not a connection reset; the control run has no kills."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from labs import FULL, HELPERS, Lab, pod, wait_for
+
+KILLS = 100 if FULL else 20
+PPS, CONNECTIONS = 10000, 200
+TRAFFIC = os.path.join(HELPERS, "lab-traffic")
+
+
+@pytest.fixture(scope="module", params=["vxlan", "direct"])
+def lab(request):
+    with Lab(nodes=2, transport=request.param) as lab:
+        lab.apply(pod("client", node="n1"), pod("server", node="n2"))
+        lab.wait_ready()
+        yield lab
+
+
+def traffic(lab, address, meanwhile):
+    """Runs the traffic while meanwhile() runs; returns what the client and the server counted."""
+    server = lab.popen("default/server", TRAFFIC, "serve", 7000, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    client = None
+    try:
+        assert server.stdout.readline() == "listening\n"
+        client = lab.popen("default/client", TRAFFIC, "run", address, 7000, PPS, CONNECTIONS, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert client.stdout.readline() == "running\n"
+        meanwhile()
+        sent, _ = client.communicate(timeout=120)
+        served, _ = server.communicate(timeout=120)
+    finally:
+        for p in (client, server):
+            if p:
+                p.kill()
+                p.wait()
+    return json.loads(sent), json.loads(served)
+
+
+def kill_agents(lab, times):
+    for i in range(times):
+        part = "n%d/weftd" % (i % 2 + 1)
+        old = wait_for("an agent in " + part, lambda: lab.pids(part))
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        node = part.split("/")[0]
+        wait_for("a new agent in " + part, lambda: lab.pids(part) and not set(old) & set(lab.pids(part)))
+        wait_for("it answers", lambda: lab.exec(node, "weft", "status", check=False).returncode == 0)
+
+
+def judge(what, client, server):
+    print("%s: client %s server %s" % (what, json.dumps(client), json.dumps(server)))
+    overflow = client["overflow"] + server["overflow"]
+    assert client["unsent"] == 0 and server["unsent"] == 0
+    assert client["lost"] - overflow <= 0, "%d datagrams lost (%d for want of room at a receiver)" % (client["lost"], overflow)
+    assert client["resets"] == 0 and server["tcp_errors"] == 0 and client["tcp_wrong"] == 0
+    assert client["tcp_received"] == client["tcp_sent"] > 0
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_nothing_is_lost_when_agents_are_killed(lab, version):
+    server = next(p for p in lab.status()["pods"] if p["name"] == "server")
+    address = next(ip for ip in server["ips"] if (":" in ip) == (version == 6))
+    started = time.monotonic()
+    killed = traffic(lab, address, lambda: kill_agents(lab, KILLS))
+    lasted = time.monotonic() - started
+    control = traffic(lab, address, lambda: time.sleep(min(lasted, 20)))  # as long, without kills
+    judge("control", *control)
+    judge("%d kills in %.0f s" % (KILLS, lasted), *killed)
+    assert killed[0]["sent"] > PPS * 0.8 * min(lasted, 5)
