@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Policy as packets see it. docs/policy.md tells the story; in short, one direction of one packet is judged so:
+ *
+ *	peer address -> class            policy_addrs (hash), on a miss policy_cidrs (LPM; ::/0 and ::ffff:0:0/96 are always there)
+ *	local endpoint -> policy id      policy_endpoints
+ *	(policy, direction, class), (…, group of the class), (…, any class of the family): three probes of policy_rules
+ *	each hit carries what holds for all protocols and ports, and names a port table with the prefix lengths in use there
+ *	(port table, protocol, port cut to a length): policy_ports, only for those lengths
+ *
+ * In each of the two stages the highest precedence of all that was found wins, however specific it is. Stage 0 is the
+ * Admin tier; when it says PASS or nothing, stage 1 decides: NetworkPolicy where the endpoint is isolated, else the
+ * Baseline tier. A policy always has an entry for "any class" that decides stage 1; when nothing is found the packet is dropped. */
+#pragma once
+
+#include <linux/types.h>
+
+enum policy_direction { POLICY_INGRESS, POLICY_EGRESS };
+enum { POLICY_DIRECTIONS = 2 };
+
+/* Reserved class ids. Each address has one class; a class that no selector in use tells apart is its group itself. */
+enum policy_class {
+	POLICY_CLASS_ANY4 = 1, /* wildcard: every IPv4 address */
+	POLICY_CLASS_ANY6,     /* wildcard: every IPv6 address */
+	POLICY_CLASS_WORLD,    /* group: outside of the cluster, as far as this node knows */
+	POLICY_CLASS_POD,      /* group: addresses of known pods */
+	POLICY_CLASS_UNKNOWN,  /* group: in the cluster's pod ranges, pod not known (yet) */
+	POLICY_CLASS_NODE,     /* group: addresses of nodes */
+	POLICY_CLASS_FIRST = 16,
+};
+
+/* Reserved policy ids. */
+enum policy_id {
+	POLICY_OPEN = 0,   /* no policy applies: everything is allowed */
+	POLICY_LOCKED = 1, /* has no entries, so everything is dropped: policy too large, map full, namespace unknown */
+	POLICY_ID_FIRST = 16,
+};
+
+enum policy_verdict { POLICY_NONE, POLICY_ALLOW, POLICY_DENY, POLICY_PASS };
+
+enum { POLICY_STAGES = 2, POLICY_PORT_LEN_MAX = 16 };
+
+struct policy_addr_key {
+	__u8 addr[16]; /* network order, IPv4 mapped */
+};
+
+struct policy_cidr_key {
+	__u32 prefixlen; /* of the 16-byte form */
+	__u8 addr[16];
+};
+
+struct policy_class_value {
+	__u32 class_id;
+	__u32 group; /* POLICY_CLASS_WORLD … _NODE */
+};
+
+struct policy_rule_key {
+	__u32 policy;
+	__u32 class_id;
+	__u32 direction;
+};
+
+struct policy_slot {
+	__u32 precedence; /* precedence << 2 | verdict; 0: nothing here. The larger wins */
+	__u32 rule;	  /* rule id, 0: no rule (the default) */
+};
+
+struct policy_rule_value {
+	struct policy_slot slot[POLICY_STAGES]; /* what holds for every protocol and port */
+	__u32 ports;	 /* port table, 0: none */
+	__u32 port_lens; /* bit n: the table has prefixes of n bits */
+};
+
+struct policy_port_key {
+	__u32 ports;
+	__u16 port; /* host order, bits beyond len are zero */
+	__u8 protocol;
+	__u8 len; /* 0 … 16 */
+};
+
+struct policy_port_value {
+	struct policy_slot slot[POLICY_STAGES];
+};
+
+struct policy_endpoint_value {
+	__u32 policy;
+};
+
+_Static_assert(sizeof(struct policy_cidr_key) == 20, "abi");
+_Static_assert(sizeof(struct policy_rule_key) == 12, "abi");
+_Static_assert(sizeof(struct policy_rule_value) == 24, "abi");
+_Static_assert(sizeof(struct policy_port_key) == 8, "abi");
+_Static_assert(sizeof(struct policy_port_value) == 16, "abi");

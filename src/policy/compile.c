@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The order of one compile. Each step looks only at what the earlier ones left, and costs what changed:
+ *
+ * subjects  which objects apply to each endpoint; so, which peers are in use
+ * profiles  which pods those peers tell apart
+ * classes   address -> class, peer -> classes
+ * flatten   the policies whose objects or classes changed, to entries
+ * emit      the arrays
+ *
+ * policy_settle() is the other half: policies that no endpoint has any more were kept (with their peers, and so with the
+ * classes that their entries speak of) while packets could still be judged by them. */
+#include "policy/store.h"
+
+struct policy_maps *policy_compile(struct policy *p)
+{
+	p->generation++;
+	subjects_update(p);
+	profiles_update(p);
+	classes_update(p);
+	flatten_update(p);
+	peers_sweep(p);
+	policy_maps_put(p->maps);
+	p->maps = maps_emit(p);
+	return policy_maps_get(p->maps);
+}
+
+bool policy_settle(struct policy *p)
+{
+	struct htab_node *n, *next;
+	bool any = p->retiring || p->class_ids.n_resting || p->policy_ids.n_resting || p->port_ids.n_resting;
+
+	id_pool_settle(&p->class_ids);
+	id_pool_settle(&p->policy_ids);
+	id_pool_settle(&p->port_ids);
+	id_pool_settle(&p->peer_ids);
+	for (n = htab_begin(&p->psets); p->retiring && n; n = next) {
+		struct pset *s = container_of(n, struct pset, node);
+
+		next = htab_next(&p->psets, n);
+		if (!s->retiring)
+			continue;
+		p->retiring--;
+		pset_free(p, s);
+	}
+	return any;
+}
+
+struct policy_stats policy_stats(const struct policy *p)
+{
+	struct policy_stats s = { .pods = p->pods.count, .namespaces = p->namespaces.count, .objects = p->objects.count,
+				  .profiles = p->profiles.count, .classes = p->classes.count, .policies = p->psets.count,
+				  .blocks = p->blocks.n_prefixes };
+	struct htab_node *n;
+
+	for (n = htab_begin(&p->peers); n; n = htab_next(&p->peers, n))
+		s.peers_in_use += container_of(n, struct peer, node)->in_use > 0;
+	return s;
+}
+
+static void object_problems(const struct object *o, policy_problem_fn *fn, void *ctx)
+{
+	const struct policy_spec *s = o->spec;
+	_cleanup_free_ char *name = xasprintf("%s %s%s%s", policy_kind_name(s->kind), s->namespace_, *s->namespace_ ? "/" : "", s->name);
+
+	for (unsigned i = 0; i < s->errors.n; i++)
+		fn(PROBLEM_INVALID_OBJECT, name, s->errors.text[i], ctx);
+}
+
+static void pod_problems(const struct pod *pod, policy_problem_fn *fn, void *ctx)
+{
+	_cleanup_free_ char *name = xasprintf("%s/%s", pod->ns->name, pod->name);
+
+	if (pod->locked)
+		fn(PROBLEM_NAMESPACE_UNKNOWN, name, "the labels of its namespace are not known yet: locked down", ctx);
+	if (pod->pset && pod->pset->too_large)
+		fn(PROBLEM_TOO_LARGE, name, "its policies need more map entries than one policy may have: locked down", ctx);
+	if (pod->pset && pod->pset->blocks_overflow)
+		fn(PROBLEM_TOO_MANY_BLOCKS, name, "the CIDR blocks in use nest too much: locked down", ctx);
+}
+
+void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx)
+{
+	struct htab_node *n;
+	struct pod *pod;
+
+	for (n = htab_begin(&p->objects); n; n = htab_next(&p->objects, n))
+		object_problems(container_of(n, struct object, by_name), fn, ctx);
+	list_for_each(pod, &p->local, local_link)
+		pod_problems(pod, fn, ctx);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The policy compiler: the cluster and its policies in, the wanted contents of the datapath's policy maps out. Pure: no
+ * I/O, no clock. docs/policy.md explains it.
+ *
+ * Events go in as they come (put, delete), in any order; policy_compile() then brings the maps up to date at a cost that
+ * follows what changed. The same cluster gives the same verdicts and rules whatever the history; only the numbers of
+ * classes, policies and port tables depend on it. */
+#pragma once
+
+#include "policy/labels.h"
+#include "policy/maps.h"
+#include "policy/spec.h"
+
+struct policy;
+
+struct policy *policy_new(void);
+struct policy *policy_free(struct policy *p);
+DEFINE_CLEANUP(struct policy *, policy_free)
+
+/* Addresses inside that no pod is known to have are "unknown pods". */
+void policy_set_ranges(struct policy *p, const struct prefix *ranges, size_t n);
+
+/* Largest number of entries that one policy (both directions) may have, and of block memberships altogether; beyond, the
+ * endpoints concerned are locked down and policy_each_problem() says so. 0 keeps the built-in value. */
+void policy_set_limits(struct policy *p, size_t entries, size_t memberships);
+
+struct policy_port_in {
+	const char *name;
+	uint8_t protocol; /* IPPROTO_ */
+	uint16_t number;
+};
+
+struct policy_pod_in {
+	const char *namespace_, *name;
+	const struct label_in *labels;
+	size_t n_labels;
+	struct addr addrs[2];
+	unsigned n_addrs; /* 0: owns none (hostNetwork, finished) */
+	const struct policy_port_in *ports; /* the named ones; of two with one name and protocol the first counts */
+	size_t n_ports;
+	uint64_t serial; /* of two pods that claim one address the larger has it, then the greater name */
+	bool local;	 /* an endpoint of this node: policies are made for it */
+};
+
+/* The caller keeps what it passed; each put replaces. del returns whether it was there. */
+void policy_put_pod(struct policy *p, const struct policy_pod_in *pod);
+bool policy_del_pod(struct policy *p, const char *namespace_, const char *name);
+/* The label kubernetes.io/metadata.name is added here. Pods of a namespace that was never put are unknown pods, and
+ * locked down when they are local. */
+void policy_put_namespace(struct policy *p, const char *name, const struct label_in *labels, size_t n);
+bool policy_del_namespace(struct policy *p, const char *name);
+/* @addrs: those of status.addresses, which rules about nodes mean; @others: what else the node owns (its addresses in the
+ * pod ranges), which belong to no pod but are nodes to no rule. */
+void policy_put_node(struct policy *p, const char *name, const struct label_in *labels, size_t n_labels,
+		     const struct addr *addrs, size_t n_addrs, const struct addr *others, size_t n_others);
+bool policy_del_node(struct policy *p, const char *name);
+void policy_put_object(struct policy *p, struct policy_spec *spec); /* takes @spec */
+bool policy_del_object(struct policy *p, enum policy_kind kind, const char *namespace_, const char *name);
+
+/**
+ * policy_compile() - the maps for everything put so far
+ *
+ * What is no longer used stays until policy_settle(), so that packets which are still judged by an old policy meet the
+ * classes that it was made for.
+ *
+ * Return: the maps; a reference of the caller's, see maps.h.
+ */
+struct policy_maps *policy_compile(struct policy *p);
+
+/* To be called when the last maps are applied and a grace period has passed (no program still works with the older
+ * ids): the next policy_compile() drops what was only kept for them. Return: whether there was anything. */
+bool policy_settle(struct policy *p);
+
+/* Rule ids of slots, for people. Valid for rules of the current maps and of those before the last policy_settle(). */
+struct policy_rule_ref {
+	enum policy_kind kind;
+	const char *namespace_, *name; /* of the object; namespace_ "" for cluster-wide kinds */
+	enum policy_direction direction;
+	int index;	       /* in its list; -1: the isolation that a NetworkPolicy brings */
+	const char *rule_name; /* "" when it has none */
+};
+bool policy_find_rule(const struct policy *p, uint32_t rule, struct policy_rule_ref *ret); /* borrowed strings */
+/* "NetworkPolicy default/web ingress[0]" */
+void policy_rule_format(const struct policy *p, uint32_t rule, char *out, size_t size);
+
+enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN };
+/* What is wrong now: objects that fail closed (with their errors), endpoints locked down. @subject: "NetworkPolicy a/b", "a/pod". */
+typedef void policy_problem_fn(enum policy_problem what, const char *subject, const char *detail, void *ctx);
+void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx);
+
+struct policy_stats {
+	size_t pods, namespaces, objects, peers_in_use, profiles, classes, policies, blocks;
+};
+struct policy_stats policy_stats(const struct policy *p);
+
+/* Everything compiled, in words and without numbers that depend on history: equal text, equal meaning. For tests and people. */
+void policy_dump(const struct policy *p, FILE *to);

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events in: the tables of pods, namespaces, nodes, addresses and policy objects, and the marks of what they made stale.
+ * Nothing is computed here. */
+#include "policy/store.h"
+
+static const char name_label[] = "kubernetes.io/metadata.name";
+
+struct policy *policy_new(void)
+{
+	struct policy *p = xnew0(struct policy);
+
+	list_init(&p->local);
+	list_init(&p->dirty_pods);
+	list_init(&p->cluster_objects);
+	p->class_ids.next = POLICY_CLASS_FIRST;
+	p->policy_ids.next = POLICY_ID_FIRST;
+	p->port_ids.next = 1;
+	p->blocks_dirty = p->all_classes_dirty = true;
+	policy_set_limits(p, 0, 0);
+	classes_init(p);
+	return p;
+}
+
+void policy_set_limits(struct policy *p, size_t entries, size_t memberships)
+{
+	p->max_entries = entries ? entries : 1u << 17;
+	p->max_memberships = memberships ? memberships : 1u << 22;
+}
+
+void policy_set_ranges(struct policy *p, const struct prefix *ranges, size_t n)
+{
+	free(p->ranges);
+	p->ranges = xnew0_array(struct prefix, n);
+	if (n)
+		memcpy(p->ranges, ranges, n * sizeof(*ranges));
+	p->n_ranges = n;
+	p->blocks_dirty = true;
+}
+
+/* Namespaces. */
+
+struct ns *ns_get(struct policy *p, const char *name)
+{
+	uint64_t h = hash_str(name);
+	struct ns *ns = NULL;
+
+	HTAB_FIND(&p->namespaces, h, ns, by_name, streq(ns->name, name));
+	if (!ns) {
+		ns = xcalloc(1, sizeof(*ns) + strlen(name) + 1);
+		strcpy(ns->name, name);
+		list_init(&ns->pods);
+		list_init(&ns->objects);
+		ns->labels = label_set_get(&p->labels, NULL, 0);
+		ns->dirty = p->ns_dirty = true;
+		htab_insert(&p->namespaces, h, &ns->by_name);
+	}
+	ns->refs++;
+	return ns;
+}
+
+void ns_put(struct policy *p, struct ns *ns)
+{
+	if (--ns->refs)
+		return;
+	if (ns->profile)
+		ns_profile_put(p, ns->profile);
+	label_set_put(&p->labels, ns->labels);
+	htab_remove(&p->namespaces, &ns->by_name);
+	free(ns);
+}
+
+static void ns_touch(struct policy *p, struct ns *ns)
+{
+	struct pod *pod;
+
+	ns->dirty = p->ns_dirty = true;
+	list_for_each(pod, &ns->pods, by_ns)
+		if (pod->local)
+			pod->subject_dirty = p->subjects_dirty = true;
+}
+
+static void ns_set(struct policy *p, struct ns *ns, bool known, const struct label_in *labels, size_t n)
+{
+	struct label_set *set = label_set_get(&p->labels, labels, n);
+	bool same = set == ns->labels && known == ns->known;
+
+	label_set_put(&p->labels, ns->labels);
+	ns->labels = set;
+	ns->known = known;
+	if (!same)
+		ns_touch(p, ns);
+}
+
+void policy_put_namespace(struct policy *p, const char *name, const struct label_in *labels, size_t n)
+{
+	_cleanup_free_ struct label_in *all = xnew0_array(struct label_in, n + 1);
+	struct ns *ns = ns_get(p, name);
+	bool was_known = ns->known;
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (!streq(labels[i].key, name_label))
+			all[count++] = labels[i];
+	all[count++] = (struct label_in){ name_label, name };
+	ns_set(p, ns, true, all, count);
+	if (was_known)
+		ns_put(p, ns);
+}
+
+bool policy_del_namespace(struct policy *p, const char *name)
+{
+	struct ns *ns = NULL;
+
+	HTAB_FIND(&p->namespaces, hash_str(name), ns, by_name, streq(ns->name, name));
+	if (!ns || !ns->known)
+		return false;
+	ns_set(p, ns, false, NULL, 0);
+	ns_put(p, ns);
+	return true;
+}
+
+/* Addresses. */
+
+static struct address *address_get(struct policy *p, const struct addr *addr)
+{
+	uint64_t h = hash_mem(addr, sizeof(*addr));
+	struct address *a = NULL;
+
+	HTAB_FIND(&p->addresses, h, a, node, addr_eq(&a->addr, addr));
+	if (a)
+		return a;
+	a = xnew(struct address);
+	*a = (struct address){ .addr = *addr };
+	htab_insert(&p->addresses, h, &a->node);
+	return a;
+}
+
+void address_touch(struct policy *p, struct address *a)
+{
+	if (a->dirty)
+		return;
+	a->dirty = true;
+	GROW(p->dirty, p->n_dirty, p->cap_dirty);
+	p->dirty[p->n_dirty++] = a;
+}
+
+static void claim_add(struct policy *p, struct claim *c, const struct addr *addr, struct pod *pod, struct node *node,
+		      bool reported)
+{
+	struct address *a = address_get(p, addr);
+
+	*c = (struct claim){ .next = a->claims, .address = a, .pod = pod, .node_ = node, .reported = reported };
+	a->claims = c;
+	address_touch(p, a);
+}
+
+/* The address itself goes with the next compile, which takes it out of the maps as well. */
+static void claim_drop(struct policy *p, struct claim *c)
+{
+	struct claim **at = &c->address->claims;
+
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	address_touch(p, c->address);
+}
+
+static bool pod_beats(const struct pod *a, const struct pod *b)
+{
+	int c;
+
+	if (a->serial != b->serial)
+		return a->serial > b->serial;
+	c = strcmp(a->ns->name, b->ns->name);
+	return (c ? c : strcmp(a->name, b->name)) > 0;
+}
+
+struct pod *claim_winner(const struct address *a, struct node **ret_node)
+{
+	struct pod *pod = NULL;
+	struct node *node = NULL;
+
+	for (const struct claim *c = a->claims; c; c = c->next) {
+		if (c->node_ && c->reported && (!node || strcmp(c->node_->name, node->name) > 0))
+			node = c->node_;
+		if (c->pod && (!pod || pod_beats(c->pod, pod)))
+			pod = c->pod;
+	}
+	*ret_node = pod ? NULL : node;
+	return pod;
+}
+
+/* Pods. */
+
+static struct pod *find_pod(const struct policy *p, const char *ns, const char *name, uint64_t *ret_hash)
+{
+	struct pod *pod = NULL;
+
+	*ret_hash = hash_str(ns) * 31 + hash_str(name);
+	HTAB_FIND(&p->pods, *ret_hash, pod, by_name, streq(pod->name, name) && streq(pod->ns->name, ns));
+	return pod;
+}
+
+static void pod_clear(struct policy *p, struct pod *pod)
+{
+	for (unsigned i = 0; i < pod->n_claims; i++)
+		claim_drop(p, &pod->claims[i]);
+	for (unsigned i = 0; i < pod->n_ports; i++)
+		label_key_put(&p->labels, pod->ports[i].name);
+	free(pod->ports);
+	pod->ports = NULL;
+	pod->n_claims = pod->n_ports = 0;
+	pod->labels = label_set_put(&p->labels, pod->labels);
+}
+
+static void profile_touch(struct policy *p, struct pod *pod)
+{
+	list_remove(&pod->dirty_link);
+	list_push_back(&p->dirty_pods, &pod->dirty_link);
+}
+
+static bool has_port(const struct pod *pod, const char *name, uint8_t protocol)
+{
+	for (unsigned i = 0; i < pod->n_ports; i++)
+		if (pod->ports[i].protocol == protocol && streq(pod->ports[i].name->name, name))
+			return true;
+	return false;
+}
+
+static void pod_fill(struct policy *p, struct pod *pod, const struct policy_pod_in *in)
+{
+	pod->labels = label_set_get(&p->labels, in->labels, in->n_labels);
+	pod->ports = in->n_ports ? xnew0_array(struct named_port, in->n_ports) : NULL;
+	for (size_t i = 0; i < in->n_ports; i++)
+		if (!has_port(pod, in->ports[i].name, in->ports[i].protocol))
+			pod->ports[pod->n_ports++] = (struct named_port){ label_key_get(&p->labels, in->ports[i].name),
+									  in->ports[i].protocol, in->ports[i].number };
+	pod->serial = in->serial;
+	for (unsigned i = 0; i < in->n_addrs && i < ARRAY_SIZE(pod->claims); i++)
+		claim_add(p, &pod->claims[pod->n_claims++], &in->addrs[i], pod, NULL, false);
+	profile_touch(p, pod);
+	pod->local = in->local && in->n_addrs;
+	pod->subject_dirty = p->subjects_dirty = true;
+}
+
+void policy_put_pod(struct policy *p, const struct policy_pod_in *in)
+{
+	uint64_t h;
+	struct pod *pod = find_pod(p, in->namespace_, in->name, &h);
+
+	if (pod) {
+		pod_clear(p, pod);
+	} else {
+		pod = xcalloc(1, sizeof(*pod) + strlen(in->name) + 1);
+		strcpy(pod->name, in->name);
+		pod->ns = ns_get(p, in->namespace_);
+		list_push_back(&pod->ns->pods, &pod->by_ns);
+		list_init(&pod->local_link);
+		list_init(&pod->dirty_link);
+		htab_insert(&p->pods, h, &pod->by_name);
+	}
+	pod_fill(p, pod, in);
+	list_remove(&pod->local_link);
+	if (pod->local)
+		list_push_back(&p->local, &pod->local_link);
+	if (!pod->local && pod->pset) {
+		pset_put(p, pod->pset);
+		pod->pset = NULL;
+	}
+}
+
+static void pod_free(struct policy *p, struct pod *pod)
+{
+	pod_clear(p, pod);
+	if (pod->pset)
+		pset_put(p, pod->pset);
+	if (pod->profile)
+		profile_put(p, pod->profile);
+	list_remove(&pod->by_ns);
+	list_remove(&pod->local_link);
+	list_remove(&pod->dirty_link);
+	htab_remove(&p->pods, &pod->by_name);
+	ns_put(p, pod->ns);
+	free(pod);
+}
+
+bool policy_del_pod(struct policy *p, const char *namespace_, const char *name)
+{
+	uint64_t h;
+	struct pod *pod = find_pod(p, namespace_, name, &h);
+
+	if (!pod)
+		return false;
+	pod_free(p, pod);
+	return true;
+}
+
+/* Nodes. */
+
+static struct node *find_node(const struct policy *p, const char *name)
+{
+	struct node *node = NULL;
+
+	HTAB_FIND(&p->nodes, hash_str(name), node, by_name, streq(node->name, name));
+	return node;
+}
+
+static void node_clear(struct policy *p, struct node *node)
+{
+	for (unsigned i = 0; i < node->n_claims; i++)
+		claim_drop(p, &node->claims[i]);
+	free(node->claims);
+	node->claims = NULL;
+	node->n_claims = 0;
+	node->labels = label_set_put(&p->labels, node->labels);
+}
+
+void policy_put_node(struct policy *p, const char *name, const struct label_in *labels, size_t n_labels,
+		     const struct addr *addrs, size_t n_addrs, const struct addr *others, size_t n_others)
+{
+	struct node *node = find_node(p, name);
+
+	if (node) {
+		node_clear(p, node);
+	} else {
+		node = xcalloc(1, sizeof(*node) + strlen(name) + 1);
+		strcpy(node->name, name);
+		htab_insert(&p->nodes, hash_str(name), &node->by_name);
+	}
+	node->labels = label_set_get(&p->labels, labels, n_labels);
+	node->claims = xnew0_array(struct claim, n_addrs + n_others);
+	for (size_t i = 0; i < n_addrs; i++)
+		claim_add(p, &node->claims[node->n_claims++], &addrs[i], NULL, node, true);
+	for (size_t i = 0; i < n_others; i++)
+		claim_add(p, &node->claims[node->n_claims++], &others[i], NULL, node, false);
+	p->nodes_dirty = true;
+}
+
+static void node_free(struct policy *p, struct node *node)
+{
+	node_clear(p, node);
+	htab_remove(&p->nodes, &node->by_name);
+	free(node->peers);
+	free(node);
+}
+
+bool policy_del_node(struct policy *p, const char *name)
+{
+	struct node *node = find_node(p, name);
+
+	if (!node)
+		return false;
+	node_free(p, node);
+	return true;
+}
+
+/* Policy objects. */
+
+static struct object *find_object(const struct policy *p, enum policy_kind kind, const char *ns, const char *name,
+				  uint64_t *ret_hash)
+{
+	struct object *o = NULL;
+
+	*ret_hash = hash_str(ns) * 31 + hash_str(name) + kind;
+	HTAB_FIND(&p->objects, *ret_hash, o, by_name,
+		  o->spec->kind == kind && streq(o->spec->name, name) && streq(o->spec->namespace_, ns));
+	return o;
+}
+
+static void touch_list(struct policy *p, struct list *pods)
+{
+	struct pod *pod;
+
+	list_for_each(pod, pods, by_ns)
+		if (pod->local)
+			pod->subject_dirty = p->subjects_dirty = true;
+}
+
+/* Whom an object may select has to be looked at again. */
+static void touch_subjects(struct policy *p, const struct object *o)
+{
+	struct pod *pod;
+
+	if (o->ns)
+		touch_list(p, &o->ns->pods);
+	else
+		list_for_each(pod, &p->local, local_link)
+			pod->subject_dirty = p->subjects_dirty = true;
+}
+
+static void object_remove(struct policy *p, struct object *o)
+{
+	struct ns *ns = o->ns;
+
+	htab_remove(&p->objects, &o->by_name);
+	list_remove(&o->by_ns);
+	touch_subjects(p, o);
+	o->ns = NULL;
+	object_put(p, o);
+	if (ns)
+		ns_put(p, ns);
+}
+
+void policy_put_object(struct policy *p, struct policy_spec *spec)
+{
+	uint64_t h;
+	struct object *old = find_object(p, spec->kind, spec->namespace_, spec->name, &h);
+	struct object *o = object_new(p, spec); /* before the old one goes, so that what both name stays interned */
+
+	if (old)
+		object_remove(p, old);
+	htab_insert(&p->objects, h, &o->by_name);
+	if (*spec->namespace_) {
+		o->ns = ns_get(p, spec->namespace_);
+		list_push_back(&o->ns->objects, &o->by_ns);
+	} else {
+		list_push_back(&p->cluster_objects, &o->by_ns);
+	}
+	touch_subjects(p, o);
+}
+
+bool policy_del_object(struct policy *p, enum policy_kind kind, const char *namespace_, const char *name)
+{
+	uint64_t h;
+	struct object *o = find_object(p, kind, namespace_, name, &h);
+
+	if (!o)
+		return false;
+	object_remove(p, o);
+	return true;
+}
+
+/* The whole. */
+
+static void drop_tables(struct policy *p)
+{
+	struct htab_node *n, *next;
+
+	while ((n = htab_begin(&p->objects)))
+		object_remove(p, container_of(n, struct object, by_name));
+	while ((n = htab_begin(&p->pods)))
+		pod_free(p, container_of(n, struct pod, by_name));
+	while ((n = htab_begin(&p->nodes)))
+		node_free(p, container_of(n, struct node, by_name));
+	for (n = htab_begin(&p->namespaces); n; n = next) { /* those that are not known go with the peers that name them */
+		next = htab_next(&p->namespaces, n);
+		policy_del_namespace(p, container_of(n, struct ns, by_name)->name);
+	}
+}
+
+struct policy *policy_free(struct policy *p)
+{
+	if (!p)
+		return NULL;
+	drop_tables(p);
+	/* Compiled and settled, an empty cluster leaves nothing: the destructor is the ordinary way down. */
+	policy_maps_put(policy_compile(p));
+	policy_settle(p);
+	policy_maps_put(policy_compile(p));
+	policy_settle(p);
+	classes_done(p);
+	blocks_done(&p->blocks);
+	policy_maps_put(p->maps);
+	label_pool_clean(&p->labels);
+	struct htab *tables[] = { &p->namespaces, &p->pods, &p->nodes, &p->objects, &p->addresses, &p->peers, &p->classes, &p->psets,
+				  &p->profiles, &p->ns_profiles, &p->port_tables, &p->owners, &p->rule_ids };
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		assert(tables[i]->count == 0);
+		htab_done(tables[i]);
+	}
+	label_pool_done(&p->labels);
+	id_pool_done(&p->class_ids);
+	id_pool_done(&p->policy_ids);
+	id_pool_done(&p->port_ids);
+	id_pool_done(&p->peer_ids);
+	free(p->ranges);
+	free(p->sorted);
+	free(p->added);
+	free(p->dirty);
+	free(p->rules);
+	free(p->free_rules);
+	free(p->ported);
+	free(p);
+	return NULL;
+}
