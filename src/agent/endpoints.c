@@ -171,12 +171,32 @@ void endpoints_doom(struct endpoints *e, uint32_t ifindex, const char *name)
 
 /* ---- the node ---- */
 
+/* The smallest path MTU has changed: pods that run get it into their routes. */
+static void renew_pod_routes(struct endpoints *e)
+{
+	for (struct htab_node *n = htab_begin(&e->by_key); n; n = htab_next(&e->by_key, n)) {
+		const struct endpoint_record *r = container_of(n, struct endpoint, by_key)->record;
+		_cleanup_free_ char *why = NULL;
+		_cleanup_close_ int fd = -1;
+
+		if (r->state != ENDPOINT_UP || !endpoint_netns_is_there(r))
+			continue;
+		fd = netns_open(r->netns);
+		if (fd >= 0 && pod_link_up_pod(fd, r, &e->node.env, &why) < 0)
+			log_warn("cannot renew a pod's routes", L_STR("container", r->container), L_STR("why", why));
+	}
+}
+
 void endpoints_set_node(struct endpoints *e, const struct endpoints_node *node)
 {
+	bool renew = e->node_known && e->node.env.route_mtu != node->env.route_mtu;
+
 	e->node = *node;
 	e->node_known = true;
 	for (int f = 0; f < IPAM_FAMILIES; f++)
 		ipam_set_range(e->ipam, f, node->ranges[f].len ? &node->ranges[f] : NULL);
+	if (renew)
+		renew_pod_routes(e);
 }
 
 const char *endpoints_not_ready(const struct endpoints *e)

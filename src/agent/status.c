@@ -81,14 +81,6 @@ static json_t *ipam(const struct agent *a)
 	return list;
 }
 
-static const struct {
-	const char *label, *text;
-} reasons[DROP_REASON_COUNT] = {
-#define REASON(name, label, text) [DROP_##name] = {label, text},
-    DROP_REASONS(REASON)
-#undef REASON
-};
-
 static json_t *drops(const struct agent *a)
 {
 	struct dp_counter counters[DROP_REASON_COUNT] = {0};
@@ -97,9 +89,9 @@ static json_t *drops(const struct agent *a)
 	if (a->dp)
 		datapath_read_drops(a->dp, counters);
 	for (int i = DROP_NONE + 1; i < DROP_REASON_COUNT; i++)
-		json_array_append_new(list, json_pack("{ss, sI, sI, ss}", "reason", reasons[i].label, "packets",
+		json_array_append_new(list, json_pack("{ss, sI, sI, ss}", "reason", drop_reason_label(i), "packets",
 						      (json_int_t)counters[i].packets, "bytes",
-						      (json_int_t)counters[i].bytes, "text", reasons[i].text));
+						      (json_int_t)counters[i].bytes, "text", drop_reason_text(i)));
 	return list;
 }
 
@@ -109,15 +101,26 @@ static const char *format_end(const struct addr *a, uint16_t port, char out[stat
 	return port ? addr_port_format(a, port, out) : addr_format(a, out);
 }
 
+static json_t *forwards(const struct agent *a)
+{
+	struct dp_counter counters[FORWARD_WAY_COUNT] = {0};
+	json_t *list = json_array();
+
+	if (a->dp)
+		datapath_read_forwards(a->dp, counters);
+	for (int i = 0; i < FORWARD_WAY_COUNT; i++)
+		json_array_append_new(list, json_pack("{ss, sI, sI}", "way", forward_way_label(i), "packets",
+						      (json_int_t)counters[i].packets, "bytes",
+						      (json_int_t)counters[i].bytes));
+	return list;
+}
+
 static json_t *recent_drop(const struct agent *a, const struct recent_drop *d)
 {
 	const struct endpoint_record *r = endpoints_find_link(a->endpoints, d->event.ifindex);
 	char src[ENDPOINT_TEXT_MAX], dst[ENDPOINT_TEXT_MAX];
 	json_t *o = json_pack("{sI, ss, sI}", "atMs", (json_int_t)d->at_ms, "reason",
-			      d->event.reason < DROP_REASON_COUNT && reasons[d->event.reason].label
-				  ? reasons[d->event.reason].label
-				  : "unknown",
-			      "protocol", (json_int_t)d->event.proto);
+			      drop_reason_label(d->event.reason), "protocol", (json_int_t)d->event.proto);
 
 	if (!addr_is_zero(&d->event.src)) {
 		json_object_set_new(o, "source", json_string(format_end(&d->event.src, d->event.sport, src)));
@@ -211,6 +214,7 @@ json_t *agent_status(struct agent *a)
 	json_object_set_new(
 	    o, "cni",
 	    json_pack("{sI, sI}", "calls", (json_int_t)a->cni_calls, "failures", (json_int_t)a->cni_failures));
+	json_object_set_new(o, "forwarded", forwards(a));
 	json_object_set_new(o, "drops", drops(a));
 	json_object_set_new(o, "recentDrops", recent_drops(a));
 	json_object_set_new(o, "warnings", warnings(a));

@@ -136,6 +136,16 @@ static void print_endpoints(const json_t *list)
 	}
 }
 
+static void print_forwarded(const json_t *list)
+{
+	const json_t *w;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, w)
+		printf("%s%s %lld", i ? ", " : "", text(w, "way"), number(w, "packets"));
+	putchar('\n');
+}
+
 static void print_drops(const json_t *list)
 {
 	const json_t *d;
@@ -202,6 +212,8 @@ static void print_screen(const json_t *s)
 	print_peers(json_at(s, "peers"));
 	printf("Endpoints   %zu\n", json_array_size(json_at(s, "endpoints")));
 	print_endpoints(json_at(s, "endpoints"));
+	fputs("Forwarded   packets: ", stdout);
+	print_forwarded(json_at(s, "forwarded"));
 	puts("Drops       packets by reason");
 	print_drops(json_at(s, "drops"));
 	if (json_array_size(json_at(s, "recentDrops"))) {

@@ -106,11 +106,12 @@ static int call_agent(const json_t *env, const struct buf *config)
 	_cleanup_json_ json_t *params = NULL;
 	_cleanup_cni_error_ struct cni_error e = {0};
 	_cleanup_ipc_answer_ struct ipc_answer answer = {0};
-	json_t *config_text = json_stringn(text, config->len);
+	json_t *config_text;
 	int r;
 
 	if (streq(command, "VERSION"))
 		return answer_alone(env, config, run_dir, "");
+	config_text = json_stringn(text, config->len);
 	if (!config_text) {
 		cni_fail(&e, CNI_ERR_DECODE, "network configuration: not UTF-8");
 		return print_error(config, &e);

@@ -191,9 +191,15 @@ class CniNode:
             raise AssertionError("left over: %r, expected %r" % (last, baseline)) from None
 
     def stop(self):
-        if self.agent and self.agent.poll() is None:
-            self.kill()
-        self.holder.stdin.close()
-        self.holder.wait(TIMEOUT)
-        self.log.close()
-        shutil.rmtree(self.dir)
+        try:
+            if self.agent and self.agent.poll() is None:
+                agent = self.agent
+                self.kill(signal.SIGTERM)
+                assert agent.returncode == 0, self.logs()
+            for word in ("AddressSanitizer", "LeakSanitizer", "runtime error", "Assertion"):
+                assert word not in self.logs(), self.logs()
+        finally:
+            self.holder.stdin.close()
+            self.holder.wait(TIMEOUT)
+            self.log.close()
+            shutil.rmtree(self.dir)

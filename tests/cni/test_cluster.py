@@ -122,6 +122,16 @@ def test_restart_without_the_API_keeps_everything_and_serves_CNI(cluster):
     assert c.sh("ip route show proto 87; ip -6 route show proto 87; ip rule; ip neigh show nud permanent") == routes
 
 
+def test_pods_that_run_get_a_smaller_path_MTU(cluster):
+    c = with_nodes(cluster)
+    c.pod("a")
+    c.cni("ADD", "a").ok()
+    assert "mtu 1450" in c.in_pod("a", "ip route show default")
+    c.add_node("n3", "fd30:99::4")
+    wait_for("the MTU of VXLAN over IPv6", lambda: "mtu 1430" in c.in_pod("a", "ip route show default"))
+    wait_for("for IPv6 as well", lambda: "mtu 1430" in c.in_pod("a", "ip -6 route show default"))
+
+
 def test_a_peer_that_goes_takes_its_routes_along(cluster):
     c = with_nodes(cluster)
     assert "encap" in c.sh("ip route show proto 87")

@@ -117,6 +117,20 @@ def test_CNI_11_pod_is_ready_for_IPv6_at_once(node):
     assert node.in_pod("a", "cat /proc/sys/net/ipv6/conf/eth0/accept_ra").strip() == "0"
 
 
+@pytest.mark.parametrize("v4,v6", [("10.99.0.0/24", None), (None, "fd99::/112")])
+def test_CNI_11_one_family(make_node, v4, v6):
+    node = make_node(v4=v4, v6=v6).start()
+    baseline = node.residue()
+    node.pod("a")
+    r = node.cni("ADD", "a").ok()
+    assert [i["address"] for i in r["ips"]] == (["10.99.0.2/32"] if v4 else ["fd99::2/128"])
+    assert len(r["routes"]) == 1
+    node.cni("CHECK", "a", prevResult=r).ok()
+    node.in_pod("a", "ping -c1 -W5 " + ("10.99.0.1" if v4 else "fd99::1"))
+    node.cni("DEL", "a").ok()
+    node.wait_clean(baseline)
+
+
 def test_CNI_12_prevResult_is_kept(node):
     node.pod("a")
     prev = {"cniVersion": "1.0.0", "interfaces": [{"name": "x0"}], "ips": [{"address": "1.2.3.4/24", "interface": 0}],
