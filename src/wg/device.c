@@ -263,6 +263,7 @@ static void stop_peer(struct peer *p)
 	p->device->stats.staged_dropped += peer_drop_staged(p);
 	timers_stop(&p->timers);
 	zero_keys(p);
+	p->last_initiation_sent_ns = 0; /* up again, it may ask at once */
 	device_reschedule(p);
 }
 
@@ -326,9 +327,12 @@ static void handle_events(struct peer *p, uint32_t events, int64_t now)
 		device_initiate(p, now);
 	}
 	if (events & (PEER_WANTS_HANDSHAKE | PEER_STAGED)) {
+		struct session *s = device_sending_session(p, now);
+
+		/* What was wanted may have come meanwhile. */
 		if (atomic_load(&p->staged_count))
 			device_flush_staged(p, now);
-		else
+		else if (s && session_is_stale_to_send(s, &d->limits, now))
 			device_initiate(p, now);
 	}
 }

@@ -8,11 +8,11 @@
 #include "wg/peer.h"
 #include "wg/ratelimit.h"
 
-enum { PEERS_MAX = 65536, UNDER_LOAD_DEPTH = 512 };
+enum { PEERS_MAX = 65536, UNDER_LOAD_DEPTH = 512, COOKIE_BACKLOG = 3072 };
 
 struct device_stats {
 	uint64_t handshakes_completed, initiations_sent, responses_sent, cookies_sent, cookies_received;
-	uint64_t bad_mac, bad_handshake, replayed_handshake, rate_limited, unknown_index, staged_dropped;
+	uint64_t bad_mac, bad_handshake, replayed_handshake, rate_limited, unknown_index, staged_dropped, overload_dropped;
 };
 
 struct device_ops {

@@ -210,7 +210,8 @@ static void on_cookie(struct device *d, int64_t now, const struct msg_cookie *ms
 	}
 }
 
-/* Whether the message may cost us curve operations. */
+/* Whether the message may cost us curve operations. Answering costs ten times as much as looking: when the queue is about
+ * to overflow, those without a cookie are only dropped, so that one with a cookie is never lost to a full queue. */
 static bool admit(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source, size_t queued)
 {
 	uint8_t buf[18];
@@ -226,6 +227,10 @@ static bool admit(struct device *d, int64_t now, const void *msg, size_t len, co
 		d->under_load_until = now + UNDER_LOAD_NS;
 	if (now >= d->under_load_until)
 		return true;
+	if (verdict == MAC_VALID_NO_COOKIE && queued >= COOKIE_BACKLOG) {
+		d->stats.overload_dropped++;
+		return false;
+	}
 	if (verdict == MAC_VALID_NO_COOKIE) {
 		cookie_reply(&d->cookie, now, msg, len, identity, &reply);
 		d->ops->send(d->ctx, NULL, source, &reply, sizeof(reply));

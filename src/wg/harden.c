@@ -53,7 +53,7 @@ static const int allowed_calls[] = {
 	/* files: the saved state */
 	SYS_open, SYS_openat, SYS_close, SYS_fstat, SYS_newfstatat, SYS_stat, SYS_lstat, SYS_access, SYS_faccessat, SYS_faccessat2,
 	SYS_lseek, SYS_fsync, SYS_fdatasync, SYS_rename, SYS_renameat, SYS_renameat2, SYS_unlink, SYS_unlinkat, SYS_mkdir, SYS_mkdirat,
-	SYS_umask, SYS_fchmod, SYS_fchmodat, SYS_ftruncate, SYS_dup, SYS_pipe2, SYS_readlink, SYS_readlinkat, SYS_statx, SYS_getcwd,
+	SYS_umask, SYS_fchmod, SYS_fchmodat, SYS_ftruncate, SYS_dup, SYS_dup2, SYS_dup3, SYS_pipe2, SYS_readlink, SYS_readlinkat, SYS_statx, SYS_getcwd,
 	/* memory and threads */
 	SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_mlock, SYS_mlock2, SYS_munlock, SYS_brk, SYS_clone, SYS_clone3,
 	SYS_set_robust_list, SYS_rseq, SYS_exit, SYS_exit_group, SYS_gettid, SYS_getpid, SYS_sched_getaffinity, SYS_prlimit64,

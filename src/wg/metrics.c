@@ -90,6 +90,7 @@ void metrics_format(struct engine *e, struct buf *out)
 		{ "handshake_bad_total", "handshake messages that do not authenticate", s->bad_handshake },
 		{ "handshake_replayed_total", "initiations with an old timestamp", s->replayed_handshake },
 		{ "handshake_rate_limited_total", "handshake messages beyond a source's or peer's rate", s->rate_limited },
+		{ "handshake_overload_dropped_total", "handshake messages neither answered nor accepted under load", s->overload_dropped },
 		{ "handshake_unknown_index_total", "handshake messages for no handshake of ours", s->unknown_index },
 		{ "handshake_staged_dropped_total", "packets dropped because no handshake succeeded", s->staged_dropped },
 	};

@@ -1,0 +1,181 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""weft-wg beside Debian's wireguard-go: both ends on this machine, in namespaces, measured in turns.
+
+    wg.py [--rounds N] [--seconds S] [--no-ladder] [-o FILE.json]
+
+One TCP stream (cubic), small UDP packets, ping round trips, CPU per gigabyte against the bound that the cipher alone sets,
+handshakes a second, memory with 1,000 peers; then the same stream with each technique switched off. Ratios are medians of
+the rounds' ratios.
+"""
+
+import argparse
+import base64
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../wg"))
+
+import nodes  # noqa: E402
+
+OFF = ["coalesce", "tso,uso", "uso", "vnet_hdr", "udp_gso", "udp_gro", "udp_gso,udp_gro", "mmsg", "batch",
+       "vnet_hdr,udp_gso,udp_gro,mmsg,batch"]
+
+
+def cpu_seconds(pids):
+    total = 0
+    for pid in pids:
+        with open("/proc/%d/stat" % pid) as f:
+            fields = f.read().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+class Tunnel:
+    def __init__(self, kind, env=None):
+        self.world = nodes.World()
+        self.a, self.b = self.world.pair(kind, kind, env_a=env, env_b=env)
+        assert self.a.node.ping("10.9.0.2") == 3
+        self.server = self.b.node.spawn(["iperf3", "-s"], stdout=subprocess.DEVNULL)
+        nodes.wait_for(lambda: "5201" in self.b.node.out("ss", "-Htln"), message="iperf3 listens")
+
+    def iperf(self, *args):
+        out = self.a.node.run("iperf3", "-J", "-c", "10.9.0.2", *args, timeout=120).stdout
+        return json.loads(out)["end"]
+
+    def pids(self):
+        return [self.a.pid(), self.b.pid()]
+
+    def tcp(self, seconds):
+        """(Gbit/s, CPU seconds of both engines for each gigabyte)"""
+        before = cpu_seconds(self.pids())
+        end = self.iperf("-C", "cubic", "-t", seconds)["sum_received"]
+        return end["bits_per_second"] / 1e9, (cpu_seconds(self.pids()) - before) / (end["bytes"] / 1e9)
+
+    def udp_small(self, seconds):
+        """64-byte packets a second that arrive."""
+        end = self.iperf("-u", "-b", "0", "-l", "64", "-t", seconds)["sum"]
+        return (end["packets"] - end["lost_packets"]) / end["seconds"]
+
+    def ping_us(self, count=1500):
+        out = self.a.node.run("ping", "-n", "-q", "-c", count, "-i", "0.001", "10.9.0.2").stdout
+        return float(re.search(r"= [\d.]+/([\d.]+)/", out).group(1)) * 1000
+
+    def close(self):
+        self.world.close()
+
+
+def med(values):
+    return statistics.median(values)
+
+
+def steal():
+    with open("/proc/stat") as f:
+        fields = [int(x) for x in f.readline().split()[1:]]
+    return fields[7], sum(fields)
+
+
+def side_by_side(rounds, seconds):
+    rows = {"weft": [], "go": []}
+    for i in range(rounds):
+        for kind in (("weft", "go") if i % 2 == 0 else ("go", "weft")):
+            t = Tunnel(kind)
+            try:
+                s0, all0 = steal()
+                gbit, cpu = t.tcp(seconds)
+                row = {"tcp_gbit": gbit, "cpu_s_per_gb": cpu, "udp64_pps": t.udp_small(seconds), "ping_us": t.ping_us()}
+                s1, all1 = steal()
+                row["steal"] = (s1 - s0) / max(1, all1 - all0)
+            finally:
+                t.close()
+            rows[kind].append(row)
+            print("round %d %-4s %5.2f Gbit/s %5.2f CPU-s/GB %7.0f pps of 64 B, ping %5.1f us, load %s" % (
+                i + 1, kind, gbit, cpu, row["udp64_pps"], row["ping_us"], open("/proc/loadavg").read().split()[0]), flush=True)
+    return rows
+
+
+def cipher_bound():
+    """CPU seconds to seal and open a gigabyte in packets of 1420 bytes, measured now by OpenSSL itself."""
+    out = subprocess.run(["openssl", "speed", "-elapsed", "-seconds", "1", "-bytes", "1420", "-evp", "chacha20-poly1305"],
+                         capture_output=True, text=True).stdout
+    per_second = float(re.search(r"([\d.]+)k\s*$", out.strip()).group(1)) * 1000
+    return 2 * 1e9 / per_second
+
+
+def handshake_rate():
+    build = os.path.join(os.path.dirname(nodes.BIN), "src/wg/wg_handshake_bench")
+    return json.loads(subprocess.run([build], check=True, capture_output=True, text=True).stdout)
+
+
+def memory(peers=1000):
+    world = nodes.World()
+    try:
+        n = world.node("n")
+        e = world.engine(n, "wg0", "weft")
+        conf = "[Interface]\nPrivateKey = %s\nListenPort = 51820\n" % e.key.private
+        for i in range(peers):
+            conf += "[Peer]\nPublicKey = %s\nAllowedIPs = 10.%d.%d.0/24\nEndpoint = 127.0.0.1:9\n" % (
+                base64.b64encode(os.urandom(32)).decode(), i // 250, i % 250)
+        with open(n.path("/run/conf"), "w") as f:
+            f.write(conf)
+        n.run("wg", "setconf", "wg0", "/run/conf")
+        e.address("10.200.0.1/24")
+        nodes.wait_for(lambda: "51820" in n.out("ss", "-Huln"), message="the engine listens")
+        with open("/proc/%d/status" % e.pid()) as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) / 1024
+    finally:
+        world.close()
+
+
+def ladder(rounds, seconds):
+    steps = ["", *OFF]
+    got = {s: [] for s in steps}
+    for _ in range(rounds):
+        for s in steps:
+            t = Tunnel("weft", {"WEFT_WG_DISABLE": s} if s else None)
+            try:
+                got[s].append(t.tcp(seconds))
+            finally:
+                t.close()
+    return {s: (med([g for g, _ in v]), med([c for _, c in v])) for s, v in got.items()}
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--seconds", type=int, default=2)
+    ap.add_argument("--no-ladder", action="store_true")
+    ap.add_argument("-o", "--output")
+    opt = ap.parse_args()
+    rows = side_by_side(opt.rounds, opt.seconds)
+    ratio = {k: med([w[k] / g[k] for w, g in zip(rows["weft"], rows["go"])]) for k in ("tcp_gbit", "cpu_s_per_gb", "udp64_pps", "ping_us")}
+    bound = cipher_bound()
+    mine = {k: med([r[k] for r in rows["weft"]]) for k in ratio}
+    result = {"kernel": platform.release(), "date": time.strftime("%Y-%m-%d"), "rounds": rows, "ratio": ratio, "median": mine,
+              "go_median": {k: med([r[k] for r in rows["go"]]) for k in ratio}, "cipher_bound_s_per_gb": bound,
+              "cpu_over_bound": mine["cpu_s_per_gb"] / bound, "handshakes": handshake_rate(), "rss_mb_1000_peers": memory()}
+    print("TCP, one stream:       %.2f x wireguard-go (held 3, ahead 6)" % ratio["tcp_gbit"])
+    print("UDP, 64 bytes:         %.2f x (held 2, ahead 4)" % ratio["udp64_pps"])
+    print("ping round trip:       %.2f x (held 0.4, ahead 0.2)" % ratio["ping_us"])
+    print("CPU per GB:            %.2f x the cipher alone (held 2.0, ahead 1.4); %.2f s, bound %.2f s" % (
+        result["cpu_over_bound"], mine["cpu_s_per_gb"], bound))
+    print("handshakes:            %(responder_per_s).0f/s a core as responder (held 3,000, ahead 5,000), %(initiator_per_s).0f/s as initiator" % result["handshakes"])
+    print("memory, 1,000 peers:   %.1f MB (held 15)" % result["rss_mb_1000_peers"])
+    if not opt.no_ladder:
+        result["ladder"] = ladder(max(1, opt.rounds // 2), opt.seconds)
+        print("without                                        Gbit/s   CPU-s/GB")
+        for s, (gbit, cpu) in result["ladder"].items():
+            print("%-45s %7.2f %10.2f" % (s or "(all on)", gbit, cpu))
+    if opt.output:
+        with open(opt.output, "w") as f:
+            json.dump(result, f, indent=1)
+
+
+if __name__ == "__main__":
+    main()

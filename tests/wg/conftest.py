@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import nodes  # noqa: E402
+
+
+@pytest.fixture
+def world():
+    w = nodes.World()
+    yield w
+    w.close()

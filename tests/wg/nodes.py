@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces with WireGuard engines in them. A node is a holder process in namespaces of its own (network,
+mount with a private /run); it vanishes with its holder, so nothing is left behind, and several tests run side by side."""
+
+import base64
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.environ.get("WEFT_BIN", os.path.join(ROOT, "build/bin"))
+WEFT = [os.path.join(BIN, "weft-wg"), "-f"]
+GO = ["wireguard-go", "-f"]
+ENGINES = {"weft": WEFT, "go": GO}
+
+
+def wait_for(what, timeout=10.0, interval=0.02, message="condition"):
+    end = time.monotonic() + timeout
+    while True:
+        value = what()
+        if value:
+            return value
+        assert time.monotonic() < end, "not within %.1f s: %s" % (timeout, message)
+        time.sleep(interval)
+
+
+class Key:
+    def __init__(self):
+        self.private = subprocess.run(["wg", "genkey"], check=True, capture_output=True, text=True).stdout.strip()
+        self.public = subprocess.run(["wg", "pubkey"], input=self.private, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def psk():
+    return base64.b64encode(os.urandom(32)).decode()
+
+
+class Node:
+    def __init__(self, name):
+        self.name = name
+        self.processes = []
+        self.holder = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c",
+             "mount -t tmpfs run /run && mkdir -p /run/wireguard && ip link set lo up && echo ready && exec sleep infinity"],
+            stdout=subprocess.PIPE, text=True)
+        assert self.holder.stdout.readline() == "ready\n", "cannot make namespaces (root?)"
+        self.pid = self.holder.pid
+
+    def command(self, args):
+        return ["nsenter", "-t", str(self.pid), "-m", "-n", "--"] + [str(a) for a in args]
+
+    def run(self, *args, check=True, input=None, timeout=60):
+        done = subprocess.run(self.command(args), capture_output=True, text=True, input=input, timeout=timeout)
+        assert not check or done.returncode == 0, "%s in %s: %d\n%s%s" % (" ".join(map(str, args)), self.name, done.returncode,
+                                                                         done.stdout, done.stderr)
+        return done
+
+    def out(self, *args, **kw):
+        return self.run(*args, **kw).stdout
+
+    def ip(self, text, check=True):
+        return self.run("ip", *text.split(), check=check)
+
+    def spawn(self, args, env=None, **kw):
+        p = subprocess.Popen(self.command(args), env=dict(os.environ, **(env or {})), **kw)
+        self.processes.append(p)
+        return p
+
+    def ping(self, to, count=3, interval=0.02, wait=2, extra=()):
+        """Replies that came."""
+        out = self.run("ping", "-n", "-q", "-c", count, "-i", interval, "-W", wait, *extra, to, check=False).stdout
+        m = re.search(r"(\d+) received", out)
+        return int(m.group(1)) if m else 0
+
+    def path(self, inside):
+        """A path in the node's mount namespace, seen from outside."""
+        return "/proc/%d/root%s" % (self.pid, inside)
+
+    @contextlib.contextmanager
+    def entered(self):
+        """Sockets made inside belong to the node's network namespace."""
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        theirs = os.open("/proc/%d/ns/net" % self.pid, os.O_RDONLY)
+        setns(theirs)
+        try:
+            yield
+        finally:
+            setns(own)
+            os.close(own)
+            os.close(theirs)
+
+    def socket(self, *args):
+        with self.entered():
+            return socket.socket(*args)
+
+    def close(self):
+        for p in self.processes:
+            if p.poll() is None:
+                p.kill()
+            p.wait()
+        self.kill_others()
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
+
+
+    def kill_others(self):
+        """Daemons that left their parent: whatever still runs in our network namespace."""
+        ours = os.stat("/proc/%d/ns/net" % self.pid).st_ino
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if int(pid) != self.pid and os.stat("/proc/%s/ns/net" % pid).st_ino == ours:
+                    os.kill(int(pid), signal.SIGKILL)
+
+
+def setns(fd):
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.setns(fd, 0x40000000) == 0, os.strerror(ctypes.get_errno())
+
+
+class Engine:
+    """One interface served by a program."""
+
+    def __init__(self, node, name, command, env=None, up=True):
+        self.node, self.name, self.key = node, name, Key()
+        self.command, self.env = command, dict({"LOG_LEVEL": "error", "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}, **(env or {}))
+        self.log_path = "/tmp/weft-wg-test-%d-%s.log" % (node.pid, name)
+        self.start()
+
+    def start(self, extra=(), wait=True):
+        with open(self.log_path, "ab") as log:
+            self.process = self.node.spawn(list(self.command) + list(extra) + [self.name], env=self.env, stdout=log, stderr=log)
+        if wait:
+            wait_for(self.answers, message="%s answers on its socket:\n%s" % (self.name, self.log()))
+
+    def pid(self):
+        """The engine's own (nsenter execs it, so it is the process that was started)."""
+        return self.process.pid
+
+    def answers(self):
+        assert self.process.poll() is None, "%s ended: %s" % (self.name, self.log())
+        return self.node.run("wg", "show", self.name, "private-key", check=False).returncode == 0
+
+    def log(self):
+        with open(self.log_path) as f:
+            return f.read()
+
+    def wg(self, text, files=()):
+        """`wg set NAME text`; @NAME in it stands for a file with that text."""
+        args = []
+        for word in text.split():
+            if word.startswith("@"):
+                inside = "/run/%s" % base64.b16encode(os.urandom(8)).decode()
+                with open(self.node.path(inside), "w") as f:
+                    f.write(word[1:] + "\n")
+                word = inside
+            args.append(word)
+        return self.node.run("wg", "set", self.name, *args)
+
+    def show(self, what, key=None):
+        """Column of the peer (the only one, or the one with that key)."""
+        for line in self.node.out("wg", "show", self.name, what).splitlines():
+            fields = line.split("\t")
+            if key is None or fields[0] == key:
+                return fields[1:] if len(fields) > 1 else fields
+        return None
+
+    def transfer(self):
+        rx, tx = self.show("transfer")
+        return int(rx), int(tx)
+
+    def handshake_age(self):
+        at = int(self.show("latest-handshakes")[0])
+        return time.time() - at if at else None
+
+    def address(self, *addresses, mtu=None):
+        for a in addresses:
+            self.node.ip("addr add %s dev %s%s" % (a, self.name, " nodad" if ":" in a else ""))
+        if mtu:
+            self.node.ip("link set %s mtu %d" % (self.name, mtu))
+        self.node.ip("link set %s up" % self.name)
+
+    def kill(self, sig=signal.SIGKILL):
+        self.process.send_signal(sig)
+        self.process.wait(timeout=10)
+
+    def metric(self, name, path="/run/metrics"):
+        """Of an engine started with --metrics unix:/run/metrics. Connects through /proc, as /run is the node's own."""
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.connect(self.node.path(path))
+        s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = b""
+        while True:
+            part = s.recv(65536)
+            if not part:
+                break
+            text += part
+        s.close()
+        m = re.search(r"^weft_wg_%s\{[^}]*\} (\d+)$" % re.escape(name), text.decode(), re.M)
+        assert m, "no metric %s in\n%s" % (name, text.decode()[:2000])
+        return int(m.group(1))
+
+
+class World:
+    """What one test makes; everything goes when it ends."""
+
+    def __init__(self):
+        self.nodes, self.engines = {}, []
+
+    def node(self, name):
+        self.nodes[name] = Node(name)
+        return self.nodes[name]
+
+    def wire(self, a, b, net4=None, net6=None, mtu=1500, names=None):
+        """A veth between two nodes. Returns both interface names."""
+        na, nb = names or ("to-" + b.name, "to-" + a.name)
+        a.run("ip", "link", "add", na, "mtu", mtu, "type", "veth", "peer", "name", nb, "mtu", mtu, "netns", b.pid)
+        for node, name, i in ((a, na, 1), (b, nb, 2)):
+            if net4:
+                node.ip("addr add %s%d/24 dev %s" % (net4, i, name))
+            if net6:
+                node.ip("addr add %s%d/64 dev %s nodad" % (net6, i, name))
+            node.ip("link set %s up" % name)
+        return na, nb
+
+    def engine(self, node, name, kind, env=None, extra=()):
+        e = Engine(node, name, list(ENGINES.get(kind, kind)) + list(extra), env)
+        self.engines.append(e)
+        return e
+
+    def pair(self, kind_a="weft", kind_b="weft", outer=4, with_psk=False, env_a=None, env_b=None, extra_a=(), extra_b=(), mtu=1500,
+             know=("a",), alike=False):
+        """Nodes a and b, joined, with engines wg0; inside 10.9.0.1/.2 and fd09::1/::2. `know`: who knows the other's endpoint."""
+        a, b = self.node("a"), self.node("b")
+        self.wire(a, b, "192.168.9.", "fd99::", mtu)
+        ea, eb = self.engine(a, "wg0", kind_a, env_a, extra_a), self.engine(b, "wg0", kind_b, env_b, extra_b)
+        secret = " preshared-key @" + psk() if with_psk else ""
+        where = {"a": ("192.168.9.2" if outer == 4 else "[fd99::2]") + ":51820", "b": ("192.168.9.1" if outer == 4 else "[fd99::1]") + ":51820"}
+        for me, other, name, i in ((ea, eb, "a", 1), (eb, ea, "b", 2)):
+            me.wg("private-key @%s listen-port 51820 peer %s%s allowed-ips 10.9.0.%d/32,fd09::%d/128%s" % (
+                me.key.private, other.key.public, secret, 3 - i, 3 - i, " endpoint " + where[name] if name in know else ""))
+            me.address("10.9.0.%d/24" % i, "fd09::%d/64" % i)
+        return ea, eb
+
+    def close(self):
+        for n in self.nodes.values():
+            n.close()
+        for e in self.engines:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(e.log_path)
+
+
+def transfer_tcp(client, server, to, size=4 << 20, port=5001):
+    """Sends random bytes through one TCP connection and compares what arrives."""
+    data = os.urandom(1 << 16) * (size >> 16)
+    with server.entered():
+        listener = socket.create_server((to, port), family=socket.AF_INET6 if ":" in to else socket.AF_INET)
+    with client.entered():
+        c = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_STREAM)
+    c.settimeout(20)
+    listener.settimeout(20)
+    c.connect((to, port))
+    s, _ = listener.accept()
+    s.settimeout(20)
+    import threading
+    sender = threading.Thread(target=lambda: (c.sendall(data), c.shutdown(socket.SHUT_WR)))
+    sender.start()
+    got = bytearray()
+    while True:
+        part = s.recv(1 << 20)
+        if not part:
+            break
+        got += part
+    sender.join()
+    for x in (c, s, listener):
+        x.close()
+    assert bytes(got) == data, "the bytes that arrived differ: %d of %d" % (len(got), len(data))
+
+
+def transfer_udp(client, server, to, sizes, port=5002):
+    """Datagrams of the given sizes, a few at a time; all must arrive with their contents."""
+    family = socket.AF_INET6 if ":" in to else socket.AF_INET
+    with server.entered():
+        s = socket.socket(family, socket.SOCK_DGRAM)
+        s.bind((to, port))
+    with client.entered():
+        c = socket.socket(family, socket.SOCK_DGRAM)
+        c.connect((to, port))
+    s.settimeout(5)
+    for at in range(0, len(sizes), 16):
+        sent = [os.urandom(n) for n in sizes[at:at + 16]]
+        for d in sent:
+            c.send(d)
+        got = [s.recv(65536) for _ in sent]
+        if max(len(d) for d in sent) > 1300:  # fragments take their own way through queues: order is not promised
+            got, sent = sorted(got), sorted(sent)
+        assert got == sent
+    c.close()
+    s.close()

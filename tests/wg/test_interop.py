@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Against Debian's wireguard-go, and against ourselves: both roles, both families inside and outside, PSK, rekeying under
+traffic, keepalives, roaming, cookies, wg(8)."""
+
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from nodes import Key, transfer_tcp, transfer_udp, wait_for
+
+KINDS = [("weft", "go"), ("go", "weft"), ("weft", "weft")]
+
+
+@pytest.mark.parametrize("outer", [4, 6])
+@pytest.mark.parametrize("with_psk", [False, True], ids=["plain", "psk"])
+@pytest.mark.parametrize("kinds", KINDS, ids=["-".join(k) for k in KINDS])
+def test_traffic(world, kinds, with_psk, outer):
+    ea, eb = world.pair(*kinds, outer=outer, with_psk=with_psk)
+    a, b = ea.node, eb.node
+    assert a.ping("10.9.0.2") == 3
+    assert b.ping("fd09::1") == 3
+    for to in ("10.9.0.2", "fd09::2"):
+        transfer_tcp(a, b, to)
+        transfer_udp(a, b, to, [0, 1, 15, 16, 17, 1000, 1372, 1373, 8000, 60000] + [64] * 40 + [1200] * 40)
+    for to in ("10.9.0.1", "fd09::1"):
+        transfer_tcp(b, a, to)
+        transfer_udp(b, a, to, [1, 1372, 20000] + [64] * 40 + [1200] * 40)
+    assert ea.show("endpoints")[0] == ("192.168.9.2:51820" if outer == 4 else "[fd99::2]:51820")
+    assert eb.show("endpoints")[0] == ("192.168.9.1:51820" if outer == 4 else "[fd99::1]:51820")
+
+
+def test_wrong_psk_is_no_session(world):
+    ea, eb = world.pair("weft", "go", with_psk=True)
+    ea.wg("peer %s preshared-key /dev/null" % eb.key.public)
+    assert ea.node.ping("10.9.0.2", count=1, wait=2) == 0
+    assert ea.handshake_age() is None
+
+
+@pytest.mark.parametrize("kinds", [("weft", "go"), ("weft", "weft")], ids=["weft-go", "weft-weft"])
+def test_rekey_under_traffic(world, kinds):
+    """The initiator asks for new keys every two seconds while a TCP stream and pings run: nothing is lost."""
+    env = {"WEFT_WG_TIMERS": "rekey_after_time=2,rekey_timeout=1"}
+    ea, eb = world.pair(*kinds, env_a=env, extra_a=["--metrics", "unix:/run/metrics"])
+    pings = []
+    t = threading.Thread(target=lambda: pings.append(ea.node.ping("fd09::2", count=700, interval=0.01)))
+    t.start()
+    for _ in range(12):
+        transfer_tcp(ea.node, eb.node, "10.9.0.2", 2 << 20)
+        time.sleep(0.4)
+    t.join()
+    assert pings == [700]
+    assert ea.metric("handshakes_completed_total") >= 3
+    assert ea.metric("drop_staged_total") == 0
+
+
+@pytest.mark.parametrize("kinds", [("weft", "go"), ("go", "weft")], ids=["weft", "go"])
+def test_roaming(world, kinds):
+    """The first moves to another port and address: the other's answers follow, without a handshake."""
+    ea, eb = world.pair(*kinds)
+    a, b = ea.node, eb.node
+    assert a.ping("10.9.0.2") == 3
+    at = ea.show("latest-handshakes")
+    ea.wg("listen-port 51999")
+    wait_for(lambda: a.ping("10.9.0.2", count=1, wait=1), message="ping after the port changed")
+    wait_for(lambda: eb.show("endpoints")[0].endswith(":51999"), message="the endpoint's port follows")
+    assert b.ping("10.9.0.1") == 3
+    if kinds[0] == "go":
+        return  # it keeps sending from an address that it has lost
+    a.ip("addr del 192.168.9.1/24 dev to-b")
+    a.ip("addr add 192.168.9.77/24 dev to-b")
+    wait_for(lambda: a.ping("10.9.0.2", count=1, wait=1), message="ping after the address changed")
+    wait_for(lambda: eb.show("endpoints")[0] == "192.168.9.77:51999", message="the endpoint follows")
+    assert b.ping("10.9.0.1") == 3
+    assert ea.show("latest-handshakes") == at
+
+
+def test_roaming_between_families(world):
+    ea, eb = world.pair()
+    assert ea.node.ping("10.9.0.2") == 3
+    ea.wg("peer %s endpoint [fd99::2]:51820" % eb.key.public)
+    assert ea.node.ping("10.9.0.2") == 3
+    assert eb.show("endpoints")[0] == "[fd99::1]:51820"
+    assert eb.node.ping("10.9.0.1") == 3
+
+
+@pytest.mark.parametrize("kinds", [("weft", "go"), ("go", "weft")], ids=["weft", "go"])
+def test_persistent_keepalive(world, kinds):
+    ea, eb = world.pair(*kinds)
+    ea.wg("peer %s persistent-keepalive 1" % eb.key.public)
+    wait_for(lambda: ea.handshake_age() is not None, message="a handshake without any traffic")
+    rx0 = eb.transfer()[0]
+    time.sleep(3.5)
+    assert 2 * 32 <= eb.transfer()[0] - rx0 <= 6 * 32
+
+
+def test_answer_to_silence(world):
+    """Data that is not answered by data gets an empty message within KEEPALIVE_TIMEOUT."""
+    env = {"WEFT_WG_TIMERS": "keepalive_timeout=1"}
+    ea, eb = world.pair("go", "weft", env_b=env, extra_b=["--metrics", "unix:/run/metrics"])
+    s = ea.node.socket(2, 2)
+    s.sendto(b"x", ("10.9.0.2", 9))  # discarded; an ICMP error is the answer
+    eb.node.ping("10.9.0.1", count=1)
+    s.sendto(b"x", ("10.9.0.2", 9))
+    s.close()
+    wait_for(lambda: eb.metric("keepalives_sent_total") >= 1 or eb.metric("tun_read_packets_total") >= 2, message="an answer")
+
+
+def flood_initiations(node, target_pub, to, count):
+    """Initiations with a valid first MAC (made for the target's key) and otherwise random bytes, from one socket."""
+    import hashlib
+    import base64
+    import os
+    key = hashlib.blake2s(b"mac1----" + base64.b64decode(target_pub)).digest()
+    s = node.socket(2, 2)
+    s.setsockopt(1, 7, 4 << 20)
+    for i in range(count):
+        body = b"\x01\0\0\0" + os.urandom(112)
+        mac = hashlib.blake2s(body, key=key, digest_size=16).digest()
+        try:
+            s.sendto(body + mac + bytes(16), to)
+        except BlockingIOError:
+            pass
+    return s
+
+
+@pytest.mark.parametrize("kinds", [("go", "weft"), ("weft", "weft")], ids=["go", "weft"])
+def test_cookies_under_load(world, kinds):
+    """While a flood keeps the responder under load, a peer that can answer a cookie still gets its session."""
+    ea, eb = world.pair(*kinds, extra_b=["--metrics", "unix:/run/metrics"])
+    stop = threading.Event()
+
+    def flood():
+        while not stop.is_set():
+            flood_initiations(ea.node, eb.key.public, ("192.168.9.2", 51820), 500).close()
+    threads = [threading.Thread(target=flood)]
+    for t in threads:
+        t.start()
+    try:
+        # Python alone is slow; hold the responder still until its queue is deep, then let it go.
+        eb.process.send_signal(signal.SIGSTOP)
+        time.sleep(1.0)
+        eb.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: eb.metric("cookies_sent_total") > 0, message="cookie replies")
+        assert wait_for(lambda: ea.node.ping("10.9.0.2", count=1, wait=1), timeout=25, message="a session under load")
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+
+
+def test_wg_tools(world):
+    """show, set, setconf, syncconf, addconf, showconf: as on any other interface, with many peers."""
+    node = world.node("n")
+    e = world.engine(node, "wg0", "weft")
+    peers = [Key().public for _ in range(20)]
+    conf = "[Interface]\nPrivateKey = %s\nListenPort = 4711\nFwMark = 0x22\n" % e.key.private
+    for i, p in enumerate(peers):
+        conf += "[Peer]\nPublicKey = %s\nAllowedIPs = 10.1.%d.0/24, fd01:%x::/64\nEndpoint = 192.0.2.1:%d\nPersistentKeepalive = %d\n" % (
+            p, i, i, 1000 + i, i)
+    with open(node.path("/run/conf"), "w") as f:
+        f.write(conf)
+    node.run("wg", "setconf", "wg0", "/run/conf")
+    shown = node.out("wg", "showconf", "wg0")
+    with open(node.path("/run/conf2"), "w") as f:
+        f.write(shown)
+    node.run("wg", "setconf", "wg0", "/run/conf2")
+    assert node.out("wg", "showconf", "wg0") == shown
+    assert "ListenPort = 4711" in shown and "FwMark = 0x22" in shown
+    assert len(re.findall(r"^\[Peer\]", shown, re.M)) == 20
+    node.run("wg", "set", "wg0", "peer", peers[3], "remove")
+    node.run("wg", "set", "wg0", "peer", peers[4], "allowed-ips", "10.1.5.0/24")
+    dump = {line.split("\t")[0]: line.split("\t") for line in node.out("wg", "show", "wg0", "dump").splitlines()[1:]}
+    assert peers[3] not in dump and len(dump) == 19
+    assert dump[peers[4]][3] == "10.1.5.0/24" and "10.1.5.0/24" not in dump[peers[5]][3]
+    node.run("wg", "syncconf", "wg0", "/run/conf2")
+    assert node.out("wg", "showconf", "wg0").count("[Peer]") == 20
+    assert node.out("wg", "show", "interfaces").split() == ["wg0"]
+    bad = node.run("wg", "set", "wg0", "listen-port", "4711", "peer", peers[0], "endpoint", "192.0.2.1:0", check=False)
+    assert bad.returncode != 0
+
+
+def test_five_thousand_peers(world):
+    node = world.node("n")
+    e = world.engine(node, "wg0", "weft")
+    import base64
+    import os
+    conf = "[Interface]\nPrivateKey = %s\n" % e.key.private
+    for i in range(5000):
+        conf += "[Peer]\nPublicKey = %s\nAllowedIPs = 10.%d.%d.0/24\n" % (base64.b64encode(os.urandom(32)).decode(), 1 + i // 250, i % 250)
+    with open(node.path("/run/conf"), "w") as f:
+        f.write(conf)
+    t = time.monotonic()
+    node.run("wg", "setconf", "wg0", "/run/conf")
+    assert len(node.out("wg", "show", "wg0", "dump").splitlines()) == 5001
+    node.run("wg", "syncconf", "wg0", "/run/conf")
+    assert time.monotonic() - t < 20
+
+
+def test_background_and_removed_socket(world):
+    """As wireguard-go: returns when the interface stands; removing the socket ends it."""
+    node = world.node("n")
+    from nodes import WEFT
+    node.run(WEFT[0], "wg7", timeout=10)
+    assert node.run("wg", "show", "wg7").returncode == 0
+    assert " mtu 1420 " in node.out("ip", "link", "show", "wg7")
+    again = node.run(WEFT[0], "wg7", check=False, timeout=10)
+    assert again.returncode != 0
+    node.run("rm", "/run/wireguard/wg7.sock")
+    wait_for(lambda: node.run("ip", "link", "show", "wg7", check=False).returncode != 0, message="the interface goes")
+
+
+def test_deleted_interface_ends_the_engine(world):
+    ea, eb = world.pair()
+    assert ea.node.ping("10.9.0.2") == 3
+    ea.node.ip("link del wg0")
+    assert ea.process.wait(timeout=5) == 0
+    assert ea.node.run("ls", "/run/wireguard").stdout == ""
+
+
+def test_given_descriptors(world):
+    """WG_TUN_FD and WG_UAPI_FD, a TUN without vnet headers."""
+    ea, eb = world.pair("weft", "weft")
+    script = (
+        "import fcntl,os,socket,struct,sys\n"
+        "t=os.open('/dev/net/tun',os.O_RDWR)\n"
+        "fcntl.ioctl(t,0x400454ca,struct.pack('16sH22x',b'wg9',0x1001))\n"
+        "u=socket.socket(socket.AF_UNIX,socket.SOCK_STREAM);u.bind('/run/wireguard/wg9.sock');u.listen(5)\n"
+        "os.set_inheritable(t,True);u.set_inheritable(True)\n"
+        "os.environ.update(WG_TUN_FD=str(t),WG_UAPI_FD=str(u.fileno()),WG_PROCESS_FOREGROUND='1',LOG_LEVEL='error')\n"
+        "os.execv(sys.argv[1],[sys.argv[1],'wg9'])\n")
+    from nodes import WEFT
+    third = world.node("c")
+    world.wire(third, eb.node, "192.168.8.", "fd98::")
+    p = third.spawn(["python3", "-c", script, WEFT[0]])
+    wait_for(lambda: third.run("wg", "show", "wg9", check=False).returncode == 0, message="the given socket answers")
+    key = Key()
+    with open(third.path("/run/k"), "w") as f:
+        f.write(key.private)
+    third.run("wg", "set", "wg9", "private-key", "/run/k", "peer", eb.key.public, "allowed-ips", "10.9.0.2/32", "endpoint", "192.168.8.2:51820")
+    eb.wg("peer %s allowed-ips 10.9.0.3/32" % key.public)
+    third.ip("addr add 10.9.0.3/24 dev wg9")
+    third.ip("link set wg9 up mtu 1420")
+    assert third.ping("10.9.0.2") == 3
+    transfer_tcp(third, eb.node, "10.9.0.2")
+    transfer_tcp(eb.node, third, "10.9.0.3")
+    p.send_signal(signal.SIGTERM)
+    assert p.wait(timeout=5) == 0
+
+
+@pytest.mark.parametrize("off", ["vnet_hdr", "tso", "uso", "coalesce", "udp_gso", "udp_gro", "mmsg", "batch", "udp_gso,udp_gro,vnet_hdr,mmsg,batch"])
+def test_every_fallback(world, off):
+    """Each shortcut switched off on one side: the same bytes arrive."""
+    ea, eb = world.pair(extra_a=["--disable", off])
+    assert ea.node.ping("10.9.0.2") == 3
+    for x, y, to in ((ea, eb, "10.9.0.2"), (eb, ea, "fd09::1")):
+        transfer_tcp(x.node, y.node, to)
+        transfer_udp(x.node, y.node, to, [1, 1372, 5000] + [64] * 50 + [1000] * 50)
+
+
+def test_bad_arguments():
+    from nodes import WEFT
+    for args, word in ((["--workers", "0", "wg0"], "workers"), (["--disable", "nonsense", "wg0"], "nonsense"), (["a/b"], "interface name"),
+                       ([], "INTERFACE"), (["--metrics"], "")):
+        done = subprocess.run([WEFT[0]] + args, capture_output=True, text=True)
+        assert done.returncode == 2 and word in done.stderr
