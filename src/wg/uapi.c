@@ -242,15 +242,19 @@ static const struct uapi_key peer_keys[] = {
 	{ "rx_bytes", ignore_saved },
 };
 
-static int apply_line(struct request *q, const char *key, const char *value)
+/* @ret_name: a static string to call the line by. */
+static int apply_line(struct request *q, const char *key, const char *value, const char **ret_name)
 {
 	const struct uapi_key *keys = q->in_peer ? peer_keys : device_keys;
 	size_t n = q->in_peer ? ARRAY_SIZE(peer_keys) : ARRAY_SIZE(device_keys);
 
 	for (size_t i = 0; i < n; i++) {
-		if (streq(keys[i].name, key))
+		if (streq(keys[i].name, key)) {
+			*ret_name = keys[i].name;
 			return keys[i].set(q, value);
+		}
 	}
+	*ret_name = "(unknown)";
 	return -EINVAL;
 }
 
@@ -268,13 +272,11 @@ int uapi_apply(const struct uapi_host *h, char *text, bool restoring, int64_t no
 			*next++ = '\0';
 		value = strchr(line, '=');
 		if (!value) {
-			*ret_bad = "";
+			*ret_bad = "(none)";
 			return -EINVAL;
 		}
 		*value++ = '\0';
-		r = apply_line(&q, line, value);
-		if (r < 0)
-			*ret_bad = line;
+		r = apply_line(&q, line, value, ret_bad);
 		if (strstr(line, "key"))
 			wipe(value, strlen(value));
 	}

@@ -25,7 +25,7 @@ void uapi_format(const struct uapi_host *h, struct buf *out);
  * uapi_apply() - the lines of a "set" after its first one
  * @text: may be changed
  * @restoring: also take what "get" reports beyond configuration (a saved state)
- * @ret_bad: on failure, the offending line's key, "" when it had none; a static string or within @text
+ * @ret_bad: the key of the last line looked at, on failure the offending one; a static string
  *
  * Lines take effect one after the other; what came before a bad one stays.
  *

@@ -327,12 +327,15 @@ struct receive_control {
 	_Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))];
 };
 
-static void read_control(struct msghdr *m, struct udp_message *msg)
+void udp_read_control(struct msghdr *m, struct udp_message *msg)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
 		const uint8_t *data = CMSG_DATA(c);
-		size_t n = c->cmsg_len - CMSG_LEN(0);
+		size_t n;
 
+		if (c->cmsg_len < CMSG_LEN(0) || (size_t)((uint8_t *)m->msg_control + m->msg_controllen - (uint8_t *)c) < c->cmsg_len)
+			return; /* the kernel makes none of these */
+		n = c->cmsg_len - CMSG_LEN(0);
 		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO && n >= sizeof(int)) {
 			int segment;
 
@@ -407,7 +410,7 @@ int udp_receive(const struct udp *u, int fd, uint8_t *slots, unsigned max, struc
 		ret[i].len = msgs[i].msg_hdr.msg_flags & MSG_TRUNC ? 0 : msgs[i].msg_len;
 		ret[i].segment = ret[i].len;
 		ret[i].ds = 0;
-		read_control(&msgs[i].msg_hdr, &ret[i]);
+		udp_read_control(&msgs[i].msg_hdr, &ret[i]);
 		tidy_source(&ret[i].from);
 	}
 	return n;

@@ -44,3 +44,6 @@ struct udp_message {
  * Return: number of messages, 0: none, or -errno.
  */
 int udp_receive(const struct udp *u, int fd, uint8_t *slots, unsigned max, struct udp_message *ret);
+
+/* What the kernel says about a message beside its bytes: datagram size, local address, traffic class. */
+void udp_read_control(struct msghdr *m, struct udp_message *msg);
