@@ -29,8 +29,11 @@ static void validate_cidrs(const json_t *spec, struct errors *e)
 
 	json_array_foreach(cidrs, i, v) {
 		validate_cidr(v, PATH_AT(at, i), e);
-		if (prefix_parse(json_str_or(v, ""), &p, &host) == 0)
-			families[addr_is_v4(&p.addr)]++;
+		if (prefix_parse(json_str_or(v, ""), &p, &host) < 0)
+			continue;
+		families[addr_is_v4(&p.addr)]++;
+		if (!addr_eq(&host, &p.addr)) /* agents refuse a node whose range they could read in two ways */
+			err_invalid(e, PATH_AT(at, i), v, "must not have bits set beyond its prefix");
 	}
 	if (families[0] > 1 || families[1] > 1 || json_array_size(cidrs) > 2)
 		err_invalid(e, at, cidrs, "may specify no more than one CIDR for each IP family");
