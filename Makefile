@@ -59,8 +59,10 @@ fuzz: packages ## fuzz with clang: each target, or TARGET="a b", for SECONDS=60;
 fmt: ## format the C sources
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
-install: build ## install programs, units and documentation (DESTDIR, prefix as in meson)
-	@ninja -C $(BUILD) install
+prefix ?=
+install: build ## install programs, units, manual pages (DESTDIR=, prefix=/usr/local)
+	@test -z '$(prefix)' || meson configure $(BUILD) -Dprefix='$(prefix)'
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet
 
 clean: ## remove the build directories
 	rm -rf $(BUILD) build-asan build-clang build-fuzz

@@ -15,7 +15,7 @@ import time
 import xml.etree.ElementTree as ET
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PYTEST_SUITES = ["policy", "cni", "hub", "lab", "wg", "vm", "docs", "kubernetes"]
+PYTEST_SUITES = ["policy", "cni", "hub", "lab", "wg", "vm", "docs", "install", "kubernetes"]
 
 
 class Total:
