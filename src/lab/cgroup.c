@@ -7,7 +7,10 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+
+enum { REAP_MS = 3000 }; /* how long init may take; what it leaves is only a number in a table */
 
 /* /proc/mounts: "cgroup2 /sys/fs/cgroup/unified cgroup2 rw…"; the first one counts. */
 static char *find_mount(void)
@@ -80,8 +83,8 @@ bool cgroup_is_populated(const char *path)
 	return file_read(full, 4096, &text, NULL) == 0 && strstr(text, "populated 1");
 }
 
-/* For kernels before 5.14, which have no cgroup.kill. */
-static void kill_each(const char *path)
+/* Calls @fn for each process of the subtree. */
+static void for_each_pid(const char *path, void (*fn)(pid_t pid, void *ctx), void *ctx)
 {
 	_cleanup_free_ char *procs = xasprintf("%s/cgroup.procs", path);
 	_cleanup_free_ char *text = NULL;
@@ -93,7 +96,7 @@ static void kill_each(const char *path)
 		if (e->d_type == DT_DIR && e->d_name[0] != '.') {
 			_cleanup_free_ char *sub = xasprintf("%s/%s", path, e->d_name);
 
-			kill_each(sub);
+			for_each_pid(sub, fn, ctx);
 		}
 	if (d)
 		closedir(d);
@@ -101,7 +104,25 @@ static void kill_each(const char *path)
 		return;
 	for (rest = text; (line = strtok_r(rest, "\n", &save)); rest = NULL)
 		if (atoi(line) > 1)
-			kill(atoi(line), SIGKILL);
+			fn(atoi(line), ctx);
+}
+
+static void kill_pid(pid_t pid, void *ctx _unused_)
+{
+	kill(pid, SIGKILL);
+}
+
+struct pids {
+	pid_t *p;
+	size_t n, cap;
+};
+
+static void note_pid(pid_t pid, void *ctx)
+{
+	struct pids *v = ctx;
+
+	GROW(v->p, v->n, v->cap);
+	v->p[v->n++] = pid;
 }
 
 static int64_t now_ms(void)
@@ -112,22 +133,38 @@ static int64_t now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* A dead process counts as one until its parent has looked: that is us for some, init for those that we left alone. */
+static void wait_until_reaped(const struct pids *v, int64_t end)
+{
+	for (size_t i = 0; i < v->n; i++) {
+		while (waitpid(v->p[i], NULL, WNOHANG) <= 0 && kill(v->p[i], 0) == 0 && now_ms() < end)
+			poll(NULL, 0, 2);
+	}
+}
+
 int cgroup_kill(const char *path, int timeout_ms)
 {
 	int64_t end = now_ms() + timeout_ms;
+	struct pids pids = { 0 };
+	int r = 0;
 
-	while (cgroup_is_populated(path)) {
-		int r = write_in(path, "cgroup.kill", "1");
-
-		if (r == -ENOENT)
-			kill_each(path);
-		else if (r < 0)
-			return r;
-		if (now_ms() > end)
-			return -ETIMEDOUT;
-		poll(NULL, 0, 2); /* until the kernel has reaped them */
+	while (r == 0 && cgroup_is_populated(path)) {
+		if (timeout_ms > 0)
+			for_each_pid(path, note_pid, &pids);
+		r = write_in(path, "cgroup.kill", "1");
+		if (r == -ENOENT) { /* kernels before 5.14 */
+			for_each_pid(path, kill_pid, NULL);
+			r = 0;
+		}
+		if (r == 0 && now_ms() > end)
+			r = -ETIMEDOUT;
+		if (r == 0)
+			poll(NULL, 0, 2);
 	}
-	return 0;
+	if (r == 0)
+		wait_until_reaped(&pids, MIN(end, now_ms() + REAP_MS));
+	free(pids.p);
+	return r;
 }
 
 int cgroup_remove(const char *path)
