@@ -285,6 +285,12 @@ static void add_ports(struct work *w, const struct flat_rule *f, const struct cl
 	}
 }
 
+/* A rule that surely matches an unknown pod (by its address) goes before the same rule that only may. */
+static uint32_t precedence_of(const struct work *w, token t)
+{
+	return DEFAULT_PRECEDENCE + 2 * (w->n_rules - (t >> 1)) - (t & 1);
+}
+
 static void add_token(struct work *w, token t, const struct class_ *c, struct policy_rule_value *v)
 {
 	const struct flat_rule *f = &w->rules[t >> 1];
@@ -294,7 +300,7 @@ static void add_token(struct work *w, token t, const struct class_ *c, struct po
 	/* The rules come in order, so what stands in the entry already goes before this one. */
 	if (v->slot[f->stage].precedence)
 		return;
-	slot.precedence = pack(DEFAULT_PRECEDENCE + w->n_rules - (t >> 1), unknown ? POLICY_DENY : f->verdict);
+	slot.precedence = pack(precedence_of(w, t), unknown ? POLICY_DENY : f->verdict);
 	if (f->rule->spec->any_port)
 		v->slot[f->stage] = slot;
 	else
