@@ -2,4 +2,5 @@
 /* Verbs whose work is done in this directory. */
 #pragma once
 
+int verb_policy(int argc, char **argv);
 int verb_status(int argc, char **argv);
