@@ -9,7 +9,9 @@ lab=demo
 PATH=$bin:$PATH
 failures=0
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold= plain=
+if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 step() { printf '  %s\n' "$*"; }
 inside() { weft lab exec --name "$lab" "$@"; }
 addresses() { kubectl -n shop get pod "$1" -o 'jsonpath={.status.podIPs[*].ip}'; }
