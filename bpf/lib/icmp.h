@@ -13,7 +13,7 @@ static __always_inline __be16 packet_protocol(const struct packet *pkt)
 
 /**
  * icmp_check_error() - does the error concern a packet that its receiver really sent?
- * @from_pod: the sender is a pod, which can only complain about packets to itself (a router in between complains about any)
+ * @from_pod: the sender is a pod, which can only complain about packets to itself (a router complains about any)
  */
 __global enum drop_reason icmp_check_error(struct __sk_buff *skb, const struct packet *pkt, bool from_pod)
 {

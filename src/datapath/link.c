@@ -99,7 +99,8 @@ static int attach_link(struct datapath *dp, const struct dp_link *link)
 	return attach_tcx(link->ifindex, dp->programs[hook_of(link)], pin);
 }
 
-/* Filters of ours on links that are not wanted, or are attached the other way. */
+/* Filters of ours on links that are not wanted, or are attached the other way. The empty clsact stays: to add or delete one, the
+ * kernel takes the device's queues down for a moment (net/sched/sch_api.c, qdisc_graft), and what is sent then is lost. */
 static int remove_filters(struct datapath *dp, const struct dp_link *links, size_t n)
 {
 	struct if_nameindex *all = if_nameindex();
@@ -114,10 +115,8 @@ static int remove_filters(struct datapath *dp, const struct dp_link *links, size
 			continue;
 		if (!streq(name, dp_hook_names[HOOK_FROM_NET]) && !streq(name, dp_hook_names[HOOK_FROM_TUNNEL]))
 			continue;
-		if (dp->tcx || !find_wanted(links, n, l->if_index)) {
+		if (dp->tcx || !find_wanted(links, n, l->if_index))
 			dp_note_error(&first, attach_remove_clsact(l->if_index, ATTACH_INGRESS));
-			attach_remove_qdisc(l->if_index); /* -EBUSY: somebody else's filters are in it */
-		}
 	}
 	if_freenameindex(all);
 	return first;

@@ -5,14 +5,15 @@
         n1 (fd30::1, 192.0.2.1) ---- eth0 ---- n2 (.2)          192.0.2.0/24, fd30::/64
         pods a, b on n1, c on n2                                10.9.N.0/24, fd09:0:0:N::/64
 
-Runs itself again in namespaces of its own (network, mounts), with a bpf file system and /run/netns of its own, so nothing of the
-machine is touched and nothing is left. Each case: who reaches whom by ping and TCP, which way the packets took, no drop."""
+Runs itself again in namespaces of its own (network, mounts), with a bpf file system and /run/netns of its own, so nothing of
+the machine is touched and nothing is left. Each case: who reaches whom by ping and TCP, which way the packets took, no drop."""
 
 import ctypes
 import os
 import socket
 import subprocess
 import sys
+import time
 
 DP_TOOL = sys.argv[1]
 CLONE_NEWNET = 0x40000000
@@ -113,6 +114,16 @@ def topology():
     make_node(2)
     for pod in PODS:
         make_pod(pod)
+    wait_for_link_local()
+
+
+def wait_for_link_local():
+    """A neighbour is solicited from the link-local address, so not before duplicate address detection is done."""
+    for _ in range(600):
+        if not any(run("ip", "-n", n, "-6", "addr", "show", "dev", "eth0", "tentative").stdout for n in ("n1", "n2")):
+            return
+        time.sleep(0.05)
+    raise AssertionError("link-local addresses stay tentative")
 
 
 def stack_routes(node, transport):
@@ -237,6 +248,65 @@ def case(transport, attach, fast):
         assert node == 2 or (s["forward_stack"] > 0 and s["forward_to_pod"] > 0), s
 
 
+def udp_is_dropped(reason, source, target, family):
+    """A datagram from a pod of n2 must move this counter on n1, and no packet may reach its target."""
+    before = stats(1, 1).get("drop_" + reason, 0)
+    kind = socket.AF_INET6 if family == 6 else socket.AF_INET
+    with in_ns(source, lambda: socket.socket(kind, socket.SOCK_DGRAM)) as s:
+        s.connect((target, 9))
+        s.send(b"x")
+    for _ in range(100):
+        if stats(1, 1).get("drop_" + reason, 0) > before:
+            return
+        time.sleep(0.05)
+    raise AssertionError("%s was not counted: %s" % (reason, stats(1, 1)))
+
+
+def hostile_tunnel():
+    """What a forged or misled peer sends through the tunnel ends at n1 with its own reason."""
+    global ATTACH
+    ATTACH = ("attach=tcx",)
+    for node in (1, 2):
+        dp(node, "remove")
+        stack_routes(node, "vxlan4")
+        program(node, "vxlan4", "tcx", 1)
+    for f, unused in ((4, "10.9.1.99"), (6, "fd09:0:0:1::99")):
+        ping("c", addr("a", f))  # the control: it arrives
+        udp_is_dropped("tunnel_destination", "c", unused, f)
+        mine, wide = addr("c", f), ("10.9.2.0/24" if f == 4 else "fd09:0:0:2::/64")
+        # n1 knows n2's range behind another underlay address
+        dp(1, *ATTACH, "vni=7", "tunnel=vx0", "uplink=eth0", "route=%s,vxlan,192.0.2.77,vx0,1430,%s" % (wide, VTEP[2]))
+        udp_is_dropped("tunnel_source", "c", addr("a", f), f)
+        dp(1, *ATTACH, "vni=7", "tunnel=vx0", "uplink=eth0", "route=%s,vxlan,fd30::2,vx0,1430,%s" % (wide, VTEP[2]))
+        udp_is_dropped("tunnel_source", "c", addr("a", f), f)  # the outer family is another
+        program(1, "vxlan4", "tcx", 1)
+        ping("c", addr("a", f))
+    peer = ["attach=tcx", "vni=8", "uplink=eth0", "tunnel=vx0", "underlay=192.0.2.2", "underlay=fd30::2"]
+    dp(2, *peer)  # another network's identifier
+    for f in (4, 6):
+        udp_is_dropped("tunnel_vni", "c", addr("a", f), f)
+
+
+def restarts():
+    """Programs are replaced and the way of attaching is changed under a connection; nothing is lost."""
+    global ATTACH
+    for node in (1, 2):
+        dp(node, "remove")
+        stack_routes(node, "vxlan4")
+        program(node, "vxlan4", "clsact", 1)  # from here on there is a clsact: adding one interrupts the device
+    pinging = subprocess.Popen(["nsenter", "--net=/run/netns/a", "ping", "-n", "-q", "-i", "0.002", addr("c", 4)],
+                               stdout=subprocess.PIPE, text=True)
+    for attach in ("tcx", "tcx", "clsact", "clsact", "tcx") * 2:
+        for node in (1, 2):
+            program(node, "vxlan4", attach, 1)
+    ATTACH = ("attach=tcx",)
+    pinging.send_signal(2)
+    out = pinging.communicate()[0]
+    assert " 0% packet loss" in out, out
+    sent = int(out.split(" packets transmitted")[0].split()[-1])
+    assert sent > 100, out
+
+
 def main():
     isolate()
     topology()
@@ -258,6 +328,16 @@ def main():
                         for node in (1, 2):
                             print("#", node, stats(node, fast))
                         return 1
+    for extra in (hostile_tunnel, restarts):
+        number += 1
+        try:
+            extra()
+            print("ok %d - %s" % (number, extra.__name__), flush=True)
+        except (AssertionError, OSError) as e:
+            failed += 1
+            for line in str(e).splitlines():
+                print("# " + line)
+            print("not ok %d - %s" % (number, extra.__name__), flush=True)
     print("1..%d" % number)
     return 1 if failed else 0
 
