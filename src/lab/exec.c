@@ -65,22 +65,23 @@ static int find_node(const struct lab *lab, const struct lab_node *n, struct pla
 static int read_pod(const struct lab *lab, const struct lab_node *n, const char *pod, struct place *p)
 {
 	pid_t pid = node_pid(lab, n);
-	_cleanup_free_ char *path = xasprintf("/proc/%d/root" POD_FILE_DIR "/%s", (int)pid, pod), *text = NULL;
+	_cleanup_free_ char *file = xasprintf("/proc/%d/root" POD_FILE_DIR "/%s", (int)pid, pod), *text = NULL;
+	_cleanup_free_ char *part = NULL, *ns = NULL;
 	char netns[256], cgroup[256];
 
-	if (!pid || file_read(path, 600, &text, NULL) < 0)
+	if (!pid || file_read(file, 600, &text, NULL) < 0)
 		return -ENOENT;
 	if (sscanf(text, "%255s %255s", netns, cgroup) != 2)
 		return -EBADMSG;
 	if (find_node(lab, n, p) != 0)
 		return -ESRCH;
+	part = xasprintf("%s%s/exec", n->name, cgroup);
 	free(p->cgroup);
-	path = (free(path), xasprintf("%s%s/exec", n->name, cgroup));
-	p->cgroup = cgroup_of(lab->name, path);
+	p->cgroup = cgroup_of(lab->name, part);
 	if (streq(netns, "-"))
 		return 0;
-	path = (free(path), xasprintf("/proc/%d/root%s", (int)pid, netns));
-	p->netns_fd = open(path, O_RDONLY | O_CLOEXEC);
+	ns = xasprintf("/proc/%d/root%s", (int)pid, netns);
+	p->netns_fd = open(ns, O_RDONLY | O_CLOEXEC);
 	return p->netns_fd < 0 ? -errno : 0;
 }
 

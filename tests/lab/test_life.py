@@ -130,7 +130,7 @@ def test_exec_hands_everything_through(lab):
 def test_pod_life_by_kubectl(clean):
     lab = clean
     lab.apply(pod("one"), pod("two"))
-    lab.wait_ready()
+    lab.kubectl("wait", "--for=condition=Ready", "pods", "--all", "--timeout=60s")
     pods = names(lab)
     assert {p["node"] for p in pods.values()} == {"n1", "n2"}, "round robin"
     answer = json.loads(lab.exec("default/one", "curl", "-sf", "http://%s:8080/" % pods["two"]["ips"][0]).stdout)
