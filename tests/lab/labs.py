@@ -65,7 +65,9 @@ class Lab:
     def __exit__(self, kind, *_):
         if kind is not None:
             self.show_logs()
+        found = self.sanitizer_reports()
         self.down()
+        assert not found, found
 
     def weft(self, *args, **kw):
         return run(WEFT, "lab", *args, "--name", self.name, **kw).stdout
@@ -113,6 +115,10 @@ class Lab:
     def fabric(self, *command, **kw):
         """Runs a command in the fabric's network namespace."""
         return ["nsenter", "--net=/proc/%d/ns/net" % self.pids("keeper")[0], *map(str, command)]
+
+    def sanitizer_reports(self):
+        done = run("grep", "-rEhm", "3", "AddressSanitizer|LeakSanitizer|runtime error:", "/run/weft-lab/%s/logs" % self.name, check=False)
+        return done.stdout
 
     def show_logs(self):
         logs = "/run/weft-lab/%s/logs" % self.name
