@@ -191,21 +191,23 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 }
 
 /* The packet belongs to no conversation: the flow is new, half-open, one-way or over. */
-__global enum drop_reason flow_track_new(struct flow_key *key, __u8 end, __u32 owner, __u8 flags)
+__global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __u32 owner, __u8 flags)
 {
 	__u32 now = tick_now();
 	struct flow_state *f;
+	struct flow_key key;
 	bool over, tcp;
 
-	if (!key)
+	if (!of)
 		return DROP_NONE;
-	f = bpf_map_lookup_elem(&flows_new, key);
-	tcp = key->proto == IPPROTO_TCP;
-	if (!f || flow_is_stale(key->proto, f, now))
-		return flow_create(key, end, owner, flags, now);
+	key = *of; /* before 6.3 a map's key must lie in the function's own stack */
+	f = bpf_map_lookup_elem(&flows_new, &key);
+	tcp = key.proto == IPPROTO_TCP;
+	if (!f || flow_is_stale(key.proto, f, now))
+		return flow_create(&key, end, owner, flags, now);
 	over = f->stage == FLOW_CLOSING || f->stage == FLOW_RESET;
 	if (over && (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) /* the ports are used again */
-		return flow_create(key, end, owner, flags, now);
+		return flow_create(&key, end, owner, flags, now);
 	if (f->seen != now)
 		f->seen = now;
 	if (tcp && (flags & (TCP_RST | TCP_FIN))) {
@@ -222,7 +224,7 @@ __global enum drop_reason flow_track_new(struct flow_key *key, __u8 end, __u32 o
 	if (f->stage == FLOW_HALF_OPEN && end != f->initiator)
 		f->stage = FLOW_REPLIED;
 	else if (f->stage == FLOW_REPLIED && end == f->initiator && !(flags & TCP_SYN))
-		return flow_promote(key, f);
+		return flow_promote(&key, f);
 	return DROP_NONE;
 }
 
