@@ -1,30 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wg/packet.h"
 
-/* 32-bit words into 64-bit lanes: no carry to propagate, so the compiler makes vectors of it. */
-__attribute__((target_clones("avx2", "default"), optimize("O3"))) uint64_t csum_add(const uint8_t *p, size_t n, uint64_t sum)
-{
-	uint64_t lanes[8] = { 0 };
-	uint32_t w[8];
+/* Four pairs of 32-bit words at a time, each word into a 64-bit lane: no carry to propagate. */
+typedef uint64_t lanes __attribute__((vector_size(32)));
 
-	for (; n >= sizeof(w); p += sizeof(w), n -= sizeof(w)) {
-		memcpy(w, p, sizeof(w));
-		for (int i = 0; i < 8; i++)
-			lanes[i] += w[i];
+static inline __attribute__((always_inline)) uint64_t sum_bytes(const uint8_t *p, size_t n, uint64_t sum)
+{
+	const lanes low = { UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX };
+	lanes even = { 0 }, odd = { 0 };
+	uint32_t w;
+
+	for (; n >= sizeof(lanes); p += sizeof(lanes), n -= sizeof(lanes)) {
+		lanes v;
+
+		memcpy(&v, p, sizeof(v));
+		even += v & low;
+		odd += v >> 32;
 	}
-	for (int i = 0; i < 8; i++)
-		sum += lanes[i];
+	even += odd;
+	sum += even[0] + even[1] + even[2] + even[3];
 	for (; n >= 4; p += 4, n -= 4) {
-		memcpy(w, p, 4);
-		sum += w[0];
+		memcpy(&w, p, 4);
+		sum += w;
 	}
 	if (n) {
-		w[0] = 0;
-		memcpy(w, p, n);
-		sum += w[0];
+		w = 0;
+		memcpy(&w, p, n);
+		sum += w;
 	}
 	return sum;
 }
+
+#ifdef __x86_64__
+static __attribute__((target("avx2"))) uint64_t sum_bytes_avx2(const uint8_t *p, size_t n, uint64_t sum)
+{
+	return sum_bytes(p, n, sum);
+}
+
+uint64_t csum_add(const uint8_t *p, size_t n, uint64_t sum)
+{
+	return __builtin_cpu_supports("avx2") ? sum_bytes_avx2(p, n, sum) : sum_bytes(p, n, sum);
+}
+#else
+uint64_t csum_add(const uint8_t *p, size_t n, uint64_t sum)
+{
+	return sum_bytes(p, n, sum);
+}
+#endif
 
 uint16_t csum_fold(uint64_t sum)
 {

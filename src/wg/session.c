@@ -3,6 +3,8 @@
 
 #include "wg/secret.h"
 
+#include <sched.h>
+
 struct session *session_new(int64_t now)
 {
 	static uint64_t last_id;
@@ -23,7 +25,7 @@ bool session_accept_counter(struct session *s, uint64_t counter, uint64_t limit)
 	bool fresh;
 
 	while (atomic_flag_test_and_set_explicit(&s->busy, memory_order_acquire))
-		__builtin_ia32_pause();
+		sched_yield();
 	fresh = replay_accept(&s->window, counter, limit);
 	atomic_flag_clear_explicit(&s->busy, memory_order_release);
 	return fresh;
