@@ -109,7 +109,7 @@ def test_answer_to_silence(world):
     wait_for(lambda: eb.metric("keepalives_sent_total") >= 1 or eb.metric("tun_read_packets_total") >= 2, message="an answer")
 
 
-def flood_initiations(node, target_pub, to, count):
+def flood_initiations(node, target_pub, to, count, source=None):
     """Initiations with a valid first MAC (made for the target's key) and otherwise random bytes, from one socket."""
     import hashlib
     import base64
@@ -117,6 +117,8 @@ def flood_initiations(node, target_pub, to, count):
     key = hashlib.blake2s(b"mac1----" + base64.b64decode(target_pub)).digest()
     s = node.socket(2, 2)
     s.setsockopt(1, 7, 4 << 20)
+    if source:
+        s.bind((source, 0))
     for i in range(count):
         body = b"\x01\0\0\0" + os.urandom(112)
         mac = hashlib.blake2s(body, key=key, digest_size=16).digest()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Against the kernel's WireGuard, in a guest with Debian's kernel: weft-wg in either role, and the same steps between two
+kernel interfaces, which shows that the steps ask for nothing of our own."""
+
+import os
+import sys
+
+import pytest
+
+from nodes import BIN
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../vm"))
+
+import guest  # noqa: E402
+
+# Two namespaces a and b; engine_a and engine_b are "weft" or "kernel". Every step must hold for every combination.
+STEPS = r"""
+set -eu
+umask 077
+mkdir -p /run/wireguard /run/netns /run/state
+[ -c /dev/net/tun ] || { mkdir -p /dev/net; mknod /dev/net/tun c 10 200; }
+export LOG_LEVEL=error
+die() { echo "STEP FAILED: $*"; ip netns exec a wg show; ip netns exec b wg show; exit 1; }
+in_a() { ip netns exec a "$@"; }
+in_b() { ip netns exec b "$@"; }
+until_true() { # tries, command...
+	n=$1; shift
+	while ! "$@" >/dev/null 2>&1; do n=$((n-1)); [ $n -gt 0 ] || return 1; sleep 0.2; done
+}
+engine() { # namespace kind timers
+	if [ "$2" = kernel ]; then ip -n $1 link add wg$1 type wireguard; return; fi
+	WEFT_WG_TIMERS=$3 ip netns exec $1 /bin/weft-wg -f wg$1 & eval pid_$1=$!
+	until_true 50 ip netns exec $1 wg show wg$1
+}
+cell() {
+	ka=$1; kb=$2
+	ip netns add a; ip netns add b
+	ip link add va netns a type veth peer name vb netns b
+	ip -n a addr add 192.168.9.1/24 dev va; ip -n b addr add 192.168.9.2/24 dev vb
+	ip -n a addr add fd99::1/64 dev va nodad; ip -n b addr add fd99::2/64 dev vb nodad
+	for n in a b; do ip -n $n link set lo up; ip -n $n link set v$n up; wg genkey >/tmp/$n; wg pubkey </tmp/$n >/tmp/$n.pub; done
+	wg genpsk >/tmp/psk
+	A=$(cat /tmp/a.pub); B=$(cat /tmp/b.pub)
+	engine a $ka rekey_after_time=3; engine b $kb rekey_after_time=120
+	in_a wg set wga private-key /tmp/a listen-port 51820 peer $B preshared-key /tmp/psk allowed-ips 10.9.0.2/32,fd09::2/128 endpoint 192.168.9.2:51820
+	in_b wg set wgb private-key /tmp/b listen-port 51820 peer $A preshared-key /tmp/psk allowed-ips 10.9.0.1/32,fd09::1/128
+	ip -n a addr add 10.9.0.1/24 dev wga; ip -n b addr add 10.9.0.2/24 dev wgb
+	ip -n a addr add fd09::1/64 dev wga nodad; ip -n b addr add fd09::2/64 dev wgb nodad
+	ip -n a link set wga up mtu 1420; ip -n b link set wgb up mtu 1420
+	in_a ping -q -c 5 -i 0.2 -W 5 10.9.0.2 >/dev/null || die "ping, IPv4 outside and inside"
+	in_b ping -q -c 5 -i 0.2 -W 5 fd09::1 >/dev/null || die "ping back, IPv6 inside"
+	in_a ping -q -c 3 -i 0.2 -W 5 -s 1372 10.9.0.2 >/dev/null || die "full packets"
+	in_a ping -q -c 3 -i 0.2 -W 5 -s 9000 10.9.0.2 >/dev/null || die "fragments"
+	in_a wg set wga peer $B endpoint '[fd99::2]:51820'
+	in_a ping -q -c 3 -i 0.2 -W 5 10.9.0.2 >/dev/null || die "ping, IPv6 outside"
+	in_b wg show wgb endpoints | grep -q 'fd99::1' || die "roaming to the other family"
+	in_a wg set wga listen-port 5555
+	in_a ping -q -c 3 -i 0.2 -W 5 fd09::2 >/dev/null || die "ping after the port changed"
+	in_b wg show wgb endpoints | grep -q ':5555' || die "roaming to the other port"
+	in_b ping -q -c 3 -i 0.2 -W 5 10.9.0.1 >/dev/null || die "ping back after roaming"
+	if [ $ka = weft ]; then # rekeying under traffic, three times
+		first=$(in_b wg show wgb latest-handshakes)
+		in_a ping -q -c 60 -i 0.2 -W 5 10.9.0.2 | grep -q ' 0% packet loss' || die "loss while rekeying"
+		[ "$(in_b wg show wgb latest-handshakes)" != "$first" ] || die "no new keys"
+	fi
+	before=$(in_b wg show wgb transfer | cut -f2)
+	in_a wg set wga peer $B persistent-keepalive 1
+	sleep 3
+	[ "$(in_b wg show wgb transfer | cut -f2)" -gt "$before" ] || die "persistent keepalive"
+	in_b wg set wgb peer $A allowed-ips 10.9.0.77/32
+	! in_a ping -q -c 1 -W 2 10.9.0.2 >/dev/null || die "a source that is not the peer's was accepted"
+	in_b wg set wgb peer $A allowed-ips 10.9.0.1/32
+	in_a ping -q -c 2 -i 0.2 -W 5 10.9.0.2 >/dev/null || die "ping after the source was allowed again"
+	in_b wg set wgb peer $A preshared-key /dev/null
+	ip -n a link set wga down; ip -n a link set wga up
+	! in_a ping -q -c 1 -W 3 10.9.0.2 >/dev/null || die "a session without the same preshared key"
+	in_b wg set wgb peer $A preshared-key /tmp/psk
+	until_true 40 in_a ping -q -c 1 -W 1 10.9.0.2 || die "no session with the preshared key again"
+	for n in a b; do eval "p=\${pid_$n:-}"; [ -z "$p" ] || kill $p; eval "pid_$n="; done
+	sleep 0.5
+	ip netns del a; ip netns del b
+	echo "CELL $ka-$kb ok"
+}
+"""
+
+
+@pytest.mark.parametrize("cell", ["weft kernel", "kernel weft", "kernel kernel", "weft weft"])
+def test_cell(cell):
+    status, out = guest.run(STEPS + "cell %s\n" % cell, put=[(os.path.join(BIN, "weft-wg"), "/bin/weft-wg")],
+                            binaries=["wg", "ping", "grep", "cut", "cat", "sleep", "mknod"], modules=["wireguard"], timeout=300)
+    assert status == 0 and "CELL %s ok" % cell.replace(" ", "-") in out, out[-3000:]
