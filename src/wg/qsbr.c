@@ -12,7 +12,8 @@ static void release(struct qsbr *q, size_t n)
 	for (size_t i = 0; i < n; i++)
 		q->retired[i].fn(q->retired[i].ctx, q->retired[i].p);
 	q->n_retired -= n;
-	memmove(q->retired, q->retired + n, q->n_retired * sizeof(*q->retired));
+	if (q->n_retired) /* the array may be none at all */
+		memmove(q->retired, q->retired + n, q->n_retired * sizeof(*q->retired));
 }
 
 void qsbr_done(struct qsbr *q)
