@@ -238,7 +238,7 @@ static void close_sockets(struct engine *e)
 	e->udp = NULL;
 }
 
-static void go_up(struct engine *e)
+static int go_up(struct engine *e)
 {
 	int r = e->udp ? 0 : open_sockets(e, e->port, &e->udp);
 
@@ -248,10 +248,11 @@ static void go_up(struct engine *e)
 		log_error("cannot start the data path", L_STR("interface", e->tun.name), L_UINT("port", e->port),
 			  L_ERRNO(r));
 		close_sockets(e);
-		return;
+		return r;
 	}
 	device_set_up(&e->device, true, clock_now());
 	engine_kick(e);
+	return 0;
 }
 
 static void go_down(struct engine *e)
@@ -271,7 +272,7 @@ void engine_set_link(struct engine *e, bool up, uint32_t mtu)
 	e->link_up = up;
 	log_info(up ? "interface is up" : "interface is down", L_STR("interface", e->tun.name));
 	if (up)
-		go_up(e);
+		(void)go_up(e); /* logged; another port may be set and tried */
 	else
 		go_down(e);
 }
@@ -285,7 +286,7 @@ int engine_set_port(struct engine *e, uint16_t port)
 	if (!e->udp || port == old) {
 		e->port = port;
 		state_touch(e->state);
-		return 0;
+		return e->link_up && !e->udp ? go_up(e) : 0;
 	}
 	r = open_sockets(e, port, &udp);
 	if (r < 0)

@@ -297,7 +297,6 @@ static int take_fds(struct handover *h, const struct handover_header *head)
 		u->fd4 = head->udp[h->n_udp].v4 ? fds[at++] : -1;
 		u->fd6 = head->udp[h->n_udp].v6 ? fds[at++] : -1;
 		u->gro = head->udp[h->n_udp].gro;
-		u->gso = u->mmsg = true;
 	}
 	return 0;
 }
@@ -377,18 +376,20 @@ static void restore_session(struct engine *e, const struct handover_session *h)
 int handover_restore(struct handover *h, struct engine *e)
 {
 	struct uapi_host host = engine_host(e);
+	struct peer *p, *tmp;
 	const char *bad = "";
 	int r;
 
 	atomic_store(&e->mtu, h->mtu);
+	list_for_each_safe(p, tmp, &e->device.order, all) /* of a saved state, which may be a moment older */
+		device_remove_peer(&e->device, p);
 	r = uapi_apply(&host, h->config, true, clock_now(), &bad);
 	if (r < 0) {
 		log_error("the predecessor's configuration is not understood", L_STR("key", bad));
 		return r;
 	}
 	for (unsigned i = 0; i < h->n_peers; i++) {
-		struct peer *p = device_find_peer(&e->device, h->peers[i].pub);
-
+		p = device_find_peer(&e->device, h->peers[i].pub);
 		if (!p)
 			continue;
 		memcpy(p->noise.newest_timestamp, h->peers[i].newest_timestamp, TIMESTAMP_LEN);
@@ -400,6 +401,10 @@ int handover_restore(struct handover *h, struct engine *e)
 		restore_session(e, &h->sessions[i]);
 	if (memcmp(h->timestamp, e->device.last_timestamp, TIMESTAMP_LEN) > 0)
 		memcpy(e->device.last_timestamp, h->timestamp, TIMESTAMP_LEN);
+	for (unsigned i = 0; i < h->n_udp; i++) {
+		h->udp[i].gso = e->options.features.udp_gso;
+		h->udp[i].mmsg = e->options.features.mmsg;
+	}
 	if (h->n_udp)
 		engine_adopt_udp(e, take_ptr(h->udp), h->port);
 	h->n_udp = 0;

@@ -41,6 +41,7 @@ static int drop_capabilities(void)
 	return syscall(SYS_capset, &header, have) < 0 ? -errno : 0;
 }
 
+#ifdef __x86_64__
 static const int allowed_calls[] = {
 	/* the data path */
 	SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_recvmsg, SYS_recvmmsg, SYS_sendmsg, SYS_sendmmsg, SYS_sendto,
@@ -81,7 +82,6 @@ static unsigned add_calls(struct sock_filter *f, const int *calls, size_t n, uin
 
 static int filter_calls(void)
 {
-#ifdef __x86_64__
 	struct sock_filter f[2 * CALLS_MAX + 8];
 	struct sock_fprog prog = { .filter = f };
 	unsigned n = 0;
@@ -94,11 +94,14 @@ static int filter_calls(void)
 	n += add_calls(f + n, deadly_calls, ARRAY_SIZE(deadly_calls), SECCOMP_RET_KILL_PROCESS);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
 	prog.len = n;
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
-		return -errno;
-#endif
-	return 0;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0 ? -errno : 0;
 }
+#else
+static int filter_calls(void)
+{
+	return 0; /* the list of calls is this architecture's own work */
+}
+#endif
 
 int harden_late(bool seccomp)
 {
@@ -106,7 +109,10 @@ int harden_late(bool seccomp)
 
 	if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		r = -errno;
-	if (r == 0 && seccomp)
+	if (r == 0 && seccomp) {
 		r = filter_calls();
-	return r == -EINVAL ? 0 : r; /* EINVAL: a kernel built without seccomp */
+		if (r == -EINVAL) /* a kernel built without it */
+			r = 0;
+	}
+	return r;
 }

@@ -14,7 +14,7 @@
 #include <sys/ioctl.h>
 
 #define RUN_DIR "/var/run/wireguard"
-enum { DEFAULT_MTU = 1420, WORKERS_DEFAULT_MAX = 8 };
+enum { DEFAULT_MTU = 1420, DEFAULT_QUEUE = 1000, WORKERS_DEFAULT_MAX = 8 };
 
 struct options {
 	const char *interface, *run_dir, *metrics;
@@ -184,14 +184,16 @@ static int env_fd(const char *name)
 	return fd;
 }
 
-static void set_default_mtu(const struct tun *t)
+/* The queue: as long as a network card's, twice a TUN's. It holds what comes while we are not scheduled. */
+static void set_link_defaults(const struct tun *t)
 {
-	struct ifreq ifr = { .ifr_mtu = DEFAULT_MTU };
+	struct ifreq mtu = { .ifr_mtu = DEFAULT_MTU }, queue = { .ifr_qlen = DEFAULT_QUEUE };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	memcpy(ifr.ifr_name, t->name, IF_NAMESIZE);
-	if (fd < 0 || ioctl(fd, SIOCSIFMTU, &ifr) < 0)
-		log_warn("cannot set the interface's MTU", L_STR("interface", t->name), L_ERRNO(errno));
+	memcpy(mtu.ifr_name, t->name, IF_NAMESIZE);
+	memcpy(queue.ifr_name, t->name, IF_NAMESIZE);
+	if (fd < 0 || ioctl(fd, SIOCSIFMTU, &mtu) < 0 || ioctl(fd, SIOCSIFTXQLEN, &queue) < 0)
+		log_warn("cannot set the interface's MTU and queue", L_STR("interface", t->name), L_ERRNO(errno));
 	close_fd(fd);
 }
 
@@ -228,7 +230,7 @@ static int open_ground(const struct options *o, struct ground *g)
 		return r;
 	}
 	if (g->tun.created)
-		set_default_mtu(&g->tun);
+		set_link_defaults(&g->tun);
 	if (g->listen_fd >= 0)
 		return 0;
 	g->listen_fd = r = server_listen(o->run_dir, g->tun.name);

@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 
 import nodes  # noqa: E402
 
+UDPLOAD = os.path.join(os.path.dirname(nodes.BIN), "tests/udpload")
 OFF = ["coalesce", "tso,uso", "uso", "vnet_hdr", "udp_gso", "udp_gro", "udp_gso,udp_gro", "mmsg", "batch",
        "vnet_hdr,udp_gso,udp_gro,mmsg,batch"]
 
@@ -58,10 +59,28 @@ class Tunnel:
         end = self.iperf("-C", "cubic", "-t", seconds)["sum_received"]
         return end["bits_per_second"] / 1e9, (cpu_seconds(self.pids()) - before) / (end["bytes"] / 1e9)
 
-    def udp_small(self, seconds):
-        """64-byte packets a second that arrive."""
-        end = self.iperf("-u", "-b", "0", "-l", "64", "-t", seconds)["sum"]
-        return (end["packets"] - end["lost_packets"]) / end["seconds"]
+    def udp_at(self, rate):
+        """Share of 64-byte packets that arrive at this many a second."""
+        receiver = self.b.node.spawn([UDPLOAD, "recv", "7007", "10"], stdout=subprocess.PIPE, text=True)
+        assert receiver.stdout.readline() == "ready\n"
+        sent = int(self.a.node.out(UDPLOAD, "send", "10.9.0.2", "7007", "64", rate, "1"))
+        got = int(receiver.communicate(timeout=20)[0])
+        return got / sent
+
+    def udp_small(self):
+        """64-byte packets a second that arrive with less than 1 % loss: the highest of a ladder of rates, each tried twice."""
+        best, rate = 1, 10000
+        while rate < 1000000:
+            if max(self.udp_at(rate), self.udp_at(rate)) < 0.99:
+                break
+            best, rate = rate, int(rate * 1.15)
+        return best
+
+    def udp_cpu_us(self, rate=40000):
+        """CPU microseconds of both engines for one 64-byte packet at a rate that both kinds carry."""
+        before = cpu_seconds(self.pids())
+        arrived = self.udp_at(rate) * rate
+        return (cpu_seconds(self.pids()) - before) / arrived * 1e6
 
     def ping_us(self, count=1500):
         out = self.a.node.run("ping", "-n", "-q", "-c", count, "-i", "0.001", "10.9.0.2").stdout
@@ -89,14 +108,14 @@ def side_by_side(rounds, seconds):
             try:
                 s0, all0 = steal()
                 gbit, cpu = t.tcp(seconds)
-                row = {"tcp_gbit": gbit, "cpu_s_per_gb": cpu, "udp64_pps": t.udp_small(seconds), "ping_us": t.ping_us()}
+                row = {"tcp_gbit": gbit, "cpu_s_per_gb": cpu, "udp64_pps": t.udp_small(), "udp64_cpu_us": t.udp_cpu_us(), "ping_us": t.ping_us()}
                 s1, all1 = steal()
                 row["steal"] = (s1 - s0) / max(1, all1 - all0)
             finally:
                 t.close()
             rows[kind].append(row)
-            print("round %d %-4s %5.2f Gbit/s %5.2f CPU-s/GB %7.0f pps of 64 B, ping %5.1f us, load %s" % (
-                i + 1, kind, gbit, cpu, row["udp64_pps"], row["ping_us"], open("/proc/loadavg").read().split()[0]), flush=True)
+            print("round %d %-4s %5.2f Gbit/s %5.2f CPU-s/GB %7.0f pps of 64 B, %5.2f CPU-us each, ping %5.1f us, load %s" % (
+                i + 1, kind, gbit, cpu, row["udp64_pps"], row["udp64_cpu_us"], row["ping_us"], open("/proc/loadavg").read().split()[0]), flush=True)
     return rows
 
 
@@ -147,8 +166,9 @@ def main():
     ap.add_argument("--no-ladder", action="store_true")
     ap.add_argument("-o", "--output")
     opt = ap.parse_args()
+    os.nice(-19)  # everything measured is our child: other work on the machine disturbs less
     rows = side_by_side(opt.rounds, opt.seconds)
-    ratio = {k: med([w[k] / g[k] for w, g in zip(rows["weft"], rows["go"])]) for k in ("tcp_gbit", "cpu_s_per_gb", "udp64_pps", "ping_us")}
+    ratio = {k: med([w[k] / g[k] for w, g in zip(rows["weft"], rows["go"])]) for k in ("tcp_gbit", "cpu_s_per_gb", "udp64_pps", "udp64_cpu_us", "ping_us")}
     alone = crypto_alone()
     bound = (alone["seal_ns"] + alone["open_ns"]) / 1420  # ns a byte is seconds a gigabyte
     mine = {k: med([r[k] for r in rows["weft"]]) for k in ratio}
@@ -157,6 +177,7 @@ def main():
               "cpu_over_bound": mine["cpu_s_per_gb"] / bound, "handshakes": alone, "rss_mb_1000_peers": memory()}
     print("TCP, one stream:       %.2f x wireguard-go (held 3, ahead 6)" % ratio["tcp_gbit"])
     print("UDP, 64 bytes:         %.2f x (held 2, ahead 4)" % ratio["udp64_pps"])
+    print("UDP, CPU a packet:     %.2f x, %.2f us against %.2f us" % (ratio["udp64_cpu_us"], mine["udp64_cpu_us"], result["go_median"]["udp64_cpu_us"]))
     print("ping round trip:       %.2f x (held 0.4, ahead 0.2)" % ratio["ping_us"])
     print("CPU per GB:            %.2f x the cipher alone (held 2.0, ahead 1.4); %.2f s, bound %.2f s" % (
         result["cpu_over_bound"], mine["cpu_s_per_gb"], bound))
