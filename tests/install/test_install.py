@@ -5,7 +5,6 @@ import configparser
 import hashlib
 import os
 import re
-import shutil
 import stat
 import subprocess
 
@@ -219,8 +218,6 @@ def test_unit_verifies(tree, tmp_path, name):
     assert "ExecStart=/%s/sbin/%s" % (PREFIX, name) in text and "@" not in re.sub(r"@(system-service|privileged|resources)", "", text)
     unit = tmp_path / (name + ".service")
     unit.write_text(text.replace("/%s/sbin" % PREFIX, WEFT_BIN))
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not on this machine")
     assert not verify(unit)
     unit.write_text(unit.read_text().replace("Restart=always", "Restrat=always"))
     assert verify(unit), "a planted mistake must be seen"
