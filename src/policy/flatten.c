@@ -455,7 +455,8 @@ static struct done_value *find_done(struct work *w, const struct tokens *list, u
 	struct done_value *d = NULL;
 
 	HTAB_FIND(&w->done, h, d, node,
-		  d->tokens->n == list->n && memcmp(d->tokens->t, list->t, list->n * sizeof(*list->t)) == 0);
+		  d->tokens->n == list->n &&
+			  (list->n == 0 || memcmp(d->tokens->t, list->t, list->n * sizeof(*list->t)) == 0));
 	return d;
 }
 
