@@ -28,7 +28,6 @@ __weft_values() {
 	--set)
 		COMPREPLY=($(compgen -W "$(__weft_option_names)" -- "$2"))
 		compopt -o nospace 2>/dev/null
-		return 0
 		;;
 	--config | --socket) COMPREPLY=($(compgen -f -- "$2")) ;;
 	--data | --state-dir | --run-dir) COMPREPLY=($(compgen -d -- "$2")) ;;
@@ -36,6 +35,7 @@ __weft_values() {
 		--server | --user | --group | --workers | --metrics | --disable) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
+	return 0 # also when nothing matches
 }
 
 _weft() {
