@@ -18,7 +18,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIMITS = ["-timeout=10", "-rss_limit_mb=1024", "-close_fd_mask=0"]
 LARGEST_KEPT = 2048
-MOST_KEPT = 6000
+MOST_KEPT = 3000
 
 
 def names(build):
