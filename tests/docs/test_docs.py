@@ -9,7 +9,7 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WEFT_BIN = os.environ.get("WEFT_BIN", os.path.join(ROOT, "build/bin"))
-LICENCES = {"bpf/": "GPL-2.0-only OR BSD-2-Clause"}
+BPF_LICENCE = "GPL-2.0-only OR BSD-2-Clause"
 
 
 def tracked(*patterns):
@@ -23,7 +23,7 @@ def read(path):
 
 
 def spdx_wanted(path):
-    return next((v for k, v in LICENCES.items() if path.startswith(k)), "Apache-2.0")
+    return BPF_LICENCE if path.startswith("bpf/") or path.endswith(".bpf.c") else "Apache-2.0"
 
 
 def test_every_source_names_its_licence():
