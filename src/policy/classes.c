@@ -231,7 +231,9 @@ static void update_address(struct policy *p, struct address *a)
 		drop_address(p, a);
 		return;
 	}
-	a->blocks = blocks_find(&p->blocks, &a->addr)->set;
+	if (!a->blocks || a->build != p->blocks.build)
+		a->blocks = blocks_find(&p->blocks, &a->addr)->set;
+	a->build = p->blocks.build;
 	if (node)
 		a->class_ = class_get(p, &(struct content){ .group = POLICY_CLASS_NODE, .n_peers = node->n_peers,
 							    .peers = node->peers, .blocks = a->blocks });

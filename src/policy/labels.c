@@ -103,22 +103,29 @@ struct label_set *label_set_put(struct label_pool *p, struct label_set *s)
 	return NULL;
 }
 
-bool label_set_dirty(const struct label_set *s)
+bool label_set_dirty(const struct label_pool *p, const struct label_set *s)
 {
-	for (unsigned i = 0; i < s->n; i++)
-		if (s->pairs[i]->key->dirty)
+	for (unsigned i = 0; p->dirty && i < s->n; i++)
+		if (s->pairs[i]->touched == p->generation || s->pairs[i]->key->touched == p->generation)
 			return true;
 	return false;
 }
 
-void label_pool_clean(struct label_pool *p)
+void label_pool_mark_sets(struct label_pool *p)
 {
 	struct htab_node *n;
 
-	if (!p->dirty)
-		return;
-	for (n = htab_begin(&p->keys); n; n = htab_next(&p->keys, n))
-		container_of(n, struct label_key, node)->dirty = false;
+	for (n = htab_begin(&p->sets); n; n = htab_next(&p->sets, n)) {
+		struct label_set *s = container_of(n, struct label_set, node);
+
+		if (label_set_dirty(p, s))
+			s->touched = p->generation;
+	}
+}
+
+void label_pool_clean(struct label_pool *p)
+{
+	p->generation++;
 	p->dirty = false;
 }
 
@@ -217,18 +224,26 @@ bool sel_matches(const struct sel *s, struct label_pair *const *pairs, unsigned 
 	return true;
 }
 
-static void touch(struct label_pool *p, struct label_key *k)
-{
-	k->dirty = p->dirty = true;
-}
-
 void label_key_use(struct label_pool *p, struct label_key *k, enum label_use use, int by)
 {
 	unsigned before = k->used[use];
 
 	k->used[use] += by;
-	if (!before != !k->used[use])
-		touch(p, k);
+	if (!before == !k->used[use])
+		return;
+	k->touched = p->generation;
+	p->dirty = true;
+}
+
+static void pair_use(struct label_pool *p, struct label_pair *pair, enum label_use use, int by)
+{
+	unsigned before = pair->used[use];
+
+	pair->used[use] += by;
+	if (!before == !pair->used[use])
+		return;
+	pair->touched = p->generation;
+	p->dirty = true;
 }
 
 void sel_use(struct label_pool *p, struct sel *s, enum label_use use, int by)
@@ -236,13 +251,10 @@ void sel_use(struct label_pool *p, struct sel *s, enum label_use use, int by)
 	for (unsigned i = 0; i < s->n; i++) {
 		struct sel_term *t = &s->terms[i];
 
-		label_key_use(p, t->key, use, by);
-		for (unsigned v = 0; v < t->n; v++) {
-			unsigned before = t->values[v]->used[use];
-
-			t->values[v]->used[use] += by;
-			if (!before != !t->values[v]->used[use])
-				touch(p, t->key);
-		}
+		/* IN and NOT_IN cannot tell a value that they do not name from no value. */
+		if (t->op == SELECTOR_EXISTS || t->op == SELECTOR_NOT_EXISTS)
+			label_key_use(p, t->key, use, by);
+		for (unsigned v = 0; v < t->n; v++)
+			pair_use(p, t->values[v], use, by);
 	}
 }

@@ -14,7 +14,8 @@ struct label_key;
 struct label_pair {
 	struct htab_node node;
 	unsigned refs;
-	unsigned used[USE_COUNT];
+	unsigned used[USE_COUNT]; /* by terms that name the value */
+	uint64_t touched; /* the pool's generation when a use last began or ended */
 	struct label_key *key;
 	const char *value; /* NULL: stands for all values of the key that nothing names */
 };
@@ -22,8 +23,8 @@ struct label_pair {
 struct label_key {
 	struct htab_node node;
 	unsigned refs;
-	unsigned used[USE_COUNT];
-	bool dirty; /* a use began or ended since label_pool_clean() */
+	unsigned used[USE_COUNT]; /* by terms that ask whether the key is there, whatever its value, and by port names */
+	uint64_t touched;
 	struct label_pair other;
 	char name[];
 };
@@ -32,12 +33,14 @@ struct label_set {
 	struct htab_node node;
 	unsigned refs;
 	unsigned n;
+	uint64_t touched; /* as label_pool_mark_sets() found it */
 	struct label_pair *pairs[]; /* sorted by address */
 };
 
 struct label_pool {
 	struct htab keys, pairs, sets, selectors;
-	bool dirty; /* any key is */
+	uint64_t generation; /* of label_pool_clean() */
+	bool dirty;	     /* a use began or ended in this generation */
 };
 
 struct label_in {
@@ -49,7 +52,11 @@ struct label_key *label_key_get(struct label_pool *p, const char *name); /* a re
 void label_key_put(struct label_pool *p, struct label_key *k);
 struct label_set *label_set_get(struct label_pool *p, const struct label_in *labels, size_t n);
 struct label_set *label_set_put(struct label_pool *p, struct label_set *s); /* returns NULL */
-bool label_set_dirty(const struct label_set *s); /* holds a dirty key */
+/* Does the set hold a key or pair that was touched in this generation? */
+bool label_set_dirty(const struct label_pool *p, const struct label_set *s);
+/* The same for all sets at once: their `touched` is then the pool's generation. */
+void label_pool_mark_sets(struct label_pool *p);
+/* The next generation: nothing is touched. */
 void label_pool_clean(struct label_pool *p);
 
 /**

@@ -278,10 +278,10 @@ static void set_profile(struct policy *p, struct pod *pod)
 		address_touch(p, pod->claims[i].address);
 }
 
-static bool ports_dirty(const struct pod *pod)
+static bool ports_dirty(const struct policy *p, const struct pod *pod)
 {
 	for (unsigned i = 0; i < pod->n_ports; i++)
-		if (pod->ports[i].name->dirty)
+		if (pod->ports[i].name->touched == p->labels.generation)
 			return true;
 	return false;
 }
@@ -310,7 +310,7 @@ static void update_namespaces(struct policy *p)
 	for (n = htab_begin(&p->namespaces); n; n = htab_next(&p->namespaces, n)) {
 		struct ns *ns = container_of(n, struct ns, by_name);
 
-		if (ns->dirty || !ns->profile || label_set_dirty(ns->labels))
+		if (ns->dirty || !ns->profile || label_set_dirty(&p->labels, ns->labels))
 			update_namespace(p, ns);
 	}
 	p->ns_dirty = false;
@@ -320,10 +320,11 @@ static void update_all_pods(struct policy *p)
 {
 	struct htab_node *n;
 
+	label_pool_mark_sets(&p->labels);
 	for (n = htab_begin(&p->pods); n; n = htab_next(&p->pods, n)) {
 		struct pod *pod = container_of(n, struct pod, by_name);
 
-		if (!pod->profile || label_set_dirty(pod->labels) || ports_dirty(pod))
+		if (!pod->profile || pod->labels->touched == p->labels.generation || ports_dirty(p, pod))
 			set_profile(p, pod);
 	}
 }

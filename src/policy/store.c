@@ -9,6 +9,7 @@ struct policy *policy_new(void)
 {
 	struct policy *p = xnew0(struct policy);
 
+	p->labels.generation = 1; /* what was never touched has 0 */
 	list_init(&p->local);
 	list_init(&p->dirty_pods);
 	list_init(&p->cluster_objects);
@@ -71,12 +72,8 @@ void ns_put(struct policy *p, struct ns *ns)
 
 static void ns_touch(struct policy *p, struct ns *ns)
 {
-	struct pod *pod;
-
 	ns->dirty = p->ns_dirty = true;
-	list_for_each(pod, &ns->pods, by_ns)
-		if (pod->local)
-			pod->subject_dirty = p->subjects_dirty = true;
+	ns->subjects_dirty = p->subjects_dirty = true;
 }
 
 static void ns_set(struct policy *p, struct ns *ns, bool known, const struct label_in *labels, size_t n)
@@ -367,25 +364,11 @@ static struct object *find_object(const struct policy *p, enum policy_kind kind,
 	return o;
 }
 
-static void touch_list(struct policy *p, struct list *pods)
-{
-	struct pod *pod;
-
-	list_for_each(pod, pods, by_ns)
-		if (pod->local)
-			pod->subject_dirty = p->subjects_dirty = true;
-}
-
 /* Whom an object may select has to be looked at again. */
 static void touch_subjects(struct policy *p, const struct object *o)
 {
-	struct pod *pod;
-
-	if (o->ns)
-		touch_list(p, &o->ns->pods);
-	else
-		list_for_each(pod, &p->local, local_link)
-			pod->subject_dirty = p->subjects_dirty = true;
+	p->subjects_dirty = true;
+	*(o->ns ? &o->ns->subjects_dirty : &p->all_subjects_dirty) = true;
 }
 
 static void object_remove(struct policy *p, struct object *o)
@@ -436,12 +419,18 @@ static void drop_tables(struct policy *p)
 {
 	struct htab_node *n, *next;
 
-	while ((n = htab_begin(&p->objects)))
+	for (n = htab_begin(&p->objects); n; n = next) {
+		next = htab_next(&p->objects, n);
 		object_remove(p, container_of(n, struct object, by_name));
-	while ((n = htab_begin(&p->pods)))
+	}
+	for (n = htab_begin(&p->pods); n; n = next) {
+		next = htab_next(&p->pods, n);
 		pod_free(p, container_of(n, struct pod, by_name));
-	while ((n = htab_begin(&p->nodes)))
+	}
+	for (n = htab_begin(&p->nodes); n; n = next) {
+		next = htab_next(&p->nodes, n);
 		node_free(p, container_of(n, struct node, by_name));
+	}
 	for (n = htab_begin(&p->namespaces); n; n = next) { /* those that are not known go with the peers that name them */
 		next = htab_next(&p->namespaces, n);
 		policy_del_namespace(p, container_of(n, struct ns, by_name)->name);

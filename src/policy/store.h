@@ -49,7 +49,7 @@ struct ns {
 	struct list pods, objects;
 	struct ns_profile *profile;
 	unsigned fixed_uses; /* peers in use that mean this namespace by name */
-	bool dirty;
+	bool dirty, subjects_dirty;
 	char name[];
 };
 
@@ -59,6 +59,7 @@ struct address {
 	struct addr addr;
 	struct claim *claims;
 	struct block_set *blocks;
+	uint64_t build; /* of the table of blocks, when `blocks` was found */
 	struct class_ *class_;
 	bool dirty, listed, gone; /* listed: in policy.sorted or .added; gone: nobody has it, emit frees it */
 };
@@ -220,7 +221,7 @@ struct policy {
 	uint64_t ported_version; /* when classes with named ports last changed */
 	struct class_ **ported;	 /* classes with named ports */
 	size_t n_ported, cap_ported;
-	bool subjects_dirty, peers_dirty, dead_peers, blocks_dirty, ns_dirty, nodes_dirty, all_classes_dirty, overflow_changed;
+	bool subjects_dirty, all_subjects_dirty, peers_dirty, dead_peers, blocks_dirty, ns_dirty, nodes_dirty, all_classes_dirty, overflow_changed;
 	struct policy_maps *maps;
 };
 

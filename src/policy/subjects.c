@@ -164,9 +164,11 @@ void subjects_update(struct policy *p)
 	if (!p->subjects_dirty)
 		return;
 	list_for_each(pod, &p->local, local_link)
-		if (pod->subject_dirty)
+		if (pod->subject_dirty || pod->ns->subjects_dirty || p->all_subjects_dirty)
 			update_pod(p, pod, &k);
-	p->subjects_dirty = false;
+	list_for_each(pod, &p->local, local_link)
+		pod->ns->subjects_dirty = false;
+	p->subjects_dirty = p->all_subjects_dirty = false;
 	free(k.objects);
 	free(k.ports);
 }
