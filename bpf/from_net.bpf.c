@@ -40,9 +40,11 @@ int from_net(struct __sk_buff *skb)
 		return drop(skb, &pkt, why);
 	if (!config.fast_path) /* to_pod looks at it */
 		return forward_to_stack(skb);
-	why = arrive_check(skb, &pkt, ep->id);
+	why = arrive_check(skb, &pkt, ep->id, 0);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
+	if (unlikely(pkt.via_stack))
+		return forward_to_stack(skb);
 	return forward_to_pod(skb, &pkt, ep);
 }
 

@@ -44,7 +44,7 @@ static __always_inline enum drop_reason check_flow(struct __sk_buff *skb, struct
 		return icmp_check_error(skb, pkt, true);
 	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
 		return DROP_ICMP_REDIRECT;
-	return flow_track(pkt, pod->id);
+	return flow_track(pkt, pod->id, FLOW_AT_SOURCE);
 }
 
 static __always_inline int forward(struct __sk_buff *skb, struct packet *pkt, const struct pod_iface *pod)
@@ -83,7 +83,7 @@ int from_pod(struct __sk_buff *skb)
 		why = check_flow(skb, &pkt, pod);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
-	return forward(skb, &pkt, pod);
+	return unlikely(pkt.via_stack) ? forward_to_stack(skb) : forward(skb, &pkt, pod);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

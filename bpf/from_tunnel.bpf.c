@@ -27,9 +27,11 @@ int from_tunnel(struct __sk_buff *skb)
 	}
 	if (!config.fast_path) /* to_pod looks at it */
 		return forward_to_stack(skb);
-	why = arrive_check(skb, &pkt, ep->id);
+	why = arrive_check(skb, &pkt, ep->id, 0);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
+	if (unlikely(pkt.via_stack))
+		return forward_to_stack(skb);
 	return forward_to_pod(skb, &pkt, ep);
 }
 

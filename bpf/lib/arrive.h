@@ -5,7 +5,8 @@
 #include "lib/fragment.h"
 #include "lib/icmp.h"
 
-static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, struct packet *pkt, __u32 endpoint_id)
+/* @place: 0, or FLOW_OUT_OF_STACK */
+static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, struct packet *pkt, __u32 endpoint_id, __u8 place)
 {
 	enum drop_reason why = fragment_resolve(pkt);
 
@@ -15,5 +16,5 @@ static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, stru
 		return icmp_check_error(skb, pkt, false);
 	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
 		return DROP_ICMP_REDIRECT;
-	return flow_track(pkt, endpoint_id);
+	return flow_track(pkt, endpoint_id, FLOW_AT_DESTINATION | place);
 }

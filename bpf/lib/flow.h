@@ -2,7 +2,13 @@
 /* The flow table; weft/flow.h says what lies where and why.
  *
  * The established path is one lookup and, at most once a tick, one store. An entry may be handled by two CPUs at once:
- * insertion is BPF_NOEXIST and only who deletes an entry gives its share back, so shares stay true. */
+ * insertion is BPF_NOEXIST and only who deletes an entry gives its share back, so shares stay true.
+ *
+ * Somebody else may translate addresses in the stack of a node (kube-proxy, a port map, an administrator's rule). What pod P sent
+ * to a Service comes out of the stack as P → backend; the answer backend → P must meet the stack again, at P's node if the
+ * backend is elsewhere, at the backend's pod if it is here. So a flow whose first packet came out of the stack carries a bit for
+ * the end that is the local pod: what this pod sends and gets in the flow goes through the stack. A flow that a pod began
+ * by itself has none, also when a packet of it takes the stack for another reason (its size): its entry is there already. */
 #pragma once
 
 #include "lib/packet.h"
@@ -28,6 +34,9 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } endpoint_flows SEC(".maps");
+
+/* How a packet meets the table: at the local pod that sends it, or at the one that gets it; and did the stack send it there? */
+enum flow_place { FLOW_AT_SOURCE = 0, FLOW_AT_DESTINATION = 1, FLOW_OUT_OF_STACK = 2 };
 
 /* Which end of the key the packet's source is. */
 static __always_inline __u8 flow_key_of(const struct packet *pkt, struct flow_key *key)
@@ -172,7 +181,13 @@ static __always_inline void flow_control(struct flow_key *key, struct flow *f, _
 		flow_close(key, f, FLOW_CLOSING);
 }
 
-static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 end, __u32 owner, __u8 flags, __u32 now)
+static __always_inline __u8 flow_local_end(__u8 end, __u8 place)
+{
+	return place & FLOW_AT_DESTINATION ? end ^ 1 : end;
+}
+
+static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 end, __u32 owner, __u8 flags, __u8 place,
+						    __u32 now)
 {
 	struct flow_state fresh = {
 		.seen = now,
@@ -180,6 +195,7 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 		.initiator = end,
 		.stage = flags & TCP_RST ? FLOW_RESET : FLOW_HALF_OPEN,
 		.fin = flags & TCP_FIN ? 1 << end : 0,
+		.stack = config.foreign_nat && place & FLOW_OUT_OF_STACK ? 1 << flow_local_end(end, place) : 0,
 	};
 
 	if (share_held(owner) >= config.flow_share)
@@ -191,23 +207,26 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 }
 
 /* The packet belongs to no conversation: the flow is new, half-open, one-way or over. */
-__global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __u32 owner, __u8 flags)
+__global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __u32 owner, struct packet *pkt, __u8 place)
 {
 	__u32 now = tick_now();
 	struct flow_state *f;
 	struct flow_key key;
 	bool over, tcp;
+	__u8 flags;
 
-	if (!of)
+	if (!of || !pkt)
 		return DROP_NONE;
+	flags = pkt->tcp_flags;
 	key = *of; /* before 6.3 a map's key must lie in the function's own stack */
 	f = bpf_map_lookup_elem(&flows_new, &key);
 	tcp = key.proto == IPPROTO_TCP;
 	if (!f || flow_is_stale(key.proto, f, now))
-		return flow_create(&key, end, owner, flags, now);
+		return flow_create(&key, end, owner, flags, place, now);
 	over = f->stage == FLOW_CLOSING || f->stage == FLOW_RESET;
 	if (over && (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) /* the ports are used again */
-		return flow_create(&key, end, owner, flags, now);
+		return flow_create(&key, end, owner, flags, place, now);
+	pkt->via_stack = f->stack >> flow_local_end(end, place) & 1;
 	if (f->seen != now)
 		f->seen = now;
 	if (tcp && (flags & (TCP_RST | TCP_FIN))) {
@@ -231,8 +250,9 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
 /**
  * flow_track() - note the packet in the flow table, where it meets a local pod
  * @owner: endpoint that pays for the flow if it is new
+ * @place: enum flow_place bits
  */
-static __always_inline enum drop_reason flow_track(const struct packet *pkt, __u32 owner)
+static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 owner, __u8 place)
 {
 	struct flow_key key;
 	__u8 end = flow_key_of(pkt, &key);
@@ -240,7 +260,8 @@ static __always_inline enum drop_reason flow_track(const struct packet *pkt, __u
 	__u32 now;
 
 	if (!f)
-		return flow_track_new(&key, end, owner, pkt->tcp_flags);
+		return flow_track_new(&key, end, owner, pkt, place);
+	pkt->via_stack = f->state.stack >> flow_local_end(end, place) & 1;
 	now = tick_now();
 	if (f->state.seen != now)
 		f->state.seen = now;
@@ -249,15 +270,22 @@ static __always_inline enum drop_reason flow_track(const struct packet *pkt, __u
 	return DROP_NONE;
 }
 
-/* Is there a flow to which the packet belongs? */
-static __always_inline bool flow_exists(const struct packet *pkt)
+/* Is there a flow to which the packet belongs? If so, says whether what concerns its local end goes through the stack. */
+static __always_inline bool flow_exists(const struct packet *pkt, __u8 place, bool *ret_via_stack)
 {
 	struct flow_state *f;
+	struct flow *open;
 	struct flow_key key;
+	__u8 end = flow_key_of(pkt, &key);
 
-	flow_key_of(pkt, &key);
-	if (bpf_map_lookup_elem(&flows, &key))
+	open = bpf_map_lookup_elem(&flows, &key);
+	if (open) {
+		*ret_via_stack = open->state.stack >> flow_local_end(end, place) & 1;
 		return true;
+	}
 	f = bpf_map_lookup_elem(&flows_new, &key);
-	return f && !flow_is_stale(key.proto, f, tick_now());
+	if (!f || flow_is_stale(key.proto, f, tick_now()))
+		return false;
+	*ret_via_stack = f->stack >> flow_local_end(end, place) & 1;
+	return true;
 }

@@ -8,6 +8,10 @@
 #include "lib/endpoint.h"
 #include "lib/packet.h"
 
+/* In tc_index: the programs at the egress of the uplink or tunnel have nothing to do for this packet. The kernel clears it where a
+ * program hands a packet to the stack. */
+#define PAST_STACK 0x5757
+
 static __always_inline int forward_to_stack(struct __sk_buff *skb)
 {
 	count_forward(skb, FORWARD_STACK);
@@ -71,6 +75,7 @@ static __always_inline int forward_direct(struct __sk_buff *skb, const struct pa
 		hop.nh_family = 10; /* AF_INET6 */
 		__builtin_memcpy(hop.ipv6_nh, &route->underlay, 16);
 	}
+	skb->tc_index = PAST_STACK;
 	count_forward(skb, FORWARD_DIRECT);
 	return bpf_redirect_neigh(route->ifindex, &hop, sizeof(hop), 0);
 }
@@ -82,6 +87,7 @@ static __always_inline int forward_tunnel(struct __sk_buff *skb, const struct pa
 
 	if (encap_set_key(skb, route) || !rewrite_hop(skb, pkt, route->vtep_mac, own_mac))
 		return forward_to_stack(skb);
+	skb->tc_index = PAST_STACK;
 	count_forward(skb, FORWARD_TUNNEL);
 	return bpf_redirect(ifindex, 0);
 }

@@ -15,10 +15,11 @@ static __always_inline __be16 packet_protocol(const struct packet *pkt)
  * icmp_check_error() - does the error concern a packet that its receiver really sent?
  * @from_pod: the sender is a pod, which can only complain about packets to itself (a router complains about any)
  */
-__global enum drop_reason icmp_check_error(struct __sk_buff *skb, const struct packet *pkt, bool from_pod)
+__global enum drop_reason icmp_check_error(struct __sk_buff *skb, struct packet *pkt, bool from_pod)
 {
 	struct packet quoted = {};
 	enum drop_reason why;
+	bool via_stack;
 
 	if (!pkt)
 		return DROP_ICMP_UNRELATED;
@@ -29,7 +30,10 @@ __global enum drop_reason icmp_check_error(struct __sk_buff *skb, const struct p
 		return DROP_ICMP_UNRELATED;
 	if (quoted.fragment == FRAGMENT_LATER && fragment_resolve_ports(&quoted) != DROP_NONE) /* IPv6 complains about these too */
 		return DROP_ICMP_UNRELATED;
-	return flow_exists(&quoted) ? DROP_NONE : DROP_ICMP_UNRELATED;
+	if (!flow_exists(&quoted, from_pod ? FLOW_AT_DESTINATION : FLOW_AT_SOURCE, &via_stack))
+		return DROP_ICMP_UNRELATED;
+	pkt->via_stack = via_stack;
+	return DROP_NONE;
 }
 
 static __always_inline bool addr_is_link_local(const struct ip_addr *a)

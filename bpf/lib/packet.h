@@ -36,6 +36,7 @@ struct packet {
 	__u32 l3_off, l4_off; /* from the start of the frame */
 	__u32 ip_len;	      /* the IP packet with its header */
 	bool v6;
+	bool via_stack; /* its flow went through the stack and returns through it: set by flow_track(), icmp_check_error() */
 };
 
 enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };

@@ -120,7 +120,8 @@ static void close_datapath(struct agent *a)
 
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
-	return x->attach == y->attach && x->fast_path == y->fast_path && x->tunnel_ifindex == y->tunnel_ifindex &&
+	return x->attach == y->attach && x->fast_path == y->fast_path && x->foreign_nat == y->foreign_nat &&
+	       x->tunnel_ifindex == y->tunnel_ifindex &&
 	       x->vni == y->vni && x->flow_max == y->flow_max && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
 	       addr_eq(&x->underlay[1], &y->underlay[1]);
@@ -133,6 +134,7 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 	struct dp_config c = {.pin_dir = a->opt.bpf_dir,
 			      .attach = (enum dp_attach)a->opt.attach,
 			      .fast_path = a->opt.fast_path,
+			      .foreign_nat = a->opt.foreign_nat,
 			      .tunnel_ifindex = s->tunnel_ifindex,
 			      .vni = a->opt.vxlan_vni,
 			      .flow_max = a->opt.flow_table_size};

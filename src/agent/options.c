@@ -36,6 +36,8 @@ static const struct option options[] = {
 	  .help = "how packets travel between nodes: plain routes (nodes share an IP network) or VXLAN (any IP network)" },
 	{ "datapath.fastPath", T_BOOL, AT(fast_path), "on",
 	  .help = "deliver from program to program; off: check and count packets, then let the stack route them" },
+	{ "datapath.foreignNat", T_BOOL, AT(foreign_nat), "on",
+	  .help = "others (kube-proxy, port maps) translate addresses in this node's stack: flows that it translated return through it" },
 	{ "datapath.attach", T_CHOICE, AT(attach), "auto", .choices = attaches,
 	  .help = "how programs hang on uplinks and tunnels: tcx (Linux 6.6 and later) or clsact; auto takes the best there is" },
 	{ "datapath.flowTableSize", T_UINT, AT(flow_table_size), "131072", 1024, 16777216,

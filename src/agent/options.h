@@ -11,7 +11,7 @@ struct options {
 	char *node_name; /* never empty after options_finish() */
 	char *kubeconfig;
 	uint64_t transport; /* enum transport */
-	bool fast_path;
+	bool fast_path, foreign_nat;
 	uint64_t attach; /* enum attach */
 	uint64_t flow_table_size;
 	char *uplinks; /* "auto" or interface names joined by commas */

@@ -9,7 +9,7 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
-static const enum bpf_attach_type tcx_ingress = 46; /* BPF_TCX_INGRESS, since 6.6 */
+static const enum bpf_attach_type tcx_points[] = { 46, 47 }; /* BPF_TCX_INGRESS, BPF_TCX_EGRESS, since 6.6 */
 
 static const enum bpf_tc_attach_point points[] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
 
@@ -22,7 +22,7 @@ bool attach_has_tcx(void)
 	};
 	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe", "GPL", accept, ARRAY_SIZE(accept), NULL);
 
-	return fd >= 0 && bpf_link_create(fd, INT32_MAX, tcx_ingress, NULL) == -ENODEV;
+	return fd >= 0 && bpf_link_create(fd, INT32_MAX, tcx_points[ATTACH_INGRESS], NULL) == -ENODEV;
 }
 
 static int program_name(uint32_t prog_id, char ret_name[static 16])
@@ -60,7 +60,7 @@ int attach_find_clsact(uint32_t ifindex, enum attach_side side, uint32_t *ret_pr
 
 static bool is_our_name(const char *name)
 {
-	static const char *const ours[] = { "from_pod", "to_pod", "from_net", "from_tunnel" };
+	static const char *const ours[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		if (streq(name, ours[i]))
@@ -158,11 +158,11 @@ int attach_remove_qdisc(uint32_t ifindex)
 	return filters ? -EBUSY : bpf_tc_hook_destroy(&hook);
 }
 
-int attach_tcx(uint32_t ifindex, int prog_fd, const char *pin)
+int attach_tcx(uint32_t ifindex, enum attach_side side, int prog_fd, const char *pin)
 {
 	_cleanup_close_ int fd = -1;
 
-	fd = bpf_link_create(prog_fd, ifindex, tcx_ingress, NULL);
+	fd = bpf_link_create(prog_fd, ifindex, tcx_points[side], NULL);
 	if (fd < 0)
 		return fd;
 	return bpf_obj_pin(fd, pin); /* a link that could not be pinned goes with its descriptor */

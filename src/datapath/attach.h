@@ -33,11 +33,11 @@ int attach_remove_clsact(uint32_t ifindex, enum attach_side side);
 int attach_remove_qdisc(uint32_t ifindex);
 
 /**
- * attach_tcx() - a link of type tcx on ingress, pinned at @pin; takes some 10 ms
+ * attach_tcx() - a link of type tcx, pinned at @pin; takes some 10 ms
  *
  * Return: 0, -ENODEV, -EEXIST, -errno.
  */
-int attach_tcx(uint32_t ifindex, int prog_fd, const char *pin);
+int attach_tcx(uint32_t ifindex, enum attach_side side, int prog_fd, const char *pin);
 
 /**
  * attach_find_tcx() - the link pinned at @pin

@@ -18,6 +18,7 @@ struct dp_config {
 	const char *pin_dir; /* for example /sys/fs/bpf/weft; the version directory is made inside */
 	enum dp_attach attach;
 	bool fast_path;	       /* off: packets are checked and counted, then take the stack's routes */
+	bool foreign_nat; /* others translate addresses in this node's stack: what went through it returns through it */
 	struct addr node_addrs[2]; /* this node's addresses in the pod ranges: IPv4, IPv6; zero where it has none */
 	struct addr underlay[2];   /* this node's underlay addresses: IPv4, IPv6; zero where it has none */
 	uint32_t tunnel_ifindex;   /* the device of all vxlan routes; 0 without a tunnel transport */
@@ -77,7 +78,7 @@ struct dp_node_route {
  * changed, for a vxlan route that does not leave by the tunnel device; -E2BIG. */
 int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n);
 
-/* Uplinks get from_net, the tunnel device from_tunnel. Makes the set of attached links exactly this one (idempotent). */
+/* Uplinks get from_net, the tunnel device from_tunnel; with foreign_nat, to_net and to_tunnel at their egress. Makes the set of attached links exactly this one (idempotent). */
 struct dp_link {
 	uint32_t ifindex;
 	enum { DP_LINK_UPLINK, DP_LINK_TUNNEL } role;

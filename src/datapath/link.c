@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Uplinks and tunnels. With tcx each has a pinned link, links/IFINDEX; with clsact the kernel's filters are the state. */
+/* Uplinks and tunnels. With tcx each has a pinned link a side, links/IFINDEX and links/IFINDEX-egress; with clsact the kernel's filters are the state. */
 #include "base/str.h"
 #include "datapath/attach.h"
 #include "datapath/priv.h"
@@ -7,9 +7,16 @@
 #include <dirent.h>
 #include <net/if.h>
 
-static enum dp_hook hook_of(const struct dp_link *link)
+enum { SIDES = ATTACH_EGRESS + 1 };
+
+static const enum dp_hook hooks[][SIDES] = {
+	[DP_LINK_UPLINK] = { HOOK_FROM_NET, HOOK_TO_NET },
+	[DP_LINK_TUNNEL] = { HOOK_FROM_TUNNEL, HOOK_TO_TUNNEL },
+};
+
+static bool side_is_wanted(const struct datapath *dp, enum attach_side side)
 {
-	return link->role == DP_LINK_TUNNEL ? HOOK_FROM_TUNNEL : HOOK_FROM_NET;
+	return side == ATTACH_INGRESS || dp->foreign_nat;
 }
 
 static const struct dp_link *find_wanted(const struct dp_link *links, size_t n, uint32_t ifindex)
@@ -73,30 +80,51 @@ int dp_replace_tcx(struct datapath *dp)
 struct wanted {
 	const struct dp_link *links;
 	size_t n;
-	bool *there; /* by index of links */
+	bool *there; /* by index of links * SIDES + side */
 	bool tcx;
 };
 
-static int keep_or_unpin(struct datapath *dp _unused_, const char *pin, int fd _unused_, uint32_t ifindex,
+static int keep_or_unpin(struct datapath *dp, const char *pin, int fd _unused_, uint32_t ifindex,
 			 const char *program, void *ctx)
 {
 	struct wanted *want = ctx;
 	const struct dp_link *link = want->tcx && ifindex ? find_wanted(want->links, want->n, ifindex) : NULL;
 
-	if (link && streq(program, dp_hook_names[hook_of(link)])) {
-		want->there[link - want->links] = true;
-		return 0;
-	}
+	for (int side = 0; link && side < SIDES; side++)
+		if (side_is_wanted(dp, side) && streq(program, dp_hook_names[hooks[link->role][side]])) {
+			want->there[(link - want->links) * SIDES + side] = true;
+			return 0;
+		}
 	return unlink(pin) < 0 ? -errno : 0;
 }
 
-static int attach_link(struct datapath *dp, const struct dp_link *link)
+static int attach_side(struct datapath *dp, const struct dp_link *link, enum attach_side side)
 {
-	_cleanup_free_ char *pin = xasprintf("%s/links/%u", dp->dir, link->ifindex);
+	_cleanup_free_ char *pin = xasprintf("%s/links/%u%s", dp->dir, link->ifindex, side == ATTACH_EGRESS ? "-egress" : "");
+	int program = dp->programs[hooks[link->role][side]];
 
-	if (!dp->tcx)
-		return attach_clsact(link->ifindex, ATTACH_INGRESS, dp->programs[hook_of(link)]);
-	return attach_tcx(link->ifindex, dp->programs[hook_of(link)], pin);
+	return dp->tcx ? attach_tcx(link->ifindex, side, program, pin) : attach_clsact(link->ifindex, side, program);
+}
+
+/* @there: by side; NULL: none is */
+static int attach_link(struct datapath *dp, const struct dp_link *link, const bool *there)
+{
+	int first = 0;
+
+	for (int side = 0; side < SIDES; side++)
+		if (side_is_wanted(dp, side) && !(there && there[side]))
+			dp_note_error(&first, attach_side(dp, link, side));
+	return first;
+}
+
+/* Is the filter one of those that this file attaches, where it is not wanted? */
+static bool filter_is_left_over(struct datapath *dp, const struct dp_link *link, enum attach_side side, const char *program)
+{
+	bool ours = false;
+
+	for (size_t role = 0; role < ARRAY_SIZE(hooks); role++)
+		ours |= streq(program, dp_hook_names[hooks[role][side]]);
+	return ours && (dp->tcx || !link || !side_is_wanted(dp, side));
 }
 
 /* Filters of ours on links that are not wanted, or are attached the other way. The empty clsact stays: to add or delete one, the
@@ -110,33 +138,29 @@ static int remove_filters(struct datapath *dp, const struct dp_link *links, size
 
 	if (!all)
 		return -errno;
-	for (struct if_nameindex *l = all; l->if_index; l++) {
-		if (attach_find_clsact(l->if_index, ATTACH_INGRESS, &id, name) < 0)
-			continue;
-		if (!streq(name, dp_hook_names[HOOK_FROM_NET]) && !streq(name, dp_hook_names[HOOK_FROM_TUNNEL]))
-			continue;
-		if (dp->tcx || !find_wanted(links, n, l->if_index))
-			dp_note_error(&first, attach_remove_clsact(l->if_index, ATTACH_INGRESS));
-	}
+	for (struct if_nameindex *l = all; l->if_index; l++)
+		for (int side = 0; side < SIDES; side++)
+			if (attach_find_clsact(l->if_index, side, &id, name) == 0 &&
+			    filter_is_left_over(dp, find_wanted(links, n, l->if_index), side, name))
+				dp_note_error(&first, attach_remove_clsact(l->if_index, side));
 	if_freenameindex(all);
 	return first;
 }
 
 int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_t n)
 {
-	_cleanup_free_ bool *there = xnew0_array(bool, n + 1);
+	_cleanup_free_ bool *there = xnew0_array(bool, (n + 1) * SIDES);
 	struct wanted want = { .links = links, .n = n, .there = there, .tcx = dp->tcx };
 	int first = 0;
 
 	if (!dp->tcx) { /* the new way first, so that no packet passes unseen */
 		for (size_t i = 0; i < n; i++)
-			dp_note_error(&first, attach_link(dp, &links[i]));
+			dp_note_error(&first, attach_link(dp, &links[i], NULL));
 		dp_note_error(&first, each_pinned_link(dp, keep_or_unpin, &want));
 	} else {
 		dp_note_error(&first, each_pinned_link(dp, keep_or_unpin, &want));
 		for (size_t i = 0; i < n; i++)
-			if (!there[i])
-				dp_note_error(&first, attach_link(dp, &links[i]));
+			dp_note_error(&first, attach_link(dp, &links[i], there + i * SIDES));
 	}
 	dp_note_error(&first, remove_filters(dp, links, n));
 	return first;

@@ -12,7 +12,9 @@
 #include "from_net.skel.h"
 #include "from_pod.skel.h"
 #include "from_tunnel.skel.h"
+#include "to_net.skel.h"
 #include "to_pod.skel.h"
+#include "to_tunnel.skel.h"
 
 #include <bpf/btf.h>
 #include <fcntl.h>
@@ -28,6 +30,8 @@ const char *const dp_hook_names[HOOK_COUNT] = {
 	[HOOK_TO_POD] = "to_pod",
 	[HOOK_FROM_NET] = "from_net",
 	[HOOK_FROM_TUNNEL] = "from_tunnel",
+	[HOOK_TO_NET] = "to_net",
+	[HOOK_TO_TUNNEL] = "to_tunnel",
 };
 
 const char *const dp_map_names[MAP_COUNT] = {
@@ -46,6 +50,8 @@ static const void *(*const elf_bytes[HOOK_COUNT])(size_t *size) = {
 	[HOOK_TO_POD] = to_pod__elf_bytes,
 	[HOOK_FROM_NET] = from_net__elf_bytes,
 	[HOOK_FROM_TUNNEL] = from_tunnel__elf_bytes,
+	[HOOK_TO_NET] = to_net__elf_bytes,
+	[HOOK_TO_TUNNEL] = to_tunnel__elf_bytes,
 };
 
 /* The end of what libbpf said while a program was loaded. libbpf has one print function for the whole process. */
@@ -162,6 +168,7 @@ static struct config config_encode(const struct dp_config *c)
 		.flow_max = c->flow_max,
 		.flow_share = c->flow_share ? c->flow_share : MAX(c->flow_max / 4, 1u),
 		.fast_path = c->fast_path,
+		.foreign_nat = c->foreign_nat,
 	};
 
 	for (int i = 0; i < 2; i++) {
@@ -408,6 +415,7 @@ int datapath_open(const struct dp_config *config, struct datapath **ret, char **
 
 	dp->lock_fd = -1;
 	dp->flow_max = config->flow_max;
+	dp->foreign_nat = config->foreign_nat;
 	dp->tunnel_ifindex = config->tunnel_ifindex;
 	before = libbpf_set_print(on_libbpf_print);
 	r = open_all(dp, config, &error);

@@ -10,7 +10,7 @@
 #include <bpf/libbpf.h>
 
 /* The programs, in the order in which they are loaded and replaced. */
-enum dp_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_NET, HOOK_FROM_TUNNEL, HOOK_COUNT };
+enum dp_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_NET, HOOK_FROM_TUNNEL, HOOK_TO_NET, HOOK_TO_TUNNEL, HOOK_COUNT };
 
 /* The maps that user space looks into; all are pinned by their name. */
 enum dp_map {
@@ -34,6 +34,7 @@ struct datapath {
 	int programs[HOOK_COUNT]; /* descriptors, owned by the objects */
 	int maps[MAP_COUNT];	  /* likewise */
 	bool tcx;		  /* uplinks and tunnels are attached by tcx */
+	bool foreign_nat;	  /* the egress of uplinks and tunnels is watched */
 	uint32_t flow_max;
 	uint32_t tunnel_ifindex;
 	struct ring_buffer *ring; /* made by the first datapath_events_fd() */

@@ -51,6 +51,7 @@ void harness_init(void)
 		.pin_dir = PINS,
 		.attach = DP_ATTACH_AUTO,
 		.fast_path = true,
+		.foreign_nat = true,
 		.node_addrs = { addr_of(NODE4), addr_of(NODE6) },
 		.underlay = { addr_of("192.0.2.1"), addr_of("fd30::1") },
 		.tunnel_ifindex = if_tunnel,

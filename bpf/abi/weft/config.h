@@ -11,6 +11,8 @@ struct config {
 	__u32 flow_max;	  /* entries of `flows` */
 	__u32 flow_share; /* entries that one endpoint may hold */
 	__u32 fast_path;  /* 0: to the stack after the checks */
+	__u32 foreign_nat; /* somebody else translates addresses in this node's stack: flows that went through it return through it */
+	__u32 pad;
 };
 
-ABI_SIZE(struct config, 80);
+ABI_SIZE(struct config, 88);

@@ -33,7 +33,7 @@ struct flow_state {
 	__u8 stage;	/* enum flow_stage */
 	__u8 initiator; /* end that sent the first packet */
 	__u8 fin;	/* bit 0, 1: that end has sent FIN */
-	__u8 pad;
+	__u8 stack;	/* bit 0, 1: that end's packets, to and from, go through the stack of its node (lib/flow.h) */
 };
 
 struct flow {

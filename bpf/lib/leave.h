@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The end at the wire: packets of local pods that the stack forwards to elsewhere. from_pod has seen them, but if their addresses
+ * were translated in between, it saw another flow; lib/flow.h says what the one that leaves is needed for. */
+#pragma once
+
+#include "lib/drop.h"
+#include "lib/endpoint.h"
+#include "lib/flow.h"
+#include "lib/forward.h"
+
+/* Reads no more than the source: most packets are none of ours. Return: is it an IP packet? */
+static __always_inline bool peek_source(struct __sk_buff *skb, struct ip_addr *src)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		__be32 v4;
+
+		if (bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct iphdr, saddr), &v4, sizeof(v4)))
+			return false;
+		addr_from_v4(src, v4);
+		return true;
+	}
+	return skb->protocol == bpf_htons(ETH_P_IPV6) &&
+	       !bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct ipv6hdr, saddr), src, sizeof(*src));
+}
+
+/* Errors belong to the flow that they quote, later fragments to what the first one noted. */
+static __always_inline bool has_flow(const struct packet *pkt)
+{
+	return (pkt->icmp == ICMP_NOT || pkt->icmp == ICMP_QUERY) && pkt->fragment != FRAGMENT_LATER;
+}
+
+static __always_inline int leave_node(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	struct endpoint *ep;
+	enum drop_reason why;
+
+	if (likely(skb->tc_index == PAST_STACK) || !config.foreign_nat || !peek_source(skb, &pkt.src))
+		return TC_ACT_OK;
+	ep = endpoint_find(&pkt.src);
+	if (!ep)
+		return TC_ACT_OK;
+	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	if (why == DROP_NONE && has_flow(&pkt))
+		why = flow_track(&pkt, ep->id, FLOW_AT_SOURCE | FLOW_OUT_OF_STACK);
+	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);
+}

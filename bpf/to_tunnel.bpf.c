@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* tc egress on the tunnel device: what goes to other nodes, past the stack or through it. */
+#include "lib/leave.h"
+
+SEC("tc")
+int to_tunnel(struct __sk_buff *skb)
+{
+	return leave_node(skb);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
