@@ -77,17 +77,37 @@ static char *conflist_path(const struct options *o)
 	return xasprintf("%s/10-weft.conflist", o->cni_conf_dir);
 }
 
+static bool portmap_is_wanted(const struct options *o)
+{
+	_cleanup_free_ char *path = xasprintf("%s/portmap", *o->cni_bin_dir ? o->cni_bin_dir : "/opt/cni/bin");
+
+	return o->cni_portmap == SWITCH_ON || (o->cni_portmap == SWITCH_AUTO && access(path, X_OK) == 0);
+}
+
+/* cniVersion is for runtimes that know one; cniVersions (libcni 1.1) lets newer ones take GC and STATUS. Every plugin of a list is
+ * called with the version that the runtime takes from it: portmap may be older, so beside it there is one only. */
+static json_t *conflist(const struct options *o)
+{
+	json_t *j = json_pack("{ss, ss, s[{ss, ss, s{sb}}]}", "cniVersion", "1.0.0", "name", "weft", "plugins", "type", "weft-cni",
+			      "runDir", o->run_dir, "capabilities", "ips", true);
+
+	if (portmap_is_wanted(o))
+		json_array_append_new(json_at(j, "plugins"), json_pack("{ss, s{sb}, sb}", "type", "portmap", "capabilities",
+								       "portMappings", true, "snat", true));
+	else
+		json_object_set_new(j, "cniVersions", json_pack("[sss]", "0.4.0", "1.0.0", "1.1.0"));
+	return j;
+}
+
 int node_write_conflist(const struct options *o)
 {
 	_cleanup_free_ char *path = conflist_path(o), *text = NULL, *old = NULL;
-	/* cniVersion for runtimes that know one; cniVersions (libcni 1.1) lets newer ones take GC and STATUS */
-	_cleanup_json_ json_t *j = json_pack("{ss, s[sss], ss, s[{ss, ss, s{sb}}]}", "cniVersion", "1.0.0",
-					     "cniVersions", "0.4.0", "1.0.0", "1.1.0", "name", "weft", "plugins",
-					     "type", "weft-cni", "runDir", o->run_dir, "capabilities", "ips", true);
+	_cleanup_json_ json_t *j = NULL;
 	int r;
 
 	if (!*o->cni_conf_dir)
 		return 0;
+	j = conflist(o);
 	text = json_text(j);
 	if (file_read(path, STATE_MAX, &old, NULL) == 0 && streq(old, text))
 		return 0;

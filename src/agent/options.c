@@ -24,6 +24,7 @@ struct option {
 static const char *const transports[] = {"direct", "vxlan", NULL};
 static const char *const transports_later[] = {"auto", "wireguard", NULL};
 static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
+static const char *const switches[] = {"auto", "on", "off", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 #define AT(member) offsetof(struct options, member)
@@ -57,6 +58,8 @@ static const struct option options[] = {
 	  .help = "where to write 10-weft.conflist once the node is ready; empty: nowhere" },
 	{ "cni.binDir", T_PATH, AT(cni_bin_dir), "", 0,
 	  .help = "where to install a copy of weft-cni at start, for example /opt/cni/bin; empty: nowhere" },
+	{ "cni.portmap", T_CHOICE, AT(cni_portmap), "auto", .choices = switches,
+	  .help = "let the runtime call the plugin portmap behind weft-cni, for hostPort; auto: if it is in cni.binDir (empty: /opt/cni/bin)" },
 	{ "log.level", T_CHOICE, AT(log_level), "info", .choices = levels, .help = "least urgent lines that are written" },
 };
 /* clang-format on */

@@ -6,6 +6,7 @@
 
 enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN };
 enum attach { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
+enum auto_switch { SWITCH_AUTO, SWITCH_ON, SWITCH_OFF };
 
 struct options {
 	char *node_name; /* never empty after options_finish() */
@@ -20,6 +21,7 @@ struct options {
 	uint64_t rest_seconds, reconcile_seconds;
 	char *run_dir, *bpf_dir;
 	char *cni_conf_dir, *cni_bin_dir; /* "": write nothing */
+	uint64_t cni_portmap;		  /* enum auto_switch */
 	uint64_t log_level;		  /* enum log_level */
 };
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -91,11 +92,25 @@ def test_node_is_set_up_from_its_object(cluster):
     for a in s["nodeAddresses"]:
         assert a in c.sh("ip addr show dev lo")
     with open(c.dir + "/net.d/10-weft.conflist") as f:
-        assert json.load(f)["plugins"][0]["type"] == "weft-cni"
+        assert [p["type"] for p in json.load(f)["plugins"]] == ["weft-cni"]
     wait_for("condition", lambda: "False" in c.kubectl("get", "node", "n1", "-o", "jsonpath={.status.conditions[?(@.type==\"NetworkUnavailable\")].status}"))
     c.pod("a")
     c.cni("ADD", "a").ok()
     c.in_pod("a", "ping -c1 -W5 " + s["nodeAddresses"][0])
+
+
+@pytest.mark.parametrize("switch,there,chained", [("auto", True, True), ("auto", False, False), ("off", True, False), ("on", False, True)])
+def test_portmap_is_chained_where_it_is(cluster, switch, there, chained):
+    plugins = cluster.dir + "/plugins"
+    os.mkdir(plugins)
+    if there:
+        shutil.copy("/bin/true", plugins + "/portmap")
+    c = with_nodes(cluster, "--set", "cni.portmap=" + switch, "--set", "cni.binDir=" + plugins)
+    with open(c.dir + "/net.d/10-weft.conflist") as f:
+        conf = json.load(f)
+    assert [p["type"] for p in conf["plugins"]] == ["weft-cni"] + ["portmap"] * chained
+    assert ("cniVersions" in conf) != chained  # an older plugin behind ours may not know the newest
+    assert not chained or conf["plugins"][1]["capabilities"] == {"portMappings": True}
 
 
 def test_direct_transport_routes_by_the_peer(cluster):
