@@ -8,10 +8,14 @@
  * to a Service comes out of the stack as P → backend; the answer backend → P must meet the stack again, at P's node if the
  * backend is elsewhere, at the backend's pod if it is here. So a flow whose first packet came out of the stack carries a bit for
  * the end that is the local pod: what this pod sends and gets in the flow goes through the stack. A flow that a pod began
- * by itself has none, also when a packet of it takes the stack for another reason (its size): its entry is there already. */
+ * by itself towards another pod has none, also when a packet of it takes the stack for another reason (its size): its entry is there
+ * already. And where packets towards the other end have no way past the stack (the world, a node), those that come from there take none
+ * either: a firewall that saw only half of a connection would call the other half invalid, and kube-proxy's drops that. */
 #pragma once
 
+#include "lib/endpoint.h"
 #include "lib/packet.h"
+#include "lib/route.h"
 #include "weft/flow.h"
 
 struct {
@@ -186,22 +190,35 @@ static __always_inline __u8 flow_local_end(__u8 end, __u8 place)
 	return place & FLOW_AT_DESTINATION ? end ^ 1 : end;
 }
 
-static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 end, __u32 owner, __u8 flags, __u8 place,
+/* Does what the local end of a new flow sends and gets go through the stack? */
+static __always_inline bool flow_needs_stack(struct packet *pkt, __u8 place)
+{
+	struct ip_addr *far = place & FLOW_AT_DESTINATION ? &pkt->src : &pkt->dst;
+
+	if (!config.foreign_nat)
+		return false;
+	return place & FLOW_OUT_OF_STACK || !(endpoint_find(far) || node_route_find(far));
+}
+
+static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 end, __u32 owner, struct packet *pkt, __u8 place,
 						    __u32 now)
 {
+	__u8 flags = pkt->tcp_flags;
 	struct flow_state fresh = {
 		.seen = now,
 		.owner = owner,
 		.initiator = end,
 		.stage = flags & TCP_RST ? FLOW_RESET : FLOW_HALF_OPEN,
 		.fin = flags & TCP_FIN ? 1 << end : 0,
-		.stack = config.foreign_nat && place & FLOW_OUT_OF_STACK ? 1 << flow_local_end(end, place) : 0,
 	};
 
 	if (share_held(owner) >= config.flow_share)
 		return DROP_FLOW_SHARE;
 	if (share_held(0) >= config.flow_max)
 		return DROP_FLOW_TABLE_FULL;
+	pkt->via_stack = flow_needs_stack(pkt, place);
+	if (pkt->via_stack)
+		fresh.stack = 1 << flow_local_end(end, place);
 	bpf_map_update_elem(&flows_new, key, &fresh, BPF_ANY);
 	return DROP_NONE;
 }
@@ -222,10 +239,10 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
 	f = bpf_map_lookup_elem(&flows_new, &key);
 	tcp = key.proto == IPPROTO_TCP;
 	if (!f || flow_is_stale(key.proto, f, now))
-		return flow_create(&key, end, owner, flags, place, now);
+		return flow_create(&key, end, owner, pkt, place, now);
 	over = f->stage == FLOW_CLOSING || f->stage == FLOW_RESET;
 	if (over && (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) /* the ports are used again */
-		return flow_create(&key, end, owner, flags, place, now);
+		return flow_create(&key, end, owner, pkt, place, now);
 	pkt->via_stack = f->stack >> flow_local_end(end, place) & 1;
 	if (f->seen != now)
 		f->seen = now;

@@ -56,7 +56,7 @@ static void answers_of_a_pod_here_meet_the_stack(void)
 		CHECK_INT(call(&from_a, e->a, e->service, "S"), TC_ACT_OK);
 		CHECK_INT(call(&to_b, e->a, e->b, "S"), TC_ACT_OK);
 		CHECK_INT(stack_bits("flows_new", e->a, e->b), 2);
-		CHECK_INT(stack_bits("flows_new", e->a, e->service), 0);
+		CHECK_INT(stack_bits("flows_new", e->a, e->service), 1);
 		CHECK_INT(answer(&from_b, e->b, e->a, "SA"), TC_ACT_OK);
 		CHECK_INT(call(&to_b, e->a, e->b, "A"), TC_ACT_OK);
 		CHECK_INT(stack_bits("flows", e->a, e->b), 2); /* a conversation now */
@@ -77,6 +77,23 @@ static void answers_from_elsewhere_meet_the_stack(void)
 		CHECK_INT(answer(&from_net, e->direct, e->a, "A"), TC_ACT_OK);
 		CHECK_INT(call(&to_tunnel, e->a, e->tunnel, "S"), TC_ACT_OK);
 		CHECK_INT(stack_bits("flows_new", e->a, e->tunnel), 1);
+	}
+}
+
+/* Neither a pod's address nor a peer's range: what goes there takes the stack, so what comes from there does. */
+static void both_directions_of_the_world_meet_the_stack(void)
+{
+	for (const struct ends *e = families; e < families + 2; e++) {
+		flows_clear();
+		CHECK_INT(call(&from_net, e->service, e->a, "S"), TC_ACT_OK);
+		CHECK_INT(stack_bits("flows_new", e->service, e->a), 2);
+		CHECK_INT(answer(&from_a, e->a, e->service, "SA"), TC_ACT_OK);
+		CHECK_INT(call(&from_net, e->service, e->a, "A"), TC_ACT_OK);
+		flows_clear();
+		CHECK_INT(call(&from_a, e->a, e->service, "S"), TC_ACT_OK);
+		CHECK_INT(answer(&from_net, e->service, e->a, "SA"), TC_ACT_OK);
+		CHECK_INT(call(&from_net, e->direct, e->a, "S"), TC_ACT_REDIRECT);
+		CHECK_INT(answer(&from_a, e->a, e->direct, "SA"), TC_ACT_REDIRECT);
 	}
 }
 
@@ -177,6 +194,7 @@ static void without_foreign_nat_nothing_returns(void)
 	CHECK_INT(answer(&from_b, B4, A4, "SA"), TC_ACT_REDIRECT);
 	call(&to_net, A4, DIRECT4, "S");
 	CHECK_INT(stack_bits("flows_new", A4, DIRECT4), -1);
+	CHECK_INT(call(&from_net, WORLD4, A4, "S"), TC_ACT_REDIRECT);
 	dp_config.foreign_nat = true;
 	harness_reopen();
 }
@@ -186,6 +204,7 @@ int main(void)
 	harness_init();
 	RUN(answers_of_a_pod_here_meet_the_stack);
 	RUN(answers_from_elsewhere_meet_the_stack);
+	RUN(both_directions_of_the_world_meet_the_stack);
 	RUN(what_a_pod_began_itself_goes_past_the_stack);
 	RUN(ports_used_again_are_a_new_flow);
 	RUN(errors_take_the_way_of_their_flow);
