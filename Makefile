@@ -48,6 +48,7 @@ test-full: build build-asan build-clang ## the same at full sizes (root)
 
 bench: build ## figures beside the peers, interleaved (root)
 	@$(PYTHON) tests/bench/run.py
+	@$(PYTHON) tests/bench/wg.py
 	@$(BUILD)/tests/policy/policy_bench
 
 TARGET ?=

@@ -77,6 +77,16 @@ class Node:
         m = re.search(r"(\d+) received", out)
         return int(m.group(1)) if m else 0
 
+    def udp_overflows(self):
+        """Datagrams that the node's sockets had no room for."""
+        total = 0
+        for line in self.out("cat", "/proc/%d/net/snmp" % self.pid, "/proc/%d/net/snmp6" % self.pid).splitlines():
+            if line.startswith("Udp6RcvbufErrors"):
+                total += int(line.split()[1])
+            elif line.startswith("Udp: ") and line.split()[1].isdigit():
+                total += int(line.split()[5])
+        return total
+
     def path(self, inside):
         """A path in the node's mount namespace, seen from outside."""
         return "/proc/%d/root%s" % (self.pid, inside)
