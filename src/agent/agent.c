@@ -22,7 +22,6 @@
 enum {
 	TICK_US = 1000000, /* things that are looked at now and then */
 	CONNECT_TICKS = 5, /* a kubeconfig that was missing or bad */
-	AUDIT_TICKS = 25,  /* all that should be there */
 	BACKOFF_MIN_MS = 500,
 	BACKOFF_MAX_MS = 30000,
 };
@@ -53,6 +52,28 @@ static char *state_path(const struct agent *a, const char *name)
 
 /* ---- applying ---- */
 
+static int put_missing_addrs(struct agent *a)
+{
+	_cleanup_free_ struct link_addr *have = NULL;
+	size_t n;
+	int r = rtnl_list_addrs(a->nl, AF_UNSPEC, 1, &have, &n);
+
+	for (size_t i = 0; r == 0 && i < a->plan.n_addrs; i++) {
+		const struct link_addr *want = &a->plan.addrs[i];
+		char text[ADDR_TEXT_MAX];
+		bool there = false;
+
+		for (size_t k = 0; k < n && !there; k++)
+			there = addr_eq(&have[k].addr, &want->addr) && have[k].len == want->len;
+		if (there)
+			continue;
+		r = rtnl_replace_addr(a->nl, want);
+		if (r == 0 && a->applied)
+			repairs_note(&a->repairs, REPAIR_ADDRESS, 1, addr_format(&want->addr, text));
+	}
+	return r;
+}
+
 static int apply_node_addrs(struct agent *a)
 {
 	int r;
@@ -66,31 +87,63 @@ static int apply_node_addrs(struct agent *a)
 				return r;
 		}
 	}
-	for (size_t i = 0; i < a->plan.n_addrs; i++) {
-		r = rtnl_replace_addr(a->nl, &a->plan.addrs[i]);
-		if (r < 0)
-			return r;
+	return put_missing_addrs(a);
+}
+
+/* Somebody's route took the place of one that stood there: ours comes back. */
+static int take_back_routes(struct agent *a)
+{
+	_cleanup_free_ struct route *have = NULL;
+	size_t n;
+	int r = rtnl_list_routes(a->nl, AF_UNSPEC, 0, NET_PROTO_WEFT, &have, &n);
+
+	for (size_t i = 0; r == 0 && i < a->plan.n_routes; i++) {
+		char text[PREFIX_TEXT_MAX];
+		bool there = false;
+
+		for (size_t k = 0; k < n && !there; k++)
+			there = route_eq(&a->plan.routes[i], &have[k]);
+		if (there)
+			continue;
+		r = rtnl_replace_route(a->nl, &a->plan.routes[i]);
+		if (r == 0)
+			repairs_note(&a->repairs, REPAIR_ROUTE, 1, prefix_format(&a->plan.routes[i].dst, text));
 	}
-	return 0;
+	return r;
+}
+
+/* What a call of rtnl_apply_*() has changed: a repair, when the same was wanted before and stood. */
+static void note_changes(struct agent *a, enum repair what, size_t n)
+{
+	if (n && a->applied)
+		repairs_note(&a->repairs, what, n, rtnl_batch_first(a->nl));
+	else if (n)
+		log_info("changed the kernel's tables", L_STR("what", repair_label(what)), L_UINT("count", n));
 }
 
 static int apply_tables(struct agent *a, char **ret_error)
 {
-	size_t n_links, changed = 0, more = 0, rules = 0;
+	size_t n_links, changed;
 	_cleanup_free_ uint32_t *links = endpoints_links(a->endpoints, &n_links);
 	int r = apply_node_addrs(a);
 
 	if (r == 0)
-		r = rtnl_apply_neighs(a->nl, a->plan.neighs, a->plan.n_neighs, links, n_links, &more);
-	if (r == 0)
+		r = rtnl_apply_neighs(a->nl, a->plan.neighs, a->plan.n_neighs, links, n_links, &changed);
+	if (r == 0) {
+		note_changes(a, REPAIR_NEIGHBOUR, changed);
 		r = rtnl_apply_routes(a->nl, a->plan.routes, a->plan.n_routes, links, n_links, &changed);
+		if (r == 0)
+			note_changes(a, REPAIR_ROUTE, changed);
+		else if (r == -EEXIST && a->applied)
+			r = take_back_routes(a);
+	}
 	if (r == 0)
-		r = rtnl_apply_rules(a->nl, a->plan.rules, a->plan.n_rules, &rules);
-	if (r < 0)
+		r = rtnl_apply_rules(a->nl, a->plan.rules, a->plan.n_rules, &changed);
+	if (r == 0)
+		note_changes(a, REPAIR_RULE, changed);
+	else
 		*ret_error = xasprintf("routes: %s", rtnl_error_text(a->nl));
-	if (changed + more + rules)
-		log_info("changed the kernel's tables", L_UINT("routes", changed), L_UINT("neighbours", more),
-			 L_UINT("rules", rules));
+	a->applied |= r == 0;
 	return r;
 }
 
@@ -112,8 +165,19 @@ static int on_dp_events(_unused_ sd_event_source *s, _unused_ int fd, _unused_ u
 	return 0;
 }
 
+static void on_dp_repair(enum dp_repair what, const char *text, void *ctx)
+{
+	static const enum repair kinds[] = {[DP_REPAIR_PROGRAM] = REPAIR_PROGRAM,
+					    [DP_REPAIR_ENTRY] = REPAIR_MAP_ENTRY,
+					    [DP_REPAIR_PIN] = REPAIR_PIN};
+	struct agent *a = ctx;
+
+	repairs_note(&a->repairs, kinds[what], 1, text);
+}
+
 static void close_datapath(struct agent *a)
 {
+	agent_unwatch_pins(a);
 	a->dp_events = sd_event_source_disable_unref(a->dp_events);
 	a->dp = datapath_close(a->dp);
 }
@@ -121,7 +185,6 @@ static void close_datapath(struct agent *a)
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
 	return x->attach == y->attach && x->fast_path == y->fast_path && x->foreign_nat == y->foreign_nat &&
-	       x->tunnel_ifindex == y->tunnel_ifindex &&
 	       x->vni == y->vni && x->flow_max == y->flow_max && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
 	       addr_eq(&x->underlay[1], &y->underlay[1]);
@@ -142,13 +205,16 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 
 	memcpy(c.node_addrs, s->node_addrs, sizeof(c.node_addrs));
 	memcpy(c.underlay, s->underlay, sizeof(c.underlay));
-	if (a->dp && dp_config_eq(&c, &a->dp_config))
+	if (a->dp && dp_config_eq(&c, &a->dp_config)) {
+		datapath_set_tunnel(a->dp, c.tunnel_ifindex);
 		return 0;
+	}
 	close_datapath(a);
 	r = datapath_open(&c, &a->dp, ret_error);
 	if (r < 0)
 		return r;
 	a->dp_config = c;
+	datapath_on_repair(a->dp, on_dp_repair, a);
 	fd = datapath_events_fd(a->dp);
 	if (fd >= 0)
 		r = sd_event_add_io(a->event, &a->dp_events, fd, EPOLLIN, on_dp_events, a);
@@ -193,11 +259,14 @@ static int apply_datapath(struct agent *a, char **ret_error)
 
 	if (r < 0)
 		return r;
-	r = apply_datapath_routes(a);
+	r = datapath_apply_pins(a->dp);
+	if (r == 0)
+		r = apply_datapath_routes(a);
 	if (r == 0)
 		r = apply_datapath_links(a);
 	if (r < 0)
-		*ret_error = xasprintf("cannot write node routes or attach to links: %s", strerror(-r));
+		*ret_error = xasprintf("cannot pin maps, write node routes or attach to links: %s", strerror(-r));
+	agent_watch_pins(a);
 	return r;
 }
 
@@ -225,13 +294,16 @@ static int compile(struct agent *a, uint32_t vxlan_ifindex)
 				 .vxlan_ifindex = vxlan_ifindex,
 				 .vni = a->opt.vxlan_vni,
 				 .lo_ifindex = 1};
+	struct route_plan plan;
 
 	for (unsigned i = 0; node && i < node->n_cidrs; i++) {
 		c.ipv4 |= addr_is_v4(&node->cidrs[i].addr);
 		c.ipv6 |= !addr_is_v4(&node->cidrs[i].addr);
 	}
+	route_compile(&c, a->model, &plan);
+	a->applied = a->applied && route_plan_eq(&plan, &a->plan);
 	route_plan_done(&a->plan);
-	route_compile(&c, a->model, &a->plan);
+	a->plan = plan;
 	a->planned = true;
 	return a->plan.ranges[0].len || a->plan.ranges[1].len ? 0 : -EAGAIN;
 }
@@ -239,6 +311,7 @@ static int compile(struct agent *a, uint32_t vxlan_ifindex)
 static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_error)
 {
 	const struct model_node *node = model_find_node(a->model, a->opt.node_name);
+	const char *mended = NULL;
 	uint32_t mtu = 0;
 	uint8_t mac[6];
 	int r = node ? route_vtep_mac(node->cidrs, node->n_cidrs, mac) : -ENOENT;
@@ -250,7 +323,10 @@ static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_erro
 		return node_remove_vxlan(a->nl);
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
 		mtu = mtu ? MIN(mtu, a->facts.underlays[i].mtu) : a->facts.underlays[i].mtu;
-	return node_ensure_vxlan(a->nl, &a->opt, mac, mtu ? mtu : 1500, ret_ifindex, ret_error);
+	r = node_ensure_vxlan(a->nl, &a->opt, mac, mtu ? mtu : 1500, ret_ifindex, &mended, ret_error);
+	if (r == 0 && mended && a->applied)
+		repairs_note(&a->repairs, REPAIR_DEVICE, 1, mended);
+	return r;
 }
 
 /* What of the plan must be known at the next start. */
@@ -287,6 +363,7 @@ static int read_facts(struct agent *a, char **ret_error)
 
 static int prepare(struct agent *a, char **ret_error)
 {
+	_cleanup_free_ char *changed = NULL;
 	uint32_t tunnel = 0;
 	int r = read_facts(a, ret_error);
 
@@ -299,7 +376,9 @@ static int prepare(struct agent *a, char **ret_error)
 		*ret_error = xstrdup(a->plan.error ? a->plan.error : "this node has no address range yet");
 		return r;
 	}
-	r = node_set_sysctls(&a->facts, a->plan.ranges[0].len > 0, a->plan.ranges[1].len > 0, ret_error);
+	r = node_set_sysctls(&a->facts, a->plan.ranges[0].len > 0, a->plan.ranges[1].len > 0, &changed, ret_error);
+	if (changed && a->applied)
+		repairs_note(&a->repairs, REPAIR_SYSCTL, 1, changed);
 	if (r < 0)
 		return r;
 	r = apply_tables(a, ret_error);
@@ -394,6 +473,7 @@ static int on_pass(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ct
 	int r;
 
 	a->next_pass_us = 0;
+	a->resync_said = false;
 	model_take_dirty(a->model);
 	r = run_pass(a);
 	a->failures = r < 0 ? a->failures + 1 : 0;
@@ -423,7 +503,8 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	if (!a->client && tick % CONNECT_TICKS == 0)
 		agent_start_watches(a);
 	agent_drain_del_queue(a);
-	if (tick % AUDIT_TICKS == 0) {
+	if (usec >= a->next_audit_us) {
+		a->next_audit_us = usec + a->opt.audit_seconds * 1000000;
 		a->pass_full = true;
 		look_at_firewall(a);
 		agent_mark_dirty(a, 0);
@@ -541,6 +622,7 @@ static int start(struct agent *a)
 		log_error("cannot open the state of endpoints", L_STR("why", why));
 		return r;
 	}
+	endpoints_set_repairs(a->endpoints, &a->repairs);
 	look_at_firewall(a);
 	r = node_install_plugin(&a->opt);
 	if (r < 0)

@@ -7,6 +7,7 @@
 #include "agent/health.h"
 #include "agent/node.h"
 #include "agent/options.h"
+#include "agent/repair.h"
 #include "ipc/server.h"
 #include "kube/watch.h"
 #include "net/rtnl_monitor.h"
@@ -42,16 +43,20 @@ struct agent {
 	struct node_facts facts;
 	struct route_plan plan;
 	bool planned;
+	bool applied; /* this plan, or one that equals it, once: what is missing since was taken away */
 	struct node_state state; /* survives a restart: see node.h */
 	struct datapath *dp;
 	struct dp_config dp_config; /* of dp; strings borrowed from opt */
 	sd_event_source *dp_events;
+	sd_event_source *pin_watches[3];
 	struct endpoints *endpoints;
 	char *firewall_warning; /* or NULL */
+	struct repairs repairs;
+	bool resync_said;
 
 	/* the pass */
 	sd_event_source *pass_timer, *tick_timer;
-	uint64_t next_reconcile_us;
+	uint64_t next_reconcile_us, next_audit_us;
 	bool pass_full;	   /* list what endpoints have as well */
 	unsigned failures; /* passes in a row */
 	uint64_t next_pass_us;
@@ -81,9 +86,13 @@ void agent_mark_dirty(struct agent *a, uint64_t delay_ms);
 /* sources.c */
 int agent_start_watches(struct agent *a);
 void agent_stop_watches(struct agent *a);
-int agent_start_monitor(struct agent *a);
 bool agent_pod_is_gone(const char *namespace_, const char *name, const char *uid, void *ctx); /* a pod_gone_fn */
 void agent_tell_node_condition(struct agent *a);
+
+/* kernel_events.c */
+int agent_start_monitor(struct agent *a);
+void agent_watch_pins(struct agent *a);
+void agent_unwatch_pins(struct agent *a);
 
 /* cni_calls.c */
 void agent_on_cni(struct ipc_request *req, json_t *params, void *ctx);

@@ -230,7 +230,7 @@ static struct endpoint_record *record_new(struct endpoints *e, const struct cni_
 	return r;
 }
 
-static struct dp_endpoint dp_endpoint_of(const struct endpoint_record *r)
+struct dp_endpoint endpoint_dp(const struct endpoint_record *r)
 {
 	struct dp_endpoint d = {.ifindex = r->ifindex, .id = r->id, .addrs = {r->addrs[0], r->addrs[1]}};
 
@@ -258,7 +258,7 @@ static int make(struct endpoints *e, struct endpoint_record *r, int netns_fd, ch
 		code = step("add.link", pod_link_create(e->nl, netns_fd, r, error), "create the link", error);
 	if (code < 0)
 		return code;
-	d = dp_endpoint_of(r);
+	d = endpoint_dp(r);
 	code =
 	    step("add.datapath", datapath_put_endpoint(e->node.dp, &d), "publish the endpoint in the datapath", error);
 	if (code == 0)
@@ -497,7 +497,7 @@ int endpoints_gc(struct endpoints *e, const struct cni_request *req, struct cni_
 		   : 0;
 }
 
-/* ---- CHECK, apply ---- */
+/* ---- CHECK ---- */
 
 int endpoints_check(struct endpoints *e, const struct cni_request *req, struct cni_error *ret_error)
 {
@@ -524,96 +524,11 @@ int endpoints_check(struct endpoints *e, const struct cni_request *req, struct c
 		return cni_fail(ret_error, CNI_ERR_CHECK, "CNI_NETNS %s is another namespace than at ADD", req->netns);
 	if (pod_link_check(e->nl, fd, ep->record, &why) < 0)
 		return cni_fail(ret_error, CNI_ERR_CHECK, "%s", why);
-	d = dp_endpoint_of(ep->record);
+	d = endpoint_dp(ep->record);
 	code = e->node.dp ? datapath_check_endpoint(e->node.dp, &d) : -ENOENT;
 	return code < 0
 		   ? cni_fail(ret_error, CNI_ERR_CHECK, "the datapath's entry of the endpoint: %s", strerror(-code))
 		   : 0;
-}
-
-static int apply_datapath(struct endpoints *e)
-{
-	_cleanup_free_ struct dp_endpoint *want = xnew0_array(struct dp_endpoint, e->by_key.count + 1);
-	size_t n = 0;
-
-	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
-		const struct endpoint_record *r = container_of(h, struct endpoint, by_key)->record;
-		struct link l;
-
-		if (r->state == ENDPOINT_UP && rtnl_get_link(e->nl, r->ifindex, &l) == 0)
-			want[n++] = dp_endpoint_of(r);
-	}
-	return datapath_apply_endpoints(e->node.dp, want, n);
-}
-
-static bool has_route(const struct route *have, size_t n, const struct route *want)
-{
-	for (size_t i = 0; i < n; i++)
-		if (route_eq(&have[i], want))
-			return true;
-	return false;
-}
-
-static bool has_neigh(const struct neigh *have, size_t n, const struct neigh *want)
-{
-	for (size_t i = 0; i < n; i++)
-		if (neigh_eq(&have[i], want))
-			return true;
-	return false;
-}
-
-/* Queues what is missing of one endpoint. Return: how many changes. */
-static size_t queue_missing(struct endpoints *e, const struct endpoint_record *r, const struct route *routes,
-			    size_t n_routes, const struct neigh *neighs, size_t n_neighs)
-{
-	struct route want_routes[IPAM_FAMILIES];
-	struct neigh want_neighs[IPAM_FAMILIES];
-	size_t wr = pod_link_routes(r, &e->node.env, want_routes), wn = pod_link_neighs(r, want_neighs), queued = 0;
-
-	for (size_t i = 0; i < wn; i++) {
-		if (!has_neigh(neighs, n_neighs, &want_neighs[i])) {
-			rtnl_replace_neigh(e->nl, &want_neighs[i]);
-			queued++;
-		}
-	}
-	for (size_t i = 0; i < wr; i++) {
-		if (!has_route(routes, n_routes, &want_routes[i])) {
-			rtnl_replace_route(e->nl, &want_routes[i]);
-			queued++;
-		}
-	}
-	return queued;
-}
-
-static int apply_routes(struct endpoints *e)
-{
-	_cleanup_free_ struct route *routes = NULL;
-	_cleanup_free_ struct neigh *neighs = NULL;
-	size_t n_routes, n_neighs, queued = 0;
-	int code = rtnl_list_routes(e->nl, AF_UNSPEC, RT_TABLE_MAIN, NET_PROTO_WEFT, &routes, &n_routes);
-
-	if (code == 0)
-		code = rtnl_list_neighs(e->nl, AF_UNSPEC, 0, NET_PROTO_WEFT, &neighs, &n_neighs);
-	if (code < 0)
-		return code;
-	rtnl_batch(e->nl);
-	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
-		const struct endpoint_record *r = container_of(h, struct endpoint, by_key)->record;
-
-		if (r->state == ENDPOINT_UP && r->ifindex)
-			queued += queue_missing(e, r, routes, n_routes, neighs, n_neighs);
-	}
-	code = rtnl_commit(e->nl, NULL, NULL);
-	if (queued)
-		log_info("put routes and neighbours of pods back", L_UINT("count", queued));
-	return code == -ENODEV || code == -ENETDOWN ? 0 : code; /* a link that is gone: reconciliation's business */
-}
-
-int endpoints_apply(struct endpoints *e)
-{
-	int a = apply_routes(e), b = e->node.dp ? apply_datapath(e) : 0;
-
-	return a < 0 ? a : b;
 }
 
 /* ---- looking at them ---- */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/pod_link.h"
+#include "agent/repair.h"
 #include "cni/cni.h"
 #include "datapath/datapath.h"
 
@@ -66,6 +67,8 @@ void endpoints_reconcile(struct endpoints *e, pod_gone_fn *gone, void *ctx);
 /* Routes, neighbours and datapath entries of all endpoints as they should be; what is missing comes back. Return: 0 or
  * the first error. */
 int endpoints_apply(struct endpoints *e);
+/* Where to note what had to be put back; borrowed. Before the first endpoints_apply(). */
+void endpoints_set_repairs(struct endpoints *e, struct repairs *repairs);
 
 size_t endpoints_count(const struct endpoints *e);
 /* Host-side interface indexes, sorted; owned by the caller. */

@@ -27,6 +27,8 @@ struct endpoints {
 	uint32_t last_id;
 	struct endpoints_node node;
 	bool node_known;
+	struct repairs *repairs; /* the agent's */
+	bool settled;		 /* all was there once: what is missing since was taken away */
 	struct netns_id self;
 	struct doomed *doomed;
 	size_t n_doomed, doomed_cap;
@@ -44,6 +46,7 @@ int endpoint_forget(struct endpoints *e, struct endpoint *ep, uint64_t freed_ms)
 int endpoint_retire(struct endpoints *e, struct endpoint *ep);
 void endpoints_doom(struct endpoints *e, uint32_t ifindex, const char *name);
 void endpoints_flush_doomed(struct endpoints *e);
+struct dp_endpoint endpoint_dp(const struct endpoint_record *r);
 uint32_t endpoints_next_id(struct endpoints *e);
 /* Is the namespace that the record was made in still at its path? */
 bool endpoint_netns_is_there(const struct endpoint_record *r);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/node.h"
+#include "agent/pod_link.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -164,8 +165,13 @@ static long sysctl_read(const char *family, const char *ifname, const char *key)
 	return file_read(path, 64, &text, NULL) < 0 ? -1 : atol(text);
 }
 
+struct sysctls {
+	char *changed; /* the last one written */
+	char *error;
+};
+
 /* Writes only what differs: each write of forwarding walks all interfaces. */
-static int sysctl_set(const char *family, const char *ifname, const char *key, long value, char **ret_error)
+static int sysctl_set(struct sysctls *s, const char *family, const char *ifname, const char *key, long value)
 {
 	char path[128], text[16];
 	int r;
@@ -175,14 +181,17 @@ static int sysctl_set(const char *family, const char *ifname, const char *key, l
 	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family, ifname, key);
 	snprintf(text, sizeof(text), "%ld", value);
 	r = file_write(path, text);
+	free(r < 0 ? s->error : s->changed);
 	if (r < 0)
-		*ret_error = xasprintf("%s: cannot write %s: %s", path, text, strerror(-r));
+		s->error = xasprintf("%s: cannot write %s: %s", path, text, strerror(-r));
+	else
+		s->changed = xasprintf("net.%s.conf.%s.%s = %s", family, ifname, key, text);
 	return r;
 }
 
 /* The kernel takes the larger of "all" and the interface's rp_filter. So "all" goes to 0, after every interface got the
  * value that was in force for it: only pods' links, which are made with 0, lose the filter. */
-static int relax_rp_filter(char **ret_error)
+static int relax_rp_filter(struct sysctls *s)
 {
 	long all = sysctl_read("ipv4", "all", "rp_filter");
 	DIR *d;
@@ -194,27 +203,42 @@ static int relax_rp_filter(char **ret_error)
 	if (!d)
 		return -errno;
 	for (const struct dirent *e; r == 0 && (e = readdir(d));)
-		if (*e->d_name != '.' && !streq(e->d_name, "all") && sysctl_read("ipv4", e->d_name, "rp_filter") < all)
-			r = sysctl_set("ipv4", e->d_name, "rp_filter", all, ret_error);
+		if (*e->d_name != '.' && !streq(e->d_name, "all") && !str_has_prefix(e->d_name, POD_LINK_PREFIX) &&
+		    sysctl_read("ipv4", e->d_name, "rp_filter") < all)
+			r = sysctl_set(s, "ipv4", e->d_name, "rp_filter", all);
 	closedir(d);
-	return r ? r : sysctl_set("ipv4", "all", "rp_filter", 0, ret_error);
+	return r ? r : sysctl_set(s, "ipv4", "all", "rp_filter", 0);
 }
 
-int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, char **ret_error)
+/* "all" is a switch that is copied when it is thrown: an interface can have been changed since. */
+static int forward_by(struct sysctls *s, const struct node_facts *f, const char *family)
 {
+	int r = sysctl_set(s, family, "all", "forwarding", 1);
+
+	for (size_t i = 0; i < f->n_uplinks && r == 0; i++)
+		r = sysctl_set(s, family, f->uplink_names[i], "forwarding", 1);
+	return r;
+}
+
+int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, char **ret_changed, char **ret_error)
+{
+	struct sysctls s = {0};
 	int r = 0;
 
 	if (ipv4)
-		r = relax_rp_filter(ret_error);
+		r = relax_rp_filter(&s);
 	if (ipv4 && r == 0)
-		r = sysctl_set("ipv4", "all", "forwarding", 1, ret_error);
-	if (!ipv6 || r < 0)
-		return r;
+		r = forward_by(&s, f, "ipv4");
 	/* a forwarding host ignores router advertisements unless told 2: without them the default route expires */
-	for (size_t i = 0; i < f->n_uplinks && r == 0; i++)
+	for (size_t i = 0; ipv6 && i < f->n_uplinks && r == 0; i++)
 		if (sysctl_read("ipv6", f->uplink_names[i], "accept_ra") == 1)
-			r = sysctl_set("ipv6", f->uplink_names[i], "accept_ra", 2, ret_error);
-	return r ? r : sysctl_set("ipv6", "all", "forwarding", 1, ret_error);
+			r = sysctl_set(&s, "ipv6", f->uplink_names[i], "accept_ra", 2);
+	if (ipv6 && r == 0)
+		r = forward_by(&s, f, "ipv6");
+	*ret_changed = s.changed;
+	if (r < 0)
+		*ret_error = s.error;
+	return r;
 }
 
 /* ---- the tunnel device ---- */
@@ -265,22 +289,27 @@ static int make_vxlan(struct rtnl *nl, const struct options *o, const uint8_t ma
 	return r;
 }
 
-static int mend_vxlan(struct rtnl *nl, const struct link *l, const uint8_t mac[6], uint32_t mtu)
+static int mend_vxlan(struct rtnl *nl, const struct link *l, const uint8_t mac[6], uint32_t mtu, const char **ret_mended)
 {
 	int r = 0;
 
-	if (memcmp(l->mac, mac, 6) != 0)
+	if (memcmp(l->mac, mac, 6) != 0) {
+		*ret_mended = "weft-vxlan had another MAC address";
 		r = rtnl_set_link_mac(nl, l->ifindex, mac);
+	}
 	if (r == 0 && l->mtu != mtu)
 		r = rtnl_set_link_mtu(nl, l->ifindex, mtu);
-	if (r == 0 && (l->flags & (IFF_UP | IFF_NOARP)) != (IFF_UP | IFF_NOARP))
+	if (r == 0 && (l->flags & (IFF_UP | IFF_NOARP)) != (IFF_UP | IFF_NOARP)) {
+		*ret_mended = l->flags & IFF_UP ? "weft-vxlan had ARP on" : "weft-vxlan was down";
 		r = rtnl_set_link_flags(nl, l->ifindex, IFF_UP | IFF_NOARP, IFF_UP | IFF_NOARP);
+	}
 	return r;
 }
 
 int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu,
-		      uint32_t *ret_ifindex, char **ret_error)
+		      uint32_t *ret_ifindex, const char **ret_mended, char **ret_error)
 {
+	const char *mended = NULL;
 	uint32_t ifindex = 0, want_mtu = mtu - VXLAN_OVERHEAD_V4;
 	struct link l;
 	int r = rtnl_find_link(nl, NODE_VXLAN_NAME, &l);
@@ -297,7 +326,7 @@ int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t ma
 			r = rtnl_get_link(nl, ifindex, &l);
 	}
 	if (r == 0)
-		r = mend_vxlan(nl, &l, mac, want_mtu);
+		r = mend_vxlan(nl, &l, mac, want_mtu, &mended);
 	if (r < 0) {
 		r = vxlan_failed(nl, o, r, ret_error);
 		if (ifindex)
@@ -305,6 +334,7 @@ int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t ma
 		return r;
 	}
 	*ret_ifindex = l.ifindex;
+	*ret_mended = ifindex ? "weft-vxlan was gone" : mended;
 	return 0;
 }
 

@@ -33,12 +33,13 @@ int node_read_facts(struct rtnl *nl, const struct options *o, const struct model
 		    char **ret_error);
 
 /* Forwarding on, reverse path filter off for pods, router advertisements still accepted where they were. Idempotent. */
-int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, char **ret_error);
+/* @ret_changed: what had to be written, last, or NULL; owned by the caller. */
+int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, char **ret_changed, char **ret_error);
 
-/* The device of the tunnel transport: made, mended, up. Return: 0, -EADDRINUSE with the owner's name in @ret_error,
+/* The device of the tunnel transport: made, mended, up. @ret_mended: what was wrong with it, or NULL. Return: 0, -EADDRINUSE with the owner's name in @ret_error,
  * -errno. */
 int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu,
-		      uint32_t *ret_ifindex, char **ret_error);
+		      uint32_t *ret_ifindex, const char **ret_mended, char **ret_error);
 /* Away with it, when it is ours. */
 int node_remove_vxlan(struct rtnl *nl);
 

@@ -13,6 +13,8 @@
 static const char ALIAS_PREFIX[] = "weft: pod ";
 enum { ALIAS_TEXT_MAX = LINK_ALIAS_MAX - 1 };
 
+const char POD_LINK_PREFIX[] = "weft";
+
 static uint64_t key_hash(const struct endpoint_record *r, uint64_t seed)
 {
 	_cleanup_free_ char *key = xasprintf("%s/%s", r->container, r->ifname);
@@ -24,7 +26,7 @@ static void name_of(char name[16], uint64_t hash)
 {
 	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
 
-	memcpy(name, "weft", 4);
+	memcpy(name, POD_LINK_PREFIX, 4);
 	for (int i = 0; i < 11; i++, hash >>= 5)
 		name[4 + i] = digits[hash & 31];
 	name[15] = '\0';
@@ -93,18 +95,59 @@ static bool has_v6(const struct endpoint_record *r)
 }
 
 /* A kernel without IPv6 has no such files, and then nothing to be set. */
+static const struct {
+	const char *family, *key, *value;
+	bool v6;
+} host_values[] = {{"ipv4", "rp_filter", "0"},
+		   {"ipv4", "forwarding", "1"},
+		   {"ipv6", "disable_ipv6", "0", true},
+		   {"ipv6", "accept_ra", "0", true},
+		   {"ipv6", "forwarding", "1", true}};
+
 static int host_sysctls(const struct endpoint_record *r)
 {
-	int code = sysctl("ipv4", r->host_ifname, "rp_filter", "0");
+	int code = 0;
 
-	if (code == 0)
-		code = sysctl("ipv4", r->host_ifname, "forwarding", "1");
-	if (code < 0 || !has_v6(r))
-		return code;
-	code = sysctl("ipv6", r->host_ifname, "disable_ipv6", "0");
-	if (code == 0)
-		code = sysctl("ipv6", r->host_ifname, "accept_ra", "0");
-	return code ? code : sysctl("ipv6", r->host_ifname, "forwarding", "1");
+	for (size_t i = 0; i < ARRAY_SIZE(host_values) && code == 0; i++)
+		if (!host_values[i].v6 || has_v6(r))
+			code = sysctl(host_values[i].family, r->host_ifname, host_values[i].key, host_values[i].value);
+	return code;
+}
+
+static bool sysctl_differs(const char *family, const char *ifname, const char *key, const char *value)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[128];
+
+	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family, ifname, key);
+	return file_read(path, 64, &text, NULL) == 0 && strncmp(text, value, strlen(value)) != 0;
+}
+
+bool pod_link_needs_mending(const struct endpoint_record *r, const struct link *l)
+{
+	return !(l->flags & IFF_UP) || memcmp(l->mac, r->host_mac, 6) != 0;
+}
+
+int pod_link_mend_host(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, const char **ret_what)
+{
+	int code = 0;
+
+	if (memcmp(l->mac, r->host_mac, 6) != 0) {
+		*ret_what = "had another MAC address";
+		code = rtnl_set_link_mac(nl, l->ifindex, r->host_mac);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(host_values) && code == 0; i++) {
+		if ((host_values[i].v6 && !has_v6(r)) ||
+		    !sysctl_differs(host_values[i].family, l->name, host_values[i].key, host_values[i].value))
+			continue;
+		*ret_what = host_values[i].key;
+		code = sysctl(host_values[i].family, l->name, host_values[i].key, host_values[i].value);
+	}
+	if (code == 0 && !(l->flags & IFF_UP)) {
+		*ret_what = "was down";
+		code = rtnl_set_link_up(nl, l->ifindex, true);
+	}
+	return code;
 }
 
 size_t pod_link_routes(const struct endpoint_record *r, const struct pod_link_env *env, struct route ret[IPAM_FAMILIES])

@@ -8,6 +8,8 @@
 /* The group that doomed links are gathered in, and for nothing else: "WEFT" in ASCII. */
 enum { POD_LINK_DOOMED_GROUP = 0x57454654 };
 
+extern const char POD_LINK_PREFIX[]; /* of the host side's name */
+
 /* What the node gives to all its pods. */
 struct pod_link_env {
 	struct addr node_addrs[IPAM_FAMILIES]; /* sources of the host's routes to pods; zero: none */
@@ -27,6 +29,10 @@ int pod_link_create(struct rtnl *nl, int netns_fd, struct endpoint_record *r, ch
 /* Host side: sysctls, up, routes, neighbours. Idempotent. */
 int pod_link_up_host(struct rtnl *nl, const struct endpoint_record *r, const struct pod_link_env *env,
 		     char **ret_error);
+/* Has somebody set the host side down, or given it another MAC? */
+bool pod_link_needs_mending(const struct endpoint_record *r, const struct link *l);
+/* Puts that and the sysctls right; routes and neighbours are not looked at. @ret_what: what was wrong, or NULL. */
+int pod_link_mend_host(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, const char **ret_what);
 /* Inside the pod: addresses, routes, neighbours, up. From here on the pod can send. */
 int pod_link_up_pod(int netns_fd, const struct endpoint_record *r, const struct pod_link_env *env, char **ret_error);
 /* Takes the host's routes and neighbours away; the link stays. Missing ones are a success. */

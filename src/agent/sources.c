@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What tells the agent that something has changed: the API's watches, the kernel's events. */
+/* What tells the agent that something has changed: the API's watches. kernel_events.c has the kernel's events. */
 #include "agent/agent.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -125,53 +125,6 @@ bool agent_pod_is_gone(const char *namespace_, const char *name, const char *uid
 		return false; /* absence from an incomplete list says nothing */
 	pod = model_find_pod(a->model, namespace_, name);
 	return !pod || (*uid && !streq(pod->uid, uid));
-}
-
-/* ---- the kernel ---- */
-
-/* Changes around pods are our own doing nearly always, and each would cost a pass: only what vanished counts. */
-static bool is_news(struct agent *a, const struct rtnl_event *ev)
-{
-	uint32_t ifindex = ev->type == RTNL_EVENT_LINK	  ? ev->link.ifindex
-			   : ev->type == RTNL_EVENT_ROUTE ? ev->route.oif
-			   : ev->type == RTNL_EVENT_NEIGH ? ev->neigh.ifindex
-			   : ev->type == RTNL_EVENT_ADDR  ? ev->addr.ifindex
-							  : 0;
-
-	switch (ev->type) {
-	case RTNL_EVENT_RESYNC:
-	case RTNL_EVENT_RULE:
-		return true;
-	case RTNL_EVENT_LINK:
-		return pod_link_is_ours(&ev->link) ? ev->gone && endpoints_find_link(a->endpoints, ifindex) : true;
-	case RTNL_EVENT_NEIGH:
-		return ev->gone && ev->neigh.proto == NET_PROTO_WEFT;
-	case RTNL_EVENT_ROUTE:
-		return ev->gone ? ev->route.proto == NET_PROTO_WEFT
-				: ev->route.proto != NET_PROTO_WEFT && ev->route.dst.len != 128;
-	case RTNL_EVENT_ADDR:
-		return true;
-	}
-	return false;
-}
-
-static void on_rtnl(const struct rtnl_event *ev, void *ctx)
-{
-	struct agent *a = ctx;
-
-	if (!is_news(a, ev))
-		return;
-	if (ev->type == RTNL_EVENT_RESYNC || ev->gone)
-		a->pass_full = true;
-	agent_mark_dirty(a, 200);
-}
-
-int agent_start_monitor(struct agent *a)
-{
-	unsigned types = 1u << RTNL_EVENT_LINK | 1u << RTNL_EVENT_ADDR | 1u << RTNL_EVENT_ROUTE |
-			 1u << RTNL_EVENT_RULE | 1u << RTNL_EVENT_NEIGH;
-
-	return rtnl_monitor_new(a->event, types, 0, on_rtnl, a, &a->monitor);
 }
 
 /* ---- telling the cluster ---- */

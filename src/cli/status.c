@@ -181,6 +181,26 @@ static void print_recent(const json_t *list)
 	}
 }
 
+static void print_repairs(const json_t *repairs)
+{
+	const json_t *r;
+	size_t i;
+
+	if (!json_array_size(json_at(repairs, "recent")))
+		return;
+	puts("Repairs     of what somebody else had taken away or changed");
+	json_array_foreach(json_at(repairs, "recent"), i, r) {
+		time_t at = number(r, "atMs") / 1000;
+		char when[24];
+		struct tm tm;
+
+		strftime(when, sizeof(when), "%m-%d %H:%M:%S", localtime_r(&at, &tm));
+		printf("  %s %-10s %s\n", when, text(r, "what"), text(r, "where"));
+		if (i == 4)
+			return;
+	}
+}
+
 static void print_warnings(const json_t *s)
 {
 	const json_t *w;
@@ -220,6 +240,7 @@ static void print_screen(const json_t *s)
 		puts("Recent drops, sampled");
 		print_recent(json_at(s, "recentDrops"));
 	}
+	print_repairs(json_at(s, "repairs"));
 }
 
 static int show(const char *socket, bool as_json)

@@ -41,6 +41,17 @@ DEFINE_CLEANUP(struct datapath *, datapath_close)
 /* Detaches everything and removes every pin below the directory: the node is taken out of service. */
 int datapath_remove(const char *pin_dir);
 
+/* What somebody else had taken away or changed, and the calls below have put back. */
+enum dp_repair { DP_REPAIR_PROGRAM, DP_REPAIR_ENTRY, DP_REPAIR_PIN };
+typedef void dp_repair_fn(enum dp_repair what, const char *text, void *ctx);
+void datapath_on_repair(struct datapath *dp, dp_repair_fn *fn, void *ctx);
+/* The directories in which somebody could remove something: three, for the caller to watch. @i: 0 to 2. Owned by the caller. */
+char *datapath_pin_dir(const struct datapath *dp, unsigned i);
+/* Puts pins that are gone back, directories included. Return: 0 or the first error. */
+int datapath_apply_pins(struct datapath *dp);
+/* The tunnel device was made anew: node routes leave by this one from now on. */
+void datapath_set_tunnel(struct datapath *dp, uint32_t ifindex);
+
 /* A local pod. */
 struct dp_endpoint {
 	uint32_t ifindex; /* host side of the veth */

@@ -102,8 +102,7 @@ int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex)
 	return r;
 }
 
-/* Is our program in the slot? */
-static int check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook)
+int dp_check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook)
 {
 	struct bpf_prog_info info = {};
 	uint32_t size = sizeof(info), id;
@@ -135,21 +134,47 @@ static int check_addr(struct datapath *dp, const struct dp_endpoint *ep, const s
 	return 0;
 }
 
-int datapath_check_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
+static int check_programs(struct datapath *dp, const struct dp_endpoint *ep)
+{
+	int r = dp_check_program(dp, ep->ifindex, ATTACH_INGRESS, HOOK_FROM_POD);
+
+	return r ? r : dp_check_program(dp, ep->ifindex, ATTACH_EGRESS, HOOK_TO_POD);
+}
+
+static int check_entries(struct datapath *dp, const struct dp_endpoint *ep)
 {
 	struct pod_iface want = encode_iface(ep), there;
-	int r;
-
-	r = check_program(dp, ep->ifindex, ATTACH_INGRESS, HOOK_FROM_POD);
-	if (r == 0)
-		r = check_program(dp, ep->ifindex, ATTACH_EGRESS, HOOK_TO_POD);
-	if (r == 0)
-		r = bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &there);
+	int r = bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &there);
 	if (r == 0 && memcmp(&there, &want, sizeof(want)) != 0)
 		r = -ESTALE;
 	for (int i = 0; i < 2 && r == 0; i++)
 		r = check_addr(dp, ep, &ep->addrs[i]);
 	return r;
+}
+
+int datapath_check_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
+{
+	int r = check_programs(dp, ep);
+
+	return r ? r : check_entries(dp, ep);
+}
+
+/* Puts an endpoint that is not as it should be. */
+static int mend_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
+{
+	bool programs = check_programs(dp, ep) == 0, entries = check_entries(dp, ep) == 0;
+	int r;
+
+	if (programs && entries)
+		return 0;
+	r = datapath_put_endpoint(dp, ep);
+	if (r < 0 || !dp->repair.endpoints)
+		return r;
+	if (!programs)
+		dp_repaired(dp, DP_REPAIR_PROGRAM, "programs of link %u, endpoint %u", ep->ifindex, ep->id);
+	if (!entries)
+		dp_repaired(dp, DP_REPAIR_ENTRY, "map entries of link %u, endpoint %u", ep->ifindex, ep->id);
+	return 0;
 }
 
 static int compare_ifindex(const void *a, const void *b)
@@ -196,8 +221,9 @@ int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps,
 			dp_note_error(&first, datapath_del_endpoint(dp, key));
 	}
 	for (size_t i = 0; i < n; i++)
-		dp_note_error(&first, datapath_put_endpoint(dp, &eps[i]));
+		dp_note_error(&first, mend_endpoint(dp, &eps[i]));
 	sweep_addrs(dp, &first);
+	dp->repair.endpoints = true;
 	return first;
 }
 

@@ -106,14 +106,29 @@ static int attach_side(struct datapath *dp, const struct dp_link *link, enum att
 	return dp->tcx ? attach_tcx(link->ifindex, side, program, pin) : attach_clsact(link->ifindex, side, program);
 }
 
-/* @there: by side; NULL: none is */
+static bool was_attached(const struct datapath *dp, uint32_t ifindex)
+{
+	for (size_t i = 0; i < dp->repair.n_links; i++)
+		if (dp->repair.links[i] == ifindex)
+			return true;
+	return false;
+}
+
+/* Attaches what is not there. What was there before has been taken away by somebody. @there: by side */
 static int attach_link(struct datapath *dp, const struct dp_link *link, const bool *there)
 {
 	int first = 0;
 
-	for (int side = 0; side < SIDES; side++)
-		if (side_is_wanted(dp, side) && !(there && there[side]))
-			dp_note_error(&first, attach_side(dp, link, side));
+	for (int side = 0; side < SIDES; side++) {
+		int r;
+
+		if (!side_is_wanted(dp, side) || there[side])
+			continue;
+		r = attach_side(dp, link, side);
+		dp_note_error(&first, r);
+		if (r == 0 && was_attached(dp, link->ifindex))
+			dp_repaired(dp, DP_REPAIR_PROGRAM, "%s on link %u", dp_hook_names[hooks[link->role][side]], link->ifindex);
+	}
 	return first;
 }
 
@@ -147,21 +162,38 @@ static int remove_filters(struct datapath *dp, const struct dp_link *links, size
 	return first;
 }
 
+static void remember_links(struct datapath *dp, const struct dp_link *links, size_t n)
+{
+	dp->repair.n_links = MIN(n, (size_t)LINKS_MAX);
+	for (size_t i = 0; i < dp->repair.n_links; i++)
+		dp->repair.links[i] = links[i].ifindex;
+}
+
+/* The kernel's filters that are there already. */
+static void find_filters(struct datapath *dp, struct wanted *want)
+{
+	for (size_t i = 0; i < want->n; i++)
+		for (int side = 0; side < SIDES; side++)
+			want->there[i * SIDES + side] = dp_check_program(dp, want->links[i].ifindex, side,
+									 hooks[want->links[i].role][side]) == 0;
+}
+
 int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_t n)
 {
 	_cleanup_free_ bool *there = xnew0_array(bool, (n + 1) * SIDES);
 	struct wanted want = { .links = links, .n = n, .there = there, .tcx = dp->tcx };
 	int first = 0;
 
-	if (!dp->tcx) { /* the new way first, so that no packet passes unseen */
-		for (size_t i = 0; i < n; i++)
-			dp_note_error(&first, attach_link(dp, &links[i], NULL));
+	if (dp->tcx)
 		dp_note_error(&first, each_pinned_link(dp, keep_or_unpin, &want));
-	} else {
+	else
+		find_filters(dp, &want);
+	for (size_t i = 0; i < n; i++)
+		dp_note_error(&first, attach_link(dp, &links[i], there + i * SIDES));
+	if (!dp->tcx) /* the new way was first, so that no packet passes unseen */
 		dp_note_error(&first, each_pinned_link(dp, keep_or_unpin, &want));
-		for (size_t i = 0; i < n; i++)
-			dp_note_error(&first, attach_link(dp, &links[i], there + i * SIDES));
-	}
 	dp_note_error(&first, remove_filters(dp, links, n));
+	if (first == 0)
+		remember_links(dp, links, n);
 	return first;
 }

@@ -3,7 +3,7 @@
 #include "datapath/priv.h"
 #include "weft/route.h"
 
-struct entry {
+struct node_route_entry {
 	struct node_route_key key;
 	struct node_route value;
 };
@@ -13,9 +13,9 @@ static int compare_key(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct node_route_key));
 }
 
-static struct entry encode(const struct dp_node_route *r)
+static struct node_route_entry encode(const struct dp_node_route *r)
 {
-	struct entry e = {
+	struct node_route_entry e = {
 		.key.len = r->prefix.len,
 		.value = {
 			.ifindex = r->ifindex,
@@ -48,34 +48,44 @@ static size_t list_keys(int map, struct node_route_key **ret)
 	return n;
 }
 
+static bool is_as_before(const struct datapath *dp, const struct node_route_entry *want, size_t n)
+{
+	return dp->repair.routes && dp->repair.n_routes == n && memcmp(dp->repair.routes, want, n * sizeof(*want)) == 0;
+}
+
 int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n)
 {
-	_cleanup_free_ struct entry *want = NULL;
+	_cleanup_free_ struct node_route_entry *want = NULL;
 	_cleanup_free_ struct node_route_key *have = NULL;
 	int map = dp->maps[MAP_NODE_ROUTES], first = 0;
-	size_t n_have;
+	size_t n_have, changed = 0;
 
 	if (n > NODE_ROUTES_MAX)
 		return -E2BIG;
 	for (size_t i = 0; i < n; i++)
 		if (routes[i].transport == DP_VXLAN && (!routes[i].ifindex || routes[i].ifindex != dp->tunnel_ifindex))
 			return -EINVAL;
-	want = xnew0_array(struct entry, n + 1);
+	want = xnew0_array(struct node_route_entry, n + 1);
 	for (size_t i = 0; i < n; i++)
 		want[i] = encode(&routes[i]);
 	qsort(want, n, sizeof(*want), compare_key);
+	n_have = list_keys(map, &have);
 	for (size_t i = 0; i < n; i++) {
 		struct node_route now;
 
-		/* a trie's lookup would answer with a shorter prefix; equal it may be, then writing it does no harm */
-		if (bpf_map_lookup_elem(map, &want[i].key, &now) == 0 && memcmp(&now, &want[i].value, sizeof(now)) == 0 &&
-		    bpf_map_update_elem(map, &want[i].key, &now, BPF_EXIST) == 0)
+		if (bsearch(&want[i].key, have, n_have, sizeof(*have), compare_key) &&
+		    bpf_map_lookup_elem(map, &want[i].key, &now) == 0 && memcmp(&now, &want[i].value, sizeof(now)) == 0)
 			continue;
 		dp_note_error(&first, bpf_map_update_elem(map, &want[i].key, &want[i].value, BPF_ANY));
+		changed++;
 	}
-	n_have = list_keys(map, &have);
 	for (size_t i = 0; i < n_have; i++)
 		if (!bsearch(&have[i], want, n, sizeof(*want), compare_key))
-			dp_note_error(&first, bpf_map_delete_elem(map, &have[i]));
+			dp_note_error(&first, bpf_map_delete_elem(map, &have[i])), changed++;
+	if (changed && is_as_before(dp, want, n))
+		dp_repaired(dp, DP_REPAIR_ENTRY, "%zu node routes", changed);
+	free(dp->repair.routes);
+	dp->repair.routes = take_ptr(want);
+	dp->repair.n_routes = n;
 	return first;
 }

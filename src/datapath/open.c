@@ -104,7 +104,6 @@ static int check_bpffs(const char *dir, char **ret_error)
 
 static int make_dirs(struct datapath *dp, const struct dp_config *config, char **ret_error)
 {
-	static const char *const below[] = { "maps", "links", "programs" };
 	int r;
 
 	r = mkdir_parents(config->pin_dir, 0700);
@@ -116,8 +115,8 @@ static int make_dirs(struct datapath *dp, const struct dp_config *config, char *
 	if (r < 0)
 		return r;
 	dp->dir = xasprintf("%s/v%d", config->pin_dir, ABI_VERSION);
-	for (size_t i = 0; i < ARRAY_SIZE(below); i++) {
-		_cleanup_free_ char *path = xasprintf("%s/%s", dp->dir, below[i]);
+	for (unsigned i = 0; i < DP_PIN_DIRS; i++) {
+		_cleanup_free_ char *path = datapath_pin_dir(dp, i);
 
 		r = mkdir_parents(path, 0700);
 		if (r < 0) {
@@ -129,7 +128,7 @@ static int make_dirs(struct datapath *dp, const struct dp_config *config, char *
 }
 
 /* One agent a directory: the lock is on the directory itself, so it lives as long as what it guards. */
-static int lock_dir(const char *dir, char **ret_error)
+int dp_lock_dir(const char *dir, char **ret_error)
 {
 	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r;
@@ -391,7 +390,7 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 		r = make_dirs(dp, config, ret_error);
 	if (r < 0)
 		return r;
-	r = dp->lock_fd = lock_dir(dp->dir, ret_error);
+	r = dp->lock_fd = dp_lock_dir(dp->dir, ret_error);
 	if (r < 0)
 		return r;
 	r = choose_attach(dp, config->attach, ret_error);
@@ -433,6 +432,7 @@ struct datapath *datapath_close(struct datapath *dp)
 	if (!dp)
 		return NULL;
 	dp_close_events(dp);
+	free(dp->repair.routes);
 	for (int i = 0; i < HOOK_COUNT; i++)
 		bpf_object__close(dp->objects[i]);
 	close_fd(dp->lock_fd);

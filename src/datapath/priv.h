@@ -2,6 +2,7 @@
 /* What the files of this directory share; nobody else includes it. */
 #pragma once
 
+#include "datapath/attach.h"
 #include "datapath/datapath.h"
 
 #include "weft/addr.h"
@@ -26,6 +27,9 @@ enum dp_map {
 };
 
 struct ring_buffer;
+struct node_route_entry;
+
+enum { LINKS_MAX = 32, DP_PIN_DIRS = 3 };
 
 struct datapath {
 	int lock_fd; /* the version's directory, locked */
@@ -37,6 +41,15 @@ struct datapath {
 	bool foreign_nat;	  /* the egress of uplinks and tunnels is watched */
 	uint32_t flow_max;
 	uint32_t tunnel_ifindex;
+	struct { /* whom to tell, and what is known to have been there: without it, what is missing is new */
+		dp_repair_fn *fn;
+		void *ctx;
+		bool endpoints;
+		uint32_t links[LINKS_MAX];
+		size_t n_links;
+		struct node_route_entry *routes;
+		size_t n_routes;
+	} repair;
 	struct ring_buffer *ring; /* made by the first datapath_events_fd() */
 	struct dp_reader {	  /* during datapath_read_events() */
 		dp_event_fn *fn;
@@ -67,6 +80,12 @@ void dp_count_all_flows(struct datapath *dp);
 /* What the kernel must have. Return: 0, -ENOTSUP with a line that says what is missing. */
 int dp_probe(char **ret_error);
 void dp_close_events(struct datapath *dp);
+
+/* Is our program in the slot? Return: 0, -ENOENT, -errno. */
+int dp_check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook);
+/* Return: descriptor that holds the lock, -EBUSY, -errno. */
+int dp_lock_dir(const char *dir, char **ret_error);
+void dp_repaired(struct datapath *dp, enum dp_repair what, const char *fmt, ...) _printf_(3, 4);
 
 /* First error of several attempts. */
 static inline void dp_note_error(int *first, int r)

@@ -30,6 +30,7 @@ struct rtnl {
 	bool batching;
 	struct buf batch;
 	size_t batched;
+	char first[128]; /* what the batch's first change is about */
 	char error[512];
 };
 
@@ -271,7 +272,8 @@ int rtnl_change(struct rtnl *nl)
 	nlh->nlmsg_flags |= NLM_F_ACK;
 	nlh->nlmsg_seq = ++nl->seq;
 	if (nl->batching) {
-		nl->batched++;
+		if (nl->batched++ == 0)
+			rtnl_describe(nlh, nl->first, sizeof(nl->first));
 		return buf_add(&nl->batch, nlh, MNL_ALIGN(nlh->nlmsg_len));
 	}
 	nl->error[0] = 0;
@@ -284,6 +286,12 @@ void rtnl_batch(struct rtnl *nl)
 	assert(!nl->batching);
 	nl->batching = true;
 	nl->batched = 0;
+	nl->first[0] = 0;
+}
+
+const char *rtnl_batch_first(const struct rtnl *nl)
+{
+	return nl->first;
 }
 
 /* How many bytes the next @max requests take. */

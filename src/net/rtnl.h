@@ -31,6 +31,8 @@ const char *rtnl_error_text(const struct rtnl *nl);
 typedef void rtnl_failed_fn(size_t number, int error, const char *text, void *ctx);
 void rtnl_batch(struct rtnl *nl);
 int rtnl_commit(struct rtnl *nl, rtnl_failed_fn *fn, void *ctx);
+/* What the last batch's first change was about: "route 10.0.0.0/24 table 254 dev 3"; "" for an empty one. */
+const char *rtnl_batch_first(const struct rtnl *nl);
 
 /* What a link is born with. Set the MAC always: udev renames and re-addresses links that got a random one. */
 struct link_spec {

@@ -9,6 +9,7 @@
 #include <linux/if_link.h>
 #include <linux/lwtunnel.h>
 #include <linux/neighbour.h>
+#include <linux/netconf.h>
 #include <linux/veth.h>
 
 int rtnl_attrs(const void *data, size_t len, const struct nlattr **ret_tb, unsigned max)
@@ -320,6 +321,38 @@ static bool is_cached_route(const struct nlmsghdr *nlh)
 	       (rtm->rtm_flags & RTM_F_CLONED || (rtm->rtm_family != AF_INET && rtm->rtm_family != AF_INET6));
 }
 
+static int decode_tc(const struct nlmsghdr *nlh, struct rtnl_event *ret)
+{
+	const struct tcmsg *tc = mnl_nlmsg_get_payload(nlh);
+
+	if (nlh->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(*tc))
+		return -EBADMSG;
+	ret->tc.ifindex = tc->tcm_ifindex;
+	return 0;
+}
+
+static int32_t netconf_value(const struct nlattr *attr)
+{
+	return attr && mnl_attr_get_payload_len(attr) >= sizeof(int32_t) ? (int32_t)mnl_attr_get_u32(attr)
+									 : NETCONF_UNSAID;
+}
+
+static int decode_netconf(const struct nlmsghdr *nlh, struct netconf *ret)
+{
+	const struct netconfmsg *ncm = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *tb[NETCONFA_MAX + 1];
+	size_t skip = MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(*ncm));
+
+	if (nlh->nlmsg_len < skip || rtnl_attrs((const char *)nlh + skip, nlh->nlmsg_len - skip, tb, NETCONFA_MAX) < 0 ||
+	    !tb[NETCONFA_IFINDEX] || mnl_attr_get_payload_len(tb[NETCONFA_IFINDEX]) < sizeof(int32_t))
+		return -EBADMSG;
+	*ret = (struct netconf){.family = ncm->ncm_family,
+				.ifindex = (int32_t)mnl_attr_get_u32(tb[NETCONFA_IFINDEX]),
+				.forwarding = netconf_value(tb[NETCONFA_FORWARDING]),
+				.rp_filter = netconf_value(tb[NETCONFA_RP_FILTER])};
+	return 0;
+}
+
 int rtnl_event_decode(const struct nlmsghdr *nlh, struct rtnl_event *ret)
 {
 	struct rtnl_event ev = {0};
@@ -354,6 +387,18 @@ int rtnl_event_decode(const struct nlmsghdr *nlh, struct rtnl_event *ret)
 	case RTM_DELNEIGH:
 		ev.type = RTNL_EVENT_NEIGH;
 		r = rtnl_decode_neigh(nlh, &ev.neigh);
+		break;
+	case RTM_NEWQDISC:
+	case RTM_DELQDISC:
+	case RTM_NEWTFILTER:
+	case RTM_DELTFILTER:
+		ev.type = RTNL_EVENT_TC;
+		r = decode_tc(nlh, &ev);
+		break;
+	case RTM_NEWNETCONF:
+	case RTM_DELNETCONF:
+		ev.type = RTNL_EVENT_NETCONF;
+		r = decode_netconf(nlh, &ev.netconf);
 		break;
 	default:
 		return 0;
@@ -398,6 +443,12 @@ static void describe_event(const struct rtnl_event *ev, char *out, size_t size)
 		break;
 	case RTNL_EVENT_NEIGH:
 		snprintf(out, size, "neighbour %s on link %u", addr_format(&ev->neigh.addr, text), ev->neigh.ifindex);
+		break;
+	case RTNL_EVENT_TC:
+		snprintf(out, size, "traffic control of link %u", ev->tc.ifindex);
+		break;
+	case RTNL_EVENT_NETCONF:
+		snprintf(out, size, "sysctls of link %d", ev->netconf.ifindex);
 		break;
 	case RTNL_EVENT_RESYNC:
 		break;

@@ -13,6 +13,16 @@ enum rtnl_event_type {
 	RTNL_EVENT_ROUTE,
 	RTNL_EVENT_RULE,
 	RTNL_EVENT_NEIGH,
+	RTNL_EVENT_TC,	    /* queueing disciplines and filters */
+	RTNL_EVENT_NETCONF, /* sysctls of an interface: forwarding, reverse path filter */
+};
+
+enum { NETCONF_UNSAID = -1 };
+
+struct netconf {
+	int family;
+	int32_t ifindex;	       /* NETCONFA_IFINDEX_ALL, NETCONFA_IFINDEX_DEFAULT, or an interface */
+	int32_t forwarding, rp_filter; /* NETCONF_UNSAID: the event is not about it */
 };
 
 struct rtnl_event {
@@ -24,6 +34,10 @@ struct rtnl_event {
 		struct route route;
 		struct rule rule;
 		struct neigh neigh;
+		struct {
+			uint32_t ifindex;
+		} tc;
+		struct netconf netconf;
 	};
 };
 

@@ -631,6 +631,27 @@ void route_compile(const struct route_config *config, const struct model *m, str
 	free(c.members);
 }
 
+static bool node_route_eq(const struct route_node_route *a, const struct route_node_route *b)
+{
+	return prefix_eq(&a->prefix, &b->prefix) && a->transport == b->transport && addr_eq(&a->underlay, &b->underlay) &&
+	       a->ifindex == b->ifindex && a->mtu == b->mtu && memcmp(a->vtep_mac, b->vtep_mac, 6) == 0;
+}
+
+#define LIST_EQ(a, b, list, count, eq) \
+	({ \
+		bool eq_ = (a)->count == (b)->count; \
+		for (size_t i_ = 0; eq_ && i_ < (a)->count; i_++) \
+			eq_ = eq(&(a)->list[i_], &(b)->list[i_]); \
+		eq_; \
+	})
+
+bool route_plan_eq(const struct route_plan *a, const struct route_plan *b)
+{
+	return LIST_EQ(a, b, routes, n_routes, route_eq) && LIST_EQ(a, b, rules, n_rules, rule_eq) &&
+	       LIST_EQ(a, b, neighs, n_neighs, neigh_eq) && LIST_EQ(a, b, node_routes, n_node_routes, node_route_eq) &&
+	       addr_eq(&a->node_addrs[0], &b->node_addrs[0]) && addr_eq(&a->node_addrs[1], &b->node_addrs[1]);
+}
+
 void route_plan_done(struct route_plan *p)
 {
 	for (size_t i = 0; i < p->n_peers; i++)

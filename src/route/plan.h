@@ -88,6 +88,8 @@ struct route_plan {
  * O(n log n) for n nodes. Never fails.
  */
 void route_compile(const struct route_config *config, const struct model *m, struct route_plan *ret);
+/* Do both want the same of the kernel and the datapath? */
+bool route_plan_eq(const struct route_plan *a, const struct route_plan *b);
 void route_plan_done(struct route_plan *p);
 
 /* The node's address in a range: the first after the network's. */

@@ -120,6 +120,10 @@ class Lab:
         done = run("grep", "-rEhm", "3", "AddressSanitizer|LeakSanitizer|runtime error:", "/run/weft-lab/%s/logs" % self.name, check=False)
         return done.stdout
 
+    def logs_of(self, node):
+        with open("/run/weft-lab/%s/logs/%s-weftd.log" % (self.name, node), errors="replace") as text:
+            return text.read()
+
     def show_logs(self):
         logs = "/run/weft-lab/%s/logs" % self.name
         for dirpath, _, files in os.walk(logs):

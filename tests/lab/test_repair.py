@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody deletes or changes behind the agent's back comes back, is counted, and is shown; lost events mean listing again."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from labs import FULL, Lab, assert_matrix, spread_pods, wait_for
+
+EVENT, AUDIT = 3, 10  # seconds until it is back: at once by event (1 s, and time to look), or by the audit every 4 s
+PAIRS = 2500 if FULL else 300
+SETTINGS = ["repair.auditSeconds=4"]
+
+
+def count(lab, what):
+    return lab.node_status("n1")["repairs"]["counts"][what]
+
+
+def sh(lab, command):
+    return lab.exec("n1", "sh", "-ec", command).stdout
+
+
+class Damage:
+    """One thing to break: a command, the counter that tells of its repair, how to see that it is back, and how soon."""
+
+    def __init__(self, what, breaks, within=EVENT):
+        self.what, self.breaks, self.within = what, breaks, within
+
+
+PEER4, PEER6 = "$(ip route show proto 87 | sed -n 's,^\\(10.244[^ ]*/24\\) .*dev weft-vxlan.*,\\1,p')", "$(ip -6 route show proto 87 | sed -n 's,^\\(fd00:[^ ]*\\) .*dev weft-vxlan.*,\\1,p' | head -n 1)"
+BPF = "/sys/fs/bpf/weft/v*"
+DAMAGES = {
+    "route": Damage("route", "ip route del %s" % PEER4),
+    "route-v6": Damage("route", "ip -6 route del %s" % PEER6),
+    "route-changed": Damage("route", "ip route replace %s dev lo" % PEER4),
+    "pod-route": Damage("route", "ip route del $IP4 dev $LINK"),
+    "rule": Damage("rule", "ip rule del table 5757"),
+    "neighbour": Damage("neighbour", "ip neigh del $(ip neigh show dev weft-vxlan | sed -n 's/^\\(10[^ ]*\\) .*/\\1/p' | head -n 1) dev weft-vxlan"),
+    "neighbour-changed": Damage("neighbour", "ip neigh replace $(ip neigh show dev weft-vxlan | sed -n 's/^\\(10[^ ]*\\) .*/\\1/p' | head -n 1) lladdr 02:00:00:00:00:99 dev weft-vxlan nud permanent"),
+    "pod-neighbour": Damage("route", "ip neigh del $IP4 dev $LINK"),
+    "pod-link-down": Damage("link", "ip link set $LINK down"),
+    "pod-link-mac": Damage("link", "ip link set $LINK address 02:00:00:00:00:98"),
+    "pod-link-sysctl": Damage("link", "echo 0 > /proc/sys/net/ipv4/conf/$LINK/forwarding", AUDIT),
+    "pod-qdisc": Damage("program", "tc qdisc del dev $LINK clsact"),
+    "pod-filter": Damage("program", "tc filter del dev $LINK ingress"),
+    "device-gone": Damage("device", "ip link del weft-vxlan"),
+    "device-down": Damage("device", "ip link set weft-vxlan down"),
+    "device-mac": Damage("device", "ip link set weft-vxlan address 02:00:00:00:00:97"),
+    "address": Damage("address", "ip addr del $OWN4/32 dev lo"),
+    "address-v6": Damage("address", "ip addr del $OWN6/128 dev lo"),
+    "sysctl": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/ip_forward"),
+    "sysctl-v6": Damage("sysctl", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
+    "sysctl-uplink": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/conf/$UPLINK/forwarding"),
+    "sysctl-rp-filter": Damage("sysctl", "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter"),
+    "map-unlinked": Damage("pin", "rm %s/maps/endpoints" % BPF),
+    "program-unlinked": Damage("pin", "rm %s/programs/from_pod" % BPF),
+    "pins-unlinked": Damage("pin", "rm -r %s" % BPF),
+    "map-entry": Damage("map_entry", "bpftool map delete pinned $(echo %s)/maps/pod_ifaces key $KEY" % BPF, AUDIT),
+    "node-route-entry": Damage("map_entry", "K=$(bpftool -j map dump pinned $(echo %s)/maps/node_routes | "
+                               "python3 -c 'import json,sys; print(*json.load(sys.stdin)[0][\"key\"])'); "
+                               "bpftool map delete pinned $(echo %s)/maps/node_routes key $K" % (BPF, BPF), AUDIT),
+}
+UPLINK_DAMAGES = {
+    "tcx": {"link-unlinked": Damage("program", "rm %s/links/*" % BPF),
+            "link-detached": Damage("program", "for l in %s/links/*; do bpftool link detach pinned $l; done" % BPF, AUDIT)},
+    "clsact": {"uplink-qdisc": Damage("program", "tc qdisc del dev $UPLINK clsact"),
+               "tunnel-filter": Damage("program", "tc filter del dev weft-vxlan ingress")},
+}
+
+
+@pytest.fixture(scope="module", params=["tcx", "clsact"])
+def lab(request):
+    with Lab(nodes=2, transport="vxlan", set=SETTINGS + ["datapath.attach=" + request.param]) as lab:
+        lab.attach = request.param
+        lab.apply(*spread_pods(2, each=1))
+        lab.wait_ready()
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """Without the fast path, so that a missing route is felt."""
+    with Lab(nodes=2, transport="vxlan", set=SETTINGS + ["datapath.fastPath=off"]) as lab:
+        lab.apply(*spread_pods(2, each=1))
+        lab.wait_ready()
+        yield lab
+
+
+def variables(lab):
+    status = lab.node_status("n1")
+    pod = next(e for e in status["endpoints"] if e["pod"] == "p1-0")
+    own = status["nodeAddresses"]
+    index = int(lab.exec("n1", "cat", "/sys/class/net/%s/ifindex" % pod["hostInterface"]).stdout)
+    return {"LINK": pod["hostInterface"], "IP4": pod["addresses"][0], "OWN4": own[0], "OWN6": own[1], "UPLINK": status["uplinks"][0],
+            "KEY": " ".join(str(b) for b in index.to_bytes(4, "little"))}
+
+
+LOOKS = ["ip -d route show table all proto 87", "ip -6 route show table all proto 87", "ip rule", "ip -6 rule", "ip neigh show nud permanent",
+         "ip -6 neigh show nud permanent", "ip -br addr show dev lo", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
+         "ip -br link | sed 's/@[^ ]*//; s/<.*>//'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs"]
+
+
+def state(lab):
+    """What can be compared before and after, in any order; interface numbers may change."""
+    return {c: sorted(sh(lab, c).split("\n")) for c in LOOKS}
+
+
+def break_and_wait(lab, damage):
+    before, counted = state(lab), count(lab, damage.what)
+    env = "".join("%s='%s'; " % kv for kv in variables(lab).items())
+    sh(lab, env + damage.breaks)
+    started = time.monotonic()
+    wait_for("a repair of kind " + damage.what, lambda: count(lab, damage.what) > counted, timeout=damage.within)
+    took = time.monotonic() - started
+    wait_for("the state of before", lambda: state(lab) == before, timeout=damage.within)
+    print("%s: %.1f s" % (damage.what, took))
+    assert_matrix(lab, 1)
+    repairs = lab.node_status("n1")["repairs"]
+    assert damage.what in {r["what"] for r in repairs["recent"]} and all(r["atMs"] and r["where"] for r in repairs["recent"])
+    assert "Repairs" in lab.exec("n1", "weft", "status").stdout
+    assert "put back what somebody else" in lab.logs_of("n1")
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_mended(lab, name):
+    break_and_wait(lab, DAMAGES[name])
+
+
+@pytest.mark.parametrize("name", ["link-unlinked", "link-detached", "uplink-qdisc", "tunnel-filter"])
+def test_damage_of_uplinks_is_mended(lab, name):
+    if name in UPLINK_DAMAGES[lab.attach]:
+        break_and_wait(lab, UPLINK_DAMAGES[lab.attach][name])
+    else:  # the other way of attaching does not have it
+        assert name in UPLINK_DAMAGES["clsact" if lab.attach == "tcx" else "tcx"]
+
+
+@pytest.mark.parametrize("name", ["route", "rule", "pod-route", "pod-neighbour", "device-gone", "sysctl"])
+def test_damage_is_mended_on_the_stack(stack, name):
+    break_and_wait(stack, DAMAGES[name])
+
+
+def test_repairs_stay_zero_when_nobody_interferes():
+    with Lab(nodes=2, set=["repair.auditSeconds=1"]) as lab:
+        lab.apply(*spread_pods(2, each=1))
+        lab.wait_ready()
+        lab.apply(*({**p, "metadata": {**p["metadata"], "name": "more-" + p["metadata"]["name"]}} for p in spread_pods(1, each=5)
+                    if not p["spec"]["hostNetwork"]))
+        lab.wait_ready()
+        lab.weft("node", "add")
+        lab.delete_pods()
+        for pid in lab.pids("n1/weftd"):
+            os.kill(pid, signal.SIGKILL)
+        wait_for("a new agent", lambda: lab.exec("n1", "weft", "status", check=False).returncode == 0)
+        time.sleep(4)  # audits
+        for node in ("n1", "n2"):
+            repairs = lab.node_status(node)["repairs"]
+            assert not any(repairs["counts"].values()) and not repairs["recent"] and repairs["eventsLost"] == 0, json.dumps(repairs)
+
+
+def test_lost_events_mean_listing_again():
+    """A queue of 4 KiB, an agent that is held still during a storm: what was deleted in it comes back all the same."""
+    with Lab(nodes=2, set=["repair.eventBufferBytes=4096", "repair.auditSeconds=3600"]) as lab:
+        lab.apply(*spread_pods(2, each=1))
+        lab.wait_ready()
+        assert_matrix(lab, 1)
+        before = state(lab)
+        env = "".join("%s='%s'; " % kv for kv in variables(lab).items())
+        pids = lab.pids("n1/weftd")
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            storm = "".join("link add name storm%d group 4711 type veth peer name other%d\n" % (i, i) for i in range(PAIRS))
+            lab.exec("n1", "ip", "-batch", "-", input=storm)
+            sh(lab, env + "ip route del $IP4 dev $LINK; ip rule del table 5757; ip route flush proto 87 dev weft-vxlan")
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        wait_for("events lost", lambda: lab.node_status("n1")["repairs"]["eventsLost"] > 0, timeout=EVENT)
+        wait_for("a link of the storm", lambda: "storm0" in sh(lab, "ip link show group 4711"))
+        sh(lab, "ip link del group 4711")
+        wait_for("the state of before", lambda: state(lab) == before, timeout=EVENT)
+        assert_matrix(lab, 1)
