@@ -59,6 +59,28 @@ def test_NP_21_an_invalid_policy_is_named_and_fails_closed(tmp_path):
     assert 'NetworkPolicy default/deny-b is invalid and fails closed: spec.ingress[0].from[0].ipBlock.cidr: "10.0.0.0/99"' in done.stderr
 
 
+NODE = """
+apiVersion: v1
+kind: Node
+metadata: {name: n}
+spec: {podCIDRs: [10.244.0.0/24]}
+---
+"""
+PASS = """
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: pass}
+spec: {tier: Baseline, priority: 1, subject: {namespaces: {}}, egress: [{action: Pass, to: [%s{namespaces: {}}]}]}
+---
+"""
+
+
+@pytest.mark.parametrize("network, expect", [("{networks: [10.244.0.0/24]}, ", "allow"), ("", "deny")])
+def test_an_unknown_pod_that_surely_matches_is_not_one_that_may(tmp_path, network, expect):
+    done = run(tmp_path, PODS + NODE + PASS % network + "expect: [{from: default/a, to: 10.244.0.77, port: 80, expect: %s}]" % expect)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("text, complaint", [
     ("", "no expect"),
     ("expect: [{from: default/a, to: default/b, port: 80, expect: perhaps}]", "expected allow or deny"),
