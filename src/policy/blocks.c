@@ -79,11 +79,12 @@ static struct block_set *intern(struct blocks *b, struct peer *const *peers, uns
 	uint64_t h = hash_mem(peers, n * sizeof(*peers));
 	struct block_set *s = NULL;
 
-	HTAB_FIND(&b->sets, h, s, node, s->n == n && memcmp(s->peers, peers, n * sizeof(*peers)) == 0);
+	HTAB_FIND(&b->sets, h, s, node, s->n == n && (!n || memcmp(s->peers, peers, n * sizeof(*peers)) == 0));
 	if (!s) {
 		s = xcalloc(1, sizeof(*s) + n * sizeof(*peers));
 		s->n = n;
-		memcpy(s->peers, peers, n * sizeof(*peers));
+		if (n)
+			memcpy(s->peers, peers, n * sizeof(*peers));
 		htab_insert(&b->sets, h, &s->node);
 	}
 	if (s->build != b->build)
