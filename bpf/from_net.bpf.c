@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* tc ingress on an uplink: what comes from outside as it is. Packets for local pods go straight in, packets that claim to be
- * from here are dropped, everything else is the stack's. */
+/* tc ingress on an uplink: what comes from outside as it is. Packets that claim to be from here are dropped; answers to what
+ * left by a claim (NAT) get their true destination back, before anything else looks at them; packets for local pods go
+ * straight in, everything else is the stack's. */
 #include "lib/arrive.h"
 #include "lib/drop.h"
 #include "lib/forward.h"
+#include "lib/nat_return.h"
 
 /* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
 static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet *pkt)
@@ -26,16 +28,22 @@ int from_net(struct __sk_buff *skb)
 {
 	struct packet pkt = {};
 	struct endpoint *ep;
-	enum drop_reason why;
+	enum drop_reason why = DROP_NONE;
 
 	if (!peek_addresses(skb, &pkt))
 		return TC_ACT_OK;
 	if (addr_is_node(&pkt.src) || endpoint_find(&pkt.src))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
 	ep = endpoint_find(&pkt.dst);
-	if (!ep)
-		return TC_ACT_OK;
-	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	if (ep) {
+		why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	} else {
+		if (!nat_return(skb, &pkt))
+			return TC_ACT_OK;
+		ep = endpoint_find(&pkt.dst);
+		if (!ep) /* the node's own connection */
+			return TC_ACT_OK;
+	}
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
 	if (!config.fast_path) /* to_pod looks at it */

@@ -1,11 +1,62 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* tc egress on an uplink: what leaves this node as it is, past the stack or through it. */
+/* tc egress on an uplink: what leaves this node as it is, past the stack or through it. Pods get the node's address towards the
+ * world. */
 #include "lib/leave.h"
+#include "lib/masquerade.h"
+
+/* What is read before it is known that the packet concerns us. Return: is it an IP packet? */
+static __always_inline bool peek(struct __sk_buff *skb, struct packet *pkt)
+{
+	pkt->v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
+	return peek_source(skb, &pkt->src);
+}
+
+/* The tunnel's outer packets are most of what a node sends itself; nothing is ever claimed towards a peer's tunnel port. */
+static __always_inline bool is_tunnel(const struct packet *pkt)
+{
+	return config.vxlan_port && pkt->proto == IPPROTO_UDP && pkt->dport == bpf_htons(config.vxlan_port);
+}
+
+static __always_inline bool is_own(struct __sk_buff *skb, const struct packet *pkt)
+{
+	const struct ip_addr *own = masquerade_addr(skb->ifindex, &pkt->src);
+
+	return own && addr_eq(&pkt->src, own);
+}
+
+/* Does masquerade concern packets of this family? */
+static __always_inline bool is_on(const struct packet *pkt)
+{
+	return config.masquerade & (pkt->v6 ? 2 : 1);
+}
+
+static __always_inline enum drop_reason leave_pod(struct __sk_buff *skb, struct packet *pkt, __u32 owner)
+{
+	enum drop_reason why = packet_parse(skb, ETH_LEN, skb->protocol, false, pkt);
+
+	if (why == DROP_NONE)
+		why = leave_track(pkt, owner);
+	if (why == DROP_NONE && is_on(pkt) && pkt->icmp != ICMP_ND)
+		why = masquerade_pod(skb, pkt, owner);
+	return why;
+}
 
 SEC("tc")
 int to_net(struct __sk_buff *skb)
 {
-	return leave_node(skb);
+	enum drop_reason why = DROP_NONE;
+	struct packet pkt = {};
+	struct endpoint *ep;
+
+	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade) || !peek(skb, &pkt))
+		return TC_ACT_OK;
+	ep = endpoint_find(&pkt.src);
+	if (ep)
+		why = leave_pod(skb, &pkt, ep->id);
+	else if (is_on(&pkt) && is_own(skb, &pkt) && packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt) == DROP_NONE &&
+		 !is_tunnel(&pkt) && pkt.fragment != FRAGMENT_LATER)
+		why = masquerade_node(skb, &pkt);
+	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -306,3 +306,21 @@ static __always_inline bool flow_exists(const struct packet *pkt, __u8 place, bo
 	*ret_via_stack = f->stack >> flow_local_end(end, place) & 1;
 	return true;
 }
+
+/* Did the packet's receiver begin the conversation? Unknown ones were begun by their sender. */
+__global bool flow_is_answer(const struct packet *pkt)
+{
+	struct flow_state *state;
+	struct flow_key key;
+	struct flow *f;
+	__u8 end;
+
+	if (!pkt)
+		return false;
+	end = flow_key_of(pkt, &key);
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (f)
+		return f->state.initiator != end;
+	state = bpf_map_lookup_elem(&flows_new, &key);
+	return state && !flow_is_stale(key.proto, state, tick_now()) && state->initiator != end;
+}

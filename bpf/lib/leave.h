@@ -29,6 +29,12 @@ static __always_inline bool has_flow(const struct packet *pkt)
 	return (pkt->icmp == ICMP_NOT || pkt->icmp == ICMP_QUERY) && pkt->fragment != FRAGMENT_LATER;
 }
 
+/* A packet of a pod, out of the stack. */
+static __always_inline enum drop_reason leave_track(struct packet *pkt, __u32 owner)
+{
+	return config.foreign_nat && has_flow(pkt) ? flow_track(pkt, owner, FLOW_AT_SOURCE | FLOW_OUT_OF_STACK) : DROP_NONE;
+}
+
 static __always_inline int leave_node(struct __sk_buff *skb)
 {
 	struct packet pkt = {};
@@ -41,7 +47,7 @@ static __always_inline int leave_node(struct __sk_buff *skb)
 	if (!ep)
 		return TC_ACT_OK;
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
-	if (why == DROP_NONE && has_flow(&pkt))
-		why = flow_track(&pkt, ep->id, FLOW_AT_SOURCE | FLOW_OUT_OF_STACK);
+	if (why == DROP_NONE)
+		why = leave_track(&pkt, ep->id);
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);
 }

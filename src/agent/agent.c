@@ -8,6 +8,8 @@
  *
  * At the end of the process nothing is undone: packets flow on. */
 #include "agent/agent.h"
+#include "agent/lists.h"
+#include "agent/masquerade.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -24,6 +26,7 @@ enum {
 	CONNECT_TICKS = 5, /* a kubeconfig that was missing or bad */
 	BACKOFF_MIN_MS = 500,
 	BACKOFF_MAX_MS = 30000,
+	LIMIT_LOG_US = 60000000, /* a limit that goes on being reached */
 };
 
 static uint64_t now_us(struct agent *a)
@@ -147,10 +150,27 @@ static int apply_tables(struct agent *a, char **ret_error)
 	return r;
 }
 
+/* Limits that hold up pods are worth a line, at most one of a kind a minute. */
+static void log_limit(struct agent *a, const struct dp_event *ev)
+{
+	uint64_t now = now_us(a), *last = &a->limit_logged_us[ev->reason];
+	char src[ADDR_TEXT_MAX], dst[ENDPOINT_TEXT_MAX];
+
+	if (ev->reason < DROP_NAT_EXHAUSTED || ev->reason > DROP_NAT_ADDRESS || (*last && now - *last < LIMIT_LOG_US))
+		return;
+	*last = now;
+	log_warn("connections of pods to the world are refused", L_STR("reason", drop_reason_label(ev->reason)),
+		 L_STR("text", drop_reason_text(ev->reason)), L_STR("pod", addr_format(&ev->src, src)),
+		 L_STR("destination", addr_port_format(&ev->dst, ev->dport, dst)));
+}
+
 static void on_drop(const struct dp_event *ev, void *ctx)
 {
 	struct agent *a = ctx;
 	struct timespec ts;
+
+	if (ev->reason < DROP_REASON_COUNT)
+		log_limit(a, ev);
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	a->recent[a->n_recent++ % RECENT_DROPS] = (struct recent_drop){*ev, ts.tv_sec * 1000ull + ts.tv_nsec / 1000000};
@@ -185,7 +205,8 @@ static void close_datapath(struct agent *a)
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
 	return x->attach == y->attach && x->fast_path == y->fast_path && x->foreign_nat == y->foreign_nat &&
-	       x->vni == y->vni && x->flow_max == y->flow_max && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
+	       x->vni == y->vni && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
+	       x->masquerade[1] == y->masquerade[1] && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
 	       addr_eq(&x->underlay[1], &y->underlay[1]);
 }
@@ -200,8 +221,14 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 			      .foreign_nat = a->opt.foreign_nat,
 			      .tunnel_ifindex = s->tunnel_ifindex,
 			      .vni = a->opt.vxlan_vni,
-			      .flow_max = a->opt.flow_table_size};
+			      .flow_max = a->opt.flow_table_size,
+			      .nat_max = a->opt.nat_table_size,
+			      .vxlan_port = a->opt.transport == TRANSPORT_VXLAN ? a->opt.vxlan_port : 0};
 	int r, fd;
+
+	for (int f = 0; f < 2; f++)
+		c.masquerade[f] = masquerade_is_on(&a->opt, f, &s->ranges[f]);
+	port_range_parse(a->opt.masquerade_ports, &c.nat_port_min, &c.nat_port_max); /* checked when it was read */
 
 	memcpy(c.node_addrs, s->node_addrs, sizeof(c.node_addrs));
 	memcpy(c.underlay, s->underlay, sizeof(c.underlay));
@@ -253,6 +280,35 @@ static int apply_datapath_routes(struct agent *a)
 	return datapath_apply_node_routes(a->dp, routes, a->plan.n_node_routes);
 }
 
+/* The first address of each family that an uplink has is the one that it is known by. */
+static size_t list_nat_uplinks(const struct agent *a, struct dp_nat_uplink ret[UPLINKS_MAX])
+{
+	for (size_t i = 0; i < a->facts.n_uplinks; i++) {
+		ret[i] = (struct dp_nat_uplink){ .ifindex = a->facts.uplinks[i] };
+		for (size_t k = a->facts.n_underlays; k-- > 0;) {
+			const struct route_underlay *u = &a->facts.underlays[k];
+
+			if (u->ifindex == ret[i].ifindex)
+				ret[i].addrs[!addr_is_v4(&u->addr)] = u->addr;
+		}
+	}
+	return a->facts.n_uplinks;
+}
+
+static int apply_masquerade(struct agent *a)
+{
+	_cleanup_free_ struct dp_exempt *exempt = NULL;
+	_cleanup_free_ bool *reserved = xnew0_array(bool, PORTS);
+	struct dp_nat_uplink uplinks[UPLINKS_MAX];
+	struct dp_masquerade m = { .uplinks = uplinks, .n_uplinks = list_nat_uplinks(a, uplinks), .reserved = reserved };
+
+	m.n_exempt = masquerade_exempt(&a->opt, a->model, &exempt);
+	m.exempt = exempt;
+	list_ports(a->opt.masquerade_reserved, reserved); /* checked when it was read */
+	reserved[a->opt.vxlan_port] = true;
+	return datapath_apply_masquerade(a->dp, &m);
+}
+
 static int apply_datapath(struct agent *a, char **ret_error)
 {
 	int r = ensure_datapath(a, ret_error);
@@ -262,6 +318,8 @@ static int apply_datapath(struct agent *a, char **ret_error)
 	r = datapath_apply_pins(a->dp);
 	if (r == 0)
 		r = apply_datapath_routes(a);
+	if (r == 0)
+		r = apply_masquerade(a);
 	if (r == 0)
 		r = apply_datapath_links(a);
 	if (r < 0)

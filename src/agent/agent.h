@@ -68,6 +68,7 @@ struct agent {
 
 	struct recent_drop recent[RECENT_DROPS];
 	uint64_t n_recent;
+	uint64_t limit_logged_us[DROP_REASON_COUNT];
 	uint64_t cni_calls, cni_failures;
 };
 

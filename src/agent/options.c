@@ -3,12 +3,13 @@
  * help are read from that table, so none of them can miss an option. Values are checked when they are read, and an
  * error says where it was read, which option it is and what would have been accepted. */
 #include "agent/options.h"
+#include "agent/lists.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/yaml.h"
 
-enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE };
+enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE, T_PREFIXES, T_PORTS, T_PORT_RANGE };
 
 struct option {
 	const char *name;
@@ -43,6 +44,19 @@ static const struct option options[] = {
 	  .help = "how programs hang on uplinks and tunnels: tcx (Linux 6.6 and later) or clsact; auto takes the best there is" },
 	{ "datapath.flowTableSize", T_UINT, AT(flow_table_size), "131072", 1024, 16777216,
 	  .help = "entries of each flow table" },
+	{ "masquerade.ipv4", T_CHOICE, AT(masquerade_ipv4), "auto", .choices = switches,
+	  .help = "do pods speak to the world as the node, over IPv4? auto: yes" },
+	{ "masquerade.ipv6", T_CHOICE, AT(masquerade_ipv6), "auto", .choices = switches,
+	  .help = "the same over IPv6; auto: if the pods' range is a private one (fc00::/7)" },
+	{ "masquerade.exclude", T_PREFIXES, AT(masquerade_exclude), "",
+	  .help = "destinations that see the pod's own address, beside pods, nodes, link-local and multicast" },
+	{ "masquerade.excludePools", T_PREFIXES, AT(masquerade_exclude_pools), "",
+	  .help = "pod ranges whose pods keep their own address everywhere" },
+	{ "masquerade.ports", T_PORT_RANGE, AT(masquerade_ports), "1024-65535", .help = "ports that translation may use" },
+	{ "masquerade.reservedPorts", T_PORTS, AT(masquerade_reserved), "30000-32767",
+	  .help = "ports that it never uses, beside those of the node's sockets: NodePorts" },
+	{ "masquerade.tableSize", T_UINT, AT(nat_table_size), "131072", 1024, 16777216,
+	  .help = "translated connections at a time; one pod has at most half of them" },
 	{ "uplinks", T_TEXT, AT(uplinks), "auto", 1,
 	  .help = "interfaces towards the other nodes, joined by commas; auto: those that hold the node's addresses" },
 	{ "mtu", T_UINT, AT(mtu), "0", 0, 65535, .help = "MTU of the underlay, in bytes; 0: detect" },
@@ -111,6 +125,12 @@ static char *expected(const struct option *opt)
 	case T_PATH:
 		return xstrdup(opt->min ? "an absolute path without \"..\""
 					: "an absolute path without \"..\", or nothing");
+	case T_PREFIXES:
+		return xasprintf("at most %d addresses or prefixes, joined by commas", LIST_PREFIXES_MAX);
+	case T_PORTS:
+		return xstrdup("ports and ranges of ports, joined by commas");
+	case T_PORT_RANGE:
+		return xstrdup("a range of ports from 1, FIRST-LAST");
 	default:
 		return xstrdup("a text without control characters");
 	}
@@ -129,15 +149,40 @@ static bool path_is_plain(const char *s)
 	return text_is_plain(s) && *s == '/' && !strstr(s, "/../") && !str_has_suffix(s, "/..");
 }
 
+static bool list_accepted(enum type type, const char *value)
+{
+	static struct prefix prefixes[LIST_PREFIXES_MAX];
+	static bool ports[PORTS];
+	uint16_t min, max;
+	size_t n;
+
+	if (type == T_PREFIXES)
+		return list_prefixes(value, prefixes, &n) == 0;
+	return type == T_PORTS ? list_ports(value, ports) == 0 : port_range_parse(value, &min, &max) == 0;
+}
+
 static bool value_accepted(const struct option *opt, const char *value)
 {
 	if (strlen(value) > TEXT_MAX)
 		return false;
+	if (opt->type >= T_PREFIXES)
+		return list_accepted(opt->type, value);
 	if (opt->type == T_NAME)
 		return !*value || name_is_dns_subdomain(value);
 	if (!*value)
 		return opt->min == 0;
 	return opt->type == T_PATH ? path_is_plain(value) : text_is_plain(value);
+}
+
+/* YAML reads on and off as true and false. */
+static int find_choice(const struct option *opt, const char *value)
+{
+	int i = choice_index(opt->choices, value);
+	bool b;
+
+	if (i < 0 && choice_index(opt->choices, "on") >= 0 && parse_bool(value, &b) == 0)
+		i = choice_index(opt->choices, b ? "on" : "off");
+	return i;
 }
 
 static int assign(struct options *o, const struct option *opt, const char *value)
@@ -157,7 +202,7 @@ static int assign(struct options *o, const struct option *opt, const char *value
 	case T_BOOL:
 		return parse_bool(value, field(o, opt));
 	case T_CHOICE:
-		i = choice_index(opt->choices, value);
+		i = find_choice(opt, value);
 		if (i < 0)
 			return choice_index(opt->later, value) >= 0 ? -ENOTSUP : -EINVAL;
 		*(uint64_t *)field(o, opt) = i;
@@ -314,7 +359,8 @@ void options_init(struct options *o)
 void options_done(struct options *o)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-		if (options[i].type == T_TEXT || options[i].type == T_NAME || options[i].type == T_PATH)
+		if (options[i].type == T_TEXT || options[i].type == T_NAME || options[i].type == T_PATH ||
+		    options[i].type >= T_PREFIXES)
 			freep(field(o, &options[i]));
 	*o = (struct options){0};
 }

@@ -15,6 +15,11 @@ struct options {
 	bool fast_path, foreign_nat;
 	uint64_t attach; /* enum attach */
 	uint64_t flow_table_size;
+	uint64_t masquerade_ipv4, masquerade_ipv6; /* enum auto_switch */
+	char *masquerade_exclude, *masquerade_exclude_pools; /* lists of prefixes: agent/lists.h */
+	char *masquerade_ports;				     /* a range of ports */
+	char *masquerade_reserved;			     /* a list of ports */
+	uint64_t nat_table_size;
 	char *uplinks; /* "auto" or interface names joined by commas */
 	uint64_t mtu;  /* 0: detect */
 	uint64_t vxlan_port, vxlan_vni;

@@ -25,6 +25,11 @@ struct dp_config {
 	uint32_t vni;
 	uint32_t flow_max;   /* entries of each flow table, 64 to 2^24 */
 	uint32_t flow_share; /* entries that one endpoint may hold; 0: a quarter of flow_max */
+	bool masquerade[2];  /* IPv4, IPv6: do pods speak to the world as the node? */
+	uint32_t nat_max;    /* translated connections, 64 to 2^24 */
+	uint32_t nat_share;  /* of them, by one endpoint; 0: half of nat_max */
+	uint16_t nat_port_min, nat_port_max; /* ports that translation may use, from 1 */
+	uint16_t vxlan_port; /* 0 without a tunnel transport */
 };
 
 /**
@@ -89,12 +94,34 @@ struct dp_node_route {
  * changed, for a vxlan route that does not leave by the tunnel device; -E2BIG. */
 int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n);
 
-/* Uplinks get from_net, the tunnel device from_tunnel; with foreign_nat, to_net and to_tunnel at their egress. Makes the set of attached links exactly this one (idempotent). */
+/* Uplinks get from_net and to_net, the tunnel device from_tunnel and, with foreign_nat, to_tunnel. Makes the set of attached links
+ * exactly this one (idempotent). */
 struct dp_link {
 	uint32_t ifindex;
 	enum { DP_LINK_UPLINK, DP_LINK_TUNNEL } role;
 };
 int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_t n);
+
+/* As whom packets leave by an uplink. */
+struct dp_nat_uplink {
+	uint32_t ifindex;
+	struct addr addrs[2]; /* IPv4, IPv6; zero where it has none */
+};
+/* What is not masqueraded. */
+struct dp_exempt {
+	struct prefix prefix;
+	bool source; /* it is the pods' range; false: the destination */
+};
+struct dp_masquerade {
+	const struct dp_nat_uplink *uplinks;
+	size_t n_uplinks;
+	const struct dp_exempt *exempt; /* each once */
+	size_t n_exempt;
+	const bool *reserved; /* 65536, by port: never used for translation; NULL: none */
+};
+/* Makes what masquerade is told exactly this; connections with an address that is no uplink's any more end. Return: 0 or the
+ * first error; -E2BIG, and nothing changed, with too many uplinks or exemptions. */
+int datapath_apply_masquerade(struct datapath *dp, const struct dp_masquerade *m);
 
 /* Counters, summed over CPUs. */
 struct dp_counter {
@@ -109,8 +136,9 @@ const char *forward_way_label(unsigned way);
 
 struct dp_stats {
 	uint64_t flows, flows_new;	 /* entries now */
+	uint64_t nat;			 /* translated connections now */
 	uint64_t endpoints, node_routes; /* entries now */
-	uint32_t flow_max;
+	uint32_t flow_max, nat_max;
 	const char *attach; /* "tcx" or "clsact": what is in use on uplinks and tunnels, and why in docs/operating.md */
 };
 int datapath_read_stats(struct datapath *dp, struct dp_stats *ret);

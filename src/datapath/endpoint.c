@@ -4,6 +4,7 @@
 #include "datapath/attach.h"
 #include "datapath/priv.h"
 #include "weft/endpoint.h"
+#include "weft/nat.h"
 
 static int attach_programs(struct datapath *dp, uint32_t ifindex)
 {
@@ -59,6 +60,13 @@ static struct pod_iface encode_iface(const struct dp_endpoint *ep)
 	return iface;
 }
 
+/* Flows and claims of the endpoint end with their timers. */
+static void drop_shares(struct datapath *dp, uint32_t id)
+{
+	bpf_map_delete_elem(dp->maps[MAP_ENDPOINT_FLOWS], &id);
+	bpf_map_delete_elem(dp->maps[MAP_NAT_SHARES], &id);
+}
+
 int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
 {
 	struct pod_iface iface = encode_iface(ep), before;
@@ -74,6 +82,8 @@ int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
 	known = bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &before) == 0;
 	r = bpf_map_update_elem(dp->maps[MAP_ENDPOINT_FLOWS], &ep->id, &no_flows, BPF_NOEXIST);
 	if (r == 0 || r == -EEXIST)
+		r = bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &ep->id, &no_flows, BPF_NOEXIST);
+	if (r == 0 || r == -EEXIST)
 		r = bpf_map_update_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &iface, BPF_ANY);
 	if (r == 0)
 		r = publish_addrs(dp, ep);
@@ -83,7 +93,7 @@ int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
 		if (memcmp(&before.addrs[i], &iface.addrs[i], sizeof(struct ip_addr)) != 0)
 			dp_note_error(&r, withdraw_addr(dp, &before.addrs[i], ep->ifindex));
 	if (before.id != ep->id)
-		bpf_map_delete_elem(dp->maps[MAP_ENDPOINT_FLOWS], &before.id);
+		drop_shares(dp, before.id);
 	return r;
 }
 
@@ -98,7 +108,7 @@ int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex)
 	for (int i = 0; i < 2; i++)
 		dp_note_error(&r, withdraw_addr(dp, &iface.addrs[i], ifindex));
 	dp_note_error(&r, bpf_map_delete_elem(dp->maps[MAP_POD_IFACES], &ifindex));
-	bpf_map_delete_elem(dp->maps[MAP_ENDPOINT_FLOWS], &iface.id); /* its flows end with their timers */
+	drop_shares(dp, iface.id);
 	return r;
 }
 
@@ -230,7 +240,9 @@ int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps,
 void dp_count_all_flows(struct datapath *dp)
 {
 	uint64_t none = 0;
-	uint32_t all = 0;
+	uint32_t all = 0, nat_all = NAT_OWNER_ALL, nat_node = NAT_OWNER_NODE;
 
 	bpf_map_update_elem(dp->maps[MAP_ENDPOINT_FLOWS], &all, &none, BPF_NOEXIST);
+	bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &nat_all, &none, BPF_NOEXIST);
+	bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &nat_node, &none, BPF_NOEXIST);
 }

@@ -14,9 +14,9 @@ static const enum dp_hook hooks[][SIDES] = {
 	[DP_LINK_TUNNEL] = { HOOK_FROM_TUNNEL, HOOK_TO_TUNNEL },
 };
 
-static bool side_is_wanted(const struct datapath *dp, enum attach_side side)
+static bool side_is_wanted(const struct datapath *dp, int role, enum attach_side side)
 {
-	return side == ATTACH_INGRESS || dp->foreign_nat;
+	return side == ATTACH_INGRESS || role == DP_LINK_UPLINK || dp->foreign_nat;
 }
 
 static const struct dp_link *find_wanted(const struct dp_link *links, size_t n, uint32_t ifindex)
@@ -91,7 +91,7 @@ static int keep_or_unpin(struct datapath *dp, const char *pin, int fd _unused_, 
 	const struct dp_link *link = want->tcx && ifindex ? find_wanted(want->links, want->n, ifindex) : NULL;
 
 	for (int side = 0; link && side < SIDES; side++)
-		if (side_is_wanted(dp, side) && streq(program, dp_hook_names[hooks[link->role][side]])) {
+		if (side_is_wanted(dp, link->role, side) && streq(program, dp_hook_names[hooks[link->role][side]])) {
 			want->there[(link - want->links) * SIDES + side] = true;
 			return 0;
 		}
@@ -122,7 +122,7 @@ static int attach_link(struct datapath *dp, const struct dp_link *link, const bo
 	for (int side = 0; side < SIDES; side++) {
 		int r;
 
-		if (!side_is_wanted(dp, side) || there[side])
+		if (!side_is_wanted(dp, link->role, side) || there[side])
 			continue;
 		r = attach_side(dp, link, side);
 		dp_note_error(&first, r);
@@ -139,7 +139,7 @@ static bool filter_is_left_over(struct datapath *dp, const struct dp_link *link,
 
 	for (size_t role = 0; role < ARRAY_SIZE(hooks); role++)
 		ours |= streq(program, dp_hook_names[hooks[role][side]]);
-	return ours && (dp->tcx || !link || !side_is_wanted(dp, side));
+	return ours && (dp->tcx || !link || !side_is_wanted(dp, link->role, side));
 }
 
 /* Filters of ours on links that are not wanted, or are attached the other way. The empty clsact stays: to add or delete one, the

@@ -41,6 +41,12 @@ const char *const dp_map_names[MAP_COUNT] = {
 	[MAP_ENDPOINT_FLOWS] = "endpoint_flows",
 	[MAP_FLOWS] = "flows",
 	[MAP_FLOWS_NEW] = "flows_new",
+	[MAP_NAT_CLAIMS] = "nat_claims",
+	[MAP_NAT_FORWARD] = "nat_forward",
+	[MAP_NAT_SHARES] = "nat_shares",
+	[MAP_NAT_UPLINKS] = "nat_uplinks",
+	[MAP_NAT_EXEMPT] = "nat_exempt",
+	[MAP_NAT_RESERVED] = "nat_reserved",
 	[MAP_COUNTERS] = "counters",
 	[MAP_EVENTS] = "events",
 };
@@ -168,6 +174,13 @@ static struct config config_encode(const struct dp_config *c)
 		.flow_share = c->flow_share ? c->flow_share : MAX(c->flow_max / 4, 1u),
 		.fast_path = c->fast_path,
 		.foreign_nat = c->foreign_nat,
+		.masquerade = c->masquerade[0] | c->masquerade[1] << 1,
+		.nat_max = c->nat_max,
+		.nat_share = c->nat_share ? c->nat_share : MAX(c->nat_max / 2, 1u),
+		.nat_port_min = c->nat_port_min,
+		.nat_port_max = c->nat_port_max,
+		.nat_modulus = dp_prime_from(c->nat_port_max - c->nat_port_min + 1u),
+		.vxlan_port = c->vxlan_port,
 	};
 
 	for (int i = 0; i < 2; i++) {
@@ -211,6 +224,8 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 			continue;
 		if (streq(name, "flows") || streq(name, "flows_new"))
 			bpf_map__set_max_entries(map, config->flow_max);
+		if (streq(name, "nat_claims") || streq(name, "nat_forward"))
+			bpf_map__set_max_entries(map, config->nat_max);
 		r = pins_adopt(map, bpf_object__btf(obj), path);
 		if (r < 0) {
 			*ret_error = xasprintf("cannot adopt the pinned map %s: %s", path, strerror(-r));
@@ -220,7 +235,7 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 	return 0;
 }
 
-/* @converted: flows were written into a new map, and have no timers. */
+/* @converted: flows or claims were written into a new map, and have no timers. */
 static int publish_maps(struct datapath *dp, struct bpf_object *obj, bool *converted)
 {
 	struct bpf_map *map;
@@ -235,7 +250,7 @@ static int publish_maps(struct datapath *dp, struct bpf_object *obj, bool *conve
 		r = pins_publish(map, path, &this_one);
 		if (r < 0)
 			return r;
-		*converted |= this_one && streq(bpf_map__name(map), "flows");
+		*converted |= this_one && (streq(bpf_map__name(map), "flows") || streq(bpf_map__name(map), "nat_claims"));
 	}
 	return 0;
 }
@@ -293,7 +308,7 @@ static void object_closep(struct bpf_object **obj)
 	bpf_object__close(*obj);
 }
 
-/* Starts the timers of entries that we have written into `flows`. */
+/* Starts the timers of entries that we have written into `flows` or `nat_claims`. */
 static int arm_flows(struct datapath *dp, const struct dp_config *config, char **ret_error)
 {
 	_cleanup_(object_closep) struct bpf_object *obj = NULL;
@@ -361,6 +376,15 @@ static int check_config(const struct dp_config *c, char **ret_error)
 				       c->flow_max, c->flow_share);
 		return -EINVAL;
 	}
+	if (c->nat_max < 64 || c->nat_max > 1u << 24 || c->nat_share > c->nat_max) {
+		*ret_error = xasprintf("translation table of %u entries, %u an endpoint: expected 64 to 16777216, and no more an endpoint",
+				       c->nat_max, c->nat_share);
+		return -EINVAL;
+	}
+	if (c->nat_port_min == 0 || c->nat_port_min > c->nat_port_max) {
+		*ret_error = xasprintf("ports %u to %u for translation: expected a range from 1 to 65535", c->nat_port_min, c->nat_port_max);
+		return -EINVAL;
+	}
 	if (c->vni >= 1u << 24) {
 		*ret_error = xasprintf("network identifier %u: expected 24 bits", c->vni);
 		return -EINVAL;
@@ -415,6 +439,7 @@ int datapath_open(const struct dp_config *config, struct datapath **ret, char **
 	dp->lock_fd = -1;
 	dp->flow_max = config->flow_max;
 	dp->foreign_nat = config->foreign_nat;
+	dp->nat_max = config->nat_max;
 	dp->tunnel_ifindex = config->tunnel_ifindex;
 	before = libbpf_set_print(on_libbpf_print);
 	r = open_all(dp, config, &error);
@@ -436,6 +461,7 @@ struct datapath *datapath_close(struct datapath *dp)
 	for (int i = 0; i < HOOK_COUNT; i++)
 		bpf_object__close(dp->objects[i]);
 	close_fd(dp->lock_fd);
+	free(dp->nat_addrs);
 	free(dp->dir);
 	free(dp);
 	return NULL;

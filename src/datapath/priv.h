@@ -21,6 +21,12 @@ enum dp_map {
 	MAP_ENDPOINT_FLOWS,
 	MAP_FLOWS,
 	MAP_FLOWS_NEW,
+	MAP_NAT_CLAIMS,
+	MAP_NAT_FORWARD,
+	MAP_NAT_SHARES,
+	MAP_NAT_UPLINKS,
+	MAP_NAT_EXEMPT,
+	MAP_NAT_RESERVED,
 	MAP_COUNTERS,
 	MAP_EVENTS,
 	MAP_COUNT
@@ -38,8 +44,8 @@ struct datapath {
 	int programs[HOOK_COUNT]; /* descriptors, owned by the objects */
 	int maps[MAP_COUNT];	  /* likewise */
 	bool tcx;		  /* uplinks and tunnels are attached by tcx */
-	bool foreign_nat;	  /* the egress of uplinks and tunnels is watched */
-	uint32_t flow_max;
+	bool foreign_nat;	  /* what leaves through the stack is looked at */
+	uint32_t flow_max, nat_max;
 	uint32_t tunnel_ifindex;
 	struct { /* whom to tell, and what is known to have been there: without it, what is missing is new */
 		dp_repair_fn *fn;
@@ -50,6 +56,8 @@ struct datapath {
 		struct node_route_entry *routes;
 		size_t n_routes;
 	} repair;
+	struct dp_nat_uplink *nat_addrs; /* as they were applied */
+	size_t n_nat_addrs;
 	struct ring_buffer *ring; /* made by the first datapath_events_fd() */
 	struct dp_reader {	  /* during datapath_read_events() */
 		dp_event_fn *fn;
@@ -75,10 +83,12 @@ static inline struct ip_addr dp_addr_encode(const struct addr *a)
 
 /* Puts the loaded programs into the pinned tcx links. Return: 0 or the first error. */
 int dp_replace_tcx(struct datapath *dp);
-/* Makes the counter of all flows exist. */
+/* Makes the counters of all flows and of all claims exist. */
 void dp_count_all_flows(struct datapath *dp);
 /* What the kernel must have. Return: 0, -ENOTSUP with a line that says what is missing. */
 int dp_probe(char **ret_error);
+/* The smallest prime that is not below @n. */
+uint32_t dp_prime_from(uint32_t n);
 void dp_close_events(struct datapath *dp);
 
 /* Is our program in the slot? Return: 0, -ENOENT, -errno. */

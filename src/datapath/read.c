@@ -4,6 +4,7 @@
 #include "datapath/priv.h"
 #include "base/str.h"
 #include "weft/event.h"
+#include "weft/nat.h"
 
 static int read_counters(struct datapath *dp, uint32_t from, size_t n, struct dp_counter *ret)
 {
@@ -114,11 +115,13 @@ static uint64_t count_keys(int map)
 
 int datapath_read_stats(struct datapath *dp, struct dp_stats *ret)
 {
-	struct dp_stats s = { .flow_max = dp->flow_max, .attach = dp->tcx ? "tcx" : "clsact" };
-	uint32_t all = 0;
+	struct dp_stats s = { .flow_max = dp->flow_max, .nat_max = dp->nat_max, .attach = dp->tcx ? "tcx" : "clsact" };
+	uint32_t all = 0, nat_all = NAT_OWNER_ALL;
 	int r;
 
 	r = bpf_map_lookup_elem(dp->maps[MAP_ENDPOINT_FLOWS], &all, &s.flows);
+	if (r == 0)
+		r = bpf_map_lookup_elem(dp->maps[MAP_NAT_SHARES], &nat_all, &s.nat);
 	if (r == 0)
 		r = count_entries(dp->maps[MAP_FLOWS_NEW], &s.flows_new);
 	if (r < 0)

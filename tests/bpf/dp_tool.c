@@ -147,7 +147,7 @@ static void print_stats(struct datapath *dp)
 
 int main(int argc, char **argv)
 {
-	static struct wanted w = { .config = { .fast_path = true, .vni = 1, .flow_max = 65536 } };
+	static struct wanted w = { .config = { .fast_path = true, .vni = 1, .flow_max = 65536, .nat_max = 4096, .nat_port_min = 1024, .nat_port_max = 65535 } };
 	_cleanup_(datapath_closep) struct datapath *dp = NULL;
 	char *error = NULL;
 

@@ -374,6 +374,8 @@ static void tunnel_without_a_peer(void)
 static void every_reason_has_a_test(void)
 {
 	provoked[DROP_TUNNEL_VNI] = provoked[DROP_TUNNEL_DESTINATION] = true; /* traffic.py: hostile_tunnel */
+	for (int i = DROP_NAT_EXHAUSTED; i <= DROP_NAT_ADDRESS; i++) /* nat_test.c */
+		provoked[i] = true;
 	for (int i = 1; i < DROP_REASON_COUNT; i++) {
 		if (!provoked[i])
 			printf("# no test provokes %s\n", drop_reason_label(i));

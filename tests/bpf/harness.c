@@ -58,6 +58,11 @@ void harness_init(void)
 		.vni = 7,
 		.flow_max = FLOW_MAX,
 		.flow_share = FLOW_SHARE,
+		.nat_max = NAT_MAX,
+		.nat_share = NAT_SHARE,
+		.nat_port_min = 1024,
+		.nat_port_max = 65535,
+		.vxlan_port = 4789,
 	};
 	harness_reopen();
 }

@@ -28,7 +28,7 @@
 #define WORLD4 "198.51.100.9"
 #define WORLD6 "2001:db8::9"
 
-enum { FLOW_MAX = 256, FLOW_SHARE = 64 };
+enum { FLOW_MAX = 256, FLOW_SHARE = 64, NAT_MAX = 256, NAT_SHARE = 128 };
 
 extern const uint8_t mac_pod_a[6], mac_host_a[6], mac_pod_b[6], mac_host_b[6], mac_vtep[6], mac_other[6];
 extern uint32_t if_a, if_b, if_uplink, if_tunnel;

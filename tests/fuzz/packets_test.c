@@ -285,7 +285,8 @@ static void programs_agree_with_the_model(void)
 static void every_outcome_was_met(void)
 {
 	static const enum drop_reason elsewhere[] = { DROP_NONE, DROP_NO_ENDPOINT, DROP_FLOW_SHARE, DROP_FLOW_TABLE_FULL, DROP_TUNNEL_VNI,
-						      DROP_TUNNEL_SOURCE, DROP_TUNNEL_DESTINATION };
+						      DROP_TUNNEL_SOURCE, DROP_TUNNEL_DESTINATION, DROP_NAT_EXHAUSTED, DROP_NAT_SHARE, DROP_NAT_TABLE_FULL,
+						      DROP_NAT_ADDRESS };
 
 	for (int w = 0; w < WAY_COUNT; w++)
 		CHECK(ways[w] > 0);

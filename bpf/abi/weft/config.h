@@ -12,7 +12,13 @@ struct config {
 	__u32 flow_share; /* entries that one endpoint may hold */
 	__u32 fast_path;  /* 0: to the stack after the checks */
 	__u32 foreign_nat; /* somebody else translates addresses in this node's stack: flows that went through it return through it */
-	__u32 pad;
+	__u32 masquerade; /* bit 0: IPv4, bit 1: IPv6 */
+	__u32 nat_max;	  /* claims: of all, of one endpoint */
+	__u32 nat_share;
+	__u16 nat_port_min, nat_port_max; /* host order */
+	__u32 nat_modulus;		  /* the smallest prime that is not below the number of ports */
+	__u16 vxlan_port;		  /* host order; 0 without a tunnel */
+	__u16 pad[3];
 };
 
-ABI_SIZE(struct config, 88);
+ABI_SIZE(struct config, 112);
