@@ -142,12 +142,20 @@ static int populate(struct node *n, const char **ret_where)
 {
 	static const char *const dirs[] = { "/run/netns", "/run/lock", POD_FILE_DIR, "/etc/weft", "/var/lib/weft", CNI_CONF_DIR, CNI_BIN_DIR,
 					    CGROUP_ROOT "/runner", CGROUP_ROOT "/weftd", CGROUP_ROOT "/cni", CGROUP_ROOT "/pods" };
+	/* what the machine's own runtime has there is none of the node's: it would be Ready by another network's list */
+	static const char *const hidden[] = { CNI_CONF_DIR, CNI_BIN_DIR };
 	_cleanup_free_ char *plugin = xasprintf("%s/weft-cni", n->lab->bin);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(dirs); i++) {
 		*ret_where = dirs[i];
 		r = mkdir_parents(dirs[i], 0755);
+	}
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(hidden); i++) {
+		*ret_where = hidden[i];
+		r = mount_at("tmpfs", hidden[i], "mode=0755");
 	}
 	if (r < 0)
 		return r;

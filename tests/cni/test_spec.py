@@ -276,6 +276,8 @@ def test_CNI_50_VERSION_needs_no_agent(node):
     for version in VERSIONS:
         r = node.call("VERSION", {"cniVersion": version}).ok()
         assert r == {"cniVersion": version, "supportedVersions": VERSIONS}
+    as_libcni_asks = {name: "dummy" for name in ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME")}
+    assert node.call("VERSION", {"cniVersion": "1.0.0"}, as_libcni_asks).ok()["supportedVersions"] == VERSIONS
 
 
 def test_CNI_60_GC_frees_only_the_rest(node):
