@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The controllers that a bare API lacks, as reactions to changes and one ticker:
  * namespaces that must exist; the kubernetes service and its slice; carrying on the deletion of namespaces; Events for node ranges
- * that ran out and for policies that are not enforced; Events' time to live; Ready=Unknown for nodes whose lease is stale. */
+ * that ran out and for policies that are not enforced; Events' time to live; Ready=Unknown for nodes whose lease is stale.
+ * EndpointSlices have a file of their own: slices.c. */
 #include "hub/admit.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "hub/patch.h"
+#include "hub/slices.h"
 #include "hub/watch.h"
 
 #include <time.h>
@@ -226,6 +228,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	(void)usec;
 	expire_events(hub);
 	check_leases(hub);
+	slices_retry(hub->slices);
 	if (++ticks % BOOKMARK_TICKS == 0)
 		watches_send_bookmarks(hub);
 	sd_event_source_set_time_relative(s, TICK_S * 1000000ull);
@@ -246,6 +249,10 @@ static void resume_namespaces(struct hub *hub)
 
 int controllers_start(struct hub *hub, const struct addr *addresses, const uint16_t *ports, size_t n)
 {
+	int r;
+
+	if (hub->node_ports.last == 0)
+		node_ports_init(&hub->node_ports, NODE_PORT_FIRST, NODE_PORT_LAST);
 	nodes_claim(hub);
 	services_claim(hub);
 	store_listen(hub->store, on_change, hub);
@@ -254,5 +261,14 @@ int controllers_start(struct hub *hub, const struct addr *addresses, const uint1
 	ensure_slice(hub, addresses, ports, n, true);
 	ensure_slice(hub, addresses, ports, n, false);
 	resume_namespaces(hub);
+	r = slices_new(hub, &hub->slices);
+	if (r < 0)
+		return r;
 	return sd_event_add_time_relative(hub->event, &hub->ticker, CLOCK_MONOTONIC, TICK_S * 1000000ull, 0, on_tick, hub);
+}
+
+void controllers_stop(struct hub *hub)
+{
+	hub->ticker = sd_event_source_disable_unref(hub->ticker);
+	hub->slices = slices_free(hub->slices);
 }

@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "hub/metrics.h"
+#include "hub/node_ports.h"
 #include "hub/pool.h"
 #include "hub/store.h"
 
@@ -16,6 +17,8 @@ struct ranges {
 	size_t n;
 };
 
+struct slices;
+
 struct hub {
 	sd_event *event;
 	struct store *store;
@@ -23,6 +26,9 @@ struct hub {
 	struct list watches; /* struct watch */
 	size_t n_watches;
 	struct ranges nodes, services;
+	struct node_ports node_ports;
+	bool services_collide; /* stored services hold the same address or node port: see services_claim() */
+	struct slices *slices;
 	bool ready;
 	sd_event_source *ticker;
 };
@@ -33,9 +39,12 @@ struct pool *ranges_find(const struct ranges *r, bool v4);
 /* controllers.c: what a bare API lacks. The namespaces, the kubernetes service; then reacting to changes. */
 int controllers_start(struct hub *hub, const struct addr *addresses, const uint16_t *ports, size_t n);
 
+void controllers_stop(struct hub *hub);
+
 /* node_ipam.c */
 void nodes_claim(struct hub *hub); /* at start: what stored nodes hold */
 /* service_ip.c */
+/* At start: what stored services hold. One that holds what it cannot have keeps it, and an Event says so. */
 void services_claim(struct hub *hub);
 
 /**

@@ -1,24 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Defaults, rules and columns of Service. What addresses it gets is decided in service_ip.c. */
 #include "hub/kind_hooks.h"
+#include "hub/service.h"
 #include "hub/validate.h"
 #include "base/str.h"
 #include "net/addr.h"
-
-static const char *type_of(const json_t *obj)
-{
-	return json_str_or(json_at(obj, "spec", "type"), "ClusterIP");
-}
-
-static bool has_node_ports(const json_t *obj)
-{
-	return streq(type_of(obj), "NodePort") || streq(type_of(obj), "LoadBalancer");
-}
-
-static bool is_headless(const json_t *obj)
-{
-	return streq(json_str_at(obj, "spec", "clusterIP"), "None");
-}
 
 static void default_ports(json_t *spec)
 {
@@ -44,21 +30,33 @@ static void default_affinity(json_t *spec)
 	default_int(client, "timeoutSeconds", 10800);
 }
 
+/* An address of a load balancer is captured by the nodes unless it says "Proxy" (KEP-1860). */
+static void default_ingress(json_t *status)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "ingress"), i, v)
+		if (json_object_get(v, "ip"))
+			default_str(v, "ipMode", "VIP");
+}
+
 void service_defaults(json_t *obj, const json_t *old)
 {
 	json_t *spec = default_object(obj, "spec");
 
-	(void)old;
 	default_str(spec, "type", "ClusterIP");
+	if (old)
+		service_carry_over(obj, old);
 	default_str(spec, "sessionAffinity", "None");
 	default_affinity(spec);
 	default_ports(spec);
-	default_object(default_object(obj, "status"), "loadBalancer");
-	if (!streq(type_of(obj), "ExternalName"))
+	default_ingress(default_object(default_object(obj, "status"), "loadBalancer"));
+	if (!streq(service_type(obj), "ExternalName"))
 		default_str(spec, "internalTrafficPolicy", "Cluster");
-	if (has_node_ports(obj) || json_array_size(json_object_get(spec, "externalIPs")) > 0)
+	if (service_is_external(obj) || json_array_size(json_object_get(spec, "externalIPs")) > 0)
 		default_str(spec, "externalTrafficPolicy", "Cluster");
-	if (streq(type_of(obj), "LoadBalancer") && !json_object_get(spec, "allocateLoadBalancerNodePorts"))
+	if (streq(service_type(obj), "LoadBalancer") && !json_object_get(spec, "allocateLoadBalancerNodePorts"))
 		json_object_set_new(spec, "allocateLoadBalancerNodePorts", json_true());
 }
 
@@ -71,11 +69,30 @@ static void validate_port(const json_t *obj, const json_t *p, bool needs_name, c
 	else if (needs_name)
 		err_required(e, PATH(at, "name"), NULL);
 	validate_port_or_name(json_object_get(p, "targetPort"), PATH(at, "targetPort"), e);
-	if (json_integer_value(node_port) && !has_node_ports(obj))
-		err_forbidden(e, PATH(at, "nodePort"), "may not be used when `type` is '%s'", type_of(obj));
-	if (is_headless(obj) && json_is_integer(json_object_get(p, "targetPort")) && json_object_get(p, "port") &&
-	    !json_equal(json_object_get(p, "targetPort"), json_object_get(p, "port")))
-		return; /* accepted upstream: the slice carries targetPort */
+	if (json_integer_value(node_port) && !service_is_external(obj))
+		err_forbidden(e, PATH(at, "nodePort"), "may not be used when `type` is '%s'", service_type(obj));
+}
+
+/* Names, and node ports within a protocol, are unique in a service. */
+static void validate_distinct(const json_t *ports, const struct path *at, struct errors *e)
+{
+	_cleanup_json_ json_t *names = json_object(), *node_ports = json_object();
+	json_t *p;
+	size_t i;
+
+	json_array_foreach(ports, i, p) {
+		json_t *name = json_object_get(p, "name"), *node_port = json_object_get(p, "nodePort");
+		_cleanup_free_ char *key = xasprintf("%s/%lld", json_str_or(json_object_get(p, "protocol"), ""),
+						     (long long)json_integer_value(node_port));
+
+		if (json_string_length(name) && json_object_get(names, json_string_value(name)))
+			err_duplicate(e, PATH(PATH_AT(at, i), "name"), name);
+		if (json_integer_value(node_port) && json_object_get(node_ports, key))
+			err_duplicate(e, PATH(PATH_AT(at, i), "nodePort"), node_port);
+		if (json_string_length(name))
+			json_object_set_new(names, json_string_value(name), json_true());
+		json_object_set_new(node_ports, key, json_true());
+	}
 }
 
 static void validate_ports(const json_t *obj, struct errors *e)
@@ -85,7 +102,7 @@ static void validate_ports(const json_t *obj, struct errors *e)
 	_cleanup_json_ json_t *seen = json_object();
 	size_t n = json_array_size(ports), i;
 
-	if (n == 0 && !is_headless(obj) && !streq(type_of(obj), "ExternalName"))
+	if (n == 0 && !service_is_headless(obj) && !streq(service_type(obj), "ExternalName"))
 		err_required(e, at, NULL);
 	json_array_foreach(ports, i, p) {
 		_cleanup_free_ char *key =
@@ -97,6 +114,17 @@ static void validate_ports(const json_t *obj, struct errors *e)
 			err_duplicate(e, PATH_AT(at, i), p);
 		json_object_set_new(seen, key, json_true());
 	}
+	validate_distinct(ports, at, e);
+}
+
+static void validate_external_ip(const json_t *v, const struct path *at, struct errors *e)
+{
+	struct addr a;
+
+	if (addr_parse(json_str_or(v, ""), &a) < 0)
+		validate_ip(v, at, e);
+	else if (endpoint_address_fault(&a))
+		err_invalid(e, at, v, "%s", endpoint_address_fault(&a));
 }
 
 static void validate_addresses(const json_t *spec, struct errors *e)
@@ -106,45 +134,77 @@ static void validate_addresses(const json_t *spec, struct errors *e)
 	size_t i;
 
 	json_array_foreach(json_object_get(spec, "externalIPs"), i, v)
-		validate_ip(v, PATH_AT(PATH(at, "externalIPs"), i), e);
+		validate_external_ip(v, PATH_AT(PATH(at, "externalIPs"), i), e);
 	json_array_foreach(json_object_get(spec, "loadBalancerSourceRanges"), i, v)
 		validate_cidr(v, PATH_AT(PATH(at, "loadBalancerSourceRanges"), i), e);
 }
 
 static void validate_external_name(const json_t *obj, struct errors *e)
 {
+	static const char *const forbidden[] = { "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy" };
 	const struct path *at = PATH(NULL, "spec");
 	const json_t *spec = json_object_get(obj, "spec"), *name = json_object_get(spec, "externalName");
+	const char *text = json_str_or(name, "");
+	_cleanup_json_ json_t *bare = json_stringn(text, strlen(text) - str_has_suffix(text, "."));
 
-	if (!streq(type_of(obj), "ExternalName"))
+	if (!streq(service_type(obj), "ExternalName"))
 		return;
-	if (!json_string_length(name))
+	if (!*text)
 		err_required(e, PATH(at, "externalName"), NULL);
 	else
-		validate_subdomain(name, PATH(at, "externalName"), e);
-	if (*json_str_or(json_object_get(spec, "clusterIP"), ""))
-		err_forbidden(e, PATH(at, "clusterIP"), "may not be set when `type` is 'ExternalName'");
+		validate_subdomain(bare, PATH(at, "externalName"), e);
+	for (size_t i = 0; i < ARRAY_SIZE(forbidden); i++) {
+		const json_t *v = json_object_get(spec, forbidden[i]);
+
+		if (json_string_length(v) || json_array_size(v) > 0)
+			err_forbidden(e, PATH(at, forbidden[i]), "may not be set for ExternalName services");
+	}
+}
+
+static void validate_external_policy(const json_t *obj, struct errors *e)
+{
+	const json_t *spec = json_object_get(obj, "spec"), *policy = json_object_get(spec, "externalTrafficPolicy");
+	const json_t *health = json_object_get(spec, "healthCheckNodePort");
+	const struct path *at = PATH(NULL, "spec");
+
+	if (policy && !service_is_external(obj) && json_array_size(json_object_get(spec, "externalIPs")) == 0)
+		err_invalid(e, PATH(at, "externalTrafficPolicy"), policy, "may only be set for externally-accessible services");
+	if (json_integer_value(health) && !service_needs_health_port(obj))
+		err_invalid(e, PATH(at, "healthCheckNodePort"), health,
+			    "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
 }
 
 static void validate_policies(const json_t *obj, struct errors *e)
 {
+	static const char *const balancer[] = { "loadBalancerClass", "allocateLoadBalancerNodePorts" };
 	const json_t *spec = json_object_get(obj, "spec");
 	const struct path *at = PATH(NULL, "spec");
-	bool local = streq(json_str_at(spec, "externalTrafficPolicy"), "Local");
 
-	if (json_object_get(spec, "externalTrafficPolicy") && !has_node_ports(obj) &&
-	    json_array_size(json_object_get(spec, "externalIPs")) == 0)
-		err_invalid(e, PATH(at, "externalTrafficPolicy"), json_object_get(spec, "externalTrafficPolicy"),
-			    "may only be set for externally-accessible services");
-	if (json_integer_value(json_object_get(spec, "healthCheckNodePort")) &&
-	    !(streq(type_of(obj), "LoadBalancer") && local))
-		err_invalid(e, PATH(at, "healthCheckNodePort"), json_object_get(spec, "healthCheckNodePort"),
-			    "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
-	if (json_object_get(spec, "loadBalancerClass") && !streq(type_of(obj), "LoadBalancer"))
-		err_forbidden(e, PATH(at, "loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'");
-	if (is_headless(obj) && has_node_ports(obj))
+	validate_external_policy(obj, e);
+	for (size_t i = 0; i < ARRAY_SIZE(balancer) && !streq(service_type(obj), "LoadBalancer"); i++)
+		if (json_object_get(spec, balancer[i]))
+			err_forbidden(e, PATH(at, balancer[i]), "may only be used when `type` is 'LoadBalancer'");
+	if (service_is_headless(obj) && service_is_external(obj))
 		err_invalid(e, PATH(at, "clusterIPs"), json_object_get(spec, "clusterIPs"),
-			    "may not be set to 'None' for LoadBalancer or NodePort services");
+			    "may not be set to 'None' for %s services", service_type(obj));
+}
+
+static void validate_ingress(const json_t *obj, struct errors *e)
+{
+	const struct path *at = PATH(PATH(PATH(NULL, "status"), "loadBalancer"), "ingress");
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(json_at(obj, "status", "loadBalancer", "ingress"), i, v) {
+		const json_t *mode = json_object_get(v, "ipMode");
+
+		validate_ip(json_object_get(v, "ip"), PATH(PATH_AT(at, i), "ip"), e);
+		validate_subdomain(json_object_get(v, "hostname"), PATH(PATH_AT(at, i), "hostname"), e);
+		if (mode && !json_object_get(v, "ip"))
+			err_forbidden(e, PATH(PATH_AT(at, i), "ipMode"), "may not be specified when `ip` is not set");
+		else if (mode && !streq(json_string_value(mode), "VIP") && !streq(json_string_value(mode), "Proxy"))
+			err_unsupported(e, PATH(PATH_AT(at, i), "ipMode"), json_string_value(mode), VALUES("Proxy", "VIP"));
+	}
 }
 
 void service_validate(const json_t *obj, const json_t *old, struct errors *e)
@@ -157,6 +217,7 @@ void service_validate(const json_t *obj, const json_t *old, struct errors *e)
 	validate_addresses(spec, e);
 	validate_external_name(obj, e);
 	validate_policies(obj, e);
+	validate_ingress(obj, e);
 }
 
 static void cell_cluster_ip(const json_t *obj, struct buf *out)
@@ -171,11 +232,11 @@ static void cell_external_ip(const json_t *obj, struct buf *out)
 	const json_t *ingress = json_at(obj, "status", "loadBalancer", "ingress"), *v;
 	size_t before = out->len, i;
 
-	if (streq(type_of(obj), "ExternalName")) {
+	if (streq(service_type(obj), "ExternalName")) {
 		buf_adds(out, json_str_or(json_at(obj, "spec", "externalName"), ""));
 		return;
 	}
-	if (streq(type_of(obj), "LoadBalancer"))
+	if (streq(service_type(obj), "LoadBalancer"))
 		json_array_foreach(ingress, i, v)
 			buf_addf(out, "%s%s", out->len > before ? "," : "",
 				 json_str_at(v, "ip") ? json_str_at(v, "ip") :
@@ -183,7 +244,7 @@ static void cell_external_ip(const json_t *obj, struct buf *out)
 	json_array_foreach(json_at(obj, "spec", "externalIPs"), i, v)
 		buf_addf(out, "%s%s", out->len > before ? "," : "", json_str_or(v, ""));
 	if (out->len == before)
-		buf_adds(out, streq(type_of(obj), "LoadBalancer") ? "<pending>" : "<none>");
+		buf_adds(out, streq(service_type(obj), "LoadBalancer") ? "<pending>" : "<none>");
 }
 
 static void cell_ports(const json_t *obj, struct buf *out)

@@ -27,9 +27,8 @@ static void validate_address(const json_t *v, const char *type, const struct pat
 		validate_subdomain(v, at, e);
 	} else if (addr_parse(json_str_or(v, ""), &a) < 0 || addr_is_v4(&a) != streq(type, "IPv4")) {
 		err_invalid(e, at, v, "must be a valid %s address", type);
-	} else if (streq(type, "IPv4") ? a.b[12] == 127 || (a.b[12] == 169 && a.b[13] == 254) || addr_raw_len(&a) != 4 :
-		   a.b[0] == 0xfe && (a.b[1] & 0xc0) == 0x80) {
-		err_invalid(e, at, v, "may not be in the loopback or link-local range");
+	} else if (endpoint_address_fault(&a)) {
+		err_invalid(e, at, v, "%s", endpoint_address_fault(&a));
 	}
 }
 

@@ -197,6 +197,7 @@ static int start(struct program *p)
 		r = make_ranges(p->options.service, p->options.n_service, NULL, &p->hub.services);
 	if (r < 0)
 		return r;
+	node_ports_init(&p->hub.node_ports, p->options.node_port_first, p->options.node_port_last);
 	store_listen(p->hub.store, watches_on_change, &p->hub);
 	r = controllers_start(&p->hub, p->addresses, p->ports, p->n);
 	if (r >= 0)
@@ -216,7 +217,7 @@ static void stop(struct program *p)
 		http_free(p->http[i]);
 		close_fd(p->fds[i]);
 	}
-	sd_event_source_disable_unref(p->hub.ticker);
+	controllers_stop(&p->hub);
 	for (size_t i = 0; i < FAMILIES_MAX; i++) {
 		pool_free(p->hub.nodes.pools[i]);
 		pool_free(p->hub.services.pools[i]);

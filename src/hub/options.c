@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hub/options.h"
 #include "base/str.h"
+#include "hub/node_ports.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -17,6 +18,7 @@ static const char usage[] =
 	"  --node-cidr-mask-size-ipv4 N length of a node's IPv4 range (24)\n"
 	"  --node-cidr-mask-size-ipv6 N length of a node's IPv6 range (64)\n"
 	"  --service-cidr CIDR[,CIDR]   service ranges, one a family  (10.96.0.0/16,fd00:96::/112)\n"
+	"  --service-node-port-range A-B  ports that services get on every node (30000-32767)\n"
 	"  --ready-fd N                 write a line there when serving\n"
 	"  --version, --help\n";
 
@@ -89,6 +91,21 @@ static int parse_mask(const char *option, const char *text, unsigned max, unsign
 	return 0;
 }
 
+static int parse_port_range(const char *text, struct options *o)
+{
+	_cleanup_free_ char *copy = xstrdup(text);
+	char *dash = strchr(copy, '-');
+	uint64_t first, last;
+
+	if (dash)
+		*dash = 0;
+	if (!dash || parse_u64(copy, 65535, &first) < 0 || parse_u64(dash + 1, 65535, &last) < 0 || first == 0 || first > last)
+		return bad("--service-node-port-range", text, "FIRST-LAST, ports from 1 to 65535");
+	o->node_port_first = first;
+	o->node_port_last = last;
+	return 0;
+}
+
 static int check_ranges(const struct options *o)
 {
 	for (size_t i = 0; i < o->n_cluster; i++) {
@@ -117,7 +134,7 @@ static int check_required(const struct options *o)
 	return check_ranges(o);
 }
 
-enum { O_DATA = 256, O_LISTEN, O_LISTEN_FD, O_SAN, O_CLUSTER, O_MASK4, O_MASK6, O_SERVICE, O_READY, O_VERSION, O_HELP, O_SERVER,
+enum { O_DATA = 256, O_LISTEN, O_LISTEN_FD, O_SAN, O_CLUSTER, O_MASK4, O_MASK6, O_SERVICE, O_PORTS, O_READY, O_VERSION, O_HELP, O_SERVER,
        O_USER, O_GROUP };
 
 static int parse_option(int c, struct options *o)
@@ -143,6 +160,8 @@ static int parse_option(int c, struct options *o)
 		return parse_cidrs("--cluster-cidr", optarg, o->cluster, &o->n_cluster);
 	case O_SERVICE:
 		return parse_cidrs("--service-cidr", optarg, o->service, &o->n_service);
+	case O_PORTS:
+		return parse_port_range(optarg, o);
 	case O_MASK4:
 		return parse_mask("--node-cidr-mask-size-ipv4", optarg, 30, &o->node_mask_v4);
 	case O_MASK6:
@@ -172,12 +191,14 @@ int options_parse(int argc, char **argv, struct options *ret)
 		{ "service-cidr", required_argument, NULL, O_SERVICE },
 		{ "node-cidr-mask-size-ipv4", required_argument, NULL, O_MASK4 },
 		{ "node-cidr-mask-size-ipv6", required_argument, NULL, O_MASK6 },
+		{ "service-node-port-range", required_argument, NULL, O_PORTS },
 		{ "ready-fd", required_argument, NULL, O_READY },
 		{ "version", no_argument, NULL, O_VERSION },
 		{ "help", no_argument, NULL, O_HELP },
 		{ 0 },
 	};
-	struct options o = { .node_mask_v4 = 24, .node_mask_v6 = 64, .ready_fd = -1 };
+	struct options o = { .node_mask_v4 = 24, .node_mask_v6 = 64, .node_port_first = NODE_PORT_FIRST,
+			     .node_port_last = NODE_PORT_LAST, .ready_fd = -1 };
 	int c, r;
 
 	parse_cidrs("", "10.244.0.0/16,fd00:244::/48", o.cluster, &o.n_cluster);

@@ -20,6 +20,7 @@ struct options {
 	struct prefix cluster[2], service[2];
 	size_t n_cluster, n_service;
 	unsigned node_mask_v4, node_mask_v6;
+	uint16_t node_port_first, node_port_last;
 	int ready_fd; /* -1: none */
 };
 

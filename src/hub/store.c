@@ -192,6 +192,16 @@ void store_listen(struct store *s, store_fn *fn, void *ctx)
 	s->listeners[s->n_listeners++].ctx = ctx;
 }
 
+void store_unlisten(struct store *s, const void *ctx)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->n_listeners; i++)
+		if (s->listeners[i].ctx != ctx)
+			s->listeners[kept++] = s->listeners[i];
+	s->n_listeners = kept;
+}
+
 uint64_t store_rev(const struct store *s)
 {
 	return s->rev;
@@ -215,6 +225,18 @@ struct object *const *store_all(const struct store *s, const struct kind *k, siz
 {
 	*ret_n = s->tables[kind_index(k)].n;
 	return s->tables[kind_index(k)].objects;
+}
+
+struct object *const *store_namespace(const struct store *s, const struct kind *k, const char *ns, size_t *ret_n)
+{
+	const struct table *t = &s->tables[kind_index(k)];
+	bool found;
+	size_t first = table_search(t, ns, "", &found), end = first;
+
+	while (end < t->n && streq(t->objects[end]->ns, ns))
+		end++;
+	*ret_n = end - first;
+	return t->objects + first;
 }
 
 size_t store_count(const struct store *s, const struct kind *k)

@@ -34,6 +34,7 @@ struct store *store_free(struct store *s);
 DEFINE_CLEANUP(struct store *, store_free)
 
 void store_listen(struct store *s, store_fn *fn, void *ctx); /* at most 8 listeners, called in this order */
+void store_unlisten(struct store *s, const void *ctx); /* all that were added with @ctx; not from within one */
 
 uint64_t store_rev(const struct store *s);
 uint64_t store_oldest(const struct store *s); /* history is complete for changes after this revision */
@@ -43,6 +44,8 @@ struct object *store_get(const struct store *s, const struct kind *k, const char
 
 /* The objects of a kind, sorted by namespace and name; borrowed until the next write. */
 struct object *const *store_all(const struct store *s, const struct kind *k, size_t *ret_n);
+/* Those of one namespace; the same rules. O(log n + found) */
+struct object *const *store_namespace(const struct store *s, const struct kind *k, const char *ns, size_t *ret_n);
 size_t store_count(const struct store *s, const struct kind *k);
 
 /**

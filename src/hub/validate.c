@@ -143,6 +143,22 @@ void validate_ip(const json_t *v, const struct path *at, struct errors *e)
 		err_invalid(e, at, v, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
 }
 
+const char *endpoint_address_fault(const struct addr *a)
+{
+	bool v4 = addr_is_v4(a);
+	const uint8_t *b = a->b;
+
+	if (v4 ? !(b[12] | b[13] | b[14] | b[15]) : addr_is_zero(a))
+		return "may not be unspecified (0.0.0.0 or ::)";
+	if (v4 ? b[12] == 127 : memcmp(b, in6addr_loopback.s6_addr, 16) == 0)
+		return "may not be in the loopback range (127.0.0.0/8, ::1/128)";
+	if (v4 ? b[12] == 169 && b[13] == 254 : b[0] == 0xfe && (b[1] & 0xc0) == 0x80)
+		return "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
+	if (v4 ? b[12] == 224 && !b[13] && !b[14] : b[0] == 0xff && (b[1] & 0xf) == 2)
+		return "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
+	return NULL;
+}
+
 void validate_cidr(const json_t *v, const struct path *at, struct errors *e)
 {
 	struct prefix p;

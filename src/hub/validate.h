@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hub/object.h"
+#include "net/addr.h"
 
 void validate_meta(const struct kind *k, const json_t *obj, struct errors *e);
 void validate_meta_update(const json_t *obj, const json_t *old, struct errors *e);
@@ -11,6 +12,8 @@ void validate_label_selector(const json_t *selector, const struct path *at, stru
 void validate_label(const json_t *v, const struct path *at, struct errors *e);	 /* DNS-1123 label */
 void validate_subdomain(const json_t *v, const struct path *at, struct errors *e); /* DNS-1123 subdomain */
 void validate_ip(const json_t *v, const struct path *at, struct errors *e);
+/* Why an address can be no endpoint's (nor an external address of a service), or NULL. */
+const char *endpoint_address_fault(const struct addr *a);
 void validate_cidr(const json_t *v, const struct path *at, struct errors *e);
 void validate_port_name(const json_t *v, const struct path *at, struct errors *e); /* IANA service name */
 /* A number from 1 to 65535 or a port's name. */

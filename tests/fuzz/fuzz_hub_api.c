@@ -37,7 +37,7 @@ static void start(struct hub *hub)
 
 static void stop(struct hub *hub)
 {
-	sd_event_source_disable_unref(hub->ticker);
+	controllers_stop(hub);
 	for (size_t i = 0; i < FAMILIES_MAX; i++) {
 		pool_free(hub->nodes.pools[i]);
 		pool_free(hub->services.pools[i]);
