@@ -627,6 +627,18 @@ static void resume(struct agent *a)
 		give_endpoints_the_node(a);
 }
 
+/* A node without metrics still has a network: what is wrong is said, and that is all. */
+static void start_metrics(struct agent *a)
+{
+	int fd = *a->opt.metrics_listen ? scrape_listen(a->opt.metrics_listen) : -ENOENT, r;
+
+	if (fd == -ENOENT)
+		return;
+	r = fd < 0 ? fd : scrape_new(a->event, fd, agent_metrics, a, &a->scrape);
+	if (r < 0)
+		log_error("cannot serve metrics", L_STR("address", a->opt.metrics_listen), L_ERRNO(r));
+}
+
 static int start_sources(struct agent *a)
 {
 	_cleanup_free_ char *socket = xasprintf("%s/weftd.sock", a->opt.run_dir);
@@ -648,6 +660,7 @@ static int start_sources(struct agent *a)
 		log_error("cannot listen", L_STR("socket", socket), L_ERRNO(r));
 	else
 		agent_start_watches(a);
+	start_metrics(a);
 	return r;
 }
 
@@ -692,6 +705,7 @@ static int start(struct agent *a)
 static void stop(struct agent *a)
 {
 	a->server = ipc_server_free(a->server);
+	a->scrape = scrape_free(a->scrape);
 	agent_stop_watches(a);
 	a->monitor = rtnl_monitor_free(a->monitor);
 	a->endpoints = endpoints_close(a->endpoints);

@@ -5,12 +5,14 @@
 
 #include "agent/endpoints.h"
 #include "agent/health.h"
+#include "agent/metrics.h"
 #include "agent/node.h"
 #include "agent/options.h"
 #include "agent/repair.h"
 #include "ipc/server.h"
 #include "kube/watch.h"
 #include "net/rtnl_monitor.h"
+#include "observe/scrape.h"
 #include "route/plan.h"
 
 enum { RECENT_DROPS = 20 };
@@ -37,6 +39,7 @@ struct agent {
 	bool synced[MODEL_TABLES];
 	struct rtnl_monitor *monitor;
 	struct ipc_server *server;
+	struct scrape *scrape; /* or NULL */
 
 	/* what is wanted, and what it was applied to */
 	struct rtnl *nl;
@@ -70,6 +73,7 @@ struct agent {
 	uint64_t n_recent;
 	uint64_t limit_logged_us[DROP_REASON_COUNT];
 	uint64_t cni_calls, cni_failures;
+	struct cni_metrics cni_metrics;
 };
 
 /* Runs until SIGTERM or SIGINT. @opt is taken. Return: exit code. */

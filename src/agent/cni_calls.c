@@ -5,6 +5,8 @@
 #include "base/str.h"
 #include "cni/queue.h"
 
+#include <time.h>
+
 static char *queue_dir(const struct agent *a)
 {
 	return xasprintf("%s/del-queue", a->opt.run_dir);
@@ -77,12 +79,22 @@ static int dispatch(struct agent *a, const struct cni_request *req, json_t **ret
 	return cni_fail(e, CNI_ERR_ENV, "CNI_COMMAND is not known");
 }
 
+static uint64_t monotonic_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
+}
+
 void agent_on_cni(struct ipc_request *ipc, json_t *params, void *ctx)
 {
 	struct agent *a = ctx;
 	const json_t *config = json_at(params, "config"), *env = json_at(params, "env");
 	_cleanup_cni_request_ struct cni_request req = {0};
 	_cleanup_cni_error_ struct cni_error e = {0};
+	uint64_t started_us = monotonic_us();
+	unsigned command = CNI_UNKNOWN;
 	json_t *result = NULL;
 	int code;
 
@@ -91,8 +103,11 @@ void agent_on_cni(struct ipc_request *ipc, json_t *params, void *ctx)
 		code = cni_fail(&e, CNI_ERR_DECODE, "cni: expected params.env (object) and params.config (text)");
 	else
 		code = cni_request_parse(env, json_string_value(config), json_string_length(config), &req, &e);
-	if (code == 0)
+	if (code == 0) {
+		command = req.command;
 		code = dispatch(a, &req, &result, &e);
+	}
+	cni_metrics_count(&a->cni_metrics, command, code == 0, (monotonic_us() - started_us) / 1e6);
 	if (code == 0) {
 		ipc_reply(ipc, result ? result : json_object());
 		return;

@@ -52,6 +52,11 @@ void health_set(struct health *h, enum part part, const char *error)
 	p->last_s = time(NULL);
 }
 
+const char *health_part_name(enum part part)
+{
+	return names[part];
+}
+
 bool health_is_good(const struct health *h)
 {
 	for (int i = 0; i < PARTS; i++)

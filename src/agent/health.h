@@ -21,4 +21,5 @@ void health_done(struct health *h);
 /* @error: NULL when all is well; copied. A change is logged. */
 void health_set(struct health *h, enum part part, const char *error);
 bool health_is_good(const struct health *h);
+const char *health_part_name(enum part part);
 json_t *health_to_json(const struct health *h);

@@ -8,8 +8,9 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "base/yaml.h"
+#include "net/addr.h"
 
-enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE, T_PREFIXES, T_PORTS, T_PORT_RANGE };
+enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE, T_PREFIXES, T_PORTS, T_PORT_RANGE, T_LISTEN };
 
 struct option {
 	const char *name;
@@ -70,6 +71,8 @@ static const struct option options[] = {
 	  .help = "how often everything is compared with what should be there, and mended; most damage is seen at once by events" },
 	{ "repair.eventBufferBytes", T_UINT, AT(netlink_buffer), "8388608", 4096, 268435456,
 	  .help = "room for the kernel's events of links, routes and the like; when it overflows everything is listed again" },
+	{ "metrics.listen", T_LISTEN, AT(metrics_listen), "127.0.0.1:10287",
+	  .help = "where Prometheus finds /metrics; empty: nowhere" },
 	{ "run.dir", T_PATH, AT(run_dir), "/run/weft", 1, .help = "socket and state; a file system that a reboot empties" },
 	{ "bpf.dir", T_PATH, AT(bpf_dir), "/sys/fs/bpf/weft", 1, .help = "pinned maps, programs and links; on a bpffs" },
 	{ "cni.confDir", T_PATH, AT(cni_conf_dir), "/etc/cni/net.d", 0,
@@ -131,6 +134,8 @@ static char *expected(const struct option *opt)
 		return xstrdup("ports and ranges of ports, joined by commas");
 	case T_PORT_RANGE:
 		return xstrdup("a range of ports from 1, FIRST-LAST");
+	case T_LISTEN:
+		return xstrdup("an address and port, 127.0.0.1:80 or [::1]:80, or nothing");
 	default:
 		return xstrdup("a text without control characters");
 	}
@@ -161,6 +166,14 @@ static bool list_accepted(enum type type, const char *value)
 	return type == T_PORTS ? list_ports(value, ports) == 0 : port_range_parse(value, &min, &max) == 0;
 }
 
+static bool listen_is_plain(const char *s)
+{
+	struct addr a;
+	uint16_t port;
+
+	return addr_port_parse(s, &a, &port) == 0 && port;
+}
+
 static bool value_accepted(const struct option *opt, const char *value)
 {
 	if (strlen(value) > TEXT_MAX)
@@ -171,6 +184,8 @@ static bool value_accepted(const struct option *opt, const char *value)
 		return !*value || name_is_dns_subdomain(value);
 	if (!*value)
 		return opt->min == 0;
+	if (opt->type == T_LISTEN)
+		return listen_is_plain(value);
 	return opt->type == T_PATH ? path_is_plain(value) : text_is_plain(value);
 }
 

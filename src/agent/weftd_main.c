@@ -14,6 +14,7 @@ static void print_help(void)
 	     "  --set KEY=VALUE   one option, after the file\n"
 	     "  --teardown        remove everything of Weft from this node, and end\n"
 	     "  --print-options   the reference of the options, as markdown\n"
+	     "  --print-metrics   the reference of the metrics, as markdown\n"
 	     "  --version, --help\n\n"
 	     "Options (and their defaults):");
 	options_print_help(stdout);
@@ -50,12 +51,15 @@ static void parse_arguments(int argc, char **argv, struct arguments *a)
 	for (int i = 1; i < argc && !a->done; i++) {
 		const char *arg = argv[i], *value;
 
-		if (streq(arg, "--help") || streq(arg, "--version") || streq(arg, "--print-options")) {
+		if (streq(arg, "--help") || streq(arg, "--version") || streq(arg, "--print-options") ||
+		    streq(arg, "--print-metrics")) {
 			a->done = true;
 			if (streq(arg, "--help"))
 				print_help();
 			else if (streq(arg, "--version"))
 				puts("weftd " WEFT_VERSION);
+			else if (streq(arg, "--print-metrics"))
+				agent_metrics_print(stdout);
 			else
 				options_print(stdout);
 		} else if (streq(arg, "--teardown")) {

@@ -57,6 +57,11 @@ def test_options_reference_is_the_table():
     assert done.stdout.decode().strip() in read("docs/options.md")
 
 
+def test_metrics_reference_is_the_table():
+    done = subprocess.run([os.path.join(WEFT_BIN, "weftd"), "--print-metrics"], check=True, capture_output=True, timeout=60)
+    assert done.stdout.decode().strip() in read("docs/metrics.md")
+
+
 def test_every_drop_reason_is_documented():
     text = "".join(read(f) for f in tracked("bpf/abi/*drop.h"))
     reasons = re.findall(r'^\s*X\(\w+,\s*"([a-z0-9_]+)"', text, re.M)

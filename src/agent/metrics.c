@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Label values are words of our own tables, prefixes, and resources of the API: none can hold a quote or a backslash. */
+#include "agent/agent.h"
+#include "base/file.h"
+#include "base/str.h"
+
+#include <dirent.h>
+#include <sys/resource.h>
+
+typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
+
+static metric_fn info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
+	node_routes, peers, peer_mtu, ipam, repairs, events_lost, cni_requests, cni_duration, kube_connected, kube_lists,
+	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
+
+/* clang-format off */
+static const struct {
+	struct metric metric;
+	metric_fn *write;
+} metrics[] = {
+	{ { "weft_info", METRIC_GAUGE, "version, transport, attach", "One, with what this agent is." }, info },
+	{ { "weft_ready", METRIC_GAUGE, "", "Whether pods can be added." }, ready },
+	{ { "weft_health", METRIC_GAUGE, "part", "Whether a part of the agent is well." }, health },
+	{ { "weft_drops", METRIC_COUNTER, "reason", "Packets dropped, by reason; see drop-reasons.md." }, drops },
+	{ { "weft_dropped_bytes", METRIC_COUNTER, "reason", "Bytes of packets dropped." }, dropped_bytes },
+	{ { "weft_forwarded_packets", METRIC_COUNTER, "way", "Packets forwarded, by way; a superpacket counts once." }, forwarded },
+	{ { "weft_forwarded_bytes", METRIC_COUNTER, "way", "Bytes forwarded." }, forwarded_bytes },
+	{ { "weft_flows", METRIC_GAUGE, "table", "Entries of the flow tables: established, new." }, flows },
+	{ { "weft_flow_table_max", METRIC_GAUGE, "", "Entries that each flow table holds at most." }, flow_max },
+	{ { "weft_endpoints", METRIC_GAUGE, "", "Interfaces of pods on this node." }, endpoints },
+	{ { "weft_node_routes", METRIC_GAUGE, "", "Ranges and addresses of other nodes that the datapath knows." }, node_routes },
+	{ { "weft_peers", METRIC_GAUGE, "transport, state", "Other nodes, by how and whether they are reached." }, peers },
+	{ { "weft_route_mtu_bytes", METRIC_GAUGE, "", "MTU of the pods' routes: the smallest of all paths." }, peer_mtu },
+	{ { "weft_ipam_addresses", METRIC_GAUGE, "range, state", "Addresses of the node's ranges: used, resting, free." }, ipam },
+	{ { "weft_repairs", METRIC_COUNTER, "what", "What somebody else had taken away or changed, and was put back." }, repairs },
+	{ { "weft_netlink_events_lost", METRIC_COUNTER, "", "Overruns of the kernel's event queue; each made the agent list everything again." }, events_lost },
+	{ { "weft_cni_requests", METRIC_COUNTER, "command, result", "CNI calls answered." }, cni_requests },
+	{ { "weft_cni_duration_seconds", METRIC_HISTOGRAM, "command", "How long the agent took for a CNI call." }, cni_duration },
+	{ { "weft_kube_watch_connected", METRIC_GAUGE, "resource", "Whether the watch of a resource runs." }, kube_connected },
+	{ { "weft_kube_watch_lists", METRIC_COUNTER, "resource", "Whole lists taken." }, kube_lists },
+	{ { "weft_kube_watch_events", METRIC_COUNTER, "resource", "Events received." }, kube_events },
+	{ { "weft_kube_watch_restarts", METRIC_COUNTER, "resource", "Times a watch was started again." }, kube_reconnects },
+	{ { "weft_kube_watch_refused", METRIC_COUNTER, "resource", "Events that were malformed or too large." }, kube_refused },
+	{ { "weft_kube_objects", METRIC_GAUGE, "resource", "Objects known." }, objects },
+	{ { "process_cpu_seconds", METRIC_COUNTER, "", "User and system time of the agent." }, cpu },
+	{ { "process_resident_memory_bytes", METRIC_GAUGE, "", "Resident memory of the agent." }, resident },
+	{ { "process_virtual_memory_bytes", METRIC_GAUGE, "", "Virtual memory of the agent." }, virtual_memory },
+	{ { "process_open_fds", METRIC_GAUGE, "", "Open file descriptors." }, open_fds },
+	{ { "process_max_fds", METRIC_GAUGE, "", "Most file descriptors that can be open." }, max_fds },
+	{ { "process_start_time_seconds", METRIC_GAUGE, "", "When the process started, Unix time." }, start_time },
+};
+/* clang-format on */
+
+void agent_metrics(struct buf *out, bool openmetrics, void *ctx)
+{
+	struct exposition x = {.out = out, .openmetrics = openmetrics};
+
+	for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {
+		metric_head(&x, &metrics[i].metric);
+		metrics[i].write(&x, &metrics[i].metric, ctx);
+	}
+	metric_end(&x);
+}
+
+void agent_metrics_print(FILE *to)
+{
+	fputs("| metric | type | labels | what it tells |\n| --- | --- | --- | --- |\n", to);
+	for (size_t i = 0; i < ARRAY_SIZE(metrics); i++)
+		metric_describe(&metrics[i].metric, to);
+}
+
+/* ---- the agent ---- */
+
+static struct dp_stats stats_of(const struct agent *a)
+{
+	struct dp_stats s = {0};
+
+	if (a->dp)
+		datapath_read_stats(a->dp, &s);
+	if (!s.attach)
+		s.attach = "none";
+	return s;
+}
+
+static void info(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, 1, "version=\"%s\",transport=\"%s\",attach=\"%s\"", WEFT_VERSION,
+		     a->opt.transport == TRANSPORT_VXLAN ? "vxlan" : "direct", stats_of(a).attach);
+}
+
+static void ready(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, endpoints_not_ready(a->endpoints) == NULL, NULL);
+}
+
+static void health(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	for (int i = 0; i < PARTS; i++)
+		metric_value(x, m, a->health.parts[i].error == NULL, "part=\"%s\"", health_part_name(i));
+}
+
+/* ---- the datapath ---- */
+
+static void write_drops(struct exposition *x, const struct metric *m, const struct agent *a, bool bytes)
+{
+	struct dp_counter counters[DROP_REASON_COUNT] = {0};
+
+	if (a->dp)
+		datapath_read_drops(a->dp, counters);
+	for (int i = DROP_NONE + 1; i < DROP_REASON_COUNT; i++)
+		metric_value(x, m, bytes ? counters[i].bytes : counters[i].packets, "reason=\"%s\"", drop_reason_label(i));
+}
+
+static void drops(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_drops(x, m, a, false);
+}
+
+static void dropped_bytes(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_drops(x, m, a, true);
+}
+
+static void write_forwards(struct exposition *x, const struct metric *m, const struct agent *a, bool bytes)
+{
+	struct dp_counter counters[FORWARD_WAY_COUNT] = {0};
+
+	if (a->dp)
+		datapath_read_forwards(a->dp, counters);
+	for (int i = 0; i < FORWARD_WAY_COUNT; i++)
+		metric_value(x, m, bytes ? counters[i].bytes : counters[i].packets, "way=\"%s\"", forward_way_label(i));
+}
+
+static void forwarded(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_forwards(x, m, a, false);
+}
+
+static void forwarded_bytes(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_forwards(x, m, a, true);
+}
+
+static void flows(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct dp_stats s = stats_of(a);
+
+	metric_value(x, m, s.flows, "table=\"established\"");
+	metric_value(x, m, s.flows_new, "table=\"new\"");
+}
+
+static void flow_max(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->opt.flow_table_size, NULL);
+}
+
+static void node_routes(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->planned ? a->plan.n_node_routes : 0, NULL);
+}
+
+/* ---- pods, peers, addresses ---- */
+
+static void endpoints(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, endpoints_count(a->endpoints), NULL);
+}
+
+static void peers(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	static const enum route_transport transports[] = {ROUTE_DIRECT, ROUTE_VXLAN};
+
+	for (size_t t = 0; t < ARRAY_SIZE(transports); t++)
+		for (int state = ROUTE_PEER_OK; state <= ROUTE_PEER_CONFLICT; state++) {
+			size_t n = 0;
+
+			for (size_t i = 0; a->planned && i < a->plan.n_peers; i++)
+				n += a->plan.peers[i].transport == transports[t] &&
+				     a->plan.peers[i].state == (enum route_peer_state)state;
+			metric_value(x, m, n, "transport=\"%s\",state=\"%s\"", route_transport_name(transports[t]),
+				     route_peer_state_name(state));
+		}
+}
+
+static void peer_mtu(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->state.route_mtu, NULL);
+}
+
+static void ipam(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	for (int f = 0; f < IPAM_FAMILIES; f++) {
+		struct ipam_use u = endpoints_ipam_use(a->endpoints, f);
+		char range[PREFIX_TEXT_MAX];
+
+		if (!u.present)
+			continue;
+		prefix_format(&u.range, range);
+		metric_value(x, m, u.used, "range=\"%s\",state=\"used\"", range);
+		metric_value(x, m, u.resting, "range=\"%s\",state=\"resting\"", range);
+		metric_value(x, m, u.size - MIN(u.size, u.used + u.resting), "range=\"%s\",state=\"free\"", range);
+	}
+}
+
+static void repairs(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	for (int i = 0; i < REPAIR_COUNT; i++)
+		metric_value(x, m, a->repairs.counts[i], "what=\"%s\"", repair_label(i));
+}
+
+static void events_lost(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->repairs.resyncs, NULL);
+}
+
+/* ---- CNI ---- */
+
+static const char *const commands[CNI_COMMANDS] = {
+    [CNI_ADD] = "ADD",	     [CNI_DEL] = "DEL",		[CNI_CHECK] = "CHECK",	   [CNI_GC] = "GC",
+    [CNI_STATUS] = "STATUS", [CNI_VERSION] = "VERSION", [CNI_UNKNOWN] = "unknown",
+};
+
+void cni_metrics_count(struct cni_metrics *m, unsigned command, bool ok, double seconds)
+{
+	unsigned i = MIN(command, (unsigned)CNI_UNKNOWN);
+
+	if (ok)
+		m->done[i]++;
+	else
+		m->failed[i]++;
+	metric_observe(&m->duration[i], seconds);
+}
+
+static void cni_requests(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	for (int i = 0; i < CNI_COMMANDS; i++) {
+		metric_value(x, m, a->cni_metrics.done[i], "command=\"%s\",result=\"ok\"", commands[i]);
+		metric_value(x, m, a->cni_metrics.failed[i], "command=\"%s\",result=\"error\"", commands[i]);
+	}
+}
+
+static void cni_duration(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	for (int i = 0; i < CNI_COMMANDS; i++)
+		metric_histogram_value(x, m, &a->cni_metrics.duration[i], "command=\"%s\"", commands[i]);
+}
+
+/* ---- the API ---- */
+
+static void write_watches(struct exposition *x, const struct metric *m, const struct agent *a, size_t offset)
+{
+	for (int t = 0; t < MODEL_TABLES; t++) {
+		struct kube_watch_status s = {0};
+
+		if (a->watches[t])
+			kube_watch_status(a->watches[t], &s);
+		metric_value(x, m, *(const uint64_t *)((const char *)&s + offset), "resource=\"%s\"", model_table_name(t));
+	}
+}
+
+static void kube_connected(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	for (int t = 0; t < MODEL_TABLES; t++) {
+		struct kube_watch_status s = {0};
+
+		if (a->watches[t])
+			kube_watch_status(a->watches[t], &s);
+		metric_value(x, m, s.connected, "resource=\"%s\"", model_table_name(t));
+	}
+}
+
+static void kube_lists(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_watches(x, m, a, offsetof(struct kube_watch_status, lists));
+}
+
+static void kube_events(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_watches(x, m, a, offsetof(struct kube_watch_status, events));
+}
+
+static void kube_reconnects(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_watches(x, m, a, offsetof(struct kube_watch_status, reconnects));
+}
+
+static void kube_refused(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_watches(x, m, a, offsetof(struct kube_watch_status, refused));
+}
+
+static void objects(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	for (int t = 0; t < MODEL_TABLES; t++)
+		metric_value(x, m, model_count(a->model, t), "resource=\"%s\"", model_table_name(t));
+}
+
+/* ---- the process ---- */
+
+static void cpu(struct exposition *x, const struct metric *m, _unused_ const struct agent *a)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	metric_value(x, m, u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6, NULL);
+}
+
+/* /proc/self/statm: pages of the whole, then of what is resident. */
+static double memory(unsigned field)
+{
+	_cleanup_free_ char *text = NULL;
+	unsigned long long pages[2] = {0};
+
+	if (file_read("/proc/self/statm", 256, &text, NULL) < 0 || sscanf(text, "%llu %llu", &pages[0], &pages[1]) != 2)
+		return 0;
+	return (double)pages[field] * sysconf(_SC_PAGESIZE);
+}
+
+static void resident(struct exposition *x, const struct metric *m, _unused_ const struct agent *a)
+{
+	metric_value(x, m, memory(1), NULL);
+}
+
+static void virtual_memory(struct exposition *x, const struct metric *m, _unused_ const struct agent *a)
+{
+	metric_value(x, m, memory(0), NULL);
+}
+
+static void open_fds(struct exposition *x, const struct metric *m, _unused_ const struct agent *a)
+{
+	DIR *d = opendir("/proc/self/fd");
+	size_t n = 0;
+
+	if (!d)
+		return;
+	for (const struct dirent *e; (e = readdir(d));)
+		n += *e->d_name != '.';
+	closedir(d);
+	metric_value(x, m, n - 1, NULL); /* without the directory's own */
+}
+
+static void max_fds(struct exposition *x, const struct metric *m, _unused_ const struct agent *a)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0)
+		metric_value(x, m, l.rlim_cur, NULL);
+}
+
+static void start_time(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->started_s, NULL);
+}
