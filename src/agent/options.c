@@ -10,7 +10,7 @@
 #include "base/yaml.h"
 #include "net/addr.h"
 
-enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE, T_PREFIXES, T_PORTS, T_PORT_RANGE, T_LISTEN };
+enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE, T_LISTEN, T_PREFIXES, T_PORTS, T_PORT_RANGE };
 
 struct option {
 	const char *name;
