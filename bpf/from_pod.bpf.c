@@ -8,8 +8,8 @@
 #include "lib/fragment.h"
 #include "lib/icmp.h"
 
-/* The frame: from the pod's MAC, to its gateway's, untagged. */
-static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const struct pod_iface *pod)
+/* The frame: from the pod's MAC, to its gateway's or to a group, untagged. What a group may carry, the packet says. */
+static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const struct pod_iface *pod, bool *ret_to_group)
 {
 	__u8 macs[2 * ETH_ALEN] __attribute__((aligned(4)));
 
@@ -19,19 +19,20 @@ static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const
 		return DROP_TRUNCATED;
 	if (!mac_eq(macs + ETH_ALEN, pod->pod_mac))
 		return DROP_SOURCE_MAC;
-	if (!mac_eq(macs, pod->host_mac) && !(macs[0] & 1))
+	*ret_to_group = macs[0] & 1;
+	if (!mac_eq(macs, pod->host_mac) && !*ret_to_group)
 		return DROP_DESTINATION_MAC;
 	return DROP_NONE;
 }
 
-/* The addresses: from one of its own, to one host. */
-static __always_inline enum drop_reason check_addresses(const struct packet *pkt, const struct pod_iface *pod)
+/* The addresses: from one of its own, to one host; such a packet does not come in a frame to a group (RFC 1122 3.3.6). */
+static __always_inline enum drop_reason check_addresses(const struct packet *pkt, const struct pod_iface *pod, bool to_group)
 {
 	if (!pod_iface_owns(pod, &pkt->src, pkt->v6))
 		return DROP_SOURCE_ADDRESS;
 	if (packet_is_multicast(pkt))
 		return DROP_MULTICAST;
-	return DROP_NONE;
+	return to_group ? DROP_DESTINATION_MAC : DROP_NONE;
 }
 
 static __always_inline enum drop_reason check_flow(struct __sk_buff *skb, struct packet *pkt, const struct pod_iface *pod)
@@ -66,10 +67,11 @@ int from_pod(struct __sk_buff *skb)
 	struct pod_iface *pod = pod_iface_find(skb->ifindex);
 	struct packet pkt = {};
 	enum drop_reason why;
+	bool to_group = false;
 
 	if (!pod)
 		return drop(skb, &pkt, DROP_NO_ENDPOINT);
-	why = check_frame(skb, pod);
+	why = check_frame(skb, pod, &to_group);
 	if (why == DROP_NONE)
 		why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	if (why != DROP_NONE)
@@ -78,7 +80,7 @@ int from_pod(struct __sk_buff *skb)
 		why = nd_check(skb, &pkt, pod);
 		return why == DROP_NONE ? forward_to_stack(skb) : drop(skb, &pkt, why);
 	}
-	why = check_addresses(&pkt, pod);
+	why = check_addresses(&pkt, pod, to_group);
 	if (why == DROP_NONE)
 		why = check_flow(skb, &pkt, pod);
 	if (why != DROP_NONE)

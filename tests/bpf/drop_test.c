@@ -47,6 +47,12 @@ static void foreign_macs(void)
 	udp(A4, B4);
 	memcpy(f.data, mac_pod_b, 6);
 	FROM_A(DROP_DESTINATION_MAC);
+	udp(A4, B4);
+	memset(f.data, 0xff, 6);
+	FROM_A(DROP_DESTINATION_MAC);
+	udp(A6, B6);
+	memcpy(f.data, "\x33\x33\0\0\0\1", 6);
+	FROM_A(DROP_DESTINATION_MAC);
 }
 
 static void foreign_addresses(void)

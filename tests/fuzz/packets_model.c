@@ -419,11 +419,13 @@ static enum drop_reason frame_of_pod(const struct view *v)
 	return memcmp(v->data, mac_host_a, 6) == 0 || v->data[0] & 1 ? DROP_NONE : DROP_DESTINATION_MAC;
 }
 
-static enum drop_reason addresses_of_pod(const struct parsed *p)
+static enum drop_reason addresses_of_pod(const struct view *v, const struct parsed *p)
 {
 	if (!is(&p->e.src, p->v6 ? A6 : A4))
 		return DROP_SOURCE_ADDRESS;
-	return (p->v6 ? p->e.dst.b[0] == 0xff : p->e.dst.b[12] >= 224) ? DROP_MULTICAST : DROP_NONE;
+	if (p->v6 ? p->e.dst.b[0] == 0xff : p->e.dst.b[12] >= 224)
+		return DROP_MULTICAST;
+	return v->data[0] & 1 ? DROP_DESTINATION_MAC : DROP_NONE;
 }
 
 struct model_verdict model_from_pod(const uint8_t *frame, size_t len)
@@ -440,7 +442,7 @@ struct model_verdict model_from_pod(const uint8_t *frame, size_t len)
 		why = neighbour(&v, &p);
 		return why == DROP_NONE ? goes(WAY_STACK) : dropped(why);
 	}
-	why = addresses_of_pod(&p);
+	why = addresses_of_pod(&v, &p);
 	if (why == DROP_NONE)
 		why = judge(&v, &p, true);
 	return why == DROP_NONE ? onwards(&p) : dropped(why);
