@@ -53,8 +53,9 @@ def kill_agents(lab, times):
         wait_for("it answers", lambda: lab.exec(node, "weft", "status", check=False).returncode == 0)
 
 
-def judge(what, client, server):
-    print("%s: client %s server %s" % (what, json.dumps(client), json.dumps(server)))
+def judge(capsys, what, client, server):
+    with capsys.disabled():  # the figures are wanted also when all is well
+        print("\n%s: client %s server %s" % (what, json.dumps(client), json.dumps(server)), flush=True)
     overflow = client["overflow"] + server["overflow"]
     assert client["unsent"] == 0 and server["unsent"] == 0
     assert client["lost"] - overflow <= 0, "%d datagrams lost (%d for want of room at a receiver)" % (client["lost"], overflow)
@@ -63,13 +64,13 @@ def judge(what, client, server):
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_nothing_is_lost_when_agents_are_killed(lab, version):
+def test_nothing_is_lost_when_agents_are_killed(lab, version, capsys):
     server = next(p for p in lab.status()["pods"] if p["name"] == "server")
     address = next(ip for ip in server["ips"] if (":" in ip) == (version == 6))
     started = time.monotonic()
     killed = traffic(lab, address, lambda: kill_agents(lab, KILLS))
     lasted = time.monotonic() - started
     control = traffic(lab, address, lambda: time.sleep(min(lasted, 20)))  # as long, without kills
-    judge("control", *control)
-    judge("%d kills in %.0f s" % (KILLS, lasted), *killed)
+    judge(capsys, "control", *control)
+    judge(capsys, "%d kills in %.0f s" % (KILLS, lasted), *killed)
     assert killed[0]["sent"] > PPS * 0.8 * min(lasted, 5)
