@@ -7,7 +7,7 @@ PYTHON ?= /usr/bin/python3
 WEFT_BIN ?= $(abspath $(BUILD))/bin
 export WEFT_BIN
 
-.PHONY: all help packages build build-asan build-clang demo demo-down check test test-full test-kubernetes bench fuzz fmt install clean
+.PHONY: all help packages build build-asan build-clang demo demo-down check test test-full bench fuzz fmt install clean
 
 all: build
 
