@@ -61,6 +61,7 @@ static void CNI_3_environment(void)
 	    {"CNI_IFNAME", "a234567890123456", "CNI_IFNAME"},
 	    {"CNI_IFNAME", "eth 0", "CNI_IFNAME"},
 	    {"CNI_ARGS", "K8S_POD_NAME", "CNI_ARGS"},
+	    {"CNI_ARGS", "K8S_POD_NAME=_a", "CNI_ARGS"},
 	    {"CNI_ARGS", "=x", "CNI_ARGS"},
 	    {"CNI_ARGS", "K8S_POD_NAMESPACE=../..", "CNI_ARGS"},
 	    {"CNI_ARGS", "K8S_POD_NAME=a;K8S_POD_UID=a/../b", "CNI_ARGS"},

@@ -161,7 +161,7 @@ static int take_arg(struct cni_request *r, const char *key, const char *value, s
 		bool (*ok)(const char *);
 	} known[] = {
 	    {"K8S_POD_NAMESPACE", &r->pod_namespace, is_namespace},
-	    {"K8S_POD_NAME", &r->pod_name, name_is_dns_subdomain},
+	    {"K8S_POD_NAME", &r->pod_name, is_identifier}, /* podman: a container's name, with '_' */
 	    {"K8S_POD_UID", &r->pod_uid, is_uid},
 	};
 
@@ -172,7 +172,7 @@ static int take_arg(struct cni_request *r, const char *key, const char *value, s
 			continue;
 		if (*value && !known[i].ok(value)) {
 			shown = escaped(value);
-			return cni_fail(e, CNI_ERR_ENV, "CNI_ARGS: %s=\"%s\" is not valid; expected a Kubernetes name",
+			return cni_fail(e, CNI_ERR_ENV, "CNI_ARGS: %s=\"%s\" is not valid; expected the name of a Kubernetes object or a container",
 					key, shown);
 		}
 		free(*known[i].to);
