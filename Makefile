@@ -46,6 +46,9 @@ test: build build-asan build-clang ## everything that CI runs (root)
 test-full: build build-asan build-clang ## the same at full sizes (root)
 	@$(PYTHON) tests/run.py full
 
+test-kubernetes: build ## a real Kubernetes and podman with Weft as their network; builds it once a machine (root)
+	@$(PYTHON) -m pytest -q -p no:cacheprovider --durations=5 tests/kubernetes
+
 bench: build ## figures beside the peers, interleaved (root)
 	@$(PYTHON) tests/bench/run.py
 	@$(PYTHON) tests/bench/wg.py

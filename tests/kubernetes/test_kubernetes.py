@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weft as the pod network of a real Kubernetes: API server, controllers, kubelets on containerd, kube-proxy beside it."""
+
+import os
+import subprocess
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BINARIES = os.environ.get("K8SBIN", "/var/cache/weft-tests/k8s")
+CLUSTERS = {
+    "ipv4-2-nodes-vxlan": {"NODES": "2", "TRANSPORT": "vxlan"},
+    "dual-3-nodes-direct": {
+        "NODES": "3", "TRANSPORT": "direct", "FEATURE_GATES": "IPv6DualStack=true",
+        "CLUSTER_CIDR": "10.244.0.0/16,fd00:244::/48", "SERVICE_CIDR": "10.96.0.0/16,fd00:96::/112",
+        "NODE_MASK_FLAGS": "--node-cidr-mask-size-ipv4=24 --node-cidr-mask-size-ipv6=64"},
+}
+
+
+def script(name, *args, env, timeout):
+    done = subprocess.run([os.path.join(HERE, name), *args], env=env, timeout=timeout, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(done.stdout)
+    return done
+
+
+@pytest.fixture(scope="session")
+def binaries():
+    """Built once a machine, from Debian's source package."""
+    done = script("build.sh", BINARIES, BINARIES + "-src", env=dict(os.environ), timeout=3000)
+    assert done.returncode == 0
+
+
+@pytest.fixture(params=CLUSTERS, scope="module")
+def cluster(request, binaries, tmp_path_factory):
+    env = {**os.environ, **CLUSTERS[request.param], "K8SBIN": BINARIES, "QUICK": "1",
+           "STATE": str(tmp_path_factory.mktemp("k8s") / "state")}
+    try:
+        up = script("up.sh", env=env, timeout=600)
+        assert up.returncode == 0
+        yield env
+    finally:
+        script("down.sh", "--purge", env=env, timeout=300)
+
+
+def smoke(env):
+    done = script("smoke.sh", env=env, timeout=900)
+    assert done.returncode == 0, [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+
+
+def test_smoke(cluster):
+    smoke(cluster)
+
+
+def test_smoke_after_the_daemons_were_killed(cluster):
+    for node in range(1, int(cluster["NODES"]) + 1):
+        for daemon in ("weftd", "containerd", "kubelet"):
+            assert script("ctl.sh", "kill", str(node), daemon, env=cluster, timeout=120).returncode == 0
+            assert script("ctl.sh", "start", str(node), daemon, env=cluster, timeout=120).returncode == 0
+    smoke(cluster)
