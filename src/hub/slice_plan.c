@@ -232,7 +232,8 @@ static void place_rest(struct planner *p, struct group *g)
 	struct have *h;
 	size_t left;
 
-	qsort(g->haves, g->n_haves, sizeof(*g->haves), fullest_first);
+	if (g->n_haves > 1)
+		qsort(g->haves, g->n_haves, sizeof(*g->haves), fullest_first);
 	for (size_t i = 0; i < g->n_haves; i++)
 		if (g->haves[i].changed && json_array_size(g->haves[i].endpoints) > 0)
 			fill(g, g->haves[i].endpoints);

@@ -236,7 +236,7 @@ struct object *const *store_namespace(const struct store *s, const struct kind *
 	while (end < t->n && streq(t->objects[end]->ns, ns))
 		end++;
 	*ret_n = end - first;
-	return t->objects + first;
+	return t->n ? t->objects + first : NULL;
 }
 
 size_t store_count(const struct store *s, const struct kind *k)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Endpoints follow real pods: the lab's probes, its graceful ends, and a replacement pod by pod."""
+
+import json
+
+import pytest
+from labs import Lab, pod, wait_for
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(nodes=2, zones=2) as lab:
+        yield lab
+
+
+def service(name, labels, **spec):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}], **spec}}
+
+
+def endpoints(lab, name, family="IPv4"):
+    """pod → its endpoint"""
+    items = json.loads(lab.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=" + name, "-o", "json").stdout)["items"]
+    return {e["targetRef"]["name"]: e for s in items if s["addressType"] == family for e in s.get("endpoints") or []}
+
+
+def ready(lab, name):
+    return {n for n, e in endpoints(lab, name).items() if e["conditions"]["ready"]}
+
+
+def conditions(lab, service_name, pod_name):
+    e = endpoints(lab, service_name).get(pod_name)
+    return e and tuple(e["conditions"][c] for c in ("ready", "serving", "terminating"))
+
+
+def probed(name, flag, labels):
+    """A pod that is ready while the file `flag` is there."""
+    p = pod(name, labels=labels)
+    p["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["test", "-e", flag]}, "periodSeconds": 1, "failureThreshold": 1}
+    return p
+
+
+def test_slices_follow_readiness_and_the_end(lab, tmp_path):
+    flag = tmp_path / "ready"
+    lab.apply(service("probed", {"app": "probed"}, ipFamilyPolicy="RequireDualStack", trafficDistribution="PreferClose"),
+              probed("probed", str(flag), {"app": "probed"}))
+    wait_for("an endpoint that is not ready", lambda: conditions(lab, "probed", "probed") == (False, False, False))
+    flag.touch()
+    wait_for("ready", lambda: conditions(lab, "probed", "probed") == (True, True, False))
+    status = next(p for p in lab.status()["pods"] if p["name"] == "probed")
+    zone = next(n for n in lab.status()["nodes"] if n["name"] == status["node"])["zone"]
+    e = endpoints(lab, "probed")["probed"]
+    six = endpoints(lab, "probed", "IPv6")["probed"]
+    assert {e["addresses"][0], six["addresses"][0]} == set(status["ips"]) and e["nodeName"] == status["node"]
+    assert e["zone"] == zone and e["hints"] == {"forZones": [{"name": zone}]}
+    flag.unlink()
+    wait_for("not ready again", lambda: conditions(lab, "probed", "probed") == (False, False, False))
+    flag.touch()
+    wait_for("ready again", lambda: conditions(lab, "probed", "probed") == (True, True, False))
+    lab.kubectl("delete", "pod", "probed", "--grace-period=4", "--wait=false")
+    wait_for("serving while terminating", lambda: conditions(lab, "probed", "probed") == (False, True, True))
+    wait_for("gone", lambda: not endpoints(lab, "probed"))
+
+
+def test_a_rolling_replacement_never_empties_the_service(lab):
+    """Pod by pod: a new one, when it is ready an old one ends; at every look at least three are ready."""
+    labels = {"app": "rolling"}
+    old, new = ["old%d" % i for i in range(3)], ["new%d" % i for i in range(3)]
+    lab.apply(service("rolling", labels), *[pod(n, labels=labels) for n in old])
+    wait_for("three old ones", lambda: ready(lab, "rolling") == set(old))
+    fewest = []
+
+    def look(what, condition):
+        def step():
+            now = ready(lab, "rolling")
+            fewest.append(len(now))
+            return condition(now)
+        wait_for(what, step)
+
+    for before, after in zip(old, new):
+        lab.apply(pod(after, labels=labels))
+        look(after + " is ready", lambda now: after in now)
+        lab.kubectl("delete", "pod", before, "--grace-period=1", "--wait=false")
+        look(before + " takes nothing new", lambda now: before not in now)
+    assert min(fewest) >= 3, fewest
+    wait_for("the new ones only", lambda: set(endpoints(lab, "rolling")) == set(new))
+    items = json.loads(lab.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=rolling", "-o", "json").stdout)["items"]
+    assert len(items) == 1
