@@ -193,11 +193,11 @@ static __always_inline __u8 flow_local_end(__u8 end, __u8 place)
 /* Does what the local end of a new flow sends and gets go through the stack? */
 static __always_inline bool flow_needs_stack(struct packet *pkt, __u8 place)
 {
-	struct ip_addr *far = place & FLOW_AT_DESTINATION ? &pkt->src : &pkt->dst;
+	struct ip_addr far = place & FLOW_AT_DESTINATION ? pkt->src : pkt->dst; /* a copy: before 6.3 keys lie in the own stack */
 
 	if (!config.foreign_nat)
 		return false;
-	return place & FLOW_OUT_OF_STACK || !(endpoint_find(far) || node_route_find(far));
+	return place & FLOW_OUT_OF_STACK || !(endpoint_find(&far) || node_route_find(&far));
 }
 
 static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 end, __u32 owner, struct packet *pkt, __u8 place,
