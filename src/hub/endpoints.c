@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Conditions: serving is the pod's readiness; ready is serving and not terminating, or whatever publishNotReadyAddresses
- * says; terminating is a deletion that waits for the pod's grace period (KEP-1672). Hints: a ready endpoint is for its own zone,
- * with PreferSameNode for its own node too (KEP-4444, KEP-3015); endpoints that are not ready carry none. */
+/* Conditions: serving is the pod's readiness; ready is serving and not terminating, or whatever
+ * publishNotReadyAddresses says; terminating is a deletion that waits for the pod's grace period (KEP-1672). Hints: a
+ * ready endpoint is for its own zone, with PreferSameNode for its own node too (KEP-4444, KEP-3015); endpoints that are
+ * not ready carry none. */
 #include "hub/endpoints.h"
 #include "base/buf.h"
 #include "base/str.h"
@@ -13,7 +14,8 @@
 
 bool service_has_endpoints(const json_t *svc)
 {
-	return json_object_size(json_at(svc, "spec", "selector")) > 0 && !streq(json_str_at(svc, "spec", "type"), "ExternalName");
+	return json_object_size(json_at(svc, "spec", "selector")) > 0 &&
+	       !streq(json_str_at(svc, "spec", "type"), "ExternalName");
 }
 
 bool service_selects(const json_t *svc, const json_t *pod)
@@ -95,7 +97,8 @@ static void add_hints(json_t *ep, const json_t *svc)
 
 static void add_place(json_t *ep, const json_t *svc, const json_t *pod, const json_t *node)
 {
-	const char *name = json_str_or(json_at(pod, "spec", "nodeName"), ""), *host = json_str_or(json_at(pod, "spec", "hostname"), "");
+	const char *name = json_str_or(json_at(pod, "spec", "nodeName"), ""),
+		   *host = json_str_or(json_at(pod, "spec", "hostname"), "");
 	const char *zone = json_str_or(json_at(node, "metadata", "labels", LABEL_ZONE), "");
 
 	if (*name)
@@ -120,8 +123,9 @@ json_t *endpoint_new(const json_t *svc, const json_t *pod, const json_t *node, c
 		return NULL;
 	}
 	ep = json_pack("{so s{sb sb sb} s{ss ss ss ss}}", "addresses", addresses, "conditions", "ready",
-		       publish || (serving && !terminating), "serving", serving, "terminating", terminating, "targetRef", "kind", "Pod",
-		       "namespace", meta_str(pod, "namespace"), "name", meta_str(pod, "name"), "uid", meta_str(pod, "uid"));
+		       publish || (serving && !terminating), "serving", serving, "terminating", terminating,
+		       "targetRef", "kind", "Pod", "namespace", meta_str(pod, "namespace"), "name",
+		       meta_str(pod, "name"), "uid", meta_str(pod, "uid"));
 	add_place(ep, svc, pod, node);
 	add_hints(ep, svc);
 	return ep;
@@ -136,7 +140,8 @@ static json_int_t named_port(const json_t *containers, bool init, const char *na
 		if (init && !streq(json_str_at(c, "restartPolicy"), "Always"))
 			continue; /* only one that stays, a sidecar, serves */
 		json_array_foreach(json_object_get(c, "ports"), j, p)
-			if (streq(json_str_at(p, "name"), name) && streq(json_str_or(json_object_get(p, "protocol"), "TCP"), protocol))
+			if (streq(json_str_at(p, "name"), name) &&
+			    streq(json_str_or(json_object_get(p, "protocol"), "TCP"), protocol))
 				return json_integer_value(json_object_get(p, "containerPort"));
 	}
 	return 0;
@@ -182,7 +187,7 @@ char *endpoint_ports_key(const json_t *ports)
 {
 	size_t n = json_array_size(ports), i;
 	char **each = xnew0_array(char *, n + 1), *out;
-	struct buf b = { 0 };
+	struct buf b = {0};
 	json_t *p;
 
 	json_array_foreach(ports, i, p)

@@ -48,5 +48,5 @@ void names_done(struct names *s)
 	for (size_t i = 0; i < s->n; i++)
 		free(s->list[i]);
 	free(s->list);
-	*s = (struct names){ 0 };
+	*s = (struct names){0};
 }

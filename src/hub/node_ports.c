@@ -5,7 +5,7 @@ enum { BAND_MIN = 16, BAND_MAX = 128, BAND_SHARE = 32 };
 
 void node_ports_init(struct node_ports *p, uint16_t first, uint16_t last)
 {
-	*p = (struct node_ports){ .first = first, .last = last };
+	*p = (struct node_ports){.first = first, .last = last};
 }
 
 unsigned node_ports_protocol(const char *name)

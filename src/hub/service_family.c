@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which families a service has, and that its fields about them agree. ipFamilies and ipFamilyPolicy are filled in as
- * upstream: SingleStack of the first range unless the user says or implies more. An update to SingleStack gives up the second
- * family by itself, one to PreferDualStack or RequireDualStack wins it. */
+ * upstream: SingleStack of the first range unless the user says or implies more. An update to SingleStack gives up the
+ * second family by itself, one to PreferDualStack or RequireDualStack wins it. */
 #include "hub/kind_hooks.h"
 #include "hub/service.h"
 
@@ -15,12 +15,13 @@ static bool range_is_v4(const struct hub *hub, size_t i)
 	return addr_is_v4(&pool_prefix(hub->services.pools[i])->addr);
 }
 
-/* clusterIP and clusterIPs say the same; either may be given. An update that leaves them out keeps them; one that changes
- * only one of them means both. */
+/* clusterIP and clusterIPs say the same; either may be given. An update that leaves them out keeps them; one that
+ * changes only one of them means both. */
 static void unify_ips(json_t *spec, const json_t *old, struct errors *e)
 {
 	json_t *ips = json_object_get(spec, "clusterIPs"), *was = json_at(old, "spec", "clusterIPs");
-	const char *ip = json_str_or(json_object_get(spec, "clusterIP"), ""), *first = json_string_value(json_array_get(was, 0));
+	const char *ip = json_str_or(json_object_get(spec, "clusterIP"), ""),
+		   *first = json_string_value(json_array_get(was, 0));
 
 	if (first && json_array_size(ips) == 0 && (!*ip || streq(ip, first))) {
 		json_object_set_new(spec, "clusterIPs", json_deep_copy(was));
@@ -46,7 +47,7 @@ static void keep_field(json_t *spec, const json_t *old, const char *field)
 /* From two families to SingleStack: what the user left as it was loses its second item. */
 static void trim(json_t *spec, const json_t *old)
 {
-	static const char *const fields[] = { "clusterIPs", "ipFamilies" };
+	static const char *const fields[] = {"clusterIPs", "ipFamilies"};
 
 	if (!streq(json_str_at(spec, "ipFamilyPolicy"), "SingleStack") ||
 	    streq(json_str_at(old, "spec", "ipFamilyPolicy"), "SingleStack"))
@@ -93,7 +94,9 @@ static void default_families(struct hub *hub, json_t *spec, bool headless_free)
 		policy = both ? "RequireDualStack" : "SingleStack";
 		json_object_set_new(spec, "ipFamilyPolicy", json_string(policy));
 	}
-	want = streq(policy, "SingleStack") ? 1 : streq(policy, "RequireDualStack") ? 2 : MIN((size_t)2, hub->services.n);
+	want = streq(policy, "SingleStack")	   ? 1
+	       : streq(policy, "RequireDualStack") ? 2
+						   : MIN((size_t)2, hub->services.n);
 	for (i = 0; i < hub->services.n && json_array_size(families) < want; i++)
 		if (!lists_family(families, family_name(range_is_v4(hub, i))))
 			json_array_append_new(families, json_string(family_name(range_is_v4(hub, i))));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cluster addresses of services: one of each of its families from the service ranges. What stored services hold, node
  * ports too, is claimed at start; a create claims or takes, a delete (or a change of type or family) gives back. */
+#include "base/str.h"
 #include "hub/kind_hooks.h"
 #include "hub/service.h"
 #include "hub/validate.h"
-#include "base/str.h"
 
 struct pool *ranges_find(const struct ranges *r, bool v4)
 {
@@ -74,7 +74,8 @@ static void repair_ip(struct hub *hub, const struct addr *a, void *ctx)
 	hub->services_collide |= r == -EEXIST;
 	if (r == -EEXIST)
 		tell(hub, svc, "ClusterIPAlreadyAllocated",
-		     "Cluster IP [%s]: %s was assigned to multiple services; please recreate service", family, addr_format(a, text));
+		     "Cluster IP [%s]: %s was assigned to multiple services; please recreate service", family,
+		     addr_format(a, text));
 	else if (r < 0)
 		tell(hub, svc, "ClusterIPOutOfRange",
 		     "Cluster IP [%s]: %s is not within any configured Service CIDR; please recreate service", family,
@@ -87,10 +88,11 @@ static void repair_port(struct hub *hub, unsigned protocol, uint16_t port, void 
 
 	hub->services_collide |= r == -EEXIST;
 	if (r == -EEXIST)
-		tell(hub, ctx, "PortAlreadyAllocated", "Port %u was assigned to multiple services; please recreate service", port);
+		tell(hub, ctx, "PortAlreadyAllocated",
+		     "Port %u was assigned to multiple services; please recreate service", port);
 	else if (r < 0)
-		tell(hub, ctx, "PortOutOfRange", "Port %u is not within the port range %u-%u; please recreate service", port,
-		     hub->node_ports.first, hub->node_ports.last);
+		tell(hub, ctx, "PortOutOfRange", "Port %u is not within the port range %u-%u; please recreate service",
+		     port, hub->node_ports.first, hub->node_ports.last);
 }
 
 /* The older of two holds it rightly: the younger one is told of. */
@@ -228,7 +230,8 @@ static void claim_given(struct hub *hub, const json_t *v, const char *family, co
 		err_invalid(e, at, v, "failed to allocate IP %s: the provided IP is not in the valid range",
 			    json_string_value(v));
 	else
-		err_invalid(e, at, v, "failed to allocate IP %s: provided IP is already allocated", json_string_value(v));
+		err_invalid(e, at, v, "failed to allocate IP %s: provided IP is already allocated",
+			    json_string_value(v));
 }
 
 static void take_free(struct hub *hub, json_t *ips, const char *family, struct taken *taken, struct errors *e)
@@ -240,7 +243,8 @@ static void take_free(struct hub *hub, json_t *ips, const char *family, struct t
 	if (!pool)
 		return; /* refused with the families */
 	if (pool_take(pool, &p) < 0) {
-		err_invalid(e, PATH(PATH(NULL, "spec"), "clusterIPs"), ips, "failed to allocate a service IP: range is full");
+		err_invalid(e, PATH(PATH(NULL, "spec"), "clusterIPs"), ips,
+			    "failed to allocate a service IP: range is full");
 		return;
 	}
 	taken_add(taken, pool, &p);
@@ -272,7 +276,7 @@ static void take_ips(struct hub *hub, json_t *obj, const json_t *old, struct tak
 
 void service_allocate(struct hub *hub, json_t *obj, const json_t *old, bool dry_run, struct errors *e)
 {
-	struct taken taken = { 0 };
+	struct taken taken = {0};
 
 	if (service_needs_cluster_ip(obj))
 		service_settle_families(hub, obj, old, e);

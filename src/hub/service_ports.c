@@ -43,7 +43,7 @@ static void on_held(struct hub *hub, unsigned protocol, uint16_t port, void *ctx
 
 static bool holds(struct hub *hub, const json_t *svc, unsigned protocol, uint16_t port)
 {
-	struct search s = { .protocol = protocol, .port = port };
+	struct search s = {.protocol = protocol, .port = port};
 
 	service_each_port(hub, svc, on_held, &s);
 	return s.found;
@@ -87,7 +87,8 @@ static uint16_t twin_of(const json_t *ports, const json_t *port)
 	return 0;
 }
 
-static uint16_t take(struct hub *hub, unsigned protocol, uint16_t wish, struct taken *taken, const struct path *at, struct errors *e)
+static uint16_t take(struct hub *hub, unsigned protocol, uint16_t wish, struct taken *taken, const struct path *at,
+		     struct errors *e)
 {
 	uint16_t port = wish;
 
@@ -127,8 +128,8 @@ void service_take_ports(struct hub *hub, json_t *obj, const json_t *old, struct 
 	if (service_is_external(obj))
 		json_array_foreach(ports, i, p)
 			if (node_port_of(p))
-				claim_given(hub, node_ports_protocol(protocol_of(p)), json_object_get(p, "nodePort"), old, taken,
-					    PATH(PATH_AT(at, i), "nodePort"), e);
+				claim_given(hub, node_ports_protocol(protocol_of(p)), json_object_get(p, "nodePort"),
+					    old, taken, PATH(PATH_AT(at, i), "nodePort"), e);
 	if (service_needs_node_ports(obj))
 		json_array_foreach(ports, i, p) {
 			uint16_t port;

@@ -29,12 +29,14 @@ bool service_needs_cluster_ip(const json_t *svc)
 bool service_needs_node_ports(const json_t *svc)
 {
 	return streq(service_type(svc), "NodePort") ||
-	       (streq(service_type(svc), "LoadBalancer") && !json_is_false(json_at(svc, "spec", "allocateLoadBalancerNodePorts")));
+	       (streq(service_type(svc), "LoadBalancer") &&
+		!json_is_false(json_at(svc, "spec", "allocateLoadBalancerNodePorts")));
 }
 
 bool service_needs_health_port(const json_t *svc)
 {
-	return streq(service_type(svc), "LoadBalancer") && streq(json_str_at(svc, "spec", "externalTrafficPolicy"), "Local");
+	return streq(service_type(svc), "LoadBalancer") &&
+	       streq(json_str_at(svc, "spec", "externalTrafficPolicy"), "Local");
 }
 
 static bool is_load_balancer(const json_t *svc)
@@ -59,15 +61,15 @@ static void drop_unneeded(json_t *obj, const json_t *old)
 		const char *field;
 		bool (*needed)(const json_t *svc);
 	} table[] = {
-		{ "clusterIP", service_needs_cluster_ip },
-		{ "clusterIPs", service_needs_cluster_ip },
-		{ "ipFamilies", service_needs_cluster_ip },
-		{ "ipFamilyPolicy", service_needs_cluster_ip },
-		{ "internalTrafficPolicy", service_needs_cluster_ip },
-		{ "healthCheckNodePort", service_needs_health_port },
-		{ "loadBalancerClass", is_load_balancer },
-		{ "allocateLoadBalancerNodePorts", is_load_balancer },
-		{ "externalTrafficPolicy", may_have_external_policy },
+	    {"clusterIP", service_needs_cluster_ip},
+	    {"clusterIPs", service_needs_cluster_ip},
+	    {"ipFamilies", service_needs_cluster_ip},
+	    {"ipFamilyPolicy", service_needs_cluster_ip},
+	    {"internalTrafficPolicy", service_needs_cluster_ip},
+	    {"healthCheckNodePort", service_needs_health_port},
+	    {"loadBalancerClass", is_load_balancer},
+	    {"allocateLoadBalancerNodePorts", is_load_balancer},
+	    {"externalTrafficPolicy", may_have_external_policy},
 	};
 	json_t *spec = json_object_get(obj, "spec");
 	const json_t *was = json_object_get(old, "spec");
@@ -155,13 +157,15 @@ void service_carry_over(json_t *obj, const json_t *old)
 /* What is set stays, item by item; a list may lose or win its second item. */
 static void validate_item(const json_t *obj, const json_t *old, const char *field, size_t i, struct errors *e)
 {
-	const json_t *is = json_array_get(json_at(obj, "spec", field), i), *was = json_array_get(json_at(old, "spec", field), i);
+	const json_t *is = json_array_get(json_at(obj, "spec", field), i),
+		     *was = json_array_get(json_at(old, "spec", field), i);
 
 	if (was && is && !json_equal(is, was))
 		err_invalid(e, PATH_AT(PATH(PATH(NULL, "spec"), field), i), is, "may not change once set");
 }
 
-static void validate_release(const json_t *obj, const json_t *old, const char *field, const char *what, struct errors *e)
+static void validate_release(const json_t *obj, const json_t *old, const char *field, const char *what,
+			     struct errors *e)
 {
 	const json_t *policy = json_at(obj, "spec", "ipFamilyPolicy");
 
@@ -186,8 +190,9 @@ void service_validate_update(const json_t *obj, const json_t *old, struct errors
 	}
 	if (is_load_balancer(obj) && is_load_balancer(old) &&
 	    !same(json_object_get(is, "loadBalancerClass"), json_object_get(was, "loadBalancerClass")))
-		err_invalid(e, PATH(at, "loadBalancerClass"), json_object_get(is, "loadBalancerClass"), "may not change once set");
+		err_invalid(e, PATH(at, "loadBalancerClass"), json_object_get(is, "loadBalancerClass"),
+			    "may not change once set");
 	if (service_needs_health_port(obj) && service_needs_health_port(old))
-		validate_immutable(json_object_get(is, "healthCheckNodePort"), json_object_get(was, "healthCheckNodePort"),
-				   PATH(at, "healthCheckNodePort"), e);
+		validate_immutable(json_object_get(is, "healthCheckNodePort"),
+				   json_object_get(was, "healthCheckNodePort"), PATH(at, "healthCheckNodePort"), e);
 }

@@ -43,7 +43,7 @@ struct planner {
 	json_t *labels;
 	struct group *groups;
 	size_t n, cap;
-	size_t kept;	/* slices of this family that stay */
+	size_t kept;			 /* slices of this family that stay */
 	json_t *create, *update, *spare; /* spare: slices of ours that may be taken for a new one */
 	struct slice_plan *out;
 };
@@ -51,7 +51,7 @@ struct planner {
 static char *endpoint_id(const json_t *ep)
 {
 	const json_t *addresses = json_object_get(ep, "addresses"), *v;
-	struct buf b = { 0 };
+	struct buf b = {0};
 	char *id;
 	size_t i;
 
@@ -80,11 +80,11 @@ static void add_want(struct planner *p, json_t *ports, json_t *ep)
 	if (!g) {
 		GROW(p->groups, p->n, p->cap);
 		g = &p->groups[p->n++];
-		*g = (struct group){ .key = take_ptr(key), .ports = json_incref(ports) };
+		*g = (struct group){.key = take_ptr(key), .ports = json_incref(ports)};
 	}
 	json_decref(ports);
 	GROW(g->wants, g->n_wants, g->wants_cap);
-	g->wants[g->n_wants++] = (struct want){ .id = endpoint_id(ep), .endpoint = ep };
+	g->wants[g->n_wants++] = (struct want){.id = endpoint_id(ep), .endpoint = ep};
 }
 
 static void collect_wants(struct planner *p)
@@ -130,7 +130,7 @@ static void collect_haves(struct planner *p)
 			json_array_append(p->spare, (json_t *)slice);
 		} else {
 			GROW(g->haves, g->n_haves, g->haves_cap);
-			g->haves[g->n_haves++] = (struct have){ .slice = slice, .endpoints = json_array() };
+			g->haves[g->n_haves++] = (struct have){.slice = slice, .endpoints = json_array()};
 		}
 	}
 }
@@ -196,7 +196,8 @@ static void fill(struct group *g, json_t *endpoints)
 
 static int fullest_first(const void *a, const void *b)
 {
-	size_t x = json_array_size(((const struct have *)a)->endpoints), y = json_array_size(((const struct have *)b)->endpoints);
+	size_t x = json_array_size(((const struct have *)a)->endpoints),
+	       y = json_array_size(((const struct have *)b)->endpoints);
 
 	return x < y ? 1 : x > y ? -1 : 0;
 }
@@ -221,10 +222,11 @@ static json_t *new_slice(const struct planner *p, json_t *ports, json_t *endpoin
 	const json_t *svc = p->in->svc;
 	_cleanup_free_ char *prefix = xasprintf("%.*s-", GENERATE_PREFIX_MAX - 1, meta_str(svc, "name"));
 
-	return json_pack("{s{ss ss sO s[{ss ss ss ss sb sb}]} ss sO so}", "metadata", "generateName", prefix, "namespace",
-			 meta_str(svc, "namespace"), "labels", p->labels, "ownerReferences", "apiVersion", "v1", "kind", "Service",
-			 "name", meta_str(svc, "name"), "uid", meta_str(svc, "uid"), "controller", true, "blockOwnerDeletion", true,
-			 "addressType", p->family, "ports", ports, "endpoints", endpoints);
+	return json_pack("{s{ss ss sO s[{ss ss ss ss sb sb}]} ss sO so}", "metadata", "generateName", prefix,
+			 "namespace", meta_str(svc, "namespace"), "labels", p->labels, "ownerReferences", "apiVersion",
+			 "v1", "kind", "Service", "name", meta_str(svc, "name"), "uid", meta_str(svc, "uid"),
+			 "controller", true, "blockOwnerDeletion", true, "addressType", p->family, "ports", ports,
+			 "endpoints", endpoints);
 }
 
 static void place_rest(struct planner *p, struct group *g)
@@ -279,7 +281,7 @@ static void settle_haves(struct planner *p, struct group *g)
 
 static void plan_group(struct planner *p, struct group *g)
 {
-	struct htab wants = { 0 };
+	struct htab wants = {0};
 
 	for (size_t i = 0; i < g->n_wants; i++)
 		if (!find_want(&wants, g->wants[i].id))
@@ -304,7 +306,8 @@ static void add_placeholder(struct planner *p)
 static bool is_as(const json_t *slice, const json_t *wanted)
 {
 	return json_equal(json_object_get(slice, "endpoints"), json_object_get(wanted, "endpoints")) &&
-	       json_array_size(json_object_get(slice, "ports")) == 0 && json_array_size(json_object_get(wanted, "ports")) == 0 &&
+	       json_array_size(json_object_get(slice, "ports")) == 0 &&
+	       json_array_size(json_object_get(wanted, "ports")) == 0 &&
 	       json_equal(labels_of(slice), labels_of(wanted));
 }
 
@@ -344,7 +347,13 @@ static void group_done(struct group *g)
 static void plan_family(const struct slice_input *in, const char *family, json_t *labels, struct slice_plan *out)
 {
 	_cleanup_json_ json_t *create = json_array(), *update = json_array(), *spare = json_array();
-	struct planner p = { .in = in, .family = family, .labels = labels, .create = create, .update = update, .spare = spare, .out = out };
+	struct planner p = {.in = in,
+			    .family = family,
+			    .labels = labels,
+			    .create = create,
+			    .update = update,
+			    .spare = spare,
+			    .out = out};
 
 	collect_wants(&p);
 	collect_haves(&p);
@@ -386,7 +395,7 @@ void slice_plan_make(const struct slice_input *in, struct slice_plan *ret)
 {
 	_cleanup_json_ json_t *labels = make_labels(in->svc);
 
-	*ret = (struct slice_plan){ json_array(), json_array(), json_array() };
+	*ret = (struct slice_plan){json_array(), json_array(), json_array()};
 	for (const char *const *f = VALUES("IPv4", "IPv6"); *f; f++)
 		if (has_family(in->svc, *f))
 			plan_family(in, *f, labels, ret);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A change marks the services that it concerns; each marked service is then compared as a whole with its pods
- * (slice_plan.c). What a pod's change costs must not grow with the number of services, so each service with a selector is filed
- * under one of its labels, the one that the fewest other services of the namespace are filed under, and a pod looks only under
- * the labels that it has. Each service knows the names of its pods and of its slices.
+ * (slice_plan.c). What a pod's change costs must not grow with the number of services, so each service with a selector
+ * is filed under one of its labels, the one that the fewest other services of the namespace are filed under, and a pod
+ * looks only under the labels that it has. Each service knows the names of its pods and of its slices.
  *
  * An entry outlives its Service as long as slices of ours bear its name: so they are found and removed. Slices that
  * others manage are not looked at. */
@@ -19,9 +19,9 @@ enum { RUN_AT_ONCE = 16, CROWD_MAX = 16 };
 
 struct svc {
 	struct htab_node by_name, by_label;
-	struct list dirty;  /* in slices.dirty, slices.failed, or alone */
+	struct list dirty; /* in slices.dirty, slices.failed, or alone */
 	char *ns, *name;
-	struct object *obj; /* the Service, or NULL: only slices are left of it */
+	struct object *obj;	 /* the Service, or NULL: only slices are left of it */
 	const char *key, *value; /* the label of its selector that it is filed under, borrowed from obj; or NULL */
 	struct names pods, slices;
 };
@@ -112,7 +112,8 @@ static void file(struct slices *s, struct svc *v)
 }
 
 /* Calls @fn for each service that selects the pod. */
-static void each_selecting(struct slices *s, const struct object *pod, void (*fn)(struct slices *, struct svc *, const struct object *))
+static void each_selecting(struct slices *s, const struct object *pod,
+			   void (*fn)(struct slices *, struct svc *, const struct object *))
 {
 	json_t *labels = json_at(pod->json, "metadata", "labels"), *value;
 	const char *key;
@@ -200,8 +201,9 @@ static const char *slice_service(const struct object *slice)
 {
 	const json_t *labels = slice ? json_at(slice->json, "metadata", "labels") : NULL;
 
-	return streq(json_str_at(labels, LABEL_MANAGED_BY), SLICES_MANAGER) ? json_str_or(json_object_get(labels, LABEL_SERVICE_NAME), "") :
-									       "";
+	return streq(json_str_at(labels, LABEL_MANAGED_BY), SLICES_MANAGER)
+		   ? json_str_or(json_object_get(labels, LABEL_SERVICE_NAME), "")
+		   : "";
 }
 
 static void on_slice(struct slices *s, const struct change *c)
@@ -273,7 +275,7 @@ static void held_done(struct held *h)
 
 static void hold(struct slices *s, const struct kind *k, const struct svc *v, const struct names *names, struct held *h)
 {
-	*h = (struct held){ xnew0_array(struct object *, names->n + 1), xnew0_array(const json_t *, names->n + 1), 0 };
+	*h = (struct held){xnew0_array(struct object *, names->n + 1), xnew0_array(const json_t *, names->n + 1), 0};
 	for (size_t i = 0; i < names->n; i++) {
 		struct object *o = store_get(s->hub->store, k, v->ns, names->list[i]);
 
@@ -345,7 +347,7 @@ static bool carry_out(struct slices *s, const struct svc *v, const struct slice_
 static bool sync_pods(struct slices *s, struct svc *v)
 {
 	_cleanup_(object_unrefp) struct object *obj = object_ref(v->obj);
-	_cleanup_(held_done) struct held pods = { 0 }, slices = { 0 };
+	_cleanup_(held_done) struct held pods = {0}, slices = {0};
 	_cleanup_free_ const json_t **nodes = NULL;
 	struct slice_plan plan;
 	bool ok;
@@ -353,7 +355,7 @@ static bool sync_pods(struct slices *s, struct svc *v)
 	hold(s, s->pod, v, &v->pods, &pods);
 	hold(s, s->slice, v, &v->slices, &slices);
 	nodes = nodes_of(s, &pods);
-	slice_plan_make(&(struct slice_input){ obj->json, pods.json, nodes, pods.n, slices.json, slices.n }, &plan);
+	slice_plan_make(&(struct slice_input){obj->json, pods.json, nodes, pods.n, slices.json, slices.n}, &plan);
 	ok = carry_out(s, v, &plan);
 	slice_plan_done(&plan);
 	return ok;
@@ -361,7 +363,7 @@ static bool sync_pods(struct slices *s, struct svc *v)
 
 static bool remove_all(struct slices *s, struct svc *v)
 {
-	_cleanup_(held_done) struct held slices = { 0 };
+	_cleanup_(held_done) struct held slices = {0};
 	bool ok = true;
 
 	hold(s, s->slice, v, &v->slices, &slices);
@@ -370,8 +372,8 @@ static bool remove_all(struct slices *s, struct svc *v)
 	return ok;
 }
 
-/* A service that is being deleted, or that has lost its selector, keeps its slices as they are: in the first case they go
- * with it, in the second they are the user's (as upstream). */
+/* A service that is being deleted, or that has lost its selector, keeps its slices as they are: in the first case they
+ * go with it, in the second they are the user's (as upstream). */
 static bool sync_service(struct slices *s, struct svc *v)
 {
 	bool ok = true;
@@ -453,7 +455,7 @@ static void index_store(struct slices *s)
 		each_selecting(s, all[i], add_pod);
 	all = store_all(store, s->slice, &n);
 	for (size_t i = 0; i < n; i++)
-		on_slice(s, &(const struct change){ .type = CHANGE_ADDED, .obj = all[i] });
+		on_slice(s, &(const struct change){.type = CHANGE_ADDED, .obj = all[i]});
 }
 
 int slices_new(struct hub *hub, struct slices **ret)
@@ -461,8 +463,11 @@ int slices_new(struct hub *hub, struct slices **ret)
 	_cleanup_(slices_freep) struct slices *s = xnew0(struct slices);
 	int r;
 
-	*s = (struct slices){ .hub = hub, .service = kind_of("Service"), .pod = kind_of("Pod"), .node = kind_of("Node"),
-			      .slice = kind_of("EndpointSlice") };
+	*s = (struct slices){.hub = hub,
+			     .service = kind_of("Service"),
+			     .pod = kind_of("Pod"),
+			     .node = kind_of("Node"),
+			     .slice = kind_of("EndpointSlice")};
 	list_init(&s->dirty);
 	list_init(&s->failed);
 	if (hub->event) {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The EndpointSlice controller over a store in memory: tables of pods and what they are as endpoints, and random
  * histories whose result is held against a naive list of what should be there. */
-#include "hub/slices.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/test.h"
 #include "hub/admit.h"
 #include "hub/endpoints.h"
 #include "hub/slice_plan.h"
+#include "hub/slices.h"
 
 enum { EVERYTHING = 1 << 20 };
 
@@ -40,7 +40,8 @@ static struct pool *range(const char *text)
 static void put(struct world *w, const char *kind, json_t *j)
 {
 	const struct kind *k = kind_of(kind);
-	json_t *no = admit_own(&w->hub, k, store_get(w->hub.store, k, meta_str(j, "namespace"), meta_str(j, "name")), j, NULL);
+	json_t *no =
+	    admit_own(&w->hub, k, store_get(w->hub.store, k, meta_str(j, "namespace"), meta_str(j, "name")), j, NULL);
 
 	if (no)
 		printf("# %s\n", json_str_at(no, "message"));
@@ -61,7 +62,7 @@ static void world_init(struct world *w, unsigned seed)
 	list_init(&w->hub.watches);
 	node_ports_init(&w->hub.node_ports, 30000, 32767);
 	CHECK_INT(store_open(":memory:", &w->hub.store, &error), 0);
-	w->hub.services = (struct ranges){ { range("10.96.0.0/16"), range("fd00:96::/112") }, 2 };
+	w->hub.services = (struct ranges){{range("10.96.0.0/16"), range("fd00:96::/112")}, 2};
 	services_claim(&w->hub);
 	for (const char *const *ns = VALUES("default", "other"); *ns; ns++)
 		put(w, "Namespace", json_pack("{s{ss}}", "metadata", "name", *ns));
@@ -91,29 +92,33 @@ static uint64_t writes(const struct world *w)
 
 static void put_node(struct world *w, const char *name, const char *zone)
 {
-	put(w, "Node", json_pack("{s{ss s{ss}}}", "metadata", "name", name, "labels", "topology.kubernetes.io/zone", zone));
+	put(w, "Node",
+	    json_pack("{s{ss s{ss}}}", "metadata", "name", name, "labels", "topology.kubernetes.io/zone", zone));
 }
 
 static json_t *service(const char *name, const char *app, const char *policy)
 {
-	return json_pack("{s{ss ss} s{s{ss} ss s[{ss si}]}}", "metadata", "name", name, "namespace", "default", "spec", "selector", "app",
-			 app, "ipFamilyPolicy", policy, "ports", "name", "web", "port", 80);
+	return json_pack("{s{ss ss} s{s{ss} ss s[{ss si}]}}", "metadata", "name", name, "namespace", "default", "spec",
+			 "selector", "app", app, "ipFamilyPolicy", policy, "ports", "name", "web", "port", 80);
 }
 
 static json_t *pod(const char *name, const char *app, const char *node, int host, bool ready)
 {
-	_cleanup_free_ char *v4 = xasprintf("10.244.%d.%d", host / 250, host % 250 + 1), *v6 = xasprintf("fd00:244::%x", host + 1);
+	_cleanup_free_ char *v4 = xasprintf("10.244.%d.%d", host / 250, host % 250 + 1),
+			    *v6 = xasprintf("fd00:244::%x", host + 1);
 
-	return json_pack("{s{ss ss s{ss}} s{ss s[{ss ss s[{ss si}]}]} s{ss ss s[{ss}{ss}] s[{ss ss}]}}", "metadata", "name", name,
-			 "namespace", "default", "labels", "app", app, "spec", "nodeName", node, "containers", "name", "c", "image", "i",
-			 "ports", "name", "web", "containerPort", 8080, "status", "phase", "Running", "podIP", v4, "podIPs", "ip", v4, "ip",
-			 v6, "conditions", "type", "Ready", "status", ready ? "True" : "False");
+	return json_pack("{s{ss ss s{ss}} s{ss s[{ss ss s[{ss si}]}]} s{ss ss s[{ss}{ss}] s[{ss ss}]}}", "metadata",
+			 "name", name, "namespace", "default", "labels", "app", app, "spec", "nodeName", node,
+			 "containers", "name", "c", "image", "i", "ports", "name", "web", "containerPort", 8080,
+			 "status", "phase", "Running", "podIP", v4, "podIPs", "ip", v4, "ip", v6, "conditions", "type",
+			 "Ready", "status", ready ? "True" : "False");
 }
 
 /* A pod with its status: what the API's two writes (object, status) come to. */
 static void put_pod(struct world *w, json_t *j)
 {
-	const struct object *old = store_get(w->hub.store, kind_of("Pod"), meta_str(j, "namespace"), meta_str(j, "name"));
+	const struct object *old =
+	    store_get(w->hub.store, kind_of("Pod"), meta_str(j, "namespace"), meta_str(j, "name"));
 
 	json_object_set_new(meta_of(j), "uid", json_string(old ? meta_str(old->json, "uid") : meta_str(j, "name")));
 	json_object_set_new(j, "kind", json_string("Pod"));
@@ -145,31 +150,33 @@ static void svc_10_conditions(void)
 	static const struct {
 		const char *status, *meta, *spec, *conditions;
 	} cases[] = {
-		{ "{'phase':'Running','podIP':'10.0.0.1','conditions':[{'type':'Ready','status':'True'}]}", "{}", "{}",
-		  "{'ready':true,'serving':true,'terminating':false}" },
-		{ "{'phase':'Running','podIP':'10.0.0.1','conditions':[{'type':'Ready','status':'False'}]}", "{}", "{}",
-		  "{'ready':false,'serving':false,'terminating':false}" },
-		{ "{'phase':'Running','podIP':'10.0.0.1'}", "{}", "{}", "{'ready':false,'serving':false,'terminating':false}" },
-		{ "{'phase':'Running','podIP':'10.0.0.1','conditions':[{'type':'Ready','status':'True'}]}",
-		  "{'deletionTimestamp':'2026-01-01T00:00:00Z'}", "{}", "{'ready':false,'serving':true,'terminating':true}" },
-		{ "{'phase':'Running','podIP':'10.0.0.1'}", "{'deletionTimestamp':'2026-01-01T00:00:00Z'}", "{}",
-		  "{'ready':false,'serving':false,'terminating':true}" },
-		{ "{'phase':'Running','podIP':'10.0.0.1'}", "{}", "{'publishNotReadyAddresses':true}",
-		  "{'ready':true,'serving':false,'terminating':false}" },
-		{ "{'phase':'Running','podIP':'10.0.0.1'}", "{'deletionTimestamp':'2026-01-01T00:00:00Z'}",
-		  "{'publishNotReadyAddresses':true}", "{'ready':true,'serving':false,'terminating':true}" },
-		{ "{'phase':'Succeeded','podIP':'10.0.0.1','conditions':[{'type':'Ready','status':'True'}]}", "{}", "{}", NULL },
-		{ "{'phase':'Failed','podIP':'10.0.0.1'}", "{}", "{'publishNotReadyAddresses':true}", NULL },
-		{ "{'phase':'Pending'}", "{}", "{}", NULL },
-		{ "{'phase':'Running','podIP':'fd00::1'}", "{}", "{}", NULL }, /* of the other family */
-		{ "{'phase':'Running','podIP':'127.0.0.1'}", "{}", "{}", NULL },
-		{ "{'phase':'Running','podIPs':[{'ip':'169.254.0.9'}]}", "{}", "{}", NULL },
+	    {"{'phase':'Running','podIP':'10.0.0.1','conditions':[{'type':'Ready','status':'True'}]}", "{}", "{}",
+	     "{'ready':true,'serving':true,'terminating':false}"},
+	    {"{'phase':'Running','podIP':'10.0.0.1','conditions':[{'type':'Ready','status':'False'}]}", "{}", "{}",
+	     "{'ready':false,'serving':false,'terminating':false}"},
+	    {"{'phase':'Running','podIP':'10.0.0.1'}", "{}", "{}",
+	     "{'ready':false,'serving':false,'terminating':false}"},
+	    {"{'phase':'Running','podIP':'10.0.0.1','conditions':[{'type':'Ready','status':'True'}]}",
+	     "{'deletionTimestamp':'2026-01-01T00:00:00Z'}", "{}", "{'ready':false,'serving':true,'terminating':true}"},
+	    {"{'phase':'Running','podIP':'10.0.0.1'}", "{'deletionTimestamp':'2026-01-01T00:00:00Z'}", "{}",
+	     "{'ready':false,'serving':false,'terminating':true}"},
+	    {"{'phase':'Running','podIP':'10.0.0.1'}", "{}", "{'publishNotReadyAddresses':true}",
+	     "{'ready':true,'serving':false,'terminating':false}"},
+	    {"{'phase':'Running','podIP':'10.0.0.1'}", "{'deletionTimestamp':'2026-01-01T00:00:00Z'}",
+	     "{'publishNotReadyAddresses':true}", "{'ready':true,'serving':false,'terminating':true}"},
+	    {"{'phase':'Succeeded','podIP':'10.0.0.1','conditions':[{'type':'Ready','status':'True'}]}", "{}", "{}",
+	     NULL},
+	    {"{'phase':'Failed','podIP':'10.0.0.1'}", "{}", "{'publishNotReadyAddresses':true}", NULL},
+	    {"{'phase':'Pending'}", "{}", "{}", NULL},
+	    {"{'phase':'Running','podIP':'fd00::1'}", "{}", "{}", NULL}, /* of the other family */
+	    {"{'phase':'Running','podIP':'127.0.0.1'}", "{}", "{}", NULL},
+	    {"{'phase':'Running','podIPs':[{'ip':'169.254.0.9'}]}", "{}", "{}", NULL},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_json_ json_t *p = json_object(), *s = json_object(), *node = json_object(), *want = NULL, *got;
-		const char *const texts[] = { cases[i].status, cases[i].meta, cases[i].spec, cases[i].conditions };
-		json_t *parts[4] = { 0 };
+		const char *const texts[] = {cases[i].status, cases[i].meta, cases[i].spec, cases[i].conditions};
+		json_t *parts[4] = {0};
 
 		printf("# case %zu\n", i);
 		for (size_t t = 0; t < 4; t++) {
@@ -214,21 +221,23 @@ static void endpoints_carry_their_place(void)
 static void svc_15_hints(void)
 {
 	static const char *const cases[][2] = {
-		{ "PreferClose", "{\"forZones\":[{\"name\":\"z1\"}]}" },
-		{ "PreferSameZone", "{\"forZones\":[{\"name\":\"z1\"}]}" },
-		{ "PreferSameNode", "{\"forZones\":[{\"name\":\"z1\"}],\"forNodes\":[{\"name\":\"n1\"}]}" },
-		{ NULL, NULL },
+	    {"PreferClose", "{\"forZones\":[{\"name\":\"z1\"}]}"},
+	    {"PreferSameZone", "{\"forZones\":[{\"name\":\"z1\"}]}"},
+	    {"PreferSameNode", "{\"forZones\":[{\"name\":\"z1\"}],\"forNodes\":[{\"name\":\"n1\"}]}"},
+	    {NULL, NULL},
 	};
 	_cleanup_json_ json_t *node = js("{\"metadata\":{\"labels\":{\"topology.kubernetes.io/zone\":\"z1\"}}}");
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_json_ json_t *svc = js("{\"metadata\":{\"name\":\"s\"},\"spec\":{}}");
 		_cleanup_json_ json_t *want = cases[i][1] ? js(cases[i][1]) : NULL;
-		_cleanup_json_ json_t *ready = pod("p", "a", "n1", 4, true), *unready = pod("p", "a", "n1", 4, false), *a, *b;
+		_cleanup_json_ json_t *ready = pod("p", "a", "n1", 4, true), *unready = pod("p", "a", "n1", 4, false),
+				      *a, *b;
 
 		printf("# case %zu\n", i);
 		if (cases[i][0])
-			json_object_set_new(json_object_get(svc, "spec"), "trafficDistribution", json_string(cases[i][0]));
+			json_object_set_new(json_object_get(svc, "spec"), "trafficDistribution",
+					    json_string(cases[i][0]));
 		a = endpoint_new(svc, ready, node, "IPv4");
 		b = endpoint_new(svc, unready, node, "IPv4");
 		CHECK(want ? json_equal(json_object_get(a, "hints"), want) : !json_object_get(a, "hints"));
@@ -239,19 +248,22 @@ static void svc_15_hints(void)
 static void ports_are_looked_up(void)
 {
 	_cleanup_json_ json_t *svc = js("{\"spec\":{\"ports\":["
-					"{\"name\":\"a\",\"port\":80,\"protocol\":\"TCP\",\"targetPort\":\"web\",\"appProtocol\":\"kubernetes.io/h2c\"},"
+					"{\"name\":\"a\",\"port\":80,\"protocol\":\"TCP\",\"targetPort\":\"web\","
+					"\"appProtocol\":\"kubernetes.io/h2c\"},"
 					"{\"name\":\"b\",\"port\":81,\"protocol\":\"UDP\",\"targetPort\":\"web\"},"
 					"{\"name\":\"c\",\"port\":82,\"protocol\":\"TCP\",\"targetPort\":9000},"
 					"{\"name\":\"d\",\"port\":83,\"protocol\":\"TCP\",\"targetPort\":\"side\"},"
 					"{\"name\":\"e\",\"port\":84,\"protocol\":\"TCP\",\"targetPort\":\"once\"},"
 					"{\"name\":\"f\",\"port\":85,\"protocol\":\"TCP\",\"targetPort\":\"none\"}]}}");
-	_cleanup_json_ json_t *p = js("{\"spec\":{\"containers\":[{\"ports\":[{\"name\":\"web\",\"containerPort\":8080,\"protocol\":\"TCP\"}]},"
-				      "{\"ports\":[{\"name\":\"web\",\"containerPort\":53,\"protocol\":\"UDP\"}]}],"
-				      "\"initContainers\":[{\"restartPolicy\":\"Always\",\"ports\":[{\"name\":\"side\",\"containerPort\":7}]},"
-				      "{\"ports\":[{\"name\":\"once\",\"containerPort\":8}]}]}}");
-	_cleanup_json_ json_t *want = js("[{\"name\":\"a\",\"protocol\":\"TCP\",\"port\":8080,\"appProtocol\":\"kubernetes.io/h2c\"},"
-					 "{\"name\":\"b\",\"protocol\":\"UDP\",\"port\":53},{\"name\":\"c\",\"protocol\":\"TCP\",\"port\":9000},"
-					 "{\"name\":\"d\",\"protocol\":\"TCP\",\"port\":7}]");
+	_cleanup_json_ json_t *p = js(
+	    "{\"spec\":{\"containers\":[{\"ports\":[{\"name\":\"web\",\"containerPort\":8080,\"protocol\":\"TCP\"}]},"
+	    "{\"ports\":[{\"name\":\"web\",\"containerPort\":53,\"protocol\":\"UDP\"}]}],"
+	    "\"initContainers\":[{\"restartPolicy\":\"Always\",\"ports\":[{\"name\":\"side\",\"containerPort\":7}]},"
+	    "{\"ports\":[{\"name\":\"once\",\"containerPort\":8}]}]}}");
+	_cleanup_json_ json_t *want =
+	    js("[{\"name\":\"a\",\"protocol\":\"TCP\",\"port\":8080,\"appProtocol\":\"kubernetes.io/h2c\"},"
+	       "{\"name\":\"b\",\"protocol\":\"UDP\",\"port\":53},{\"name\":\"c\",\"protocol\":\"TCP\",\"port\":9000},"
+	       "{\"name\":\"d\",\"protocol\":\"TCP\",\"port\":7}]");
 	_cleanup_json_ json_t *got = endpoint_ports(svc, p), *turned = json_array();
 	_cleanup_free_ char *key = endpoint_ports_key(got), *same;
 
@@ -286,7 +298,8 @@ static void slices_look_like_upstream(void)
 	CHECK_STR(json_str_at(meta, "labels", "team"), "x");
 	CHECK(!json_at(meta, "labels", LABEL_HEADLESS));
 	CHECK_STR(json_str_at(owner, "kind"), "Service");
-	CHECK(json_is_true(json_object_get(owner, "controller")) && json_is_true(json_object_get(owner, "blockOwnerDeletion")));
+	CHECK(json_is_true(json_object_get(owner, "controller")) &&
+	      json_is_true(json_object_get(owner, "blockOwnerDeletion")));
 	CHECK_STR(json_str_at(s, "addressType"), "IPv4");
 	CHECK_INT(json_integer_value(json_at(json_array_get(json_object_get(s, "ports"), 0), "port")), 80);
 	world_done(&w);
@@ -310,8 +323,8 @@ static void headless_and_empty(void)
 	CHECK(!first_endpoint(none) && json_array_size(json_object_get(json_array_get(none, 0), "ports")) == 0);
 	name = xstrdup(meta_str(json_array_get(none, 0), "name"));
 	CHECK_INT(writes(&w), 2);
-	put_pod(&w, json_pack("{s{ss ss s{ss}} s{} s{ss}}", "metadata", "name", "ended", "namespace", "default", "labels", "app", "a", "spec",
-			      "status", "phase", "Failed"));
+	put_pod(&w, json_pack("{s{ss ss s{ss}} s{} s{ss}}", "metadata", "name", "ended", "namespace", "default",
+			      "labels", "app", "a", "spec", "status", "phase", "Failed"));
 	settle(&w);
 	CHECK_INT(writes(&w), 2); /* nothing new about it */
 	put_pod(&w, pod("p", "a", "n1", 1, true));
@@ -332,8 +345,10 @@ static void services_come_and_go(void)
 	put_node(&w, "n1", "z1");
 	put_pod(&w, pod("p", "a", "n1", 1, true));
 	put(&w, "Service", service("s", "a", "SingleStack"));
-	put(&w, "EndpointSlice", js("{\"metadata\":{\"name\":\"hand\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"s\"}},"
-				    "\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"192.0.2.1\"]}]}"));
+	put(&w, "EndpointSlice",
+	    js("{\"metadata\":{\"name\":\"hand\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/"
+	       "service-name\":\"s\"}},"
+	       "\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"192.0.2.1\"]}]}"));
 	settle(&w);
 	before = writes(&w);
 	settle(&w);
@@ -428,7 +443,8 @@ static void a_pod_concerns_its_services_only(void)
 		snprintf(app, sizeof(app), "a%d", i);
 		svc = service(app, app, "SingleStack");
 		/* a label that all of them share, and first: it is the wrong one to be filed under */
-		json_object_set_new(json_object_get(svc, "spec"), "selector", json_pack("{ss ss}", "tier", "web", "app", app));
+		json_object_set_new(json_object_get(svc, "spec"), "selector",
+				    json_pack("{ss ss}", "tier", "web", "app", app));
 		put(&w, "Service", svc);
 	}
 	for (int i = 0; i < 10000; i++) {
@@ -448,9 +464,11 @@ static void a_pod_concerns_its_services_only(void)
 	put_pod(&w, p);
 	settle(&w);
 	after = *slices_stats(w.slices);
-	printf("# looked at %llu, synced %llu, wrote %llu of 1000 services\n", (unsigned long long)(after.looked - before.looked),
-	       (unsigned long long)(after.synced - before.synced), (unsigned long long)(after.updated - before.updated));
-	CHECK(after.looked - before.looked <= 4); /* as it was, as it is; one more may be filed under the common label */
+	printf("# looked at %llu, synced %llu, wrote %llu of 1000 services\n",
+	       (unsigned long long)(after.looked - before.looked), (unsigned long long)(after.synced - before.synced),
+	       (unsigned long long)(after.updated - before.updated));
+	CHECK(after.looked - before.looked <=
+	      4); /* as it was, as it is; one more may be filed under the common label */
 	CHECK_INT(after.synced - before.synced, 1);
 	CHECK_INT(after.updated - before.updated, 1);
 	CHECK_INT(after.created + after.removed, before.created + before.removed);
@@ -532,14 +550,15 @@ static void check_owners(const json_t *slices, const json_t *svc)
 	size_t i;
 
 	json_array_foreach(slices, i, s)
-		CHECK_STR(json_str_at(json_array_get(json_at(s, "metadata", "ownerReferences"), 0), "uid"), meta_str(svc, "uid"));
+		CHECK_STR(json_str_at(json_array_get(json_at(s, "metadata", "ownerReferences"), 0), "uid"),
+			  meta_str(svc, "uid"));
 }
 
 static void compare_service(struct world *w, const char *name)
 {
 	const struct object *svc = store_get(w->hub.store, kind_of("Service"), "default", name);
 	_cleanup_json_ json_t *slices = slices_of(w, name, NULL);
-	_cleanup_(lines_done) struct lines want = { 0 }, got = { 0 };
+	_cleanup_(lines_done) struct lines want = {0}, got = {0};
 
 	if (!svc) {
 		CHECK_INT(json_array_size(slices), 0);
@@ -580,8 +599,9 @@ static void random_pod(struct world *w)
 	snprintf(node, sizeof(node), "n%d", random_below(w, 3));
 	p = pod(name, app, node, i, random_below(w, 3));
 	if (random_below(w, 8) == 0)
-		json_object_set_new(json_array_get(json_object_get(json_array_get(json_at(p, "spec", "containers"), 0), "ports"), 0),
-				    "containerPort", json_integer(8081));
+		json_object_set_new(
+		    json_array_get(json_object_get(json_array_get(json_at(p, "spec", "containers"), 0), "ports"), 0),
+		    "containerPort", json_integer(8081));
 	if (random_below(w, 10) == 0)
 		json_object_set_new(meta_of(p), "deletionTimestamp", json_string("2026-01-01T00:00:00Z"));
 	if (random_below(w, 15) == 0)
@@ -591,8 +611,8 @@ static void random_pod(struct world *w)
 
 static void random_service(struct world *w)
 {
-	static const char *const policies[] = { "SingleStack", "PreferDualStack" };
-	static const char *const distributions[] = { "PreferClose", "PreferSameNode" };
+	static const char *const policies[] = {"SingleStack", "PreferDualStack"};
+	static const char *const distributions[] = {"PreferClose", "PreferSameNode"};
 	const struct object *old;
 	char name[8], app[8];
 	json_t *s, *spec;
@@ -665,7 +685,7 @@ static void check_restart(struct world *w)
 
 static void random_history(void)
 {
-	static const unsigned seeds[] = { 1, 2, 3, 4 };
+	static const unsigned seeds[] = {1, 2, 3, 4};
 
 	for (size_t i = 0; i < ARRAY_SIZE(seeds); i++) {
 		struct world w;

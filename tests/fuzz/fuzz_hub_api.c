@@ -5,6 +5,7 @@
 #include "fuzz.h"
 #include "base/log.h"
 #include "hub/api.h"
+#include "hub/slices.h"
 #include "hub/watch.h"
 
 enum { REQUESTS_MAX = 12 };
@@ -112,6 +113,7 @@ static void ask(struct hub *hub, const struct identity *id, char *text, size_t l
 	if (streq(query_str(&rq, "accept"), "table"))
 		rq.accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 	api_handle(hub, &rq, &rp);
+	slices_run(hub->slices, 1000); /* what the event loop would do between requests */
 	check_reply(&rp);
 	request_done(&rq);
 	reply_done(&rp);
