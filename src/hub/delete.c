@@ -54,13 +54,20 @@ static json_t *check_preconditions(const struct object *obj, const struct delete
 	return NULL;
 }
 
+/* Is there somebody who ends the pod? A node that does not exist never will. */
+static bool has_node(struct hub *hub, const struct object *pod)
+{
+	const char *name = json_str_or(json_at(pod->json, "spec", "nodeName"), "");
+
+	return *name && store_get(hub->store, kind_of("Node"), "", name);
+}
+
 /* How long a pod may take: what was asked for, else its own; nothing runs yet, or any more: no time at all. */
-static json_int_t grace_of(const struct object *obj, const struct delete_options *o)
+static json_int_t grace_of(struct hub *hub, const struct object *obj, const struct delete_options *o)
 {
 	const char *phase = json_str_or(json_at(obj->json, "status", "phase"), "");
 
-	if (!obj->kind->graceful || !*json_str_or(json_at(obj->json, "spec", "nodeName"), "") || streq(phase, "Succeeded") ||
-	    streq(phase, "Failed"))
+	if (!obj->kind->graceful || !has_node(hub, obj) || streq(phase, "Succeeded") || streq(phase, "Failed"))
 		return 0;
 	if (o->has_grace)
 		return o->grace;
@@ -106,7 +113,7 @@ static json_t *remove_now(struct hub *hub, struct object *obj)
 /* *ret: the object while it stays, NULL when it is gone. @obj must be held by the caller. */
 static json_t *delete_object(struct hub *hub, struct object *obj, const struct delete_options *o, struct object **ret)
 {
-	json_int_t grace = grace_of(obj, o);
+	json_int_t grace = grace_of(hub, obj, o);
 	bool finalizers = json_array_size(json_at(obj->json, "metadata", "finalizers")) > 0;
 	bool namespace = streq(obj->kind->kind, "Namespace");
 	json_t *no = check_preconditions(obj, o);

@@ -382,11 +382,41 @@ static void on_log(void *ctx, const char *fmt, va_list ap)
 	log_debug("http", L_STR("message", text));
 }
 
+static int hex_value(char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c) : NULL;
+
+	return at ? at - digits : -1;
+}
+
+/* Percent-decoding in place, for path and query. `%00` stays as it is written: decoded it would end the string early, and
+ * a request for one thing would become a request for everything above it. */
+static size_t unescape(void *ctx, struct MHD_Connection *mhd, char *text)
+{
+	char *out = text;
+
+	(void)ctx;
+	(void)mhd;
+	for (const char *in = text; *in; in++) {
+		int high = *in == '%' ? hex_value(in[1]) : -1, low = high >= 0 ? hex_value(in[2]) : -1;
+
+		if (low >= 0 && (high || low)) {
+			*out++ = high << 4 | low;
+			in += 2;
+		} else {
+			*out++ = *in;
+		}
+	}
+	*out = 0;
+	return out - text;
+}
+
 static int start_daemon(struct http *h, int fd, const struct pki_pair *server, const char *ca_pem)
 {
 	h->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL | MHD_USE_TLS | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_HTTPS_MEM_KEY, server->key,
+		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_HTTPS_MEM_KEY, server->key,
 		MHD_OPTION_HTTPS_MEM_CERT, server->cert, MHD_OPTION_HTTPS_MEM_TRUST, ca_pem, MHD_OPTION_CONNECTION_LIMIT,
 		(unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,

@@ -128,6 +128,7 @@ def test_finalizers_and_namespaces(hub):
 
 
 def test_deletecollection_and_binding(hub):
+    make(hub, "/api/v1/nodes", {"metadata": {"name": "n1"}})
     for name in ("a", "b"):
         make(hub, PODS, pod(name))
     r = hub.http("POST", PODS + "/a/binding", {"target": {"name": "n1"}})
@@ -249,6 +250,22 @@ def test_bytes_that_are_no_http(hub):
             except (ConnectionError, ssl.SSLError, TimeoutError):
                 pass
     assert hub.http("GET", "/readyz").text == "ok"
+
+
+def test_a_nul_in_a_path_ends_nothing(hub):
+    assert hub.http("GET", "/api/v1/namespaces").code == 200
+    for path in ("/api/v1/namespaces/%00/pods/a", "/api/v1/namespaces/default%00", "/api/v1/namespaces/%00"):
+        assert hub.http("GET", path).code == 404, path
+    assert hub.http("GET", "/api/v1/namespaces/%64efault").json()["metadata"]["name"] == "default"
+    listed = hub.http("GET", "/api/v1/namespaces?labelSelector=kubernetes.io%2Fmetadata.name%3Ddefault").json()
+    assert [n["metadata"]["name"] for n in listed["items"]] == ["default"]
+
+
+def test_a_pod_of_no_node_is_deleted_at_once(hub):
+    pod = {"metadata": {"name": "lost"}, "spec": {"nodeName": "nope", "containers": [{"name": "c", "image": "i"}]}}
+    assert hub.http("POST", "/api/v1/namespaces/default/pods", pod).code == 201
+    assert hub.http("DELETE", "/api/v1/namespaces/default/pods/lost").code == 200
+    assert hub.http("GET", "/api/v1/namespaces/default/pods/lost").code == 404
 
 
 def test_slow_requests_are_cut_off(hub):
