@@ -6,6 +6,8 @@
 . "$(dirname "$0")/lib.sh"
 lock
 ok=0 bad=0
+dual=
+case $FEATURE_GATES in *IPv6DualStack=true*) dual=1 ;; esac
 NS=smoke-$$          # a new one each time: a namespace takes minutes to go away
 k() { kc -n $NS "$@"; }
 check() { # NAME CMD...
@@ -73,6 +75,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: echo}
 spec:
+  ${dual:+ipFamilyPolicy: RequireDualStack}
   selector: {app: echo}
   ports: [{name: t, port: 8080}, {name: u, port: 8080, protocol: UDP}]
 ---
@@ -140,6 +143,21 @@ if [ "$PROXY" != none ] || [ -n "${EXPECT_SERVICES:-}" ]; then
         check "NodePort on ${node[$a]} from outside" in_cp "$STATE/bin/netecho" -c http "$(node_ip "${node[$a]#knode}")" 30080
     done
 fi
+if [ -n "$dual" ]; then
+    second() { k get "$1" -o "jsonpath={$2[1]$3}"; }
+    esvc6=$(second svc/echo .spec.clusterIPs)
+    for a in "${echos[@]}"; do
+        mine=$(second "pod/$a" .status.podIPs .ip)
+        for b in "${echos[@]}"; do
+            [ "$a" = "$b" ] && continue
+            other=$(second "pod/$b" .status.podIPs .ip)
+            check "IPv6 source address kept ${node[$a]} -> ${node[$b]}" from "$a" "netecho -c http $other 8080 | grep -w peer=$mine"
+        done
+        [ "$PROXY" != none ] || [ -n "${EXPECT_SERVICES:-}" ] || continue
+        check "IPv6 ClusterIP TCP from ${node[$a]}" from "$a" "netecho -c tcp $esvc6 8080 3 10"
+        check "IPv6 ClusterIP UDP from ${node[$a]}" from "$a" "netecho -c udp $esvc6 8080 3 10"
+    done
+fi
 for a in "${echos[@]}"; do
     check "hostPort on ${node[$a]} from outside" in_cp "$STATE/bin/netecho" -c http "$(node_ip "${node[$a]#knode}")" 18080
 done
@@ -156,6 +174,11 @@ refused() { [ "$(from "${echos[0]}" "if netecho -c http $svc 80 2; then echo ans
 [ "$PROXY" = none ] && [ -z "${EXPECT_SERVICES:-}" ] || check "Service without endpoints refuses" until_ok 5 refused
 fewer() { [ "$(veths)" -le $((v0 - 4)) ]; }
 check "pod network namespaces gone within 20 s" until_ok 20 fewer
+# Six DELs a pod, two of them at once, leave the agent with the endpoints of the pods that are there.
+endpoints() { local n; for n in $(seq "$NODES"); do
+    [ "$(in_node "$n" "$WEFT_BIN/weft" status -o json | jq '.endpoints|length')" = "$(in_node "$n" sh -c 'ls /run/netns | wc -l')" ] || return 1
+done; }
+check "the agents have no endpoint without a pod" until_ok 20 endpoints
 nopods() { [ -z "$(k get pod -l app=web -o name)" ]; }
 [ -n "${QUICK:-}" ] || check "pod objects gone within 90 s" until_ok 90 nopods
 
