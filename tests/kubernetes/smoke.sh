@@ -184,4 +184,6 @@ nopods() { [ -z "$(k get pod -l app=web -o name)" ]; }
 
 [ "${1:-}" = --keep ] || clean $NS
 echo "$ok ok, $bad failed, $((SECONDS - t0)) s"
-[ $bad = 0 ]
+[ $bad = 0 ] && exit 0
+for n in $(seq "$NODES"); do in_node "$n" "$WEFT_BIN/weft" status; done
+exit 1
