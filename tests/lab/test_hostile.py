@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a hostile pod, or a hostile neighbour on the underlay, can put on a wire: each packet is dropped with its own reason,
+reaches nobody, and changes nothing at its victims. That the checks see a success is proved first, with one planted."""
+
+import json
+import subprocess
+import time
+
+import pytest
+from labs import Lab, assert_matrix, run, spread_pods, wait_for
+from scapy.all import (ARP, IP, LLC, SNAP, TCP, UDP, BOOTP, DHCP, DHCP6_Solicit, Dot1AD, Dot1Q, Ether, ICMP, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS,
+                       ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6ND_RS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr,
+                       IPOption, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrRouting, Raw)
+from scapy.layers.vxlan import VXLAN
+
+MARK = b"weft-hostile-canary"
+COPIES = 3
+
+SEND = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind((sys.argv[1], 0))
+for line in sys.stdin:
+    s.send(bytes.fromhex(line))
+"""
+SNIFF = """
+import select, socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.bind((sys.argv[1], 0))
+mark, seen = sys.argv[2].encode(), 0
+print("listening", flush=True)
+while sys.stdin not in select.select([s, sys.stdin], [], [])[0]:
+    data, where = s.recvfrom(65536)
+    seen += where[2] != 4 and mark in data
+s.setblocking(False)
+try:
+    while True:
+        data, where = s.recvfrom(65536)
+        seen += where[2] != 4 and mark in data
+except BlockingIOError:
+    print(seen)
+"""
+# Dynamic neighbour entries come and go by themselves: of those only what names an attacker's MAC counts (02:00:00:… are made up here).
+STATE = ("ip -br addr; ip -4 route show table all; ip -6 route show table all | sed 's/ expires [0-9]*sec//'; "
+         "ip -4 neigh show nud permanent; ip -6 neigh show nud permanent; ip neigh show nud all | grep -i 'lladdr 02:00:00:' || true")
+
+
+class World:
+    """The lab, and the addresses that attacks are made of."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        pods = {p["name"]: p for p in lab.status()["pods"]}
+        nodes = {n["name"]: n for n in lab.status()["nodes"]}
+        self.me, self.near, self.far = (pods[n]["ips"] for n in ("p1-0", "p1-1", "p2-0"))
+        self.n1, self.n2 = nodes["n1"]["addresses"], nodes["n2"]["addresses"]
+        status = lab.node_status("n1")
+        self.own = status["nodeAddresses"]
+        self.uplink = status["uplinks"][0]
+        self.mac = self.link("default/p1-0", "eth0")
+        host = next(e["hostInterface"] for e in status["endpoints"] if e["pod"] == "p1-0")
+        self.gw = self.link("n1", host)
+        self.n1_mac = self.link("n1", self.uplink)
+        self.ll = "fe80::57:1"
+
+    def link(self, where, name):
+        return json.loads(self.lab.exec(where, "ip", "-j", "link", "show", name).stdout)[0]["address"]
+
+    def eth(self, **kw):
+        return Ether(**{"src": self.mac, "dst": self.gw, **kw})
+
+    def ip(self, **kw):
+        return self.eth() / IP(**{"src": self.me[0], "dst": self.near[0], **kw})
+
+    def ip6(self, **kw):
+        return self.eth() / IPv6(**{"src": self.me[1], "dst": self.near[1], **kw})
+
+    def vxlan(self, to, inner_src, inner_dst, vni=1, version=4):
+        inner = IP(src=inner_src, dst=inner_dst) if version == 4 else IPv6(src=inner_src, dst=inner_dst)
+        outer = self.ip(dst=to) if ":" not in to else self.ip6(dst=to)
+        return outer / UDP(sport=40000, dport=4789) / VXLAN(vni=vni, flags=8) / Ether(src="02:57:0a:f4:02:01", dst="02:57:0a:f4:01:01") / inner / UDP(
+            sport=1, dport=2) / Raw(MARK)
+
+    # what comes from the underlay, to node 1
+    def net(self, src, dst):
+        ip = IP(src=src, dst=dst) if ":" not in src else IPv6(src=src, dst=dst)
+        return Ether(src="02:00:00:00:00:77", dst=self.n1_mac) / ip / UDP(sport=1000, dport=2000) / Raw(MARK)
+
+    def net_vxlan(self, outer_src, inner_src, inner_dst, vni=1):
+        v6 = ":" in inner_src
+        inner = IPv6(src=inner_src, dst=inner_dst) if v6 else IP(src=inner_src, dst=inner_dst)
+        return (Ether(src="02:00:00:00:00:77", dst=self.n1_mac) / IP(src=outer_src, dst=self.n1[0]) / UDP(sport=40000, dport=4789) / VXLAN(vni=vni, flags=8)
+                / Ether(src="02:57:0a:f4:02:01", dst="02:57:0a:f4:01:01") / inner / UDP(sport=1, dport=2) / Raw(MARK))
+
+
+def drops(lab, node="n1"):
+    return {d["reason"]: d["packets"] for d in lab.node_status(node)["drops"]}
+
+
+def states(lab):
+    return {where: lab.exec(where, "sh", "-c", STATE).stdout for where in ("default/p1-1", "default/p2-0", "n1", "n2")}
+
+
+class Sniffer:
+    """Counts frames with the mark that arrive at an interface."""
+
+    def __init__(self, lab, where, interface):
+        self.where = where
+        self.process = lab.popen(where, "/usr/bin/python3", "-c", SNIFF, interface, MARK.decode(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == "listening\n"
+
+    def seen(self):
+        out, _ = self.process.communicate("\n", timeout=60)
+        return int(out)
+
+
+def send(lab, frames, where="default/p1-0", interface="eth0"):
+    lines = "".join(bytes(f).hex() + "\n" for f in frames)
+    if where == "fabric":
+        run(*lab.fabric("/usr/bin/python3", "-c", SEND, interface), input=lines)
+    else:
+        lab.exec(where, "/usr/bin/python3", "-c", SEND, interface, input=lines)
+
+
+def sniffers(world):
+    return [Sniffer(world.lab, "default/p1-1", "eth0"), Sniffer(world.lab, "default/p2-0", "eth0"), Sniffer(world.lab, "n2", world.uplink)]
+
+
+def attack(world, frames, reason, where="default/p1-0", interface="eth0", at="n1", others=0):
+    """Sends copies of the last frame behind the others; the last one is judged."""
+    lab = world.lab
+    before, listening, counted = states(lab), sniffers(world), drops(lab, at)
+    try:
+        send(lab, frames[:-1] + frames[-1:] * COPIES, where, interface)
+        now = wait_for("%d drops by %s" % (COPIES, reason), lambda: (lambda d: d if d[reason] >= counted[reason] + COPIES else None)(drops(lab, at)), timeout=10)
+        assert now[reason] == counted[reason] + COPIES
+    except AssertionError:
+        after = drops(lab, at)
+        print({r: after[r] - counted[r] for r in after if after[r] != counted[r]})
+        raise
+    finally:
+        seen = {s.where: s.seen() for s in listening}
+    assert not any(seen[w] > others for w in seen), seen
+    assert states(lab) == before
+
+
+@pytest.fixture(scope="module", params=["vxlan"])
+def world(request):
+    options = {"transport": request.param.split("-")[0]}
+    if request.param == "vxlan-stack":
+        options["set"] = ["datapath.fastPath=off"]
+    with Lab(nodes=2, **options) as lab:
+        lab.apply(*spread_pods(2, each=2))
+        lab.wait_ready()
+        assert_matrix(lab, 1)
+        time.sleep(2)  # router solicitations and listener reports of interfaces that came up
+        made = World(lab)
+        made.transport = options["transport"]
+        yield made
+
+
+# --- that the checks see ---
+
+def test_a_packet_that_arrives_is_seen(world):
+    for to, where in ((world.near, "default/p1-1"), (world.far, "default/p2-0")):
+        for frame in (world.ip(dst=to[0]), world.ip6(dst=to[1])):
+            listening = sniffers(world)
+            send(world.lab, [frame / UDP(sport=5, dport=6) / Raw(MARK)] * COPIES)
+            time.sleep(0.3)
+            seen = {s.where: s.seen() for s in listening}
+            assert seen[where] == COPIES, seen
+
+
+def test_a_change_at_a_victim_is_seen(world):
+    def device(where):
+        return "eth0" if "/" in where else world.uplink
+    before = states(world.lab)
+    for where in before:
+        world.lab.exec(where, "ip", "neigh", "replace", "169.254.9.9", "lladdr", "02:00:00:00:00:01", "dev", device(where),
+                       "nud", "permanent")
+        assert states(world.lab)[where] != before[where]
+        world.lab.exec(where, "ip", "neigh", "del", "169.254.9.9", "dev", device(where))
+    assert states(world.lab) == before
+
+
+def test_counters_rest_when_nothing_is_sent(world):
+    before = drops(world.lab)
+    time.sleep(0.5)
+    assert drops(world.lab) == before
+
+
+# --- from a pod ---
+
+def first6(w, payload, offset=0, more=1, number=77):
+    return w.ip6() / IPv6ExtHdrFragment(offset=offset, m=more, id=number, nh=6) / Raw(payload)
+
+
+def later4(w, offset, number):
+    return w.ip(flags=0, frag=offset, id=number, proto=6) / Raw(MARK * 3)
+
+
+def whole_first4(w, number):
+    return w.ip(flags="MF", id=number, proto=6) / Raw(bytes(TCP(sport=3, dport=4, flags="S")) + b"x" * 4)
+
+
+UDP_MARK = UDP(sport=9, dport=10) / Raw(MARK)
+FROM_POD = {
+    "ra": ("router_advertisement", lambda w: [w.eth(dst="33:33:00:00:00:01") / IPv6(src=w.ll, dst="ff02::1", hlim=255) / ICMPv6ND_RA(routerlifetime=1800)
+                                              / ICMPv6NDOptPrefixInfo(prefix="2001:db8::", prefixlen=64) / ICMPv6NDOptSrcLLAddr(lladdr=w.mac)]),
+    "ra-to-node": ("router_advertisement", lambda w: [w.eth() / IPv6(src=w.ll, dst="fe80::1", hlim=255) / ICMPv6ND_RA(routerlifetime=1800)]),
+    "rs": ("router_solicitation", lambda w: [w.eth(dst="33:33:00:00:00:02") / IPv6(src=w.ll, dst="ff02::2", hlim=255) / ICMPv6ND_RS()]),
+    "redirect-v4": ("icmp_redirect", lambda w: [w.ip() / ICMP(type=5, code=1, gw=w.me[0]) / IP(src=w.near[0], dst=w.far[0]) / UDP_MARK]),
+    "redirect-v4-node": ("icmp_redirect", lambda w: [w.ip(dst=w.n1[0]) / ICMP(type=5, code=1, gw=w.me[0]) / IP(src=w.n1[0], dst=w.n2[0]) / UDP_MARK]),
+    "redirect-v6": ("icmp_redirect", lambda w: [w.ip6(hlim=255) / ICMPv6ND_Redirect(tgt=w.me[1], dst=w.far[1]) / ICMPv6NDOptDstLLAddr(lladdr=w.mac)]),
+    "dhcp": ("source_address", lambda w: [w.eth(dst="ff:ff:ff:ff:ff:ff") / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67)
+                                          / BOOTP(chaddr=b"\x02" * 6) / DHCP(options=[("message-type", "discover"), "end"])]),
+    "dhcp-server": ("multicast", lambda w: [w.eth(dst="ff:ff:ff:ff:ff:ff") / IP(src=w.me[0], dst="255.255.255.255") / UDP(sport=67, dport=68)
+                                            / BOOTP(op=2, yiaddr="10.0.0.9") / DHCP(options=[("message-type", "offer"), ("router", w.me[0]), "end"])]),
+    "dhcpv6": ("source_address", lambda w: [w.eth(dst="33:33:00:01:00:02") / IPv6(src=w.ll, dst="ff02::1:2") / UDP(sport=546, dport=547) / DHCP6_Solicit()]),
+    "arp-reply": ("arp", lambda w: [w.eth(dst="ff:ff:ff:ff:ff:ff") / ARP(op=2, hwsrc=w.mac, psrc=w.near[0], hwdst="ff:ff:ff:ff:ff:ff", pdst=w.near[0])]),
+    "arp-gateway": ("arp", lambda w: [w.eth() / ARP(op=1, hwsrc=w.mac, psrc="169.254.1.1", pdst=w.n1[0])]),
+    "na-neighbour": ("nd_spoof", lambda w: [w.eth() / IPv6(src=w.me[1], dst=w.own[1], hlim=255) / ICMPv6ND_NA(tgt=w.near[1], S=1, O=1)
+                                            / ICMPv6NDOptDstLLAddr(lladdr=w.mac)]),
+    "na-gateway": ("nd_spoof", lambda w: [w.eth(dst="33:33:00:00:00:01") / IPv6(src=w.ll, dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt="fe80::1", R=1, O=1)
+                                          / ICMPv6NDOptDstLLAddr(lladdr=w.mac)]),
+    "ns-as-another": ("nd_spoof", lambda w: [w.eth() / IPv6(src=w.near[1], dst=w.own[1], hlim=255) / ICMPv6ND_NS(tgt=w.own[1]) / ICMPv6NDOptSrcLLAddr(lladdr=w.mac)]),
+    "nd-over-a-router": ("nd_spoof", lambda w: [w.eth() / IPv6(src=w.me[1], dst=w.own[1], hlim=254) / ICMPv6ND_NA(tgt=w.me[1])]),
+    "mld": ("mld", lambda w: [w.eth(dst="33:33:00:00:00:16") / IPv6(src=w.ll, dst="ff02::16", hlim=1) / ICMPv6MLReport2()]),
+    "vlan-0": ("vlan", lambda w: [w.eth() / Dot1Q(vlan=0, prio=3) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
+    "vlan-5": ("vlan", lambda w: [w.eth() / Dot1Q(vlan=5) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
+    "qinq": ("vlan", lambda w: [w.eth() / Dot1AD(vlan=5) / Dot1Q(vlan=0) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
+    "qinq-zero": ("vlan", lambda w: [w.eth() / Dot1Q(vlan=0) / Dot1Q(vlan=0) / IPv6(src=w.me[1], dst=w.near[1]) / UDP_MARK]),
+    "lldp": ("ethertype", lambda w: [w.eth(type=0x88cc, dst="01:80:c2:00:00:0e") / Raw(MARK)]),
+    "mpls": ("ethertype", lambda w: [w.eth(type=0x8847) / Raw(b"\0\x01\x01\xff" + bytes(IP(src=w.me[0], dst=w.near[0]) / UDP_MARK))]),
+    "pppoe": ("ethertype", lambda w: [w.eth(type=0x8864) / Raw(b"\x11\0\0\1\0\x20\0\x21" + bytes(IP(src=w.me[0], dst=w.near[0]) / UDP_MARK))]),
+    "unknown-type": ("ethertype", lambda w: [w.eth(type=0xdead) / Raw(MARK * 3)]),
+    "llc-snap": ("ethertype", lambda w: [w.eth(type=60) / LLC(dsap=0xaa, ssap=0xaa, ctrl=3) / SNAP(code=0x800) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
+    "mac": ("source_mac", lambda w: [w.eth(src="02:00:00:00:00:05") / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
+    "mac-of-another-host": ("destination_mac", lambda w: [w.eth(dst="02:00:00:00:00:05") / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
+    "source-near": ("source_address", lambda w: [w.ip(src=w.near[0], dst=w.far[0]) / UDP_MARK]),
+    "source-far": ("source_address", lambda w: [w.ip(src=w.far[0]) / UDP_MARK]),
+    "source-node": ("source_address", lambda w: [w.ip(src=w.n1[0], dst=w.far[0]) / UDP_MARK]),
+    "source-world": ("source_address", lambda w: [w.ip(src="192.0.2.1", dst=w.n2[0]) / UDP_MARK]),
+    "source-loopback": ("source_address", lambda w: [w.ip(src="127.0.0.1", dst=w.n1[0]) / UDP_MARK]),
+    "source-near-v6": ("source_address", lambda w: [w.ip6(src=w.near[1], dst=w.far[1]) / UDP_MARK]),
+    "source-far-v6": ("source_address", lambda w: [w.ip6(src=w.far[1]) / UDP_MARK]),
+    "source-node-v6": ("source_address", lambda w: [w.ip6(src=w.n1[1], dst=w.far[1]) / UDP_MARK]),
+    "source-link-local": ("source_address", lambda w: [w.ip6(src=w.ll) / UDP_MARK]),
+    "source-none-v6": ("source_address", lambda w: [w.ip6(src="::") / UDP_MARK]),
+    "mapped": ("v4_mapped", lambda w: [w.ip6(src="::ffff:" + w.me[0]) / UDP_MARK]),
+    "multicast": ("multicast", lambda w: [w.ip(dst="224.0.0.251") / UDP_MARK]),
+    "multicast-v6": ("multicast", lambda w: [w.ip6(dst="ff02::fb") / UDP_MARK]),
+    "fragment-tiny": ("fragment_tiny", lambda w: [w.ip(flags="MF", id=70, proto=6) / Raw(b"\0\1\0\2\0\0\0\0")]),
+    "fragment-tiny-v6": ("fragment_tiny", lambda w: [first6(w, b"\0\1\0\2\0\0\0\0", number=71)]),
+    "fragment-overlap": ("fragment_overlap", lambda w: [whole_first4(w, 72), later4(w, 1, 72)]),
+    "fragment-overlap-v6": ("fragment_overlap", lambda w: [first6(w, bytes(TCP(flags="S")) + b"x" * 4, number=73), first6(w, MARK * 2, 1, 0, 73)]),
+    "fragment-without-first": ("fragment_unknown", lambda w: [later4(w, 100, 74)]),
+    "fragment-without-first-v6": ("fragment_unknown", lambda w: [first6(w, MARK * 2, 100, 0, 75)]),
+    "loose-source-route": ("source_route", lambda w: [w.ip(dst=w.n1[0], options=IPOption(b"\x83\x07\x04" + bytes(map(int, w.near[0].split("."))))) / UDP_MARK]),
+    "strict-source-route": ("source_route", lambda w: [w.ip(options=IPOption(b"\x89\x07\x04" + bytes(map(int, w.far[0].split("."))))) / UDP_MARK]),
+    "option-too-long": ("malformed", lambda w: [w.ip(options=IPOption(b"\x44\x28\x05\x00")) / UDP_MARK]),
+    "routing-header": ("source_route", lambda w: [w.ip6() / IPv6ExtHdrRouting(type=0, addresses=[w.far[1]]) / UDP_MARK]),
+    "routing-header-2": ("source_route", lambda w: [w.ip6() / IPv6ExtHdrRouting(type=2, addresses=[w.far[1]], segleft=1) / UDP_MARK]),
+    "many-headers": ("extension_headers", lambda w: [headers(w, 9)]),
+    "length-lies": ("malformed", lambda w: [w.ip(len=1400) / UDP_MARK]),
+    "length-lies-v6": ("malformed", lambda w: [w.ip6(plen=1300) / UDP_MARK]),
+    "version-lies": ("malformed", lambda w: [w.eth(type=0x800) / Raw(bytes(IPv6(src=w.me[1], dst=w.near[1]) / UDP_MARK))]),
+    "truncated": ("truncated", lambda w: [w.eth(type=0x86dd) / Raw(bytes(IPv6(src=w.me[1], dst=w.near[1]))[:30])]),
+    "error-about-nothing": ("icmp_unrelated", lambda w: [w.ip() / ICMP(type=3, code=4, nexthopmtu=600) / IP(src=w.near[0], dst=w.me[0]) / UDP_MARK]),
+}
+
+
+def headers(w, n):
+    packet = w.ip6()
+    for _ in range(n):
+        packet = packet / IPv6ExtHdrDestOpt()
+    return packet / UDP_MARK
+
+
+@pytest.mark.parametrize("name", FROM_POD)
+def test_from_a_pod(world, name):
+    reason, frames = FROM_POD[name]
+    attack(world, frames(world), reason)
+
+
+# --- tunnels and the underlay ---
+
+@pytest.mark.parametrize("name", ["own-node-as-far", "own-node-as-near", "own-node-wrong-vni", "own-node-v6-inner", "own-node-as-own-address"])
+def test_tunnel_packets_of_a_pod_to_its_own_node(world, name):
+    if world.transport != "vxlan":  # nobody listens there: nothing can arrive
+        return assert_nothing_arrives(world, world.vxlan(world.n1[0], world.far[0], world.near[0]))
+    frame = {"own-node-as-far": lambda: world.vxlan(world.n1[0], world.far[0], world.near[0]),
+             "own-node-as-near": lambda: world.vxlan(world.n1[0], world.near[0], world.me[0]),
+             "own-node-wrong-vni": lambda: world.vxlan(world.n1[0], world.far[0], world.near[0], vni=99),
+             "own-node-v6-inner": lambda: world.vxlan(world.n1[0], world.far[1], world.near[1], version=6),
+             "own-node-as-own-address": lambda: world.vxlan(world.own[0], world.far[0], world.near[0])}[name]()
+    attack(world, [frame], "tunnel_vni" if name == "own-node-wrong-vni" else "tunnel_source")
+
+
+def assert_nothing_arrives(world, frame):
+    before, listening = states(world.lab), [Sniffer(world.lab, p, "eth0") for p in ("default/p1-1", "default/p2-0")]
+    send(world.lab, [frame] * COPIES)
+    time.sleep(0.5)
+    assert [s.seen() for s in listening] == [0, 0]
+    assert states(world.lab) == before
+
+
+@pytest.mark.parametrize("inner", ["as-near", "as-far"])
+def test_tunnel_packets_of_a_pod_to_another_node(world, inner):
+    """They leave, as any datagram may, and end there: their outer source is a pod, not a node."""
+    source = world.near[0] if inner == "as-near" else world.far[0]
+    frame = world.vxlan(world.n2[0], source, world.far[0])
+    if world.transport == "vxlan":
+        attack(world, [frame], "tunnel_source", at="n2", others=COPIES)
+    else:
+        assert_nothing_arrives(world, frame)
+
+
+def bridge(lab):
+    """The fabric's bridge of the first subnet."""
+    return run(*lab.fabric("ip", "-br", "link", "show", "type", "bridge")).stdout.split()[0]
+
+
+FROM_NET = {
+    "as-local-pod": lambda w: w.net(w.near[0], w.me[0]), "as-local-pod-v6": lambda w: w.net(w.near[1], w.me[1]),
+    "as-this-node": lambda w: w.net(w.n1[0], w.near[0]), "as-this-node-v6": lambda w: w.net(w.n1[1], w.near[1]),
+    "as-own-pod-address": lambda w: w.net(w.own[0], w.near[0]), "to-node-as-pod": lambda w: w.net(w.near[0], w.n1[0]),
+}
+
+
+@pytest.mark.parametrize("name", FROM_NET)
+def test_from_the_underlay(world, name):
+    attack(world, [FROM_NET[name](world)], "net_source", where="fabric", interface=bridge(world.lab))
+
+
+@pytest.mark.parametrize("name, reason", [("not-a-node", "tunnel_source"), ("a-node-as-another", "tunnel_source"), ("other-network", "tunnel_vni"),
+                                          ("to-nobody", "tunnel_destination"), ("onwards", "tunnel_destination")])
+def test_tunnel_packets_from_the_underlay(world, name, reason):
+    w = world
+    frame = {"not-a-node": lambda: w.net_vxlan("172.30.0.77", w.far[0], w.near[0]), "a-node-as-another": lambda: w.net_vxlan(w.n2[0], w.near[0], w.me[0]),
+             "other-network": lambda: w.net_vxlan(w.n2[0], w.far[0], w.near[0], vni=99),
+             "to-nobody": lambda: w.net_vxlan(w.n2[0], w.far[0], w.own[0].rsplit(".", 1)[0] + ".250"),
+             "onwards": lambda: w.net_vxlan(w.n2[0], w.far[0], "192.0.2.9")}[name]()
+    if world.transport == "vxlan":
+        attack(world, [frame], reason, where="fabric", interface=bridge(world.lab))
+    else:
+        listening = [Sniffer(w.lab, p, "eth0") for p in ("default/p1-1", "default/p2-0")]
+        send(w.lab, [frame] * COPIES, "fabric", bridge(w.lab))
+        time.sleep(0.3)
+        assert [s.seen() for s in listening] == [0, 0]
+
+
+def test_the_lab_is_well_after_all_of_it(world):
+    assert_matrix(world.lab, 1)
+    for node in ("n1", "n2"):
+        status = world.lab.node_status(node)
+        assert status["ready"] and all(p["ok"] for p in status["health"].values())
+        assert not any(status["repairs"]["counts"].values())
