@@ -93,11 +93,13 @@ static __always_inline void share_add(__u32 id, __s64 n)
 		__sync_fetch_and_add(held, n);
 }
 
-static __always_inline __u64 share_held(__u32 id)
+/* Below zero for a while when an id has been given to a new endpoint, which counts from zero: the entries of its former owner, if
+ * some are left, are given back as well. */
+static __always_inline __s64 share_held(__u32 id)
 {
 	__u64 *held = bpf_map_lookup_elem(&endpoint_flows, &id);
 
-	return held ? *held : 0;
+	return held ? (__s64)*held : 0;
 }
 
 /* Takes an entry out of `flows`; who finds it gone does nothing. */
@@ -212,9 +214,9 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 		.fin = flags & TCP_FIN ? 1 << end : 0,
 	};
 
-	if (share_held(owner) >= config.flow_share)
+	if (share_held(owner) >= (__s64)config.flow_share)
 		return DROP_FLOW_SHARE;
-	if (share_held(0) >= config.flow_max)
+	if (share_held(0) >= (__s64)config.flow_max)
 		return DROP_FLOW_TABLE_FULL;
 	pkt->via_stack = flow_needs_stack(pkt, place);
 	if (pkt->via_stack)

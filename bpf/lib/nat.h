@@ -96,9 +96,9 @@ static __always_inline enum drop_reason nat_check_share(__u32 owner)
 {
 	__u64 *held = nat_share(owner), *all = nat_share(NAT_OWNER_ALL);
 
-	if (!held || !all || (owner != NAT_OWNER_NODE && *held >= config.nat_share))
+	if (!held || !all || (owner != NAT_OWNER_NODE && (__s64)*held >= (__s64)config.nat_share))
 		return DROP_NAT_SHARE;
-	return *all >= config.nat_max ? DROP_NAT_TABLE_FULL : DROP_NONE;
+	return (__s64)*all >= (__s64)config.nat_max ? DROP_NAT_TABLE_FULL : DROP_NONE;
 }
 
 /* ---- the end of a claim ---- */

@@ -193,6 +193,21 @@ static void an_endpoint_has_its_share(void)
 	CHECK_INT(run("from_pod", &f, if_b).verdict, TC_ACT_OK);
 }
 
+/* An id that is used again counts from zero, and the entries of who had it before are given back too. */
+static void an_id_used_again_is_not_refused(void)
+{
+	uint32_t id = 1;
+	uint64_t none = 0;
+
+	flows_clear();
+	handshake();
+	CHECK_INT(share_of(1), 1);
+	bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &id, &none, BPF_ANY);
+	tcp(false, "R");
+	CHECK_INT((int64_t)share_of(1), -1);
+	udp(true, 5000);
+}
+
 /* Both pods fill the table together (the share is raised for it). */
 static void a_full_table_refuses_new_flows(void)
 {
@@ -329,6 +344,7 @@ int main(void)
 	RUN(a_syn_flood_never_enters_the_table);
 	RUN(a_query_and_its_answer_stay_out_of_the_table);
 	RUN(an_endpoint_has_its_share);
+	RUN(an_id_used_again_is_not_refused);
 	RUN(a_full_table_refuses_new_flows);
 	RUN(a_stale_entry_counts_as_gone);
 	RUN(entries_move_into_a_table_of_another_size_and_expire_there);
