@@ -10,7 +10,14 @@
 #include "base/yaml.h"
 #include "net/addr.h"
 
+/* The order counts: lists stand last. */
 enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE, T_LISTEN, T_PREFIXES, T_PORTS, T_PORT_RANGE };
+
+/* Is the field a string that the options own? */
+static bool type_is_text(enum type t)
+{
+	return t != T_UINT && t != T_BOOL && t != T_CHOICE;
+}
 
 struct option {
 	const char *name;
@@ -374,8 +381,7 @@ void options_init(struct options *o)
 void options_done(struct options *o)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-		if (options[i].type == T_TEXT || options[i].type == T_NAME || options[i].type == T_PATH ||
-		    options[i].type >= T_PREFIXES)
+		if (type_is_text(options[i].type))
 			freep(field(o, &options[i]));
 	*o = (struct options){0};
 }

@@ -205,8 +205,12 @@ static int parse_env(const json_t *env, struct cni_request *r, struct cni_error 
 	const char *container = env_get(env, "CNI_CONTAINERID"), *netns = env_get(env, "CNI_NETNS"),
 		   *ifname = env_get(env, "CNI_IFNAME");
 
-	if (r->command == CNI_VERSION) /* concerns no pod: libcni sets all of these to "dummy", the path too */
+	if (r->command == CNI_VERSION) { /* concerns no pod: libcni sets all of these to "dummy", the path too */
+		r->container = xstrdup("");
+		r->ifname = xstrdup("");
+		r->netns = xstrdup("");
 		return 0;
+	}
 	if ((commands[r->command].container || *container) && !is_identifier(container))
 		return fail_env(e, "CNI_CONTAINERID", container,
 				"a letter or digit, then letters, digits, '_', '.', '-'");

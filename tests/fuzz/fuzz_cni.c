@@ -37,7 +37,9 @@ static void check_fields(const struct cni_request *r)
 	REQUIRE(r->version && is_path_part(r->network) && is_path_part(r->container) && is_path_part(r->ifname));
 	REQUIRE(strlen(r->ifname) < 16 && !strstr(r->netns, "/../") && (!*r->netns || *r->netns == '/'));
 	REQUIRE(!*r->pod_namespace || name_is_dns_label(r->pod_namespace));
-	REQUIRE(!*r->pod_name || name_is_dns_subdomain(r->pod_name));
+	REQUIRE(is_path_part(r->pod_name));
+	if (*r->pod_name)
+		fuzz_require_line(r->pod_name);
 	REQUIRE(is_path_part(r->pod_uid));
 	REQUIRE(r->command > CNI_CHECK || (*r->container && *r->ifname));
 	REQUIRE(addr_is_zero(&r->want[0]) || addr_is_v4(&r->want[0]));
