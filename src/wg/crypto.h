@@ -8,6 +8,7 @@
 
 enum { KEY_LEN = 32, HASH_LEN = 32, TAG_LEN = 16, MAC_LEN = 16, XNONCE_LEN = 24 };
 
+/* Return: 0, -ENOTSUP when OpenSSL lacks an algorithm, -EBADMSG when the cipher of the data path fails its test. */
 int crypto_init(void);
 void crypto_random(void *out, size_t n);
 void wipe(void *p, size_t n);

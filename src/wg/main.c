@@ -373,7 +373,8 @@ int main(int argc, char **argv)
 	read_arguments(&o, argc, argv);
 	r = crypto_init();
 	if (r < 0) {
-		log_error("OpenSSL lacks an algorithm", L_ERRNO(r));
+		log_error(r == -EBADMSG ? "OpenSSL's ChaCha20-Poly1305 fails its test" : "OpenSSL lacks an algorithm",
+			  L_ERRNO(r));
 		return 1;
 	}
 	if (open_ground(&o, &g) < 0)
