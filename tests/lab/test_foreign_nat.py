@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from combos import options, params
 from labs import HELPERS, Lab, family, pod
 
 # Rules as kube-proxy's: Services, a node port for the world (which must come back through this node), and no half connections.
@@ -99,10 +100,9 @@ class Translated:
                         yield done.stdout
 
 
-@pytest.mark.parametrize("options", [{"transport": "vxlan"}, {"transport": "direct"}, {"transport": "vxlan", "set": ["datapath.attach=clsact"]}],
-                         ids=["vxlan", "direct", "vxlan-clsact"])
-def test_translated_flows_return_through_the_stack(options):
-    with Lab(nodes=2, **options) as lab:
+@pytest.mark.parametrize("combo", params())
+def test_translated_flows_return_through_the_stack(combo):
+    with Lab(nodes=2, **options(combo)) as lab:
         t = Translated(lab)
         assert not t.failures()
         assert not list(t.refusals())

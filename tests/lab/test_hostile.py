@@ -3,53 +3,35 @@
 reaches nobody, and changes nothing at its victims. That the checks see a success is proved first, with one planted."""
 
 import json
-import subprocess
 import time
 
 import pytest
+from combos import options, params
 from labs import Lab, assert_matrix, run, spread_pods, wait_for
 from scapy.all import (ARP, IP, LLC, SNAP, TCP, UDP, BOOTP, DHCP, DHCP6_Solicit, Dot1AD, Dot1Q, Ether, ICMP, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS,
                        ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6ND_RS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr,
                        IPOption, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrRouting, Raw)
 from scapy.layers.vxlan import VXLAN
+from wire import Wire
 
 MARK = b"weft-hostile-canary"
 COPIES = 3
 
-SEND = """
-import socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-s.bind((sys.argv[1], 0))
-for line in sys.stdin:
-    s.send(bytes.fromhex(line))
-"""
-SNIFF = """
-import select, socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-s.bind((sys.argv[1], 0))
-mark, seen = sys.argv[2].encode(), 0
-print("listening", flush=True)
-while sys.stdin not in select.select([s, sys.stdin], [], [])[0]:
-    data, where = s.recvfrom(65536)
-    seen += where[2] != 4 and mark in data
-s.setblocking(False)
-try:
-    while True:
-        data, where = s.recvfrom(65536)
-        seen += where[2] != 4 and mark in data
-except BlockingIOError:
-    print(seen)
-"""
 # Dynamic neighbour entries come and go by themselves: of those only what names an attacker's MAC counts (02:00:00:… are made up here).
 STATE = ("ip -br addr; ip -4 route show table all; ip -6 route show table all | sed 's/ expires [0-9]*sec//'; "
          "ip -4 neigh show nud permanent; ip -6 neigh show nud permanent; ip neigh show nud all | grep -i 'lladdr 02:00:00:' || true")
 
 
+def bridge(lab):
+    """The fabric's bridge of the first subnet."""
+    return run(*lab.fabric("ip", "-br", "link", "show", "type", "bridge")).stdout.split()[0]
+
+
 class World:
     """The lab, and the addresses that attacks are made of."""
 
-    def __init__(self, lab):
-        self.lab = lab
+    def __init__(self, lab, transport):
+        self.lab, self.transport = lab, transport
         pods = {p["name"]: p for p in lab.status()["pods"]}
         nodes = {n["name"]: n for n in lab.status()["nodes"]}
         self.me, self.near, self.far = (pods[n]["ips"] for n in ("p1-0", "p1-1", "p2-0"))
@@ -62,6 +44,33 @@ class World:
         self.gw = self.link("n1", host)
         self.n1_mac = self.link("n1", self.uplink)
         self.ll = "fe80::57:1"
+        self.wires = {place: Wire(lab, where, interface, MARK) for place, where, interface in (
+            ("pod", "default/p1-0", "eth0"), ("near", "default/p1-1", "eth0"), ("far", "default/p2-0", "eth0"), ("node", "n2", self.uplink),
+            ("fabric", "fabric", bridge(lab)))}
+        self.state = None  # what nothing may change, once all has come to rest
+
+    def close(self):
+        for wire in self.wires.values():
+            wire.close()
+
+    def seen(self):
+        return {place: self.wires[place].seen() for place in ("near", "far", "node")}
+
+    def forget(self):
+        self.seen()
+
+    def rest(self):
+        """Interfaces that came up report their groups for a while: until that is over, counters move by themselves."""
+        last, since = drops(self.lab), time.monotonic()
+
+        def rested():
+            nonlocal last, since
+            now = drops(self.lab)
+            if now != last:
+                last, since = now, time.monotonic()
+            return time.monotonic() - since > 2
+        wait_for("counters at rest", rested, every=0.2)
+        self.state = states(self.lab)
 
     def link(self, where, name):
         return json.loads(self.lab.exec(where, "ip", "-j", "link", "show", name).stdout)[0]["address"]
@@ -98,77 +107,79 @@ def drops(lab, node="n1"):
 
 
 def states(lab):
-    return {where: lab.exec(where, "sh", "-c", STATE).stdout for where in ("default/p1-1", "default/p2-0", "n1", "n2")}
+    """Sorted: the kernel lists neighbours in the order of a hash table that grows."""
+    return {where: sorted(lab.exec(where, "sh", "-c", STATE).stdout.splitlines()) for where in ("default/p1-1", "default/p2-0", "n1", "n2")}
 
 
-class Sniffer:
-    """Counts frames with the mark that arrive at an interface."""
-
-    def __init__(self, lab, where, interface):
-        self.where = where
-        self.process = lab.popen(where, "/usr/bin/python3", "-c", SNIFF, interface, MARK.decode(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.process.stdout.readline() == "listening\n"
-
-    def seen(self):
-        out, _ = self.process.communicate("\n", timeout=60)
-        return int(out)
+def assert_unchanged(world):
+    now = states(world.lab)
+    changed = {w: set(now[w]) ^ set(world.state[w]) for w in now if now[w] != world.state[w]}
+    assert not changed, changed
 
 
-def send(lab, frames, where="default/p1-0", interface="eth0"):
-    lines = "".join(bytes(f).hex() + "\n" for f in frames)
-    if where == "fabric":
-        run(*lab.fabric("/usr/bin/python3", "-c", SEND, interface), input=lines)
-    else:
-        lab.exec(where, "/usr/bin/python3", "-c", SEND, interface, input=lines)
-
-
-def sniffers(world):
-    return [Sniffer(world.lab, "default/p1-1", "eth0"), Sniffer(world.lab, "default/p2-0", "eth0"), Sniffer(world.lab, "n2", world.uplink)]
-
-
-def attack(world, frames, reason, where="default/p1-0", interface="eth0", at="n1", others=0):
-    """Sends copies of the last frame behind the others; the last one is judged."""
+def attack(world, frames, reason, source="pod", at="n1", others=0):
+    """Sends copies of the last frame behind the others; the last one is judged. @others: copies that may be seen on their way."""
     lab = world.lab
-    before, listening, counted = states(lab), sniffers(world), drops(lab, at)
+    world.forget()
+    counted = drops(lab, at)
+    world.wires[source].send(frames[:-1] + frames[-1:] * COPIES)
     try:
-        send(lab, frames[:-1] + frames[-1:] * COPIES, where, interface)
         now = wait_for("%d drops by %s" % (COPIES, reason), lambda: (lambda d: d if d[reason] >= counted[reason] + COPIES else None)(drops(lab, at)), timeout=10)
         assert now[reason] == counted[reason] + COPIES
     except AssertionError:
         after = drops(lab, at)
         print({r: after[r] - counted[r] for r in after if after[r] != counted[r]})
         raise
-    finally:
-        seen = {s.where: s.seen() for s in listening}
+    seen = world.seen()
     assert not any(seen[w] > others for w in seen), seen
-    assert states(lab) == before
+    assert_unchanged(world)
 
 
-@pytest.fixture(scope="module", params=["vxlan"])
+def assert_nothing_arrives(world, frame, source="pod"):
+    """No counter says that it ended, so what is sent behind it does: frames that arrive, the same way."""
+    world.forget()
+    world.wires[source].send([frame] * COPIES)
+    world.wires["pod"].send([world.ip(dst=to[0]) / UDP(sport=5, dport=6) / Raw(MARK) for to in (world.near, world.far)])
+    found = {"near": 0, "far": 0}
+
+    def both():
+        for place in found:
+            found[place] += world.wires[place].seen()
+        return min(found.values()) >= 1
+    wait_for("what was sent behind it", both, timeout=10)
+    assert found == {"near": 1, "far": 1}
+    assert_unchanged(world)
+
+
+@pytest.fixture(scope="module", params=params())
 def world(request):
-    options = {"transport": request.param.split("-")[0]}
-    if request.param == "vxlan-stack":
-        options["set"] = ["datapath.fastPath=off"]
-    with Lab(nodes=2, **options) as lab:
+    with Lab(nodes=2, **options(request.param)) as lab:
         lab.apply(*spread_pods(2, each=2))
         lab.wait_ready()
         assert_matrix(lab, 1)
-        time.sleep(2)  # router solicitations and listener reports of interfaces that came up
-        made = World(lab)
-        made.transport = options["transport"]
-        yield made
+        made = World(lab, request.param[0])
+        try:
+            made.rest()
+            yield made
+        finally:
+            made.close()
 
 
 # --- that the checks see ---
 
 def test_a_packet_that_arrives_is_seen(world):
-    for to, where in ((world.near, "default/p1-1"), (world.far, "default/p2-0")):
+    for to, place in ((world.near, "near"), (world.far, "far")):
         for frame in (world.ip(dst=to[0]), world.ip6(dst=to[1])):
-            listening = sniffers(world)
-            send(world.lab, [frame / UDP(sport=5, dport=6) / Raw(MARK)] * COPIES)
-            time.sleep(0.3)
-            seen = {s.where: s.seen() for s in listening}
-            assert seen[where] == COPIES, seen
+            world.forget()
+            seen = 0
+            world.wires["pod"].send([frame / UDP(sport=5, dport=6) / Raw(MARK)] * COPIES)
+
+            def arrived():
+                nonlocal seen
+                seen += world.wires[place].seen()
+                return seen >= COPIES
+            wait_for("the copies at %s" % place, arrived, timeout=10)
+            assert seen == COPIES
 
 
 def test_a_change_at_a_victim_is_seen(world):
@@ -183,10 +194,11 @@ def test_a_change_at_a_victim_is_seen(world):
     assert states(world.lab) == before
 
 
-def test_counters_rest_when_nothing_is_sent(world):
+def test_counters_rest_when_nothing_forbidden_is_sent(world):
     before = drops(world.lab)
-    time.sleep(0.5)
-    assert drops(world.lab) == before
+    assert_nothing_arrives(world, world.eth(dst="02:00:00:00:00:05", src="02:00:00:00:00:05") / Raw(MARK))
+    now = drops(world.lab)
+    assert {r: now[r] - before[r] for r in now if now[r] != before[r]} == {"source_mac": COPIES}
 
 
 # --- from a pod ---
@@ -297,14 +309,6 @@ def test_tunnel_packets_of_a_pod_to_its_own_node(world, name):
     attack(world, [frame], "tunnel_vni" if name == "own-node-wrong-vni" else "tunnel_source")
 
 
-def assert_nothing_arrives(world, frame):
-    before, listening = states(world.lab), [Sniffer(world.lab, p, "eth0") for p in ("default/p1-1", "default/p2-0")]
-    send(world.lab, [frame] * COPIES)
-    time.sleep(0.5)
-    assert [s.seen() for s in listening] == [0, 0]
-    assert states(world.lab) == before
-
-
 @pytest.mark.parametrize("inner", ["as-near", "as-far"])
 def test_tunnel_packets_of_a_pod_to_another_node(world, inner):
     """They leave, as any datagram may, and end there: their outer source is a pod, not a node."""
@@ -316,11 +320,6 @@ def test_tunnel_packets_of_a_pod_to_another_node(world, inner):
         assert_nothing_arrives(world, frame)
 
 
-def bridge(lab):
-    """The fabric's bridge of the first subnet."""
-    return run(*lab.fabric("ip", "-br", "link", "show", "type", "bridge")).stdout.split()[0]
-
-
 FROM_NET = {
     "as-local-pod": lambda w: w.net(w.near[0], w.me[0]), "as-local-pod-v6": lambda w: w.net(w.near[1], w.me[1]),
     "as-this-node": lambda w: w.net(w.n1[0], w.near[0]), "as-this-node-v6": lambda w: w.net(w.n1[1], w.near[1]),
@@ -330,7 +329,7 @@ FROM_NET = {
 
 @pytest.mark.parametrize("name", FROM_NET)
 def test_from_the_underlay(world, name):
-    attack(world, [FROM_NET[name](world)], "net_source", where="fabric", interface=bridge(world.lab))
+    attack(world, [FROM_NET[name](world)], "net_source", source="fabric")
 
 
 @pytest.mark.parametrize("name, reason", [("not-a-node", "tunnel_source"), ("a-node-as-another", "tunnel_source"), ("other-network", "tunnel_vni"),
@@ -342,12 +341,9 @@ def test_tunnel_packets_from_the_underlay(world, name, reason):
              "to-nobody": lambda: w.net_vxlan(w.n2[0], w.far[0], w.own[0].rsplit(".", 1)[0] + ".250"),
              "onwards": lambda: w.net_vxlan(w.n2[0], w.far[0], "192.0.2.9")}[name]()
     if world.transport == "vxlan":
-        attack(world, [frame], reason, where="fabric", interface=bridge(world.lab))
+        attack(world, [frame], reason, source="fabric")
     else:
-        listening = [Sniffer(w.lab, p, "eth0") for p in ("default/p1-1", "default/p2-0")]
-        send(w.lab, [frame] * COPIES, "fabric", bridge(w.lab))
-        time.sleep(0.3)
-        assert [s.seen() for s in listening] == [0, 0]
+        assert_nothing_arrives(w, frame, source="fabric")
 
 
 def test_the_lab_is_well_after_all_of_it(world):

@@ -6,6 +6,7 @@ import os
 import re
 
 import pytest
+from combos import options, params
 from labs import FULL, HELPERS, Lab, WEFT_BIN, pod, run, wait_for
 
 ECHO = os.path.join(WEFT_BIN, "weft-echo")
@@ -57,17 +58,9 @@ def pods():
     return [pod("p%d" % n, node="n%d" % n) for n in (1, 2)]
 
 
-CASES = {
-    "vxlan": {"transport": "vxlan"},
-    "direct": {"transport": "direct"},
-    "stack": {"transport": "vxlan", "set": ["datapath.fastPath=off"]},
-    "clsact": {"transport": "direct", "set": ["datapath.attach=clsact"]},
-}
-
-
-@pytest.mark.parametrize("case", CASES, ids=list(CASES))
-def test_the_world_sees_the_node(case):
-    with Lab(nodes=2, **CASES[case]) as lab:
+@pytest.mark.parametrize("combo", params())
+def test_the_world_sees_the_node(combo):
+    with Lab(nodes=2, **options(combo)) as lab:
         lab.apply(*pods())
         lab.wait_ready()
         with Served(lab, ECHO, str(PORT)):
