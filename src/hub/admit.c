@@ -377,15 +377,24 @@ json_t *admit_store(const struct write *w, json_t *j, struct object **ret)
 	return w->old ? store_update(w, obj, ret) : store_new(w, obj, ret);
 }
 
-json_t *admit_own(struct hub *hub, const struct kind *k, const struct object *old, json_t *j, struct object **ret)
+static json_t *write_own(const struct write *w, json_t *j, struct object **ret)
 {
-	struct write w = { .hub = hub, .kind = k, .old = old };
 	_cleanup_(object_unrefp) struct object *out = NULL;
-	json_t *obj = NULL, *no = admit_decode(&w, j, &obj);
+	json_t *obj = NULL, *no = admit_decode(w, j, &obj);
 
 	if (!no)
-		no = admit_store(&w, obj, &out);
+		no = admit_store(w, obj, &out);
 	if (!no && ret)
 		*ret = take_ptr(out);
 	return no;
+}
+
+json_t *admit_own(struct hub *hub, const struct kind *k, const struct object *old, json_t *j, struct object **ret)
+{
+	return write_own(&(const struct write){ .hub = hub, .kind = k, .old = old }, j, ret);
+}
+
+json_t *admit_own_status(struct hub *hub, const struct kind *k, const struct object *old, json_t *j)
+{
+	return write_own(&(const struct write){ .hub = hub, .kind = k, .old = old, .status_only = true }, j, NULL);
 }

@@ -38,3 +38,5 @@ json_t *admit_options(struct write *w);
 
 /* The hub's own writes: all rules hold. Return: NULL or a Status (logged by the caller). */
 json_t *admit_own(struct hub *hub, const struct kind *k, const struct object *old, json_t *j, struct object **ret);
+/* The same for the status of an object that is there; what is outside of it in @j does not count. */
+json_t *admit_own_status(struct hub *hub, const struct kind *k, const struct object *old, json_t *j);

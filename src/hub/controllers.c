@@ -2,10 +2,11 @@
 /* The controllers that a bare API lacks, as reactions to changes and one ticker:
  * namespaces that must exist; the kubernetes service and its slice; carrying on the deletion of namespaces; Events for node ranges
  * that ran out and for policies that are not enforced; Events' time to live; Ready=Unknown for nodes whose lease is stale.
- * EndpointSlices have a file of their own: slices.c. */
+ * EndpointSlices and the addresses of load balancers have files of their own: slices.c, load_balancers.c. */
 #include "hub/admit.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "hub/load_balancers.h"
 #include "hub/patch.h"
 #include "hub/slices.h"
 #include "hub/watch.h"
@@ -262,6 +263,8 @@ int controllers_start(struct hub *hub, const struct addr *addresses, const uint1
 	ensure_slice(hub, addresses, ports, n, false);
 	resume_namespaces(hub);
 	r = slices_new(hub, &hub->slices);
+	if (r >= 0)
+		r = load_balancers_new(hub, &hub->load_balancers);
 	if (r < 0)
 		return r;
 	return sd_event_add_time_relative(hub->event, &hub->ticker, CLOCK_MONOTONIC, TICK_S * 1000000ull, 0, on_tick, hub);
@@ -270,5 +273,6 @@ int controllers_start(struct hub *hub, const struct addr *addresses, const uint1
 void controllers_stop(struct hub *hub)
 {
 	hub->ticker = sd_event_source_disable_unref(hub->ticker);
+	hub->load_balancers = load_balancers_free(hub->load_balancers);
 	hub->slices = slices_free(hub->slices);
 }

@@ -18,6 +18,7 @@ struct ranges {
 };
 
 struct slices;
+struct load_balancers;
 
 struct hub {
 	sd_event *event;
@@ -29,6 +30,7 @@ struct hub {
 	struct node_ports node_ports;
 	bool services_collide; /* stored services hold the same address or node port: see services_claim() */
 	struct slices *slices;
+	struct load_balancers *load_balancers;
 	bool ready;
 	sd_event_source *ticker;
 };

@@ -40,6 +40,9 @@ const struct kind kinds[] = {
 	{ "networking.k8s.io", "v1", "networkpolicies", "networkpolicy", "NetworkPolicy", VALUES("netpol"),
 	  .namespaced = true, .has_generation = true, .schema = &schema_networkpolicy, .columns = networkpolicy_columns,
 	  .defaults = networkpolicy_defaults, .validate = networkpolicy_validate },
+	{ "weft.dev", "v1alpha1", "loadbalancerpools", "loadbalancerpool", "LoadBalancerPool", VALUES("lbpool"),
+	  .has_status = true, .has_generation = true, .schema = &schema_lb_pool, .columns = lb_pool_columns,
+	  .defaults = lb_pool_defaults, .validate = lb_pool_validate },
 	{ 0 },
 };
 /* clang-format on */
