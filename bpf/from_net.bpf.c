@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* tc ingress on an uplink: what comes from outside as it is. Packets that claim to be from here are dropped; answers to what
+/* tc ingress on an uplink: what comes from outside as it is. Packets that claim to be from here, or from a pod that only a tunnel leads
+ * to, are dropped; answers to what
  * left by a claim (NAT) get their true destination back, before anything else looks at them; packets for local pods go
  * straight in, everything else is the stack's. */
 #include "lib/arrive.h"
@@ -23,6 +24,14 @@ static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet 
 	       !bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct ipv6hdr, saddr), &pkt->src, 2 * sizeof(struct ip_addr));
 }
 
+/* What a tunnel carries comes out of the tunnel: as it is, anybody outside could have sent it. */
+static __always_inline bool may_come_plain(const struct ip_addr *src)
+{
+	const struct node_route *route = node_route_find(src);
+
+	return !route || route->plain;
+}
+
 SEC("tc")
 int from_net(struct __sk_buff *skb)
 {
@@ -34,6 +43,8 @@ int from_net(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	if (addr_is_node(&pkt.src) || endpoint_find(&pkt.src))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
+	if (config.vxlan_port && !may_come_plain(&pkt.src))
+		return drop(skb, &pkt, DROP_PLAIN_SOURCE);
 	ep = endpoint_find(&pkt.dst);
 	if (ep) {
 		why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);

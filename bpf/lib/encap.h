@@ -31,9 +31,9 @@ static __always_inline enum drop_reason encap_check_source(struct __sk_buff *skb
 	struct ip_addr remote;
 	bool v4;
 
-	if (!route || route->transport != TRANSPORT_VXLAN)
+	if (!route)
 		return DROP_TUNNEL_SOURCE;
-	v4 = addr_is_v4(&route->underlay);
+	v4 = addr_is_v4(&route->outer);
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), v4 ? 0 : BPF_F_TUNINFO_IPV6))
 		return DROP_TUNNEL_SOURCE; /* no tunnel packet, or over the other family */
 	if (key.tunnel_id != config.vni)
@@ -42,5 +42,5 @@ static __always_inline enum drop_reason encap_check_source(struct __sk_buff *skb
 		addr_from_v4(&remote, bpf_htonl(key.remote_ipv4));
 	else
 		__builtin_memcpy(&remote, key.remote_ipv6, sizeof(remote));
-	return addr_eq(&remote, &route->underlay) ? DROP_NONE : DROP_TUNNEL_SOURCE;
+	return addr_eq(&remote, &route->outer) ? DROP_NONE : DROP_TUNNEL_SOURCE;
 }

@@ -98,7 +98,7 @@ static __always_inline int forward_to_node(struct __sk_buff *skb, const struct p
 {
 	if (!config.fast_path || pkt->ttl <= 1 || packet_wire_len(skb, pkt) > route->mtu)
 		return forward_to_stack(skb);
-	if (route->transport == TRANSPORT_VXLAN)
+	if (route->transport == TRANSPORT_TUNNEL)
 		return forward_tunnel(skb, pkt, route, own_mac);
 	return forward_direct(skb, pkt, route);
 }

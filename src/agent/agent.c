@@ -273,7 +273,10 @@ static int apply_datapath_routes(struct agent *a)
 		routes[i] = (struct dp_node_route){.prefix = from->prefix,
 						   .underlay = from->underlay,
 						   .ifindex = from->ifindex,
-						   .transport = from->transport == ROUTE_VXLAN ? DP_VXLAN : DP_DIRECT,
+						   .outer = from->outer,
+						   .plain = from->plain,
+						   .transport = route_transport_is_tunnel(from->transport) ? DP_TUNNEL
+													  : DP_DIRECT,
 						   .mtu = from->mtu};
 		memcpy(routes[i].vtep_mac, from->vtep_mac, 6);
 	}
@@ -342,14 +345,14 @@ static void give_endpoints_the_node(struct agent *a)
 
 /* ---- the pass ---- */
 
-static int compile(struct agent *a, uint32_t vxlan_ifindex)
+static int compile(struct agent *a, uint32_t tunnel_ifindex)
 {
 	const struct model_node *node = model_find_node(a->model, a->opt.node_name);
 	struct route_config c = {.node = a->opt.node_name,
 				 .transport = a->opt.transport == TRANSPORT_VXLAN ? ROUTE_VXLAN : ROUTE_DIRECT,
 				 .underlays = a->facts.underlays,
 				 .n_underlays = a->facts.n_underlays,
-				 .vxlan_ifindex = vxlan_ifindex,
+				 .tunnel_ifindex = tunnel_ifindex,
 				 .vni = a->opt.vxlan_vni,
 				 .lo_ifindex = 1};
 	struct route_plan plan;

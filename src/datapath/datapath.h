@@ -12,7 +12,7 @@
 struct datapath;
 
 enum dp_attach { DP_ATTACH_AUTO, DP_ATTACH_TCX, DP_ATTACH_CLSACT }; /* for uplinks and tunnels; pods always by clsact */
-enum dp_transport { DP_DIRECT, DP_VXLAN };
+enum dp_transport { DP_DIRECT, DP_TUNNEL };
 
 struct dp_config {
 	const char *pin_dir; /* for example /sys/fs/bpf/weft; the version directory is made inside */
@@ -21,7 +21,7 @@ struct dp_config {
 	bool foreign_nat; /* others translate addresses in this node's stack: what went through it returns through it */
 	struct addr node_addrs[2]; /* this node's addresses in the pod ranges: IPv4, IPv6; zero where it has none */
 	struct addr underlay[2];   /* this node's underlay addresses: IPv4, IPv6; zero where it has none */
-	uint32_t tunnel_ifindex;   /* the device of all vxlan routes; 0 without a tunnel transport */
+	uint32_t tunnel_ifindex;   /* the device of all tunnel routes; 0 without a tunnel transport */
 	uint32_t vni;
 	uint32_t flow_max;   /* entries of each flow table, 64 to 2^24 */
 	uint32_t flow_share; /* entries that one endpoint may hold; 0: a quarter of flow_max */
@@ -84,14 +84,16 @@ int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps,
 struct dp_node_route {
 	struct prefix prefix; /* a pod range, or a peer's own address (with a tunnel transport) */
 	enum dp_transport transport;
-	struct addr underlay;  /* direct: next hop; vxlan: outer destination */
-	uint32_t ifindex;      /* direct: uplink; vxlan: the tunnel device */
-	uint8_t vtep_mac[6];   /* vxlan: inner destination MAC */
+	struct addr underlay;  /* direct: next hop; tunnel: outer destination */
+	struct addr outer;     /* the only outer source by which its packets may come; zero: by no tunnel */
+	bool plain;	       /* with a tunnel transport: may its packets come as they are? */
+	uint32_t ifindex;      /* direct: uplink; tunnel: its device */
+	uint8_t vtep_mac[6];   /* tunnel: inner destination MAC */
 	uint16_t mtu;	       /* largest inner IP packet */
 };
 
 /* Makes the set of node routes exactly this one; changes what differs only. Return: 0 or the first error; -EINVAL, and nothing
- * changed, for a vxlan route that does not leave by the tunnel device; -E2BIG. */
+ * changed, for a tunnel route that does not leave by the tunnel device; -E2BIG. */
 int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n);
 
 /* Uplinks get from_net and to_net, the tunnel device from_tunnel and, with foreign_nat, to_tunnel. Makes the set of attached links

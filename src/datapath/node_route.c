@@ -20,12 +20,14 @@ static struct node_route_entry encode(const struct dp_node_route *r)
 		.value = {
 			.ifindex = r->ifindex,
 			.mtu = r->mtu,
-			.transport = r->transport == DP_VXLAN ? TRANSPORT_VXLAN : TRANSPORT_DIRECT,
+			.transport = r->transport == DP_TUNNEL ? TRANSPORT_TUNNEL : TRANSPORT_DIRECT,
 		},
 	};
 
 	memcpy(e.key.addr, &r->prefix.addr, 16);
 	memcpy(&e.value.underlay, &r->underlay, 16);
+	e.value.outer = dp_addr_encode(&r->outer);
+	e.value.plain = r->plain;
 	memcpy(e.value.vtep_mac, r->vtep_mac, 6);
 	return e;
 }
@@ -63,7 +65,7 @@ int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *
 	if (n > NODE_ROUTES_MAX)
 		return -E2BIG;
 	for (size_t i = 0; i < n; i++)
-		if (routes[i].transport == DP_VXLAN && (!routes[i].ifindex || routes[i].ifindex != dp->tunnel_ifindex))
+		if (routes[i].transport == DP_TUNNEL && (!routes[i].ifindex || routes[i].ifindex != dp->tunnel_ifindex))
 			return -EINVAL;
 	want = xnew0_array(struct node_route_entry, n + 1);
 	for (size_t i = 0; i < n; i++)

@@ -68,7 +68,7 @@ static bool selector_eq(const struct prefix *a, const struct prefix *b, int fami
 bool rule_eq(const struct rule *a, const struct rule *b)
 {
 	return a->family == b->family && a->priority == b->priority && a->table == b->table &&
-	       selector_eq(&a->from, &b->from, a->family) && selector_eq(&a->to, &b->to, a->family) &&
+	       a->ip_proto == b->ip_proto && a->dport == b->dport && selector_eq(&a->from, &b->from, a->family) && selector_eq(&a->to, &b->to, a->family) &&
 	       (a->proto ? a->proto : NET_PROTO_WEFT) == (b->proto ? b->proto : NET_PROTO_WEFT) &&
 	       (a->action ? a->action : FR_ACT_TO_TBL) == (b->action ? b->action : FR_ACT_TO_TBL);
 }

@@ -11,6 +11,7 @@
 enum {
 	NET_PROTO_WEFT = 87,	/* 'W': routes, rules and neighbours with this protocol are ours */
 	NET_TABLE_PEERS = 5757, /* routes from pods to the peers' own addresses with a tunnel transport */
+	NET_TABLE_PROBES = 5758, /* the plain way to the peers, for the probes of transport auto alone */
 	LINK_ALIAS_MAX = 256,
 };
 
@@ -70,6 +71,8 @@ struct rule {
 	int family; /* AF_INET, AF_INET6 */
 	uint32_t priority;
 	struct prefix from, to; /* len 0: any */
+	uint8_t ip_proto;	/* 0: any */
+	uint16_t dport;		/* 0: any */
 	uint32_t table;
 	uint8_t proto;	/* 0 writes NET_PROTO_WEFT */
 	uint8_t action; /* FR_ACT_*; 0 writes FR_ACT_TO_TBL */

@@ -53,6 +53,8 @@ static int cmp_rule(const void *x, const void *y)
 		r = cmp_u32(a->priority, b->priority);
 	if (r == 0)
 		r = cmp_u32(a->table, b->table);
+	if (r == 0)
+		r = cmp_u32(a->dport, b->dport);
 	if (r == 0 && (a->from.len || b->from.len))
 		r = cmp_prefix(&a->from, &b->from);
 	return r ? r : cmp_prefix(&a->to, &b->to);

@@ -269,6 +269,17 @@ int rtnl_decode_route(const struct nlmsghdr *nlh, struct route *ret)
 	return 0;
 }
 
+/* One port; a range is none that we write, and equals nothing of ours. */
+static uint16_t get_port(const struct nlattr *a)
+{
+	struct fib_rule_port_range range;
+
+	if (!a || mnl_attr_get_payload_len(a) != sizeof(range))
+		return 0;
+	memcpy(&range, mnl_attr_get_payload(a), sizeof(range));
+	return range.start == range.end ? range.start : UINT16_MAX;
+}
+
 int rtnl_decode_rule(const struct nlmsghdr *nlh, struct rule *ret)
 {
 	const struct nlattr *tb[FRA_MAX + 1];
@@ -283,6 +294,8 @@ int rtnl_decode_rule(const struct nlmsghdr *nlh, struct rule *ret)
 	r.priority = get_u32(tb[FRA_PRIORITY], 0);
 	r.table = get_u32(tb[FRA_TABLE], h->table);
 	r.proto = get_u8(tb[FRA_PROTOCOL], 0);
+	r.ip_proto = get_u8(tb[FRA_IP_PROTO], 0);
+	r.dport = get_port(tb[FRA_DPORT_RANGE]);
 	*ret = r;
 	return 0;
 }

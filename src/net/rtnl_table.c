@@ -267,6 +267,7 @@ static int selector_len(const struct prefix *p, int family)
 static int change_rule(struct rtnl *nl, uint16_t type, uint16_t flags, const struct rule *r)
 {
 	int from = selector_len(&r->from, r->family), to = selector_len(&r->to, r->family);
+	struct fib_rule_port_range ports = {r->dport, r->dport};
 	struct fib_rule_hdr *h;
 	struct nlmsghdr *nlh;
 
@@ -284,6 +285,10 @@ static int change_rule(struct rtnl *nl, uint16_t type, uint16_t flags, const str
 		rtnl_put_addr(nlh, FRA_SRC, &r->from.addr);
 	if (to)
 		rtnl_put_addr(nlh, FRA_DST, &r->to.addr);
+	if (r->ip_proto)
+		mnl_attr_put_u8(nlh, FRA_IP_PROTO, r->ip_proto);
+	if (r->dport)
+		mnl_attr_put(nlh, FRA_DPORT_RANGE, sizeof(ports), &ports);
 	return rtnl_change(nl);
 }
 

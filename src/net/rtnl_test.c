@@ -327,7 +327,7 @@ static void rules(void)
 {
 	struct rule from = {.family = AF_INET, .priority = 100, .from = P("10.1.0.0/24"), .table = 5757};
 	struct rule to = {.family = AF_INET6, .priority = 101, .to = P("fd01::/64"), .table = 5757};
-	struct rule any = {.family = AF_INET, .priority = 102, .table = 5757};
+	struct rule any = {.family = AF_INET, .priority = 102, .table = 5757, .ip_proto = IPPROTO_UDP, .dport = 5757};
 	struct rule *all[] = {&from, &to, &any};
 	_cleanup_free_ struct rule *list = NULL, *empty = NULL;
 	size_t n;

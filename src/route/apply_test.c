@@ -75,7 +75,7 @@ static void plan_into_kernel(enum route_transport t, bool underlay6)
 				      .underlay6 = underlay6,
 				      .underlays = underlays,
 				      .n_underlays = 2,
-				      .vxlan_ifindex = vxlan,
+				      .tunnel_ifindex = vxlan,
 				      .vni = 1};
 	_cleanup_(model_freep) struct model *m = model_new();
 	_cleanup_(route_plan_done) struct route_plan p, fewer;

@@ -6,18 +6,14 @@
  * must lose, and all nodes must agree which, each by itself: the one created later (then by uid, by name), a fact that
  * the API gives to all alike. Ranges are sorted by address, so that an overlap is always with a neighbour in that order
  * (prefixes nest or are apart). */
-#include "route/plan.h"
 #include "base/str.h"
+#include "route/compile.h"
 
 #include <linux/fib_rules.h>
-#include <linux/neighbour.h>
 
 enum {
 	OWN_RANGE_METRIC = 4278198272u, /* below everything that anybody writes, above nothing */
 	RULE_PRIORITY = 5757,
-	VXLAN_OVERHEAD_V4 = 50, /* Ethernet 14, IPv4 20, UDP 8, VXLAN 8 */
-	VXLAN_OVERHEAD_V6 = 70,
-	ENCAP_TTL = 64,
 	V4_RANGE_LONGEST = V4_BITS_BEFORE + 30, /* network, node, a pod, broadcast */
 	V6_RANGE_LONGEST = 126,
 };
@@ -54,46 +50,19 @@ int route_vtep_mac(const struct prefix *ranges, size_t n, uint8_t ret[6])
 	return 0;
 }
 
-const char *route_transport_name(enum route_transport t)
-{
-	return t == ROUTE_DIRECT ? "direct" : "vxlan";
-}
-
 const char *route_peer_state_name(enum route_peer_state s)
 {
-	static const char *const names[] = {"ok", "no-range", "no-address", "not-on-link", "conflict"};
+	static const char *const names[] = {"ok", "no-range", "no-address", "not-on-link", "no-room", "conflict"};
 
 	return names[s];
 }
-
-/* A node in the compiler's eyes. */
-struct member {
-	const struct model_node *node;
-	struct prefix ranges[2]; /* IPv4, IPv6; len 0: none */
-	bool claims[2];		 /* it owns that range */
-	char *why;		 /* what is wrong, first finding */
-	bool conflict;
-	struct route_peer *peer;
-};
 
 struct claim {
 	struct member *member;
 	int family; /* 0, 1 */
 };
 
-struct compiling {
-	const struct route_config *config;
-	struct member *members;
-	size_t n;
-	struct member *own;
-	const struct model *model;
-	struct prefix *owned; /* all ranges that have an owner: disjoint, in order */
-	size_t n_owned;
-	struct route_plan *plan;
-	size_t cap_routes, cap_rules, cap_neighs, cap_addrs, cap_node_routes;
-};
-
-static void _printf_(2, 3) complain(struct member *m, const char *fmt, ...)
+void route_complain(struct member *m, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -122,10 +91,10 @@ static void take_ranges(struct member *m, const struct route_config *c)
 			continue;
 		if (p->len > (f == 0 ? V4_RANGE_LONGEST : V6_RANGE_LONGEST) ||
 		    p->len <= (f == 0 ? V4_BITS_BEFORE : 0)) {
-			complain(m, "range %s leaves no room for a node address and a pod", prefix_format(p, text));
+			route_complain(m, "range %s leaves no room for a node address and a pod", prefix_format(p, text));
 			m->conflict = true;
 		} else if (m->ranges[f].len) {
-			complain(m, "range %s is a second one of its family and is not used", prefix_format(p, text));
+			route_complain(m, "range %s is a second one of its family and is not used", prefix_format(p, text));
 		} else {
 			m->ranges[f] = *p;
 			m->claims[f] = true;
@@ -174,7 +143,7 @@ static void lose(const struct claim *loser, const struct claim *winner)
 
 	loser->member->claims[loser->family] = false;
 	loser->member->conflict = true;
-	complain(loser->member, "range %s overlaps %s of the older node %s", prefix_format(claimed(loser), own),
+	route_complain(loser->member, "range %s overlaps %s of the older node %s", prefix_format(claimed(loser), own),
 		 prefix_format(claimed(winner), other), winner->member->node->name);
 }
 
@@ -236,7 +205,7 @@ static void collect_owned(struct compiling *c)
 }
 
 /* Is it an address of some node's pods? A node that claims it would draw their packets to itself. */
-static bool in_pod_range(const struct compiling *c, const struct addr *a)
+bool route_in_pod_range(const struct compiling *c, const struct addr *a)
 {
 	size_t low = 0, high = c->n_owned;
 
@@ -251,246 +220,62 @@ static bool in_pod_range(const struct compiling *c, const struct addr *a)
 	return low > 0 && prefix_contains(&c->owned[low - 1], a);
 }
 
-static void add_route(struct compiling *c, struct route r)
-{
-	struct route_plan *p = c->plan;
-
-	r.proto = NET_PROTO_WEFT;
-	GROW(p->routes, p->n_routes, c->cap_routes);
-	p->routes[p->n_routes++] = r;
-}
-
-static void add_node_route(struct compiling *c, const struct prefix *prefix, const struct route_peer *peer,
-			   uint32_t ifindex, const uint8_t mac[6])
-{
-	struct route_plan *p = c->plan;
-	struct route_node_route r = {.prefix = *prefix,
-				     .transport = peer->transport,
-				     .underlay = peer->underlay,
-				     .ifindex = ifindex,
-				     .mtu = MIN(peer->mtu, (uint32_t)UINT16_MAX)};
-
-	memcpy(r.vtep_mac, mac, 6);
-	GROW(p->node_routes, p->n_node_routes, c->cap_node_routes);
-	p->node_routes[p->n_node_routes++] = r;
-}
-
-static const struct route_underlay *own_underlay(const struct route_config *c, int family)
-{
-	for (size_t i = 0; i < c->n_underlays; i++)
-		if (addr_family(&c->underlays[i].addr) == family)
-			return &c->underlays[i];
-	return NULL;
-}
-
-/* A peer may not lead us to ourselves, to this machine's inside, or to one link only. */
-static bool is_usable(const struct route_config *c, const struct addr *a)
-{
-	static const uint8_t link_local6[2] = {0xfe, 0x80};
-
-	for (size_t i = 0; i < c->n_underlays; i++)
-		if (addr_eq(&c->underlays[i].addr, a))
-			return false;
-	if (addr_is_v4(a))
-		return a->b[12] != 0 && a->b[12] != 127 && a->b[12] < 224 && !(a->b[12] == 169 && a->b[13] == 254);
-	return a->b[0] != 0 && a->b[0] != 0xff && !(a->b[0] == link_local6[0] && (a->b[1] & 0xc0) == link_local6[1]);
-}
-
-static const struct addr *peer_address(const struct route_config *c, const struct model_node *n, int family)
-{
-	for (unsigned i = 0; i < n->n_addrs; i++)
-		if (addr_family(&n->addrs[i]) == family && is_usable(c, &n->addrs[i]))
-			return &n->addrs[i];
-	return NULL;
-}
-
-/* --- direct --- */
-
-/* The first pair of addresses of one family that are on one link. */
-static const struct route_underlay *on_link(const struct route_config *c, const struct model_node *n, int family,
-					    const struct addr **ret_addr)
-{
-	for (unsigned i = 0; i < n->n_addrs; i++)
-		for (size_t j = 0; j < c->n_underlays; j++)
-			if (addr_family(&n->addrs[i]) == family && addr_family(&c->underlays[j].addr) == family &&
-			    is_usable(c, &n->addrs[i]) && prefix_contains(&c->underlays[j].net, &n->addrs[i])) {
-				*ret_addr = &n->addrs[i];
-				return &c->underlays[j];
-			}
-	return NULL;
-}
-
-static void plan_direct_family(struct compiling *c, struct member *m, int f)
-{
-	static const uint8_t no_mac[6];
-	int family = f == 0 ? AF_INET : AF_INET6;
-	const struct addr *via;
-	const struct route_underlay *u = on_link(c->config, m->node, family, &via);
-	struct route_peer path = {.transport = ROUTE_DIRECT};
-
-	if (!u) {
-		complain(m, "no %s address of it is on a network of ours: the direct transport cannot reach it",
-			 f == 0 ? "IPv4" : "IPv6");
-		return;
-	}
-	path.underlay = *via;
-	path.mtu = u->mtu;
-	add_route(c,
-		  (struct route){.dst = m->ranges[f], .via = *via, .oif = u->ifindex, .src = c->plan->node_addrs[f]});
-	add_node_route(c, &m->ranges[f], &path, u->ifindex, no_mac);
-	if (m->peer->state == ROUTE_PEER_OK) { /* a second family does not change what is shown */
-		m->peer->mtu = MIN(m->peer->mtu, u->mtu);
-		return;
-	}
-	m->peer->state = ROUTE_PEER_OK;
-	m->peer->underlay = *via;
-	m->peer->own_underlay = u->addr;
-	m->peer->mtu = u->mtu;
-}
-
-static void plan_direct(struct compiling *c, struct member *m)
-{
-	m->peer->state = m->node->n_addrs ? ROUTE_PEER_NOT_ON_LINK : ROUTE_PEER_NO_ADDRESS;
-	for (int f = 0; f < 2; f++)
-		if (m->claims[f] && c->own->claims[f])
-			plan_direct_family(c, m, f);
-}
-
-/* --- vxlan --- */
-
-static const struct route_underlay *choose_outer(const struct route_config *c, const struct model_node *n,
-						 const struct addr **ret_addr)
-{
-	int order[2] = {c->underlay6 ? AF_INET6 : AF_INET, c->underlay6 ? AF_INET : AF_INET6};
-
-	for (int i = 0; i < 2; i++) {
-		const struct route_underlay *u = own_underlay(c, order[i]);
-
-		*ret_addr = peer_address(c, n, order[i]);
-		if (u && *ret_addr)
-			return u;
-	}
-	return NULL;
-}
-
-static struct route encap_route(const struct compiling *c, const struct prefix *dst, const struct addr *via, int f,
-				const struct route_peer *peer)
-{
-	return (struct route){
-	    .dst = *dst,
-	    .via = *via,
-	    .oif = c->config->vxlan_ifindex,
-	    .onlink = true,
-	    .src = c->plan->node_addrs[f],
-	    .mtu = peer->mtu,
-	    .encap = {.id = c->config->vni, .dst = peer->underlay, .src = peer->own_underlay, .ttl = ENCAP_TTL}};
-}
-
-static void add_neigh(struct compiling *c, const struct addr *a, const uint8_t mac[6])
-{
-	struct route_plan *p = c->plan;
-	struct neigh n = {
-	    .ifindex = c->config->vxlan_ifindex, .addr = *a, .state = NUD_PERMANENT, .proto = NET_PROTO_WEFT};
-
-	memcpy(n.mac, mac, 6);
-	GROW(p->neighs, p->n_neighs, c->cap_neighs);
-	p->neighs[p->n_neighs++] = n;
-}
-
-/* Said once, and by no node whose name sorts before (a copied virtual machine): one address, one way, the same
- * everywhere. */
-static bool is_own_address(const struct compiling *c, const struct model_node *n, unsigned i)
-{
-	for (unsigned j = 0; j < i; j++)
-		if (addr_eq(&n->addrs[j], &n->addrs[i]))
-			return false;
-	return model_find_node_by_addr(c->model, &n->addrs[i]) == n;
-}
-
-/* Pods reach a peer's own addresses through the tunnel too: a table of its own, so that the node itself does not. */
-static void plan_peer_addresses(struct compiling *c, struct member *m, const uint8_t mac[6])
-{
-	for (unsigned i = 0; i < m->node->n_addrs; i++) {
-		const struct addr *a = &m->node->addrs[i];
-		int f = addr_is_v4(a) ? 0 : 1;
-		struct prefix host = prefix_host(a);
-		struct addr via;
-		struct route r;
-
-		if (!is_usable(c->config, a) || !m->claims[f] || !c->own->claims[f] || in_pod_range(c, a) ||
-		    !is_own_address(c, m->node, i))
-			continue;
-		via = route_node_addr(&m->ranges[f]);
-		r = encap_route(c, &host, &via, f, m->peer);
-		r.table = NET_TABLE_PEERS;
-		r.src = (struct addr){0}; /* forwarded packets have their source */
-		add_route(c, r);
-		add_node_route(c, &host, m->peer, c->config->vxlan_ifindex, mac);
-	}
-}
-
-static void plan_vxlan(struct compiling *c, struct member *m)
-{
-	const struct addr *outer;
-	const struct route_underlay *u = choose_outer(c->config, m->node, &outer);
-	struct prefix ranges[2];
-	size_t n_ranges = 0;
-	uint8_t mac[6];
-
-	if (!u) {
-		m->peer->state = ROUTE_PEER_NO_ADDRESS;
-		complain(m, m->node->n_addrs ? "none of its addresses is of a family that we have outside"
-					     : "it has no InternalIP in status.addresses");
-		return;
-	}
-	for (int f = 0; f < 2; f++)
-		if (m->ranges[f].len)
-			ranges[n_ranges++] = m->ranges[f];
-	route_vtep_mac(ranges, n_ranges, mac);
-	m->peer->state = ROUTE_PEER_OK;
-	m->peer->underlay = *outer;
-	m->peer->own_underlay = u->addr;
-	m->peer->mtu = u->mtu - MIN(u->mtu, (uint32_t)(addr_is_v4(outer) ? VXLAN_OVERHEAD_V4 : VXLAN_OVERHEAD_V6));
-	for (int f = 0; f < 2; f++) {
-		struct addr via;
-		struct route r;
-
-		if (!m->claims[f] || !c->own->claims[f])
-			continue;
-		via = route_node_addr(&m->ranges[f]);
-		r = encap_route(c, &m->ranges[f], &via, f, m->peer);
-		add_route(c, r);
-		add_neigh(c, &via, mac);
-		add_node_route(c, &m->ranges[f], m->peer, c->config->vxlan_ifindex, mac);
-	}
-	plan_peer_addresses(c, m, mac);
-}
-
 /* --- one peer, this node, everything --- */
+
+static int cmp_name(const void *x, const void *y)
+{
+	return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
+/* `auto`: direct where the link is shared and a probe has proven it, the tunnel elsewhere. */
+static enum route_transport choose_transport(const struct compiling *c, struct member *m)
+{
+	const struct route_config *config = c->config;
+	const char *name = m->node->name;
+
+	if (!config->auto_direct)
+		return config->transport;
+	m->peer->probe = route_is_on_link(c, m);
+	return m->peer->probe && config->n_proven &&
+			       bsearch(&name, config->proven, config->n_proven, sizeof(name), cmp_name)
+		       ? ROUTE_DIRECT
+		       : config->transport;
+}
 
 static void plan_peer(struct compiling *c, struct member *m)
 {
 	struct route_peer *peer = m->peer;
-	bool common = (m->claims[0] && c->own && c->own->claims[0]) || (m->claims[1] && c->own && c->own->claims[1]);
 
 	peer->name = m->node->name;
 	peer->transport = c->config->transport;
 	if (!m->claims[0] && !m->claims[1]) {
 		peer->state = m->conflict ? ROUTE_PEER_CONFLICT : ROUTE_PEER_NO_RANGE;
-		complain(m, "it has no range for pods in spec.podCIDRs");
-	} else if (!common) {
+		route_complain(m, "it has no range for pods in spec.podCIDRs");
+	} else if (!route_is_common(c, m, 0) && !route_is_common(c, m, 1)) {
 		peer->state = ROUTE_PEER_NO_RANGE;
-		complain(m, "it has no range of a family that this node has");
-	} else if (c->config->transport == ROUTE_DIRECT) {
-		plan_direct(c, m);
+		route_complain(m, "it has no range of a family that this node has");
 	} else {
-		plan_vxlan(c, m);
+		peer->transport = choose_transport(c, m);
+		route_transports[peer->transport].plan(c, m);
+		if (peer->probe)
+			route_plan_probe(c, m);
 	}
 	for (int f = 0; f < 2 && peer->state == ROUTE_PEER_OK; f++)
 		if (c->own->claims[f] && !m->claims[f])
-			complain(m, "it has no usable %s range: only the other family reaches it",
-				 f == 0 ? "IPv4" : "IPv6");
+			route_complain(m, "it has no usable %s range: only the other family reaches it",
+				       f == 0 ? "IPv4" : "IPv6");
 	peer->why = take_ptr(m->why);
+}
+
+void route_add_rule(struct compiling *c, struct rule r)
+{
+	struct route_plan *p = c->plan;
+
+	r.to = prefix_any(r.family);
+	r.proto = NET_PROTO_WEFT;
+	r.action = FR_ACT_TO_TBL;
+	GROW(p->rules, p->n_rules, c->cap_rules);
+	p->rules[p->n_rules++] = r;
 }
 
 static void plan_own_range(struct compiling *c, int f)
@@ -505,17 +290,15 @@ static void plan_own_range(struct compiling *c, int f)
 						    .addr = p->node_addrs[f],
 						    .len = 128,
 						    .flags = f == 1 ? IFA_F_NODAD : 0};
-	add_route(c, (struct route){.dst = *range, .type = RTN_UNREACHABLE, .metric = OWN_RANGE_METRIC});
-	if (c->config->transport != ROUTE_VXLAN)
+	route_add_route(c, (struct route){.dst = *range, .type = RTN_UNREACHABLE, .metric = OWN_RANGE_METRIC});
+	if (!route_transports[c->config->transport].is_tunnel)
 		return;
-	GROW(p->rules, p->n_rules, c->cap_rules);
-	p->rules[p->n_rules++] = (struct rule){.family = f == 0 ? AF_INET : AF_INET6,
-					       .priority = RULE_PRIORITY,
-					       .from = *range,
-					       .to = prefix_any(f == 0 ? AF_INET : AF_INET6),
-					       .table = NET_TABLE_PEERS,
-					       .proto = NET_PROTO_WEFT,
-					       .action = FR_ACT_TO_TBL};
+	route_add_rule(c, (struct rule){.family = f == 0 ? AF_INET : AF_INET6,
+					.priority = RULE_PRIORITY,
+					.from = *range,
+					.table = NET_TABLE_PEERS});
+	if (c->config->auto_direct)
+		route_plan_probe_rule(c, f);
 }
 
 static uint32_t smallest_underlay_mtu(const struct route_config *c)
@@ -530,11 +313,7 @@ static uint32_t smallest_underlay_mtu(const struct route_config *c)
 /* What a path to a peer that we do not know yet would have: pods that start before it comes keep their route's MTU. */
 static uint32_t expected_mtu(const struct route_config *c, uint32_t underlay)
 {
-	bool v6 = c->underlay6 || !own_underlay(c, AF_INET);
-
-	if (c->transport == ROUTE_DIRECT)
-		return underlay;
-	return underlay - MIN(underlay, (uint32_t)(v6 ? VXLAN_OVERHEAD_V6 : VXLAN_OVERHEAD_V4));
+	return route_inner_mtu(&route_transports[c->transport], underlay, c->underlay6 || !route_own_underlay(c, AF_INET));
 }
 
 static void plan_mtu(struct compiling *c)
@@ -590,7 +369,7 @@ static void withdraw_overlaps(struct compiling *c)
 				continue;
 			peer.member->claims[f] = false;
 			peer.member->conflict = true;
-			complain(peer.member, "its range overlaps this node's own, which has pods in it");
+			route_complain(peer.member, "its range overlaps this node's own, which has pods in it");
 		}
 }
 
@@ -634,6 +413,7 @@ void route_compile(const struct route_config *config, const struct model *m, str
 static bool node_route_eq(const struct route_node_route *a, const struct route_node_route *b)
 {
 	return prefix_eq(&a->prefix, &b->prefix) && a->transport == b->transport && addr_eq(&a->underlay, &b->underlay) &&
+	       addr_eq(&a->outer, &b->outer) && a->plain == b->plain &&
 	       a->ifindex == b->ifindex && a->mtu == b->mtu && memcmp(a->vtep_mac, b->vtep_mac, 6) == 0;
 }
 

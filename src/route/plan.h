@@ -7,7 +7,7 @@
 #include "model/model.h"
 #include "net/netobj.h"
 
-enum route_transport { ROUTE_DIRECT, ROUTE_VXLAN };
+enum route_transport { ROUTE_DIRECT, ROUTE_VXLAN, ROUTE_GENEVE, ROUTE_TRANSPORTS };
 
 /* One of this node's own addresses outside of the pod ranges. */
 struct route_underlay {
@@ -20,11 +20,16 @@ struct route_underlay {
 struct route_config {
 	const char *node; /* own name */
 	enum route_transport transport;
+	/* `auto`: direct to the peers that are proven, @transport to the others */
+	bool auto_direct;
+	const char *const *proven; /* names, sorted */
+	size_t n_proven;
+	uint16_t probe_port;
 	bool ipv4, ipv6;			/* families of the pods */
-	bool underlay6;				/* vxlan: prefer IPv6 outside where both ends have it */
+	bool underlay6;				/* tunnels: prefer IPv6 outside where both ends have it */
 	const struct route_underlay *underlays; /* in order of preference */
 	size_t n_underlays;
-	uint32_t vxlan_ifindex;
+	uint32_t tunnel_ifindex;
 	uint32_t vni;
 	uint32_t lo_ifindex; /* 0 takes 1 */
 };
@@ -34,6 +39,7 @@ enum route_peer_state {
 	ROUTE_PEER_NO_RANGE,	/* no podCIDRs (yet) */
 	ROUTE_PEER_NO_ADDRESS,	/* no InternalIP that this node's families can reach */
 	ROUTE_PEER_NOT_ON_LINK, /* direct: shares no network with us */
+	ROUTE_PEER_NO_ROOM,	/* tunnel: the underlay is too small for the only family in common */
 	ROUTE_PEER_CONFLICT,	/* its ranges overlap those of an older node, or ours */
 };
 
@@ -42,7 +48,9 @@ struct route_peer {
 	enum route_peer_state state;
 	enum route_transport transport;
 	struct addr underlay, own_underlay; /* where packets go, and from which address of ours; zero unless OK */
-	uint32_t mtu;			    /* largest inner packet; 0 unless OK */
+	uint32_t mtu;			    /* largest packet that travels in one piece; 0 unless OK */
+	bool probe;			    /* `auto`: it shares our networks; whether direct works is to be found out */
+	struct addr probe_addrs[2];	    /* its node addresses in the pod ranges; zero where there is none in common */
 	char *why; /* one line when something is not as it should be (also OK with one family missing), else NULL */
 };
 
@@ -50,7 +58,9 @@ struct route_peer {
 struct route_node_route {
 	struct prefix prefix;
 	enum route_transport transport;
-	struct addr underlay; /* direct: next hop; vxlan: outer destination */
+	struct addr underlay; /* direct: next hop; tunnel: outer destination */
+	struct addr outer;    /* the only outer source of its packets; zero: they may not come by tunnel */
+	bool plain;	      /* its packets may come as they are */
 	uint32_t ifindex;
 	uint8_t vtep_mac[6];
 	uint16_t mtu;
@@ -97,4 +107,5 @@ struct addr route_node_addr(const struct prefix *range);
 /* A node's VTEP MAC from its ranges (IPv4 first): anybody can derive any peer's. Return: 0, -ENOENT without a range. */
 int route_vtep_mac(const struct prefix *ranges, size_t n, uint8_t ret[6]);
 const char *route_transport_name(enum route_transport t);
+bool route_transport_is_tunnel(enum route_transport t);
 const char *route_peer_state_name(enum route_peer_state s);

@@ -57,7 +57,7 @@ static struct route_config config_of(enum route_transport t)
 				     .ipv6 = true,
 				     .underlays = underlays,
 				     .n_underlays = 2,
-				     .vxlan_ifindex = 7,
+				     .tunnel_ifindex = 7,
 				     .vni = 1};
 }
 

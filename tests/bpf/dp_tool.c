@@ -66,7 +66,10 @@ static struct dp_node_route parse_route(char *text)
 	if (n < 5 || prefix_parse(f[0], &r.prefix, NULL) < 0 || addr_parse(f[2], &r.underlay) < 0 ||
 	    (n > 5 && mac_parse(f[5], r.vtep_mac) < 0))
 		errx(1, "route: expected PREFIX,direct|vxlan,UNDERLAY,IFNAME,MTU[,VTEP-MAC]");
-	r.transport = streq(f[1], "vxlan") ? DP_VXLAN : DP_DIRECT;
+	r.transport = streq(f[1], "vxlan") ? DP_TUNNEL : DP_DIRECT;
+	r.plain = r.transport == DP_DIRECT;
+	if (!r.plain)
+		r.outer = r.underlay;
 	r.ifindex = link_index(f[3]);
 	r.mtu = atoi(f[4]);
 	return r;

@@ -367,6 +367,17 @@ static void outside_claims_inside(void)
 	}
 }
 
+/* Node 3 is behind the tunnel; node 2 sends directly, and nobody knows the world. */
+static void outside_claims_a_tunnelled_pod(void)
+{
+	udp("10.9.3.3", B4);
+	PROVOKE("from_net", if_uplink, DROP_PLAIN_SOURCE);
+	udp("fd09:0:0:3::3", B6);
+	PROVOKE("from_net", if_uplink, DROP_PLAIN_SOURCE);
+	udp("10.9.3.3", "192.0.2.1"); /* this node's own services are meant as well */
+	PROVOKE("from_net", if_uplink, DROP_PLAIN_SOURCE);
+}
+
 static void tunnel_without_a_peer(void)
 {
 	udp(TUNNEL4, A4); /* has not come through a tunnel at all */
@@ -440,6 +451,7 @@ int main(void)
 	RUN(flow_limits);
 	RUN(somebody_elses_packet);
 	RUN(outside_claims_inside);
+	RUN(outside_claims_a_tunnelled_pod);
 	RUN(tunnel_without_a_peer);
 	RUN(every_reason_has_a_test);
 	RUN(drops_are_events_at_a_bounded_rate);

@@ -72,8 +72,11 @@ static struct dp_node_route node_route(const char *prefix, enum dp_transport tra
 	struct dp_node_route r = { .transport = transport, .underlay = addr_of(underlay) };
 
 	assert(prefix_parse(prefix, &r.prefix, NULL) == 0);
-	r.ifindex = transport == DP_VXLAN ? if_tunnel : if_uplink;
-	r.mtu = transport == DP_VXLAN ? 1450 : 1500;
+	r.ifindex = transport == DP_TUNNEL ? if_tunnel : if_uplink;
+	r.mtu = transport == DP_TUNNEL ? 1450 : 1500;
+	r.plain = transport == DP_DIRECT;
+	if (!r.plain)
+		r.outer = r.underlay;
 	memcpy(r.vtep_mac, mac_vtep, 6);
 	return r;
 }
@@ -87,8 +90,8 @@ void harness_reopen(void)
 	struct dp_node_route routes[] = {
 		node_route("10.9.2.0/24", DP_DIRECT, "192.0.2.2"),
 		node_route("fd09:0:0:2::/64", DP_DIRECT, "fd30::2"),
-		node_route("10.9.3.0/24", DP_VXLAN, "192.0.2.3"),
-		node_route("fd09:0:0:3::/64", DP_VXLAN, "fd30::3"),
+		node_route("10.9.3.0/24", DP_TUNNEL, "192.0.2.3"),
+		node_route("fd09:0:0:3::/64", DP_TUNNEL, "fd30::3"),
 	};
 	char *error = NULL;
 	int r;

@@ -480,6 +480,8 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 		return goes(WAY_STACK);
 	if (is(&src, NODE4) || is(&src, NODE6) || is_pod_a(&src) || is_pod_b(&src))
 		return dropped(DROP_NET_SOURCE);
+	if (in(&src, "10.9.3.0/24") || in(&src, "fd09:0:0:3::/64"))
+		return dropped(DROP_PLAIN_SOURCE);
 	if (!is_pod_a(&dst) && !is_pod_b(&dst))
 		return goes(WAY_STACK);
 	why = parse(&v, 14, u16(&v, 12), false, &p);

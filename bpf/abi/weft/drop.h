@@ -38,7 +38,8 @@
 	X(NAT_EXHAUSTED,        "nat_exhausted",        "no free port towards this destination") \
 	X(NAT_SHARE,            "nat_share",            "the endpoint's share of the translation table is used up") \
 	X(NAT_TABLE_FULL,       "nat_table_full",       "the translation table is full") \
-	X(NAT_ADDRESS,          "nat_address",          "the uplink has no address of this family to masquerade with")
+	X(NAT_ADDRESS,          "nat_address",          "the uplink has no address of this family to masquerade with") \
+	X(PLAIN_SOURCE,         "plain_source",         "a packet from outside, as it is, from a pod range that only a tunnel carries")
 /* clang-format on */
 
 enum drop_reason {

@@ -11,16 +11,18 @@ struct node_route_key {
 	__be32 addr[4]; /* directly behind len, as an LPM key must be */
 };
 
-enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN };
+enum transport { TRANSPORT_DIRECT, TRANSPORT_TUNNEL };
 
 struct node_route {
-	struct ip_addr underlay; /* direct: next hop; vxlan: outer destination, and the only outer source accepted */
-	__u32 ifindex;		 /* direct: uplink; vxlan: tunnel device */
+	struct ip_addr underlay; /* direct: next hop; tunnel: outer destination */
+	struct ip_addr outer;	 /* the only outer source by which its packets may come; ADDR_ABSENT_BYTE: by no tunnel */
+	__u32 ifindex;		 /* direct: uplink; tunnel: its device */
 	__u16 mtu;		 /* largest inner IP packet */
-	__u8 transport;		 /* enum transport */
-	__u8 vtep_mac[6];	 /* vxlan: inner destination MAC */
-	__u8 pad[3];
+	__u8 transport;		 /* enum transport: how packets are sent */
+	__u8 plain;		 /* 1: its packets may come as they are */
+	__u8 vtep_mac[6];	 /* tunnel: inner destination MAC */
+	__u8 pad[2];
 };
 
 ABI_SIZE(struct node_route_key, 20);
-ABI_SIZE(struct node_route, 32);
+ABI_SIZE(struct node_route, 48);

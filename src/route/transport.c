@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How packets get to a peer: the table of transports, and what each wants of the kernel and of the datapath.
+ *
+ * direct needs a network that both nodes are on: the peer's address is the next hop, and packets travel as they are. A tunnel
+ * (vxlan, geneve) needs any way to any address of the peer. Its node routes say by which outer source packets of a peer's
+ * ranges may come; those of `direct`, that they may come as they are. With `auto`, where each node chooses for itself, a peer
+ * that could be direct may send either way: nobody loses what is on its way when the other end changes its mind.
+ *
+ * IPv6 wants 1280 bytes of every link (RFC 8200 5). A tunnel over a small underlay gives it that by fragments of the outer
+ * packet, which only IPv4 outside can be cut into on its way out of the kernel's device; over IPv6 the family is refused. */
+#include "base/str.h"
+#include "route/compile.h"
+
+#include <linux/neighbour.h>
+
+enum { ENCAP_TTL = 64, IPV6_LEAST_MTU = 1280 };
+
+void route_add_route(struct compiling *c, struct route r)
+{
+	struct route_plan *p = c->plan;
+
+	r.proto = NET_PROTO_WEFT;
+	GROW(p->routes, p->n_routes, c->cap_routes);
+	p->routes[p->n_routes++] = r;
+}
+
+/* What the datapath is told of a prefix of a peer. */
+static void add_node_route(struct compiling *c, const struct prefix *prefix, const struct route_node_route *way)
+{
+	struct route_plan *p = c->plan;
+	struct route_node_route r = *way;
+
+	r.prefix = *prefix;
+	GROW(p->node_routes, p->n_node_routes, c->cap_node_routes);
+	p->node_routes[p->n_node_routes++] = r;
+}
+
+const struct route_underlay *route_own_underlay(const struct route_config *c, int family)
+{
+	for (size_t i = 0; i < c->n_underlays; i++)
+		if (addr_family(&c->underlays[i].addr) == family)
+			return &c->underlays[i];
+	return NULL;
+}
+
+/* A peer may not lead us to ourselves, to this machine's inside, or to one link only. */
+static bool is_usable(const struct route_config *c, const struct addr *a)
+{
+	static const uint8_t link_local6[2] = {0xfe, 0x80};
+
+	for (size_t i = 0; i < c->n_underlays; i++)
+		if (addr_eq(&c->underlays[i].addr, a))
+			return false;
+	if (addr_is_v4(a))
+		return a->b[12] != 0 && a->b[12] != 127 && a->b[12] < 224 && !(a->b[12] == 169 && a->b[13] == 254);
+	return a->b[0] != 0 && a->b[0] != 0xff && !(a->b[0] == link_local6[0] && (a->b[1] & 0xc0) == link_local6[1]);
+}
+
+static const struct addr *peer_address(const struct route_config *c, const struct model_node *n, int family)
+{
+	for (unsigned i = 0; i < n->n_addrs; i++)
+		if (addr_family(&n->addrs[i]) == family && is_usable(c, &n->addrs[i]))
+			return &n->addrs[i];
+	return NULL;
+}
+
+const struct route_underlay *route_on_link(const struct route_config *c, const struct model_node *n, int family,
+					   const struct addr **ret_addr)
+{
+	for (unsigned i = 0; i < n->n_addrs; i++)
+		for (size_t j = 0; j < c->n_underlays; j++)
+			if (addr_family(&n->addrs[i]) == family && addr_family(&c->underlays[j].addr) == family &&
+			    is_usable(c, &n->addrs[i]) && prefix_contains(&c->underlays[j].net, &n->addrs[i])) {
+				*ret_addr = &n->addrs[i];
+				return &c->underlays[j];
+			}
+	return NULL;
+}
+
+static int family_of(int f)
+{
+	return f == 0 ? AF_INET : AF_INET6;
+}
+
+bool route_is_common(const struct compiling *c, const struct member *m, int f)
+{
+	return m->claims[f] && c->own && c->own->claims[f];
+}
+
+bool route_is_on_link(const struct compiling *c, const struct member *m)
+{
+	const struct addr *via;
+
+	for (int f = 0; f < 2; f++)
+		if (route_is_common(c, m, f) && !route_on_link(c->config, m->node, family_of(f), &via))
+			return false;
+	return true;
+}
+
+uint32_t route_inner_mtu(const struct transport_ops *t, uint32_t mtu, bool outer_v6)
+{
+	return mtu - MIN(mtu, t->overhead[outer_v6]);
+}
+
+/* By which of its addresses, from which of ours, a tunnel to the peer goes. */
+static const struct route_underlay *choose_outer(const struct route_config *c, const struct model_node *n,
+						 const struct addr **ret_addr)
+{
+	int order[2] = {c->underlay6 ? AF_INET6 : AF_INET, c->underlay6 ? AF_INET : AF_INET6};
+
+	for (int i = 0; i < 2; i++) {
+		const struct route_underlay *u = route_own_underlay(c, order[i]);
+
+		*ret_addr = peer_address(c, n, order[i]);
+		if (u && *ret_addr)
+			return u;
+	}
+	return NULL;
+}
+
+/* Said once, and by no node whose name sorts before (a copied virtual machine): one address, one way, the same
+ * everywhere. */
+static bool is_own_address(const struct compiling *c, const struct model_node *n, unsigned i)
+{
+	for (unsigned j = 0; j < i; j++)
+		if (addr_eq(&n->addrs[j], &n->addrs[i]))
+			return false;
+	return model_find_node_by_addr(c->model, &n->addrs[i]) == n;
+}
+
+/* May pods reach the peer's own address number @i as they reach its pods? */
+static bool is_peer_address(const struct compiling *c, const struct member *m, unsigned i)
+{
+	const struct addr *a = &m->node->addrs[i];
+
+	return is_usable(c->config, a) && route_is_common(c, m, addr_is_v4(a) ? 0 : 1) && !route_in_pod_range(c, a) &&
+	       is_own_address(c, m->node, i);
+}
+
+/* --- direct --- */
+
+/* The peer may send by tunnel as well, and its own addresses have an entry whose outer source says so. */
+static void plan_direct_tunnelled(struct compiling *c, struct member *m, struct route_node_route *way, int f)
+{
+	for (unsigned i = 0; i < m->node->n_addrs; i++) {
+		struct prefix host = prefix_host(&m->node->addrs[i]);
+
+		if (addr_family(&m->node->addrs[i]) == family_of(f) && is_peer_address(c, m, i))
+			add_node_route(c, &host, way);
+	}
+}
+
+static void plan_direct_family(struct compiling *c, struct member *m, int f)
+{
+	const struct addr *via, *outer;
+	const struct route_underlay *u = route_on_link(c->config, m->node, family_of(f), &via);
+	struct route_node_route way = {.transport = ROUTE_DIRECT, .plain = true};
+
+	if (!u) {
+		route_complain(m, "no %s address of it is on a network of ours: the direct transport cannot reach it",
+			       f == 0 ? "IPv4" : "IPv6");
+		return;
+	}
+	way.underlay = *via;
+	way.ifindex = u->ifindex;
+	way.mtu = MIN(u->mtu, (uint32_t)UINT16_MAX);
+	if (c->config->auto_direct && choose_outer(c->config, m->node, &outer)) {
+		way.outer = *outer;
+		plan_direct_tunnelled(c, m, &way, f);
+	}
+	route_add_route(c, (struct route){.dst = m->ranges[f], .via = *via, .oif = u->ifindex, .src = c->plan->node_addrs[f]});
+	add_node_route(c, &m->ranges[f], &way);
+	if (m->peer->state == ROUTE_PEER_OK) { /* a second family does not change what is shown */
+		m->peer->mtu = MIN(m->peer->mtu, u->mtu);
+		return;
+	}
+	m->peer->state = ROUTE_PEER_OK;
+	m->peer->underlay = *via;
+	m->peer->own_underlay = u->addr;
+	m->peer->mtu = u->mtu;
+}
+
+static void plan_direct(struct compiling *c, struct member *m)
+{
+	m->peer->state = m->node->n_addrs ? ROUTE_PEER_NOT_ON_LINK : ROUTE_PEER_NO_ADDRESS;
+	for (int f = 0; f < 2; f++)
+		if (route_is_common(c, m, f))
+			plan_direct_family(c, m, f);
+}
+
+/* --- tunnels --- */
+
+/* Can family @f travel in this tunnel? IPv6 needs 1280 bytes, if need be in two outer fragments. */
+static bool has_room(struct member *m, int f)
+{
+	uint32_t underlay = m->peer->mtu + route_transports[m->peer->transport].overhead[!addr_is_v4(&m->peer->underlay)];
+
+	if (f == 0 || m->peer->mtu >= IPV6_LEAST_MTU)
+		return true;
+	if (addr_is_v4(&m->peer->underlay)) {
+		route_complain(m, "IPv6 packets of more than %u bytes travel in two fragments: an underlay of %u bytes is too small for them",
+			       m->peer->mtu, underlay);
+		return true;
+	}
+	route_complain(m, "IPv6 cannot be carried: a tunnel over IPv6 needs an underlay of %u bytes, this one has %u",
+		       IPV6_LEAST_MTU + route_transports[m->peer->transport].overhead[1], underlay);
+	return false;
+}
+
+static uint32_t mtu_of_family(const struct route_peer *peer, int f)
+{
+	return f == 0 ? peer->mtu : MAX(peer->mtu, (uint32_t)IPV6_LEAST_MTU);
+}
+
+static struct route encap_route(const struct compiling *c, const struct prefix *dst, const struct addr *via, int f,
+				const struct route_peer *peer)
+{
+	return (struct route){
+	    .dst = *dst,
+	    .via = *via,
+	    .oif = c->config->tunnel_ifindex,
+	    .onlink = true,
+	    .src = c->plan->node_addrs[f],
+	    .mtu = mtu_of_family(peer, f),
+	    .encap = {.id = c->config->vni, .dst = peer->underlay, .src = peer->own_underlay, .ttl = ENCAP_TTL}};
+}
+
+static void add_neigh(struct compiling *c, const struct addr *a, const uint8_t mac[6])
+{
+	struct route_plan *p = c->plan;
+	struct neigh n = {
+	    .ifindex = c->config->tunnel_ifindex, .addr = *a, .state = NUD_PERMANENT, .proto = NET_PROTO_WEFT};
+
+	memcpy(n.mac, mac, 6);
+	GROW(p->neighs, p->n_neighs, c->cap_neighs);
+	p->neighs[p->n_neighs++] = n;
+}
+
+static void plan_tunnel_family(struct compiling *c, struct member *m, struct route_node_route *way, int f)
+{
+	struct addr via = route_node_addr(&m->ranges[f]);
+
+	way->mtu = MIN(mtu_of_family(m->peer, f), (uint32_t)UINT16_MAX);
+	route_add_route(c, encap_route(c, &m->ranges[f], &via, f, m->peer));
+	add_neigh(c, &via, way->vtep_mac);
+	add_node_route(c, &m->ranges[f], way);
+	/* Pods reach the peer's own addresses through the tunnel too: a table of its own, so that the node itself does not. */
+	for (unsigned i = 0; i < m->node->n_addrs; i++) {
+		struct prefix host = prefix_host(&m->node->addrs[i]);
+		struct route_node_route node = *way;
+		struct route r;
+
+		if (addr_family(&m->node->addrs[i]) != family_of(f) || !is_peer_address(c, m, i))
+			continue;
+		r = encap_route(c, &host, &via, f, m->peer);
+		r.table = NET_TABLE_PEERS;
+		r.src = (struct addr){0}; /* forwarded packets have their source */
+		route_add_route(c, r);
+		node.plain = true; /* the outer packets themselves, and all that is between nodes */
+		add_node_route(c, &host, &node);
+	}
+}
+
+static void plan_tunnel(struct compiling *c, struct member *m)
+{
+	const struct transport_ops *t = &route_transports[m->peer->transport];
+	struct route_node_route way = {.transport = m->peer->transport, .ifindex = c->config->tunnel_ifindex};
+	const struct addr *outer;
+	const struct route_underlay *u = choose_outer(c->config, m->node, &outer);
+	struct prefix ranges[2];
+	size_t n_ranges = 0;
+
+	if (!u) {
+		m->peer->state = ROUTE_PEER_NO_ADDRESS;
+		route_complain(m, m->node->n_addrs ? "none of its addresses is of a family that we have outside"
+						   : "it has no InternalIP in status.addresses");
+		return;
+	}
+	for (int f = 0; f < 2; f++)
+		if (m->ranges[f].len)
+			ranges[n_ranges++] = m->ranges[f];
+	route_vtep_mac(ranges, n_ranges, way.vtep_mac);
+	m->peer->underlay = *outer;
+	m->peer->own_underlay = u->addr;
+	m->peer->mtu = route_inner_mtu(t, u->mtu, !addr_is_v4(outer));
+	way.underlay = way.outer = *outer;
+	way.plain = c->config->auto_direct && route_is_on_link(c, m);
+	m->peer->state = ROUTE_PEER_NO_ROOM;
+	for (int f = 0; f < 2; f++)
+		if (route_is_common(c, m, f) && has_room(m, f)) {
+			m->peer->state = ROUTE_PEER_OK;
+			plan_tunnel_family(c, m, &way, f);
+		}
+}
+
+/* clang-format off */
+const struct transport_ops route_transports[ROUTE_TRANSPORTS] = {
+	[ROUTE_DIRECT] = { "direct", .plan = plan_direct },
+	/* Ethernet 14, UDP 8, VXLAN 8, IPv4 20 or IPv6 40 */
+	[ROUTE_VXLAN] = { "vxlan", .overhead = { 50, 70 }, .is_tunnel = true, .plan = plan_tunnel },
+	/* the same without options, of which we send none */
+	[ROUTE_GENEVE] = { "geneve", .overhead = { 50, 70 }, .is_tunnel = true, .plan = plan_tunnel },
+};
+/* clang-format on */
+
+const char *route_transport_name(enum route_transport t)
+{
+	return route_transports[t].name;
+}
+
+bool route_transport_is_tunnel(enum route_transport t)
+{
+	return route_transports[t].is_tunnel;
+}
