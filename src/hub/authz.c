@@ -53,6 +53,8 @@ static bool node_may(const struct request *rq, const char *node)
 		return false;
 	if (streq(r, "nodes"))
 		return !streq(rq->verb, "delete") && (!rq->name || streq(rq->name, node));
+	if (streq(r, "meshnodes"))
+		return !rq->name || streq(rq->name, node);
 	if (streq(r, "leases"))
 		return streq(rq->ns, "kube-node-lease") && (!rq->name || streq(rq->name, node));
 	if (streq(r, "events"))
@@ -79,7 +81,7 @@ json_t *authorize_object(const struct request *rq, const json_t *old, const json
 		return NULL;
 	if (streq(r, "pods") && !streq(json_str_at(old ? old : obj, "spec", "nodeName"), node))
 		return forbidden(rq, "the pod is not bound to this node");
-	if ((streq(r, "nodes") || streq(r, "leases")) && obj && !streq(meta_str(obj, "name"), node))
+	if ((streq(r, "nodes") || streq(r, "leases") || streq(r, "meshnodes")) && obj && !streq(meta_str(obj, "name"), node))
 		return forbidden(rq, "the name is another node's");
 	if (streq(r, "nodes") && old && obj && !streq(rq->sub, "status") &&
 	    !json_equal(json_at(obj, "spec", "taints"), json_at(old, "spec", "taints")) && json_at(old, "spec", "taints"))

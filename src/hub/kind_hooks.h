@@ -41,6 +41,11 @@ extern const struct column lb_pool_columns[];
 void lb_pool_defaults(json_t *obj, const json_t *old);
 void lb_pool_validate(const json_t *obj, const json_t *old, struct errors *e);
 
+/* kind_mesh.c */
+extern const struct column meshnode_columns[];
+void meshnode_validate(const json_t *obj, const json_t *old, struct errors *e);
+void meshnode_allocate(struct hub *hub, json_t *obj, const json_t *old, bool dry_run, struct errors *e);
+
 /* kind_core.c */
 extern const struct column namespace_columns[], configmap_columns[], lease_columns[], event_columns[], default_columns[];
 void namespace_defaults(json_t *obj, const json_t *old);

@@ -43,6 +43,9 @@ const struct kind kinds[] = {
 	{ "weft.dev", "v1alpha1", "loadbalancerpools", "loadbalancerpool", "LoadBalancerPool", VALUES("lbpool"),
 	  .has_status = true, .has_generation = true, .schema = &schema_lb_pool, .columns = lb_pool_columns,
 	  .defaults = lb_pool_defaults, .validate = lb_pool_validate },
+	{ "weft.dev", "v1alpha1", "meshnodes", "meshnode", "MeshNode", VALUES("mesh"),
+	  .has_status = true, .has_generation = true, .schema = &schema_meshnode, .columns = meshnode_columns,
+	  .validate = meshnode_validate, .allocate = meshnode_allocate },
 	{ 0 },
 };
 /* clang-format on */

@@ -203,6 +203,31 @@ def test_certificates_and_rights(hub):
     assert 'User "system:node:n1" cannot create resource "configmaps"' in hub.http("POST", CMS, cm("c"), config=node).json()["message"]
 
 
+def test_W_9_a_mesh_node_is_written_by_its_node_and_has_a_key_of_its_own(hub):
+    path, merge = "/apis/weft.dev/v1alpha1/meshnodes", {"Content-Type": "application/merge-patch+json"}
+    key, other = "A" * 43 + "=", "B" * 42 + "A="
+    n1, n2 = hub.kubeconfig("system:node:n1", "system:nodes"), hub.kubeconfig("system:node:n2", "system:nodes")
+
+    def mesh(name, key, *endpoints, **spec):
+        return {"metadata": {"name": name}, "spec": {"publicKey": key, "endpoints": list(endpoints), **spec}}
+
+    assert hub.http("POST", path, mesh("n1", key, "10.0.0.1:51820", "[fd00::1]:51820"), config=n1).code == 201
+    for bad in (mesh("n2", "A" * 42 + "B=", "10.0.0.2:1"), mesh("n2", "", "10.0.0.2:1"), mesh("n2", other, "10.0.0.2"),
+                mesh("n2", other, "127.0.0.1:1"), mesh("n2", other, "10.0.0.2:0"), mesh("n2", other, nextKey="x"),
+                mesh("n2", other, *["10.0.0.2:1"] * 33), {"metadata": {"name": "n2"}}):
+        assert hub.http("POST", path, bad, config=n2).code == 422
+    assert hub.http("POST", path, mesh("n1", other), config=n2).code in (403, 409)
+    assert hub.http("POST", path, mesh("n3", other), config=n2).code == 403
+    assert hub.http("PATCH", path + "/n1", {"spec": {"publicKey": other}}, merge, config=n2).code == 403
+    r = hub.http("POST", path, mesh("n2", key, "10.0.0.2:1"), config=n2)
+    assert r.code == 422 and "is the key of MeshNode n1" in r.json()["message"]
+    assert hub.http("POST", path, mesh("n2", other, "10.0.0.2:1"), config=n2).code == 201
+    r = hub.http("PATCH", path + "/n2", {"spec": {"nextKey": key}}, merge, config=n2)
+    assert r.code == 422
+    assert hub.http("PATCH", path + "/n1/status", {"status": {"engine": "userspace"}}, merge, config=n1).code == 200
+    assert "10.0.0.1:51820,[fd00::1]:51820" in hub.kubectl("get", "mesh").stdout
+
+
 def test_malformed_input(hub):
     deep = "[" * 5000 + "]" * 5000
     for body, words in [("{", "parse error"), ("", "no body"), ("[]", "no JSON object"), ('"x"', "no JSON object"), (deep, "parse error"),

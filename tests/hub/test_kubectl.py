@@ -91,7 +91,7 @@ def test_describe_explain_and_discovery(hub, kubectls):
         resources = k("api-resources", "-o", "name").split()
         assert resources == ["configmaps", "events", "namespaces", "nodes", "pods", "services", "leases.coordination.k8s.io",
                              "endpointslices.discovery.k8s.io", "networkpolicies.networking.k8s.io",
-                             "loadbalancerpools.weft.dev"]
+                             "loadbalancerpools.weft.dev", "meshnodes.weft.dev"]
 
 
 def test_label_annotate_patch_edit_replace_create(hub, kubectls):
