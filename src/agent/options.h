@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 
-enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN };
+enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN, TRANSPORT_WIREGUARD };
 enum attach { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 enum auto_switch { SWITCH_AUTO, SWITCH_ON, SWITCH_OFF };
 

@@ -12,6 +12,7 @@ static const struct {
     [MODEL_PODS] = {"/api/v1/pods", true},
     [MODEL_NAMESPACES] = {"/api/v1/namespaces"},
     [MODEL_POLICIES] = {"/apis/networking.k8s.io/v1/networkpolicies"},
+    [MODEL_MESH_NODES] = {"/apis/weft.dev/v1alpha1/meshnodes"},
 };
 
 static void take(struct watch_ctx *w, const json_t *object)
@@ -90,6 +91,12 @@ static int start_watch(struct agent *a, enum model_table t)
 	return kube_watch_new(a->client, &config, &a->watches[t]);
 }
 
+/* Without encryption the kind need not exist. */
+static bool is_watched(const struct agent *a, enum model_table t)
+{
+	return t != MODEL_MESH_NODES || a->opt.transport == TRANSPORT_WIREGUARD;
+}
+
 int agent_start_watches(struct agent *a)
 {
 	struct kube_config config = {0};
@@ -101,7 +108,8 @@ int agent_start_watches(struct agent *a)
 		kube_config_done(&config);
 	}
 	for (int t = 0; t < MODEL_TABLES && r == 0; t++)
-		r = start_watch(a, t);
+		if (is_watched(a, t))
+			r = start_watch(a, t);
 	if (r < 0) {
 		health_set(&a->health, PART_API, why ? why : strerror(-r));
 		agent_stop_watches(a);

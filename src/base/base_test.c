@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/htab.h"
@@ -185,6 +186,27 @@ static void file_round_trip(void)
 	CHECK_INT(rmdir(dir), 0);
 }
 
+static void base64_round_trip_and_only_one_text(void)
+{
+	static const struct {
+		const char *text;
+		size_t n;
+		int r;
+	} cases[] = {{"Zg==", 1, 0},	    {"Zm8=", 2, 0},	 {"Zm9v", 3, 0},     {"Zm9vYg==", 4, 0}, {"Zh==", 1, -EINVAL},
+		     {"Zm9=", 2, -EINVAL}, {"Zm9", 3, -EINVAL}, {"Zm 9", 3, -EINVAL}, {"Z=8=", 2, -EINVAL}, {"Zg==", 2, -EINVAL},
+		     {"", 1, -EINVAL},	    {"Zg=A", 1, -EINVAL}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char bytes[8], text[16];
+
+		CHECK_INT(base64_decode(cases[i].text, bytes, cases[i].n), cases[i].r);
+		if (cases[i].r == 0) {
+			CHECK(memcmp(bytes, "foob", cases[i].n) == 0);
+			CHECK_STR(base64_encode(bytes, cases[i].n, text), cases[i].text);
+		}
+	}
+}
+
 int main(void)
 {
 	RUN(str_escape_cases);
@@ -197,5 +219,6 @@ int main(void)
 	RUN(yaml_many_documents);
 	RUN(json_errors_name_the_place);
 	RUN(file_round_trip);
+	RUN(base64_round_trip_and_only_one_text);
 	return test_end();
 }

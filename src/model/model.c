@@ -24,19 +24,19 @@ static uint64_t hash_name(const char *namespace_, const char *name)
 
 const char *model_table_name(enum model_table table)
 {
-	static const char *const names[] = {"nodes", "pods", "namespaces", "networkpolicies"};
+	static const char *const names[] = {"nodes", "pods", "namespaces", "networkpolicies", "meshnodes"};
 
 	return names[table];
 }
 
 static const char *kind_name(enum model_table table)
 {
-	static const char *const names[] = {"Node", "Pod", "Namespace", "NetworkPolicy"};
+	static const char *const names[] = {"Node", "Pod", "Namespace", "NetworkPolicy", "MeshNode"};
 
 	return names[table];
 }
 
-static int touched(struct model *m, enum model_table table)
+int model_touched(struct model *m, enum model_table table)
 {
 	m->dirty |= 1u << table;
 	if (m->changed)
@@ -152,7 +152,7 @@ static int node_upsert(struct model *m, const struct decoded_meta *meta, const j
 				  model_labels_get(m, json_at(object, "metadata", "annotations"), "weft.dev/"));
 	replace_string(m, &n->zone, model_label(n->labels, "topology.kubernetes.io/zone"));
 	replace_string(m, &n->region, model_label(n->labels, "topology.kubernetes.io/region"));
-	return changed ? touched(m, MODEL_NODES) : 0;
+	return changed ? model_touched(m, MODEL_NODES) : 0;
 }
 
 struct model_node *model_find_node_by_addr(const struct model *m, const struct addr *a)
@@ -321,7 +321,7 @@ static int pod_upsert(struct model *m, const struct decoded_meta *meta, const js
 	p->generation = m->generation[MODEL_PODS];
 	changed |= pod_update(m, p, meta, &d);
 	changed |= replace_labels(m, &p->labels, model_labels_get(m, json_at(object, "metadata", "labels"), NULL));
-	return changed ? touched(m, MODEL_PODS) : 0;
+	return changed ? model_touched(m, MODEL_PODS) : 0;
 }
 
 struct model_pod *model_find_pod_by_addr(const struct model *m, const struct addr *a)
@@ -395,7 +395,7 @@ static int namespace_upsert(struct model *m, const struct decoded_meta *meta, co
 	}
 	n->generation = m->generation[MODEL_NAMESPACES];
 	changed |= replace_labels(m, &n->labels, model_labels_get(m, json_at(object, "metadata", "labels"), NULL));
-	return changed ? touched(m, MODEL_NAMESPACES) : 0;
+	return changed ? model_touched(m, MODEL_NAMESPACES) : 0;
 }
 
 /* --- network policies --- */
@@ -444,7 +444,7 @@ static int policy_upsert(struct model *m, const struct decoded_meta *meta, const
 	p->spec = json_incref(spec);
 	free((char *)p->uid);
 	p->uid = xstrdup(meta->uid);
-	return touched(m, MODEL_POLICIES);
+	return model_touched(m, MODEL_POLICIES);
 }
 
 void model_each_policy(const struct model *m, model_policy_fn *fn, void *ctx)
@@ -468,6 +468,7 @@ static const struct kind {
     [MODEL_PODS] = {true, offsetof(struct model_pod, generation), pod_upsert, pod_remove},
     [MODEL_NAMESPACES] = {false, offsetof(struct model_namespace, generation), namespace_upsert, namespace_remove},
     [MODEL_POLICIES] = {true, offsetof(struct model_policy, generation), policy_upsert, policy_remove},
+    [MODEL_MESH_NODES] = {false, offsetof(struct model_mesh_node, generation), model_mesh_node_upsert, model_mesh_node_remove},
 };
 
 static void *find_object(const struct model *m, enum model_table table, const char *namespace_, const char *name)
@@ -481,6 +482,8 @@ static void *find_object(const struct model *m, enum model_table table, const ch
 		return model_find_namespace(m, name);
 	case MODEL_POLICIES:
 		return model_find_policy(m, namespace_, name);
+	case MODEL_MESH_NODES:
+		return model_find_mesh_node(m, name);
 	case MODEL_TABLES:
 		break;
 	}
@@ -612,7 +615,7 @@ int model_delete(struct model *m, enum model_table table, const json_t *object)
 	if (!known)
 		return 0;
 	kinds[table].remove(m, known);
-	return touched(m, table);
+	return model_touched(m, table);
 }
 
 void model_replace_begin(struct model *m, enum model_table table)
@@ -652,7 +655,7 @@ size_t model_replace_end(struct model *m, enum model_table table)
 	}
 	sweep_refused(m, table);
 	if (removed)
-		touched(m, table);
+		model_touched(m, table);
 	return removed;
 }
 

@@ -12,7 +12,7 @@
 #include "base/list.h"
 #include "net/addr.h"
 
-enum model_table { MODEL_NODES, MODEL_PODS, MODEL_NAMESPACES, MODEL_POLICIES, MODEL_TABLES };
+enum model_table { MODEL_NODES, MODEL_PODS, MODEL_NAMESPACES, MODEL_POLICIES, MODEL_MESH_NODES, MODEL_TABLES };
 
 struct model_pair {
 	const char *key, *value;
@@ -88,6 +88,25 @@ struct model_policy {
 	unsigned generation;
 };
 
+enum { MESH_KEY_LEN = 32, MESH_ENDPOINTS_MAX = 32 };
+
+struct model_mesh_endpoint {
+	struct addr addr;
+	uint16_t port; /* host order */
+};
+
+/* A MeshNode: named as its Node, written by it. */
+struct model_mesh_node {
+	struct htab_node by_name;
+	const char *name, *uid;
+	int64_t created;
+	uint8_t key[MESH_KEY_LEN], next_key[MESH_KEY_LEN]; /* WireGuard public keys; next_key: zero without one */
+	bool has_next;
+	struct model_mesh_endpoint endpoints[MESH_ENDPOINTS_MAX]; /* best first */
+	unsigned n_endpoints;
+	unsigned generation;
+};
+
 struct model;
 struct model *model_new(void);
 struct model *model_free(struct model *m);
@@ -127,8 +146,11 @@ struct model_node *model_find_node_by_addr(const struct model *m, const struct a
 struct model_namespace *model_find_namespace(const struct model *m, const char *name);
 struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name);
 
+struct model_mesh_node *model_find_mesh_node(const struct model *m, const char *name);
+
 /* Sorted by name, so that what is compiled from it does not depend on history; the array is the caller's to free(). */
 struct model_node **model_nodes_sorted(const struct model *m, size_t *ret_n);
+struct model_mesh_node **model_mesh_nodes_sorted(const struct model *m, size_t *ret_n);
 
 /* Iteration, in no order: return false to stop. */
 typedef bool model_pod_fn(struct model_pod *pod, void *ctx);

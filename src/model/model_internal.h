@@ -17,6 +17,7 @@ struct model {
 	void *changed_ctx;
 };
 
+int model_touched(struct model *m, enum model_table table); /* something in it has changed; returns 1 */
 const char *model_intern(struct model *m, const char *s);
 void model_unintern(struct model *m, const char *s);
 /* The set of an object's string members, those whose key begins with @prefix only when it is not NULL. */
@@ -46,3 +47,7 @@ struct decoded_pod {
 	bool host_network;
 };
 int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error);
+
+/* mesh_node.c */
+int model_mesh_node_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+void model_mesh_node_remove(struct model *m, void *object);

@@ -154,6 +154,39 @@ static void policies_and_namespaces(void)
 	CHECK_INT(model_refused_count(m), 0);
 }
 
+static void mesh_nodes(void)
+{
+#define KEY_A "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+#define KEY_B "//////////////////////////////////////////8="
+	_cleanup_(model_freep) struct model *m = model_new();
+	_cleanup_free_ struct model_mesh_node **list = NULL;
+	static const char good[] = "{\"metadata\":{\"name\":\"n1\",\"uid\":\"u\"},\"spec\":{\"publicKey\":\"" KEY_A
+				   "\",\"endpoints\":[\"10.0.0.1:51820\",\"[fd00::1]:51820\"]}}";
+	static const char *const bad[] = {
+	    "{\"metadata\":{\"name\":\"n1\"}}",
+	    "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"publicKey\":\"x\"}}",
+	    "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"publicKey\":\"" KEY_A "\",\"nextKey\":1}}",
+	    "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"publicKey\":\"" KEY_A "\",\"endpoints\":[\"10.0.0.1\"]}}",
+	    "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"publicKey\":\"" KEY_A "\",\"endpoints\":[\"10.0.0.1:0\"]}}",
+	};
+	struct model_mesh_node *n;
+	size_t count;
+
+	CHECK_INT(put(m, MODEL_MESH_NODES, good), 1);
+	CHECK_INT(put(m, MODEL_MESH_NODES, good), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		CHECK_INT(put(m, MODEL_MESH_NODES, bad[i]), -EINVAL);
+	n = model_find_mesh_node(m, "n1"); /* the last good form */
+	CHECK(n && n->n_endpoints == 2 && n->endpoints[1].port == 51820 && !n->has_next);
+	CHECK_INT(put(m, MODEL_MESH_NODES, "{\"metadata\":{\"name\":\"n1\",\"uid\":\"u\"},\"spec\":{\"publicKey\":\"" KEY_A
+					   "\",\"nextKey\":\"" KEY_B "\"}}"), 1);
+	CHECK(n->has_next && n->next_key[0] == 0xff && n->n_endpoints == 0);
+	list = model_mesh_nodes_sorted(m, &count);
+	CHECK(count == 1 && list[0] == n);
+	CHECK_INT(del(m, MODEL_MESH_NODES, good), 1);
+	CHECK(!model_find_mesh_node(m, "n1"));
+}
+
 static void bad_objects_are_refused(void)
 {
 	static const struct {
@@ -360,6 +393,7 @@ int main(void)
 	RUN(nodes);
 	RUN(pods);
 	RUN(policies_and_namespaces);
+	RUN(mesh_nodes);
 	RUN(bad_objects_are_refused);
 	RUN(a_list_replaces);
 	RUN(random_history_against_naive);
