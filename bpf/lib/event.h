@@ -12,19 +12,16 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 128);
+	__uint(max_entries, EVENT_RATES);
 	__type(key, __u32);
 	__type(value, struct event_rate);
 } event_rates SEC(".maps");
 
-/* May an event be sent now? @ret_missed: how many were not since the last that was. */
-static __always_inline bool event_allowed(__u32 reason, __u32 *ret_missed)
+/* May an event be sent now? */
+static __always_inline bool event_allowed(struct event_rate *rate)
 {
-	struct event_rate *rate = bpf_map_lookup_elem(&event_rates, &reason);
 	__u32 now = tick_now(), fresh;
 
-	if (!rate)
-		return false;
 	fresh = (now - rate->tick) * EVENT_PER_TICK;
 	if (fresh) {
 		rate->tick = now;
@@ -35,27 +32,22 @@ static __always_inline bool event_allowed(__u32 reason, __u32 *ret_missed)
 		return false;
 	}
 	rate->tokens--;
-	*ret_missed = rate->missed;
 	return true;
 }
 
 static __always_inline void event_drop(struct __sk_buff *skb, const struct packet *pkt, enum drop_reason reason)
 {
-	__u32 missed, index = reason;
-	struct event_rate *rate;
+	__u32 index = reason;
+	struct event_rate *rate = bpf_map_lookup_elem(&event_rates, &index);
 	struct event *e;
 
-	if (!event_allowed(reason, &missed))
+	if (!rate || !event_allowed(rate))
 		return;
-	rate = bpf_map_lookup_elem(&event_rates, &index);
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
-		if (rate)
-			rate->missed++;
+		rate->missed++;
 		return;
 	}
-	if (rate)
-		rate->missed = 0;
 	*e = (struct event){
 		.time_ns = bpf_ktime_get_ns(),
 		.src = pkt->src,
@@ -64,10 +56,12 @@ static __always_inline void event_drop(struct __sk_buff *skb, const struct packe
 		.dport = pkt->dport,
 		.ifindex = skb->ifindex,
 		.len = skb->len,
-		.missed = missed,
+		.missed = rate->missed - rate->told,
 		.reason = reason,
 		.proto = pkt->proto,
 		.tcp_flags = pkt->tcp_flags,
+		.hook = config.hook,
 	};
+	rate->told = rate->missed;
 	bpf_ringbuf_submit(e, 0);
 }

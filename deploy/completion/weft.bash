@@ -24,6 +24,9 @@ __weft_values() {
 	--transport) COMPREPLY=($(compgen -W 'direct vxlan' -- "$2")) ;;
 	--family) COMPREPLY=($(compgen -W 'dual ipv4 ipv6' -- "$2")) ;;
 	-o | --output) COMPREPLY=($(compgen -W 'json' -- "$2")) ;;
+	--verdict) COMPREPLY=($(compgen -W 'denied dropped forwarded' -- "$2")) ;;
+	--kind) COMPREPLY=($(compgen -W 'drop new closed changed' -- "$2")) ;;
+	--protocol) COMPREPLY=($(compgen -W 'TCP UDP SCTP ICMP ICMPv6' -- "$2")) ;;
 	--name) COMPREPLY=($(compgen -W "$(ls /run/weft-lab 2>/dev/null)" -- "$2")) ;;
 	--set)
 		COMPREPLY=($(compgen -W "$(__weft_option_names)" -- "$2"))
@@ -32,7 +35,8 @@ __weft_values() {
 	--config | --socket) COMPREPLY=($(compgen -f -- "$2")) ;;
 	--data | --state-dir | --run-dir) COMPREPLY=($(compgen -d -- "$2")) ;;
 	--nodes | --subnets | --zones | --listen | --listen-fd | --ready-fd | --tls-san | --*-cidr | --node-cidr-mask-size-* | \
-		--server | --user | --group | --workers | --metrics | --disable) COMPREPLY=() ;;
+		--server | --user | --group | --workers | --metrics | --disable | \
+		--pod | --from | --to | --port | --reason | --last | --since) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 	return 0 # also when nothing matches

@@ -25,12 +25,16 @@ __weft_values() {
 	--transport) compadd direct vxlan ;;
 	--family) compadd dual ipv4 ipv6 ;;
 	-o | --output) compadd json ;;
+	--verdict) compadd denied dropped forwarded ;;
+	--kind) compadd drop new closed changed ;;
+	--protocol) compadd TCP UDP SCTP ICMP ICMPv6 ;;
 	--name) compadd -- /run/weft-lab/*(N:t) ;;
 	--set) compadd -S '' -- $(__weft_option_names) ;;
 	--config | --socket) _files ;;
 	--data | --state-dir | --run-dir) _files -/ ;;
 	--nodes | --subnets | --zones | --listen | --listen-fd | --ready-fd | --tls-san | --*-cidr | --node-cidr-mask-size-* | \
-		--server | --user | --group | --workers | --metrics | --disable) ;;
+		--server | --user | --group | --workers | --metrics | --disable | \
+		--pod | --from | --to | --port | --reason | --last | --since) ;;
 	*) return 1 ;;
 	esac
 	return 0

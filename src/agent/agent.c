@@ -164,16 +164,11 @@ static void log_limit(struct agent *a, const struct dp_event *ev)
 		 L_STR("destination", addr_port_format(&ev->dst, ev->dport, dst)));
 }
 
-static void on_drop(const struct dp_event *ev, void *ctx)
+static void on_dp_event(const struct dp_event *ev, void *ctx)
 {
-	struct agent *a = ctx;
-	struct timespec ts;
-
 	if (ev->reason < DROP_REASON_COUNT)
-		log_limit(a, ev);
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	a->recent[a->n_recent++ % RECENT_DROPS] = (struct recent_drop){*ev, ts.tv_sec * 1000ull + ts.tv_nsec / 1000000};
+		log_limit(ctx, ev);
+	seeing_on_event(ev, ctx);
 }
 
 static int on_dp_events(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *ctx)
@@ -181,7 +176,7 @@ static int on_dp_events(_unused_ sd_event_source *s, _unused_ int fd, _unused_ u
 	struct agent *a = ctx;
 
 	if (a->dp)
-		datapath_read_events(a->dp, 1000, on_drop, a); /* the next turn of the loop goes on */
+		datapath_read_events(a->dp, 1000, on_dp_event, a); /* the next turn of the loop goes on */
 	return 0;
 }
 
@@ -587,7 +582,8 @@ static void on_status(struct ipc_request *req, _unused_ json_t *params, void *ct
 	ipc_reply(req, agent_status(ctx));
 }
 
-static const struct ipc_method methods[] = {{"cni", agent_on_cni}, {"status", on_status}, {NULL, NULL}};
+static const struct ipc_method methods[] = {
+    {"cni", agent_on_cni}, {"observe", agent_on_observe}, {"status", on_status}, {NULL, NULL}};
 
 int agent_lock(const struct options *o)
 {
@@ -708,6 +704,7 @@ static int start(struct agent *a)
 static void stop(struct agent *a)
 {
 	a->server = ipc_server_free(a->server);
+	a->stream = stream_free(a->stream);
 	a->scrape = scrape_free(a->scrape);
 	agent_stop_watches(a);
 	a->monitor = rtnl_monitor_free(a->monitor);
@@ -732,6 +729,7 @@ int agent_run(struct options *opt)
 
 	*opt = (struct options){0};
 	health_init(&a.health, "starting");
+	a.stream = stream_new(a.opt.observe_keep, a.opt.node_name);
 	log_info("weftd starts", L_STR("version", WEFT_VERSION), L_STR("node", a.opt.node_name));
 	r = start(&a);
 	if (r >= 0)

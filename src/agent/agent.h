@@ -9,18 +9,12 @@
 #include "agent/node.h"
 #include "agent/options.h"
 #include "agent/repair.h"
+#include "agent/seeing.h"
 #include "ipc/server.h"
 #include "kube/watch.h"
 #include "net/rtnl_monitor.h"
 #include "observe/scrape.h"
 #include "route/plan.h"
-
-enum { RECENT_DROPS = 20 };
-
-struct recent_drop {
-	struct dp_event event;
-	uint64_t at_ms; /* since 1970 */
-};
 
 struct agent {
 	struct options opt;
@@ -69,8 +63,7 @@ struct agent {
 	uint64_t condition_retry_us;
 	bool ready_said;
 
-	struct recent_drop recent[RECENT_DROPS];
-	uint64_t n_recent;
+	struct stream *stream; /* of events: seeing.h */
 	uint64_t limit_logged_us[DROP_REASON_COUNT];
 	uint64_t cni_calls, cni_failures;
 	struct cni_metrics cni_metrics;

@@ -10,7 +10,8 @@
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
-	node_routes, peers, peer_mtu, ipam, repairs, events_lost, cni_requests, cni_duration, kube_connected, kube_lists,
+	node_routes, peers, peer_mtu, ipam, repairs, events_lost, events, events_missed,
+	observe_readers, observe_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
 /* clang-format off */
@@ -34,6 +35,10 @@ static const struct {
 	{ { "weft_ipam_addresses", METRIC_GAUGE, "range, state", "Addresses of the node's ranges: used, resting, free." }, ipam },
 	{ { "weft_repairs", METRIC_COUNTER, "what", "What somebody else had taken away or changed, and was put back." }, repairs },
 	{ { "weft_netlink_events_lost", METRIC_COUNTER, "", "Overruns of the kernel's event queue; each made the agent list everything again." }, events_lost },
+	{ { "weft_events", METRIC_COUNTER, "kind", "Events of the datapath that reached the agent." }, events },
+	{ { "weft_events_missed", METRIC_COUNTER, "", "Events that the datapath held back, for their rate or for want of room." }, events_missed },
+	{ { "weft_observe_readers", METRIC_GAUGE, "", "Those who read along: weft observe." }, observe_readers },
+	{ { "weft_observe_lost", METRIC_COUNTER, "", "Events that passed by readers which were too slow." }, observe_lost },
 	{ { "weft_cni_requests", METRIC_COUNTER, "command, result", "CNI calls answered." }, cni_requests },
 	{ { "weft_cni_duration_seconds", METRIC_HISTOGRAM, "command", "How long the agent took for a CNI call." }, cni_duration },
 	{ { "weft_kube_watch_connected", METRIC_GAUGE, "resource", "Whether the watch of a resource runs." }, kube_connected },
@@ -211,6 +216,35 @@ static void repairs(struct exposition *x, const struct metric *m, const struct a
 static void events_lost(struct exposition *x, const struct metric *m, const struct agent *a)
 {
 	metric_value(x, m, a->repairs.resyncs, NULL);
+}
+
+/* ---- seeing ---- */
+
+static void events(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct stream_stats s = stream_stats(a->stream);
+
+	for (int i = 0; i < OBSERVE_KINDS; i++)
+		metric_value(x, m, s.events[i], "kind=\"%s\"", observe_kind_name(i));
+}
+
+static void events_missed(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	uint64_t n = 0;
+
+	if (a->dp)
+		datapath_read_missed(a->dp, &n);
+	metric_value(x, m, n, NULL);
+}
+
+static void observe_readers(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, stream_stats(a->stream).readers, NULL);
+}
+
+static void observe_lost(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, stream_stats(a->stream).lost, NULL);
 }
 
 /* ---- CNI ---- */

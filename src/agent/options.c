@@ -80,6 +80,8 @@ static const struct option options[] = {
 	  .help = "room for the kernel's events of links, routes and the like; when it overflows everything is listed again" },
 	{ "metrics.listen", T_LISTEN, AT(metrics_listen), "127.0.0.1:10287",
 	  .help = "where Prometheus finds /metrics; empty: nowhere" },
+	{ "observe.keep", T_UINT, AT(observe_keep), "4096", 16, 1048576,
+	  .help = "latest events that the agent keeps for weft observe, of a few hundred bytes each" },
 	{ "run.dir", T_PATH, AT(run_dir), "/run/weft", 1, .help = "socket and state; a file system that a reboot empties" },
 	{ "bpf.dir", T_PATH, AT(bpf_dir), "/sys/fs/bpf/weft", 1, .help = "pinned maps, programs and links; on a bpffs" },
 	{ "cni.confDir", T_PATH, AT(cni_conf_dir), "/etc/cni/net.d", 0,

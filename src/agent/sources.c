@@ -4,16 +4,20 @@
 #include "base/log.h"
 #include "base/str.h"
 
-static const struct {
-	const char *path;
-	bool of_node; /* only what is bound to this node */
-} sources[MODEL_TABLES] = {
-    [MODEL_NODES] = {"/api/v1/nodes"},
-    [MODEL_PODS] = {"/api/v1/pods", true},
-    [MODEL_NAMESPACES] = {"/api/v1/namespaces"},
-    [MODEL_POLICIES] = {"/apis/networking.k8s.io/v1/networkpolicies"},
-    [MODEL_MESH_NODES] = {"/apis/weft.dev/v1alpha1/meshnodes"},
+static const char *const paths[MODEL_TABLES] = {
+    [MODEL_NODES] = "/api/v1/nodes",
+    [MODEL_PODS] = "/api/v1/pods",
+    [MODEL_NAMESPACES] = "/api/v1/namespaces",
+    [MODEL_POLICIES] = "/apis/networking.k8s.io/v1/networkpolicies",
+    [MODEL_MESH_NODES] = "/apis/weft.dev/v1alpha1/meshnodes",
 };
+
+/* Pods are no input of the pass: they name addresses, and say which endpoints are nobody's any more. */
+static void mark_dirty(struct watch_ctx *w, uint64_t delay_ms)
+{
+	if (w->table != MODEL_PODS)
+		agent_mark_dirty(w->agent, delay_ms);
+}
 
 static void take(struct watch_ctx *w, const json_t *object)
 {
@@ -23,7 +27,7 @@ static void take(struct watch_ctx *w, const json_t *object)
 	if (r < 0)
 		log_warn("refused an object of the API", L_STR("why", why));
 	if (r > 0 && w->agent->synced[w->table])
-		agent_mark_dirty(w->agent, 50);
+		mark_dirty(w, 50);
 }
 
 static void on_replace_begin(void *ctx)
@@ -52,7 +56,7 @@ static void on_del(json_t *object, void *ctx)
 	struct watch_ctx *w = ctx;
 
 	if (model_delete(w->agent->model, w->table, object) > 0)
-		agent_mark_dirty(w->agent, 50);
+		mark_dirty(w, 50);
 }
 
 /* The API is well when every watch runs. */
@@ -81,11 +85,7 @@ static const struct kube_watch_ops watch_ops = {on_replace_begin, on_object, on_
 
 static int start_watch(struct agent *a, enum model_table t)
 {
-	_cleanup_free_ char *selector = xasprintf("spec.nodeName=%s", a->opt.node_name);
-	struct kube_watch_config config = {.path = sources[t].path,
-					   .ops = &watch_ops,
-					   .ctx = &a->watch_ctx[t],
-					   .field_selector = sources[t].of_node ? selector : NULL};
+	struct kube_watch_config config = {.path = paths[t], .ops = &watch_ops, .ctx = &a->watch_ctx[t]};
 
 	a->watch_ctx[t] = (struct watch_ctx){a, t};
 	return kube_watch_new(a->client, &config, &a->watches[t]);

@@ -5,6 +5,8 @@
 
 #include <time.h>
 
+enum { RECENT_DROPS = 20 };
+
 static json_t *prefixes(const struct prefix p[2])
 {
 	json_t *a = json_array();
@@ -115,28 +117,29 @@ static json_t *forwards(const struct agent *a)
 	return list;
 }
 
-static json_t *recent_drop(const struct agent *a, const struct recent_drop *d)
+static bool add_recent_drop(const struct observe_event *e, void *ctx)
 {
-	const struct endpoint_record *r = endpoints_find_link(a->endpoints, d->event.ifindex);
 	char src[ENDPOINT_TEXT_MAX], dst[ENDPOINT_TEXT_MAX];
-	json_t *o = json_pack("{sI, ss, sI}", "atMs", (json_int_t)d->at_ms, "reason",
-			      drop_reason_label(d->event.reason), "protocol", (json_int_t)d->event.proto);
+	json_t *list = ctx, *o;
 
-	if (!addr_is_zero(&d->event.src)) {
-		json_object_set_new(o, "source", json_string(format_end(&d->event.src, d->event.sport, src)));
-		json_object_set_new(o, "destination", json_string(format_end(&d->event.dst, d->event.dport, dst)));
+	if (e->kind != OBSERVE_DROP)
+		return true;
+	o = json_pack("{sI, ss, sI}", "atMs", (json_int_t)e->at_ms, "reason", e->reason, "protocol", (json_int_t)e->proto);
+	if (!addr_is_zero(&e->src.addr)) {
+		json_object_set_new(o, "source", json_string(format_end(&e->src.addr, e->src.port, src)));
+		json_object_set_new(o, "destination", json_string(format_end(&e->dst.addr, e->dst.port, dst)));
 	}
-	if (r)
-		json_object_set_new(o, "pod", json_sprintf("%s/%s", r->pod_namespace, r->pod_name));
-	return o;
+	if (e->via)
+		json_object_set_new(o, "pod", json_string(e->via));
+	json_array_append_new(list, o);
+	return json_array_size(list) < RECENT_DROPS;
 }
 
 static json_t *recent_drops(const struct agent *a)
 {
 	json_t *list = json_array();
 
-	for (uint64_t k = 0; k < MIN(a->n_recent, (uint64_t)RECENT_DROPS); k++) /* newest first */
-		json_array_append_new(list, recent_drop(a, &a->recent[(a->n_recent - 1 - k) % RECENT_DROPS]));
+	stream_each(a->stream, add_recent_drop, list);
 	return list;
 }
 

@@ -10,6 +10,7 @@ static int verb_version(int argc, char **argv);
 
 static const struct verb verbs[] = {
     {"lab", "a cluster out of network namespaces on this machine", lab_verb},
+    {"observe", "what this node drops and lets through, as it happens", verb_observe},
     {"policy", "test policies without a cluster", verb_policy},
     {"status", "what the agent of this node knows and does", verb_status},
     {"version", "print the version", verb_version},

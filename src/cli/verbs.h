@@ -2,5 +2,6 @@
 /* Verbs whose work is done in this directory. */
 #pragma once
 
+int verb_observe(int argc, char **argv);
 int verb_policy(int argc, char **argv);
 int verb_status(int argc, char **argv);

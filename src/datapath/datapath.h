@@ -155,10 +155,14 @@ struct dp_event {
 	uint8_t proto;	       /* IPPROTO_* */
 	uint8_t tcp_flags;
 	uint32_t len;	 /* bytes of the frame */
-	uint32_t missed; /* events of this reason held back since the one before it */
+	uint32_t missed; /* events of this reason not sent since the one before it */
+	uint32_t rule;	 /* id of the policy rule that decided; 0: none */
+	const char *hook; /* the program that dropped it, as in docs/packet-walks.md; "" when it is not known */
 };
 typedef void dp_event_fn(const struct dp_event *ev, void *ctx);
 /* To poll for reading (EPOLLIN) in an event loop; stays the datapath's. */
 int datapath_events_fd(struct datapath *dp);
 /* Hands out what is there, at most @max. Return: how many, or -errno. */
 int datapath_read_events(struct datapath *dp, unsigned max, dp_event_fn *fn, void *ctx);
+/* Events that were not sent, for their rate or for want of room in the ring, of all kinds; wraps with each CPU's 32 bits. */
+int datapath_read_missed(struct datapath *dp, uint64_t *ret);

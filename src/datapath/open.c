@@ -49,6 +49,7 @@ const char *const dp_map_names[MAP_COUNT] = {
 	[MAP_NAT_RESERVED] = "nat_reserved",
 	[MAP_COUNTERS] = "counters",
 	[MAP_EVENTS] = "events",
+	[MAP_EVENT_RATES] = "event_rates",
 };
 
 static const void *(*const elf_bytes[HOOK_COUNT])(size_t *size) = {
@@ -166,7 +167,7 @@ static int config_offset(const struct bpf_object *obj)
 	return -ENOENT;
 }
 
-static struct config config_encode(const struct dp_config *c)
+static struct config config_encode(const struct dp_config *c, unsigned hook)
 {
 	struct config r = {
 		.vni = c->vni,
@@ -181,6 +182,7 @@ static struct config config_encode(const struct dp_config *c)
 		.nat_port_max = c->nat_port_max,
 		.nat_modulus = dp_prime_from(c->nat_port_max - c->nat_port_min + 1u),
 		.vxlan_port = c->vxlan_port,
+		.hook = hook,
 	};
 
 	for (int i = 0; i < 2; i++) {
@@ -190,9 +192,9 @@ static struct config config_encode(const struct dp_config *c)
 	return r;
 }
 
-static int set_config(struct bpf_object *obj, const struct dp_config *config)
+static int set_config(struct bpf_object *obj, const struct dp_config *config, unsigned hook)
 {
-	struct config encoded = config_encode(config);
+	struct config encoded = config_encode(config, hook);
 	int off = config_offset(obj);
 	struct bpf_map *map;
 
@@ -255,12 +257,13 @@ static int publish_maps(struct datapath *dp, struct bpf_object *obj, bool *conve
 	return 0;
 }
 
-static int load_object(struct datapath *dp, struct bpf_object *obj, const struct dp_config *config, bool *converted,
+/* @hook: what its events say of where they come from; 0: nothing. */
+static int load_object(struct datapath *dp, struct bpf_object *obj, unsigned hook, const struct dp_config *config, bool *converted,
 		       char **ret_error)
 {
 	int r;
 
-	r = set_config(obj, config);
+	r = set_config(obj, config, hook);
 	if (r == 0)
 		r = prepare_maps(dp, obj, config, ret_error);
 	if (r < 0)
@@ -290,7 +293,7 @@ static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_con
 
 	r = open_object(dp_hook_names[hook], elf, size, &dp->objects[hook]);
 	if (r == 0)
-		r = load_object(dp, dp->objects[hook], config, converted, ret_error);
+		r = load_object(dp, dp->objects[hook], hook + 1, config, converted, ret_error);
 	if (r < 0)
 		return r;
 	dp->programs[hook] = bpf_program__fd(bpf_object__find_program_by_name(dp->objects[hook], dp_hook_names[hook]));
@@ -321,7 +324,7 @@ static int arm_flows(struct datapath *dp, const struct dp_config *config, char *
 
 	r = open_object("arm_flows", elf, size, &obj);
 	if (r == 0)
-		r = load_object(dp, obj, config, &converted, ret_error);
+		r = load_object(dp, obj, 0, config, &converted, ret_error);
 	if (r < 0)
 		return r;
 	return bpf_prog_test_run_opts(bpf_program__fd(bpf_object__find_program_by_name(obj, "arm_flows")), &run);

@@ -144,6 +144,8 @@ static struct dp_event event_decode(const struct event *e)
 		.tcp_flags = e->tcp_flags,
 		.len = e->len,
 		.missed = e->missed,
+		.rule = e->rule,
+		.hook = e->hook > 0 && e->hook <= HOOK_COUNT ? dp_hook_names[e->hook - 1] : "",
 	};
 
 	memcpy(&r.src, &e->src, sizeof(r.src));
@@ -180,6 +182,27 @@ int datapath_read_events(struct datapath *dp, unsigned max, dp_event_fn *fn, voi
 	dp->reader = (struct dp_reader){ .fn = fn, .ctx = ctx, .max = max };
 	r = ring_buffer__consume(dp->ring);
 	return r < 0 && r != -EINTR ? r : (int)dp->reader.n;
+}
+
+int datapath_read_missed(struct datapath *dp, uint64_t *ret)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct event_rate *rates = NULL;
+	uint64_t sum = 0;
+
+	if (cpus < 0)
+		return cpus;
+	rates = xnew0_array(struct event_rate, cpus);
+	for (uint32_t i = 0; i < EVENT_RATES; i++) {
+		int r = bpf_map_lookup_elem(dp->maps[MAP_EVENT_RATES], &i, rates);
+
+		if (r < 0)
+			return r;
+		for (int cpu = 0; cpu < cpus; cpu++)
+			sum += rates[cpu].missed;
+	}
+	*ret = sum;
+	return 0;
 }
 
 void dp_close_events(struct datapath *dp)

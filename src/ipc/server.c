@@ -45,6 +45,8 @@ struct ipc_request {
 	struct ucred peer;
 	ipc_gone_fn *gone;
 	void *gone_ctx;
+	ipc_writable_fn *writable;
+	void *writable_ctx;
 };
 
 struct ipc_server {
@@ -302,8 +304,8 @@ static int on_client(sd_event_source *s _unused_, int fd _unused_, uint32_t reve
 
 	if (revents & EPOLLIN && !c->request)
 		read_client(c);
-	if (!c->dead && revents & EPOLLOUT)
-		flush(c);
+	if (!c->dead && revents & EPOLLOUT && flush(c) && !c->out.len && c->request && c->request->writable)
+		c->request->writable(c->request, c->request->writable_ctx);
 	/* not before what it had sent is read: a client may ask, shut down and wait */
 	if (!c->dead && revents & (EPOLLHUP | EPOLLERR) && !(revents & EPOLLIN))
 		client_kill(c);
@@ -546,6 +548,17 @@ void ipc_on_gone(struct ipc_request *req, ipc_gone_fn *fn, void *ctx)
 {
 	req->gone = fn;
 	req->gone_ctx = ctx;
+}
+
+size_t ipc_unread(const struct ipc_request *req)
+{
+	return req->client ? req->client->out.len : 0;
+}
+
+void ipc_on_writable(struct ipc_request *req, ipc_writable_fn *fn, void *ctx)
+{
+	req->writable = fn;
+	req->writable_ctx = ctx;
 }
 
 struct ucred ipc_peer(const struct ipc_request *req)

@@ -61,4 +61,9 @@ void ipc_end(struct ipc_request *req);
  * same); the handle is still to be ended by its owner, which it may do in here. */
 typedef void ipc_gone_fn(struct ipc_request *req, void *ctx);
 void ipc_on_gone(struct ipc_request *req, ipc_gone_fn *fn, void *ctx);
+/* Bytes that the client has not read yet, beyond what its socket holds; 0 when it has left. */
+size_t ipc_unread(const struct ipc_request *req);
+/* Called when the client has read what was queued, each time; not from inside ipc_send(). It may end the request. */
+typedef void ipc_writable_fn(struct ipc_request *req, void *ctx);
+void ipc_on_writable(struct ipc_request *req, ipc_writable_fn *fn, void *ctx);
 struct ucred ipc_peer(const struct ipc_request *req);

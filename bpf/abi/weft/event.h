@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* `events` (ring buffer): drops, sampled. Each reason has a token bucket on each CPU; what it held back is counted. */
+/* `events` (ring buffer): what is worth telling, sampled. Each reason has a token bucket on each CPU; what it held back, and what
+ * found no room in the ring, is counted. */
 #pragma once
 
 #include "weft/addr.h"
@@ -14,19 +15,24 @@ struct event {
 	__be16 sport, dport;
 	__u32 ifindex;
 	__u32 len;    /* bytes of the frame */
-	__u32 missed; /* events of this reason held back on this CPU since the one before */
+	__u32 missed; /* events of this reason not sent by this CPU since the one before */
 	__u16 reason; /* enum drop_reason */
 	__u8 proto;
 	__u8 tcp_flags;
-	__u32 pad;
+	__u32 rule;  /* id of the policy rule that decided; 0: none */
+	__u8 hook;   /* the program: config.hook */
+	__u8 pad[7];
 };
 
 /* `event_rates` (per-CPU array by reason) */
+#define EVENT_RATES 128
+
 struct event_rate {
 	__u32 tick; /* of the latest refill */
 	__u32 tokens;
-	__u32 missed;
+	__u32 missed; /* in all; it wraps */
+	__u32 told;   /* of them, in events */
 };
 
-ABI_SIZE(struct event, 64);
-ABI_SIZE(struct event_rate, 12);
+ABI_SIZE(struct event, 72);
+ABI_SIZE(struct event_rate, 16);

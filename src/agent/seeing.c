@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An event is named when it comes: a minute later its pod may be gone and the address another's. This node's own endpoints are
+ * asked first, as the API may not know their addresses yet. */
+#include "agent/seeing.h"
+#include "agent/agent.h"
+#include "base/str.h"
+
+#include <time.h>
+
+static void name_pod(struct observe_end *end, const char *namespace_, const char *name, const char *node)
+{
+	end->kind = OBSERVE_POD;
+	end->namespace_ = xstrdup(namespace_);
+	end->name = xstrdup(name);
+	end->node = *node ? xstrdup(node) : NULL;
+}
+
+static bool name_endpoint(const struct agent *a, struct observe_end *end)
+{
+	const struct endpoint_record *r = endpoints_find_addr(a->endpoints, &end->addr);
+
+	if (!r)
+		return false;
+	if (*r->pod_name)
+		name_pod(end, r->pod_namespace, r->pod_name, a->opt.node_name);
+	else /* a runtime without Kubernetes */
+		name_pod(end, "", r->container, a->opt.node_name);
+	return true;
+}
+
+/* In this node's range: its own address there, or one that no pod has. */
+static bool name_in_ranges(const struct model_node *node, struct observe_end *end)
+{
+	for (unsigned i = 0; node && i < node->n_cidrs; i++) {
+		struct addr first = route_node_addr(&node->cidrs[i]);
+
+		if (!prefix_contains(&node->cidrs[i], &end->addr))
+			continue;
+		if (addr_eq(&first, &end->addr)) {
+			end->kind = OBSERVE_NODE;
+			end->name = xstrdup(node->name);
+		} else {
+			end->kind = OBSERVE_STRANGER;
+			end->node = xstrdup(node->name);
+		}
+		return true;
+	}
+	return false;
+}
+
+static bool name_by_range(const struct agent *a, struct observe_end *end)
+{
+	if (name_in_ranges(model_find_node(a->model, a->opt.node_name), end))
+		return true;
+	for (size_t i = 0; a->planned && i < a->plan.n_peers; i++)
+		if (name_in_ranges(model_find_node(a->model, a->plan.peers[i].name), end))
+			return true;
+	return false;
+}
+
+static bool is_group(const struct addr *a)
+{
+	static const uint8_t broadcast[4] = { 255, 255, 255, 255 };
+
+	if (!addr_is_v4(a))
+		return a->b[0] == 0xff;
+	return a->b[12] >> 4 == 14 || memcmp(a->b + 12, broadcast, sizeof(broadcast)) == 0;
+}
+
+static bool is_link_local(const struct addr *a)
+{
+	return addr_is_v4(a) ? a->b[12] == 169 && a->b[13] == 254 : a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
+}
+
+void seeing_name(const struct agent *a, struct observe_end *end)
+{
+	const struct model_pod *pod;
+	const struct model_node *node;
+
+	if (addr_is_zero(&end->addr) || name_endpoint(a, end))
+		return;
+	pod = model_find_pod_by_addr(a->model, &end->addr);
+	if (pod) {
+		name_pod(end, pod->namespace_, pod->name, pod->node);
+		return;
+	}
+	node = model_find_node_by_addr(a->model, &end->addr);
+	if (node) {
+		end->kind = OBSERVE_NODE;
+		end->name = xstrdup(node->name);
+	} else if (!name_by_range(a, end)) {
+		end->kind = is_group(&end->addr)      ? OBSERVE_GROUP
+			    : is_link_local(&end->addr) ? OBSERVE_LINK
+							: OBSERVE_WORLD;
+	}
+}
+
+/* The event's time is the kernel's monotonic clock. */
+static uint64_t wall_clock_ms(uint64_t monotonic_ns)
+{
+	struct timespec wall, mono;
+	uint64_t ago;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	ago = mono.tv_sec * 1000000000ull + mono.tv_nsec - monotonic_ns;
+	return (wall.tv_sec * 1000000000ull + wall.tv_nsec - ago) / 1000000;
+}
+
+static bool is_denial(enum drop_reason reason)
+{
+	return str_has_prefix(drop_reason_label(reason), "policy");
+}
+
+void seeing_on_event(const struct dp_event *ev, void *ctx)
+{
+	struct agent *a = ctx;
+	const struct endpoint_record *via = endpoints_find_link(a->endpoints, ev->ifindex);
+	struct observe_event e = {
+		.at_ms = wall_clock_ms(ev->time_ns),
+		.kind = OBSERVE_DROP,
+		.verdict = is_denial(ev->reason) ? OBSERVE_DENIED : OBSERVE_DROPPED,
+		.src = { .addr = ev->src, .port = ev->sport },
+		.dst = { .addr = ev->dst, .port = ev->dport },
+		.proto = ev->proto,
+		.tcp_flags = ev->tcp_flags,
+		.len = ev->len,
+		.missed = ev->missed,
+		.reason = drop_reason_label(ev->reason),
+		.text = drop_reason_text(ev->reason),
+		.hook = ev->hook,
+		.path = "",
+	};
+
+	seeing_name(a, &e.src);
+	seeing_name(a, &e.dst);
+	if (via)
+		e.via = *via->pod_name ? xasprintf("%s/%s", via->pod_namespace, via->pod_name) : xstrdup(via->container);
+	stream_put(a->stream, &e);
+}
+
+void agent_on_observe(struct ipc_request *req, json_t *params, void *ctx)
+{
+	struct agent *a = ctx;
+
+	stream_read(a->stream, req, params);
+}
