@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OpenSSL behind the few calls that the protocol needs.
+/* OpenSSL behind the few calls that the protocol needs. (The data path's cipher is in aead.c.)
  *
- * Algorithms are fetched once: an implicit fetch takes locks and costs about a microsecond. On the data path a context
- * keeps its key (loading one costs 60 ns) and gets only a new nonce for each packet, and EVP_Cipher() takes the text since
- * it goes straight to the provider. The tag is EVP_CipherFinal_ex()'s: EVP_Cipher() without input is documented to finish,
- * too, but before OpenSSL 3.0.22 ChaCha20-Poly1305 did nothing there and called it success, which let every forgery in.
- * aead_proves_itself() is why a library that does such a thing again is not started with.
+ * Algorithms are fetched once: an implicit fetch takes locks and costs about a microsecond.
  *
  * HChaCha20 is not in OpenSSL, but a ChaCha20 block is the permuted state plus the initial state: subtracting the words
  * we know (constants, nonce) leaves exactly HChaCha20's output. */
-#include "wg/crypto.h"
+#include "wg/aead.h"
+#include "wg/crypto_internal.h"
 
 #include <endian.h>
 #include <openssl/core_names.h>
@@ -22,41 +19,12 @@ static EVP_CIPHER *chapoly, *chacha;
 static EVP_MD *blake;
 static EVP_MAC *blake_mac;
 
-static void need(bool ok, const char *what)
+void crypto_need(bool ok, const char *what)
 {
 	if (ok)
 		return;
 	fprintf(stderr, "weft-wg: OpenSSL failed in %s\n", what);
 	abort();
-}
-
-/* The data path's calls against the one-shot ones, an empty message and one of several blocks, true and forged: what a
- * tag protects hangs on how a library of this version and on this processor behaves when a context is used again. */
-static bool aead_proves_itself(void)
-{
-	enum { TEXT = 600 };
-	uint8_t key[KEY_LEN] = { 7 }, want[TEXT + TAG_LEN], buf[TEXT + TAG_LEN], text[TEXT] = { 9 };
-	static const size_t sizes[] = { 0, 1, TEXT, 0, TEXT };
-	struct aead seal, open;
-	bool good = true;
-
-	aead_init(&seal, true);
-	aead_init(&open, false);
-	for (uint64_t i = 0; i < ARRAY_SIZE(sizes) && good; i++) {
-		size_t n = sizes[i], sealed = n + TAG_LEN;
-
-		aead_seal_once(key, i, BYTES("", 0), text, n, want);
-		memcpy(buf, text, n);
-		aead_seal(&seal, 1, key, i, buf, n);
-		good = memcmp(buf, want, sealed) == 0;
-		buf[i % sealed] ^= 1;
-		good = good && aead_open(&open, 1, key, i, buf, sealed) < 0;
-		memcpy(buf, want, sealed);
-		good = good && aead_open(&open, 1, key, i, buf, sealed) == 0 && memcmp(buf, text, n) == 0;
-	}
-	aead_done(&seal);
-	aead_done(&open);
-	return good;
 }
 
 int crypto_init(void)
@@ -69,12 +37,12 @@ int crypto_init(void)
 	blake_mac = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
 	if (!chapoly || !chacha || !blake || !blake_mac)
 		return -ENOTSUP;
-	return aead_proves_itself() ? 0 : -EBADMSG;
+	return aead_setup();
 }
 
 void crypto_random(void *out, size_t n)
 {
-	need(RAND_bytes(out, n) == 1, "RAND_bytes");
+	crypto_need(RAND_bytes(out, n) == 1, "RAND_bytes");
 }
 
 void wipe(void *p, size_t n)
@@ -103,7 +71,7 @@ static EVP_MD_CTX *md_ctx(void)
 
 	if (!ctx)
 		ctx = EVP_MD_CTX_new();
-	need(ctx, "EVP_MD_CTX_new");
+	crypto_need(ctx, "EVP_MD_CTX_new");
 	return ctx;
 }
 
@@ -111,7 +79,7 @@ static void hash3(uint8_t out[static HASH_LEN], struct bytes a, struct bytes b, 
 {
 	EVP_MD_CTX *ctx = md_ctx();
 
-	need(EVP_DigestInit_ex(ctx, blake, NULL) && EVP_DigestUpdate(ctx, a.data, a.len) &&
+	crypto_need(EVP_DigestInit_ex(ctx, blake, NULL) && EVP_DigestUpdate(ctx, a.data, a.len) &&
 		     EVP_DigestUpdate(ctx, b.data, b.len) && EVP_DigestUpdate(ctx, c.data, c.len) &&
 		     EVP_DigestFinal_ex(ctx, out, NULL),
 	     "BLAKE2s");
@@ -130,7 +98,7 @@ void mac16(uint8_t out[static MAC_LEN], struct bytes key, struct bytes data)
 
 	if (!ctx)
 		ctx = EVP_MAC_CTX_new(blake_mac);
-	need(ctx && EVP_MAC_init(ctx, key.data, key.len, params) && EVP_MAC_update(ctx, data.data, data.len) &&
+	crypto_need(ctx && EVP_MAC_init(ctx, key.data, key.len, params) && EVP_MAC_update(ctx, data.data, data.len) &&
 		     EVP_MAC_final(ctx, out, &n, MAC_LEN),
 	     "keyed BLAKE2s");
 }
@@ -173,7 +141,7 @@ struct dh_key *dh_key_new(const uint8_t priv[static KEY_LEN], uint8_t ret_pub[st
 	EVP_PKEY *k = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, priv, KEY_LEN);
 	size_t n = KEY_LEN;
 
-	need(k && EVP_PKEY_get_raw_public_key(k, ret_pub, &n), "X25519 key");
+	crypto_need(k && EVP_PKEY_get_raw_public_key(k, ret_pub, &n), "X25519 key");
 	return (struct dh_key *)k;
 }
 
@@ -190,7 +158,7 @@ int dh(const struct dh_key *key, const uint8_t pub[static KEY_LEN], uint8_t ret[
 	size_t n = KEY_LEN;
 	bool ok;
 
-	need(peer && ctx && EVP_PKEY_derive_init(ctx) > 0 && EVP_PKEY_derive_set_peer(ctx, peer) > 0, "X25519");
+	crypto_need(peer && ctx && EVP_PKEY_derive_init(ctx) > 0 && EVP_PKEY_derive_set_peer(ctx, peer) > 0, "X25519");
 	ok = EVP_PKEY_derive(ctx, ret, &n) > 0 && !secret_is_zero(ret, KEY_LEN);
 	EVP_PKEY_CTX_free(ctx);
 	EVP_PKEY_free(peer);
@@ -203,31 +171,23 @@ void dh_clamp(uint8_t priv[static KEY_LEN])
 	priv[31] = (priv[31] & 127) | 64;
 }
 
-static void noise_nonce(uint8_t iv[static 12], uint64_t counter)
-{
-	uint64_t le = htole64(counter);
-
-	memset(iv, 0, 4);
-	memcpy(iv + 4, &le, sizeof(le));
-}
-
 static EVP_CIPHER_CTX *once_ctx(void)
 {
 	static _Thread_local EVP_CIPHER_CTX *ctx;
 
 	if (!ctx)
 		ctx = EVP_CIPHER_CTX_new();
-	need(ctx, "EVP_CIPHER_CTX_new");
+	crypto_need(ctx, "EVP_CIPHER_CTX_new");
 	return ctx;
 }
 
-static void seal_iv(const uint8_t *key, const uint8_t iv[static 12], struct bytes ad, const void *in, size_t len,
+void aead_seal_iv(const uint8_t key[static KEY_LEN], const uint8_t iv[static 12], struct bytes ad, const void *in, size_t len,
 		    uint8_t *out)
 {
 	EVP_CIPHER_CTX *ctx = once_ctx();
 	int n = 0;
 
-	need(EVP_EncryptInit_ex(ctx, chapoly, NULL, key, iv) &&
+	crypto_need(EVP_EncryptInit_ex(ctx, chapoly, NULL, key, iv) &&
 		     (!ad.len || EVP_EncryptUpdate(ctx, NULL, &n, ad.data, ad.len)) &&
 		     (!len || EVP_EncryptUpdate(ctx, out, &n, in, len)) && EVP_EncryptFinal_ex(ctx, out + len, &n) &&
 		     EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, out + len),
@@ -235,7 +195,7 @@ static void seal_iv(const uint8_t *key, const uint8_t iv[static 12], struct byte
 	EVP_CIPHER_CTX_reset(ctx); /* forgets the key */
 }
 
-static int open_iv(const uint8_t *key, const uint8_t iv[static 12], struct bytes ad, const uint8_t *in, size_t len,
+int aead_open_iv(const uint8_t key[static KEY_LEN], const uint8_t iv[static 12], struct bytes ad, const uint8_t *in, size_t len,
 		   uint8_t *out)
 {
 	EVP_CIPHER_CTX *ctx = once_ctx();
@@ -246,7 +206,7 @@ static int open_iv(const uint8_t *key, const uint8_t iv[static 12], struct bytes
 	if (len < TAG_LEN)
 		return -EBADMSG;
 	text = len - TAG_LEN;
-	need(EVP_DecryptInit_ex(ctx, chapoly, NULL, key, iv) &&
+	crypto_need(EVP_DecryptInit_ex(ctx, chapoly, NULL, key, iv) &&
 		     EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN, (void *)(in + text)) &&
 		     (!ad.len || EVP_DecryptUpdate(ctx, NULL, &n, ad.data, ad.len)),
 	     "ChaCha20-Poly1305");
@@ -263,7 +223,7 @@ void aead_seal_once(const uint8_t key[static KEY_LEN], uint64_t counter, struct 
 	uint8_t iv[12];
 
 	noise_nonce(iv, counter);
-	seal_iv(key, iv, ad, in, len, out);
+	aead_seal_iv(key, iv, ad, in, len, out);
 }
 
 int aead_open_once(const uint8_t key[static KEY_LEN], uint64_t counter, struct bytes ad, const uint8_t *in, size_t len,
@@ -272,7 +232,7 @@ int aead_open_once(const uint8_t key[static KEY_LEN], uint64_t counter, struct b
 	uint8_t iv[12];
 
 	noise_nonce(iv, counter);
-	return open_iv(key, iv, ad, in, len, out);
+	return aead_open_iv(key, iv, ad, in, len, out);
 }
 
 void hchacha20(uint8_t out[static KEY_LEN], const uint8_t key[static KEY_LEN], const uint8_t nonce[static 16])
@@ -282,7 +242,7 @@ void hchacha20(uint8_t out[static KEY_LEN], const uint8_t key[static KEY_LEN], c
 	uint32_t block[16] = { 0 }, in[4], w;
 	int n = 0;
 
-	need(EVP_EncryptInit_ex(ctx, chacha, NULL, key, nonce) &&
+	crypto_need(EVP_EncryptInit_ex(ctx, chacha, NULL, key, nonce) &&
 		     EVP_EncryptUpdate(ctx, (uint8_t *)block, &n, (uint8_t *)block, sizeof(block)),
 	     "ChaCha20");
 	EVP_CIPHER_CTX_reset(ctx);
@@ -309,7 +269,7 @@ void xaead_seal_once(const uint8_t key[static KEY_LEN], const uint8_t nonce[stat
 	uint8_t subkey[KEY_LEN], iv[12];
 
 	xkey(subkey, iv, key, nonce);
-	seal_iv(subkey, iv, ad, in, len, out);
+	aead_seal_iv(subkey, iv, ad, in, len, out);
 	wipe(subkey, sizeof(subkey));
 }
 
@@ -320,67 +280,7 @@ int xaead_open_once(const uint8_t key[static KEY_LEN], const uint8_t nonce[stati
 	int r;
 
 	xkey(subkey, iv, key, nonce);
-	r = open_iv(subkey, iv, ad, in, len, out);
+	r = aead_open_iv(subkey, iv, ad, in, len, out);
 	wipe(subkey, sizeof(subkey));
 	return r;
-}
-
-void aead_init(struct aead *a, bool seal)
-{
-	*a = (struct aead){ .ctx = EVP_CIPHER_CTX_new(), .seal = seal };
-	need(a->ctx, "EVP_CIPHER_CTX_new");
-}
-
-void aead_done(struct aead *a)
-{
-	EVP_CIPHER_CTX_free(a->ctx); /* cleanses the key schedule */
-	*a = (struct aead){ 0 };
-}
-
-void aead_forget(struct aead *a)
-{
-	if (a->key_id)
-		EVP_CIPHER_CTX_reset(a->ctx);
-	a->key_id = 0;
-}
-
-static void load(struct aead *a, uint64_t key_id, const uint8_t *key, const uint8_t *iv)
-{
-	bool same = a->key_id == key_id;
-
-	need(EVP_CipherInit_ex(a->ctx, a->key_id ? NULL : chapoly, NULL, same ? NULL : key, iv, a->seal),
-	     "ChaCha20-Poly1305");
-	a->key_id = key_id;
-}
-
-void aead_seal(struct aead *a, uint64_t key_id, const uint8_t key[static KEY_LEN], uint64_t counter, uint8_t *buf,
-	       size_t len)
-{
-	OSSL_PARAM tag[] = { OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, buf + len, TAG_LEN),
-			     OSSL_PARAM_construct_end() };
-	uint8_t iv[12];
-	int n = 0;
-
-	noise_nonce(iv, counter);
-	load(a, key_id, key, iv);
-	need((!len || EVP_Cipher(a->ctx, buf, buf, len) >= 0) && EVP_EncryptFinal_ex(a->ctx, buf, &n) == 1 &&
-		     EVP_CIPHER_CTX_get_params(a->ctx, tag),
-	     "ChaCha20-Poly1305");
-}
-
-int aead_open(struct aead *a, uint64_t key_id, const uint8_t key[static KEY_LEN], uint64_t counter, uint8_t *buf,
-	      size_t len)
-{
-	OSSL_PARAM tag[] = { OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, buf + len - TAG_LEN, TAG_LEN),
-			     OSSL_PARAM_construct_end() };
-	size_t text = len - TAG_LEN;
-	uint8_t iv[12];
-	int n = 0;
-
-	noise_nonce(iv, counter);
-	load(a, key_id, key, iv);
-	need(EVP_CIPHER_CTX_set_params(a->ctx, tag), "ChaCha20-Poly1305");
-	if (text && EVP_Cipher(a->ctx, buf, buf, text) < 0)
-		return -EBADMSG;
-	return EVP_DecryptFinal_ex(a->ctx, buf, &n) == 1 ? 0 : -EBADMSG;
 }

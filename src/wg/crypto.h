@@ -49,20 +49,3 @@ void xaead_seal_once(const uint8_t key[static KEY_LEN], const uint8_t nonce[stat
 int xaead_open_once(const uint8_t key[static KEY_LEN], const uint8_t nonce[static XNONCE_LEN], struct bytes ad,
 		    const uint8_t *in, size_t len, uint8_t *out);
 void hchacha20(uint8_t out[static KEY_LEN], const uint8_t key[static KEY_LEN], const uint8_t nonce[static 16]);
-
-/* A cipher context that keeps the key of the session it was last used for; one thread each. */
-struct aead {
-	void *ctx;
-	uint64_t key_id; /* 0: none */
-	bool seal;
-};
-
-void aead_init(struct aead *a, bool seal);
-void aead_done(struct aead *a);
-void aead_forget(struct aead *a);
-/* In place: @len bytes at @buf become @len + TAG_LEN. @key_id names the key: the same id means the same key. */
-void aead_seal(struct aead *a, uint64_t key_id, const uint8_t key[static KEY_LEN], uint64_t counter, uint8_t *buf,
-	       size_t len);
-/* In place; @len counts the tag. Return: 0, -EBADMSG. */
-int aead_open(struct aead *a, uint64_t key_id, const uint8_t key[static KEY_LEN], uint64_t counter, uint8_t *buf,
-	      size_t len);

@@ -13,7 +13,8 @@
 	X(udp_gso, "many datagrams a send (UDP_SEGMENT)")                                                              \
 	X(udp_gro, "many datagrams a receive (UDP_GRO)")                                                               \
 	X(mmsg, "many messages a system call")                                                                         \
-	X(batch, "many packets a loop turn")
+	X(batch, "many packets a loop turn")                                                                            \
+	X(lanes, "own vector code that encrypts several packets side by side")
 
 struct features {
 #define X(name, help) bool name;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Order of checks: index, age, authenticity, replay, and only then anything is believed: endpoint, timers, contents.
- * Notes to the peer (bytes, stamps, endpoint) are made once for each run of datagrams of one session. */
+ * Datagrams are opened several at a time. Notes to the peer (bytes, stamps, endpoint) are made once for each run of
+ * datagrams of one session from one place. */
 #include "wg/inbound.h"
 
 #include "wg/packet.h"
 
 struct note {
 	struct session *session;
+	const struct endpoint *from;
 	size_t bytes;
 	bool data;
 };
@@ -42,10 +44,10 @@ static void deliver(struct inbound *in, struct peer *p, uint8_t *pkt, size_t pad
 	coalesce_add(&in->join, pkt, len);
 }
 
-static void finish_note(struct note *n, const struct endpoint *from, int64_t now)
+static void finish_note(struct note *n, int64_t now)
 {
 	if (n->session)
-		device_note_received(n->session->slot.peer, n->session, now, n->bytes, n->data, from);
+		device_note_received(n->session->slot.peer, n->session, now, n->bytes, n->data, n->from);
 	*n = (struct note){ 0 };
 }
 
@@ -67,41 +69,67 @@ static struct session *find_session(struct inbound *in, uint32_t index, uint64_t
 	return s;
 }
 
-static void on_data(struct inbound *in, uint8_t *buf, size_t len, const struct endpoint *from, uint8_t ds, int64_t now,
-		    struct note *note)
+static void on_opened(struct inbound *in, const struct aead_packet *p, const struct arrived *a, int64_t now, struct note *note)
 {
-	struct msg_data h;
-	struct session *s;
-	size_t text = len - DATA_OVERHEAD;
-	uint64_t counter;
+	struct session *s = a->session;
 
-	memcpy(&h, buf, sizeof(h));
-	counter = le64toh(h.counter);
-	s = find_session(in, le32toh(h.receiver), counter, now);
-	if (!s)
-		return;
-	if (aead_open(&in->aead, s->id, s->recv_key, counter, buf + sizeof(h), len - sizeof(h)) < 0) {
+	if (!p->good) {
 		STAT_ADD(in->stats, drop_unauthentic, 1);
 		return;
 	}
-	if (!session_accept_counter(s, counter, in->device->limits.reject_after_messages)) {
+	if (!session_accept_counter(s, p->counter, in->device->limits.reject_after_messages)) {
 		STAT_ADD(in->stats, drop_replayed, 1);
 		return;
 	}
-	if (note->session != s)
-		finish_note(note, from, now);
+	if (note->session != s || note->from != a->from)
+		finish_note(note, now);
 	note->session = s;
-	note->bytes += len;
-	if (!text) {
+	note->from = a->from;
+	note->bytes += p->len + DATA_OVERHEAD;
+	if (!p->len) {
 		STAT_ADD(in->stats, keepalives_received, 1);
 		return;
 	}
 	note->data = true;
-	deliver(in, s->slot.peer, buf + sizeof(h), text, ds);
+	deliver(in, s->slot.peer, p->text, p->len, a->ds);
 }
 
-static void on_datagram(struct inbound *in, uint8_t *buf, size_t len, const struct endpoint *from, uint8_t ds, int64_t now,
-			struct note *note)
+/* In the order of arrival; those of one session that follow each other are opened together. */
+static void open_waiting(struct inbound *in, int64_t now)
+{
+	struct note note = { 0 };
+
+	for (unsigned i = 0, k; i < in->n_arrived; i = k) {
+		struct session *s = in->arrived[i].session;
+
+		for (k = i; k < in->n_arrived && in->arrived[k].session == s; k++)
+			;
+		aead_open_many(&in->aead, s->id, s->recv_key, in->packets + i, k - i);
+		for (unsigned at = i; at < k; at++)
+			on_opened(in, &in->packets[at], &in->arrived[at], now, &note);
+	}
+	finish_note(&note, now);
+	in->n_arrived = 0;
+}
+
+static void on_data(struct inbound *in, uint8_t *buf, size_t len, const struct endpoint *from, uint8_t ds, int64_t now)
+{
+	struct msg_data h;
+	struct session *s;
+
+	memcpy(&h, buf, sizeof(h));
+	s = find_session(in, le32toh(h.receiver), le64toh(h.counter), now);
+	if (!s)
+		return;
+	in->packets[in->n_arrived] = (struct aead_packet){ .text = buf + sizeof(h),
+							   .len = len - DATA_OVERHEAD,
+							   .counter = le64toh(h.counter) };
+	in->arrived[in->n_arrived] = (struct arrived){ .session = s, .from = from, .ds = ds };
+	if (++in->n_arrived == ARRIVED_MAX)
+		open_waiting(in, now);
+}
+
+static void on_datagram(struct inbound *in, uint8_t *buf, size_t len, const struct endpoint *from, uint8_t ds, int64_t now)
 {
 	uint32_t type = 0;
 
@@ -109,7 +137,7 @@ static void on_datagram(struct inbound *in, uint8_t *buf, size_t len, const stru
 		memcpy(&type, buf, sizeof(type));
 	type = le32toh(type);
 	if (type == MSG_DATA && len >= DATA_OVERHEAD)
-		on_data(in, buf, len, from, ds, now, note);
+		on_data(in, buf, len, from, ds, now);
 	else if ((type == MSG_INITIATION && len == sizeof(struct msg_initiation)) ||
 		 (type == MSG_RESPONSE && len == sizeof(struct msg_response)) ||
 		 (type == MSG_COOKIE && len == sizeof(struct msg_cookie)))
@@ -121,19 +149,17 @@ static void on_datagram(struct inbound *in, uint8_t *buf, size_t len, const stru
 void inbound_message(struct inbound *in, uint8_t *buf, size_t len, size_t segment, const struct endpoint *from, uint8_t ds,
 		     int64_t now)
 {
-	struct note note = { 0 };
-
 	STAT_ADD(in->stats, udp_receives, 1);
 	if (!segment)
 		segment = len;
 	for (size_t at = 0; at < len; at += segment) {
-		on_datagram(in, buf + at, MIN(segment, len - at), from, ds, now, &note);
+		on_datagram(in, buf + at, MIN(segment, len - at), from, ds, now);
 		STAT_ADD(in->stats, udp_received, 1);
 	}
-	finish_note(&note, from, now);
 }
 
-void inbound_flush(struct inbound *in)
+void inbound_flush(struct inbound *in, int64_t now)
 {
+	open_waiting(in, now);
 	coalesce_flush(&in->join);
 }

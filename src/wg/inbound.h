@@ -3,9 +3,19 @@
  * peer's, join. Handshake messages are passed on. One object for each worker. */
 #pragma once
 
+#include "wg/aead.h"
 #include "wg/coalesce.h"
 #include "wg/device.h"
 #include "wg/stats.h"
+
+enum { ARRIVED_MAX = 16 };
+
+/* A data message of a session of ours, not opened yet. */
+struct arrived {
+	struct session *session;
+	const struct endpoint *from;
+	uint8_t ds;
+};
 
 struct inbound {
 	struct device *device;
@@ -13,6 +23,9 @@ struct inbound {
 	void (*handshake)(void *ctx, const uint8_t *msg, size_t len, const struct endpoint *from);
 	void *ctx;
 	struct aead aead;
+	struct arrived arrived[ARRIVED_MAX];
+	struct aead_packet packets[ARRIVED_MAX]; /* theirs */
+	unsigned n_arrived;
 	struct coalescer join;
 };
 
@@ -24,8 +37,8 @@ void inbound_done(struct inbound *in);
  * @segment: size of each datagram but the last (@len or more: there is one)
  * @ds: the outer traffic class
  *
- * Inside a QSBR section. @buf is decrypted in place and must stay until inbound_flush().
+ * Inside a QSBR section, inbound_flush() included. @buf is decrypted in place and must stay until then, and so must @from.
  */
 void inbound_message(struct inbound *in, uint8_t *buf, size_t len, size_t segment, const struct endpoint *from, uint8_t ds,
 		     int64_t now);
-void inbound_flush(struct inbound *in);
+void inbound_flush(struct inbound *in, int64_t now);

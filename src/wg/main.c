@@ -34,7 +34,7 @@ static const char usage_text[] =
 	"      --takeover        continue for the running engine of this interface, losing nothing; start anew if there is none\n"
 	"      --metrics WHERE   Prometheus page on ADDRESS:PORT or unix:PATH\n"
 	"      --run-dir DIR     where the configuration socket is (default " RUN_DIR ")\n"
-	"      --disable LIST    do without: vnet_hdr, tso, uso, coalesce, udp_gso, udp_gro, mmsg, batch\n"
+	"      --disable LIST    do without: vnet_hdr, tso, uso, coalesce, udp_gso, udp_gro, mmsg, batch, lanes\n"
 	"      --no-seccomp      do not restrict system calls\n"
 	"      --version, --help\n"
 	"\n"
@@ -73,7 +73,7 @@ static void set_features(struct options *o, const char *what, const char *value)
 	const char *bad = NULL;
 
 	if (features_parse(value, &o->engine.features, &bad) < 0)
-		fail_usage(what, bad, "names out of vnet_hdr, tso, uso, coalesce, udp_gso, udp_gro, mmsg, batch");
+		fail_usage(what, bad, "names out of vnet_hdr, tso, uso, coalesce, udp_gso, udp_gro, mmsg, batch, lanes");
 }
 
 static void read_environment(struct options *o)
@@ -377,6 +377,8 @@ int main(int argc, char **argv)
 			  L_ERRNO(r));
 		return 1;
 	}
+	if (!o.engine.features.lanes)
+		aead_use_lanes(NULL);
 	if (open_ground(&o, &g) < 0)
 		return 1;
 	if (!o.foreground) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The buffer is filled front to back: header, packet, padding and tag of one datagram, then the next. So a run's datagrams
- * are contiguous and UDP_SEGMENT cuts them where we joined them. Full-size TCP segments line up by construction. */
+ * are contiguous and UDP_SEGMENT cuts them where we joined them. Full-size TCP segments line up by construction.
+ * Packets of one session are sealed together, a few at a time while the processor's cache still has them. */
 #include "wg/outbound.h"
 
 #include "wg/icmp.h"
@@ -23,8 +24,16 @@ void outbound_done(struct outbound *o)
 	o->buf = NULL;
 }
 
+static void seal_waiting(struct outbound *o)
+{
+	if (o->n_unsealed)
+		aead_seal_many(&o->aead, o->session->id, o->session->send_key, o->unsealed, o->n_unsealed);
+	o->n_unsealed = 0;
+}
+
 void outbound_flush(struct outbound *o)
 {
+	seal_waiting(o);
 	if (o->n_runs)
 		o->send(o->ctx, o->runs, o->n_runs);
 	o->n_runs = 0;
@@ -64,7 +73,7 @@ static uint8_t *reserve(struct outbound *o, struct peer *p, size_t len, uint8_t 
 	return at;
 }
 
-static void seal(struct outbound *o, const struct session *s, uint64_t counter, uint8_t *at, size_t len, size_t padded)
+static void seal(struct outbound *o, struct session *s, uint64_t counter, uint8_t *at, size_t len, size_t padded)
 {
 	struct msg_data h = { .type = htole32(MSG_DATA),
 			      .receiver = htole32(s->remote_index),
@@ -72,7 +81,10 @@ static void seal(struct outbound *o, const struct session *s, uint64_t counter, 
 
 	memcpy(at, &h, sizeof(h));
 	memset(at + sizeof(h) + len, 0, padded - len);
-	aead_seal(&o->aead, s->id, s->send_key, counter, at + sizeof(h), padded);
+	if (o->session != s || o->n_unsealed == UNSEALED_MAX)
+		seal_waiting(o);
+	o->session = s;
+	o->unsealed[o->n_unsealed++] = (struct aead_packet){ .text = at + sizeof(h), .len = padded, .counter = counter };
 }
 
 /* Counters for @n messages. They end long before they wrap: REJECT_AFTER_MESSAGES leaves 2^13 spare ones. */

@@ -3,10 +3,11 @@
  * out with one call. One object for each thread. */
 #pragma once
 
+#include "wg/aead.h"
 #include "wg/device.h"
 #include "wg/stats.h"
 
-enum { RUNS_MAX = 64, RUN_SEGMENTS_MAX = 64, RUN_BYTES_MAX = 65507 - 48, OUTBOUND_BUF = 192 << 10 };
+enum { RUNS_MAX = 64, RUN_SEGMENTS_MAX = 64, RUN_BYTES_MAX = 65507 - 48, OUTBOUND_BUF = 192 << 10, UNSEALED_MAX = 16 };
 
 /* Datagrams of one size (the last may be shorter) to one place, contiguous in the buffer. */
 struct run {
@@ -31,6 +32,9 @@ struct outbound {
 	bool gso; /* runs may have more than one datagram */
 
 	struct aead aead;
+	struct session *session; /* of the packets that are in the buffer, but not sealed yet */
+	struct aead_packet unsealed[UNSEALED_MAX];
+	unsigned n_unsealed;
 	uint8_t *buf;
 	size_t used;
 	struct run runs[RUNS_MAX];

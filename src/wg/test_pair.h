@@ -231,7 +231,7 @@ static inline void pair_done(struct pair *p)
 static inline void pair_receive(struct node *n, uint8_t *data, size_t len, const struct endpoint *from)
 {
 	inbound_message(&n->in, data, len, len, from, 0, n->pair->now);
-	inbound_flush(&n->in);
+	inbound_flush(&n->in, n->pair->now);
 }
 
 /* Until nothing is on the wire and nothing is due at this moment. */

@@ -93,7 +93,7 @@ static void receive(struct worker *w, int fd, int64_t now)
 
 		for (int i = 0; i < n; i++)
 			inbound_message(&w->in, msgs[i].data, msgs[i].len, msgs[i].segment, &msgs[i].from, msgs[i].ds, now);
-		inbound_flush(&w->in);
+		inbound_flush(&w->in, now);
 		if (n < (int)max) /* errors of a socket (ICMP) are for single packets: nothing to do about them */
 			return;
 	}

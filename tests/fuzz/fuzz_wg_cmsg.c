@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(copy, in.data, in.size);
 	pair_init(&p);
 	inbound_message(&p.n[1].in, copy, in.size, msg.segment, &msg.from, msg.ds, p.now);
-	inbound_flush(&p.n[1].in);
+	inbound_flush(&p.n[1].in, p.now);
 	parts = atomic_load(&p.n[1].stats.udp_received);
 	REQUIRE(parts == (msg.segment ? (in.size + msg.segment - 1) / msg.segment : 0));
 	pair_done(&p);
