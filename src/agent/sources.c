@@ -10,6 +10,13 @@ static const char *const paths[MODEL_TABLES] = {
     [MODEL_NAMESPACES] = "/api/v1/namespaces",
     [MODEL_POLICIES] = "/apis/networking.k8s.io/v1/networkpolicies",
     [MODEL_MESH_NODES] = "/apis/weft.dev/v1alpha1/meshnodes",
+    [MODEL_SERVICES] = "/api/v1/services",
+    [MODEL_SLICES] = "/apis/discovery.k8s.io/v1/endpointslices",
+};
+
+/* What a server has that does not know the path. */
+static const char *const older_paths[MODEL_TABLES] = {
+    [MODEL_SLICES] = "/apis/discovery.k8s.io/v1beta1/endpointslices",
 };
 
 /* Pods are no input of the pass: they name addresses, and say which endpoints are nobody's any more. */
@@ -85,7 +92,8 @@ static const struct kube_watch_ops watch_ops = {on_replace_begin, on_object, on_
 
 static int start_watch(struct agent *a, enum model_table t)
 {
-	struct kube_watch_config config = {.path = paths[t], .ops = &watch_ops, .ctx = &a->watch_ctx[t]};
+	struct kube_watch_config config = {
+	    .path = paths[t], .fallback_path = older_paths[t], .ops = &watch_ops, .ctx = &a->watch_ctx[t]};
 
 	a->watch_ctx[t] = (struct watch_ctx){a, t};
 	return kube_watch_new(a->client, &config, &a->watches[t]);

@@ -17,21 +17,21 @@ struct pods_of {
 	struct list pods;
 };
 
-static uint64_t hash_name(const char *namespace_, const char *name)
+uint64_t model_hash_name(const char *namespace_, const char *name)
 {
 	return hash_str(namespace_) * 31 + hash_str(name);
 }
 
 const char *model_table_name(enum model_table table)
 {
-	static const char *const names[] = {"nodes", "pods", "namespaces", "networkpolicies", "meshnodes"};
+	static const char *const names[] = {"nodes", "pods", "namespaces", "networkpolicies", "meshnodes", "services", "endpointslices"};
 
 	return names[table];
 }
 
 static const char *kind_name(enum model_table table)
 {
-	static const char *const names[] = {"Node", "Pod", "Namespace", "NetworkPolicy", "MeshNode"};
+	static const char *const names[] = {"Node", "Pod", "Namespace", "NetworkPolicy", "MeshNode", "Service", "EndpointSlice"};
 
 	return names[table];
 }
@@ -50,7 +50,7 @@ struct model_node *model_find_node(const struct model *m, const char *name)
 {
 	struct model_node *n;
 
-	HTAB_FIND(&m->tables[MODEL_NODES], hash_name("", name), n, by_name, streq(n->name, name));
+	HTAB_FIND(&m->tables[MODEL_NODES], model_hash_name("", name), n, by_name, streq(n->name, name));
 	return n;
 }
 
@@ -95,7 +95,7 @@ static struct model_node *node_new(struct model *m, const struct decoded_meta *m
 	n->uid = xstrdup(meta->uid);
 	n->zone = model_intern(m, "");
 	n->region = model_intern(m, "");
-	htab_insert(&m->tables[MODEL_NODES], hash_name("", meta->name), &n->by_name);
+	htab_insert(&m->tables[MODEL_NODES], model_hash_name("", meta->name), &n->by_name);
 	return n;
 }
 
@@ -193,7 +193,7 @@ struct model_pod *model_find_pod(const struct model *m, const char *namespace_, 
 {
 	struct model_pod *p;
 
-	HTAB_FIND(&m->tables[MODEL_PODS], hash_name(namespace_, name), p, by_name,
+	HTAB_FIND(&m->tables[MODEL_PODS], model_hash_name(namespace_, name), p, by_name,
 		  streq(p->namespace_, namespace_) && streq(p->name, name));
 	return p;
 }
@@ -270,7 +270,7 @@ static struct model_pod *pod_new(struct model *m, const struct decoded_meta *met
 	p->uid = memcpy(p->name + name, meta->uid, uid);
 	p->namespace_ = model_intern(m, meta->namespace_);
 	p->node = model_intern(m, node);
-	htab_insert(&m->tables[MODEL_PODS], hash_name(meta->namespace_, meta->name), &p->by_name);
+	htab_insert(&m->tables[MODEL_PODS], model_hash_name(meta->namespace_, meta->name), &p->by_name);
 	pod_join_node(m, p);
 	return p;
 }
@@ -368,7 +368,7 @@ struct model_namespace *model_find_namespace(const struct model *m, const char *
 {
 	struct model_namespace *n;
 
-	HTAB_FIND(&m->tables[MODEL_NAMESPACES], hash_name("", name), n, by_name, streq(n->name, name));
+	HTAB_FIND(&m->tables[MODEL_NAMESPACES], model_hash_name("", name), n, by_name, streq(n->name, name));
 	return n;
 }
 
@@ -391,7 +391,7 @@ static int namespace_upsert(struct model *m, const struct decoded_meta *meta, co
 	if (!n) {
 		n = xnew0(struct model_namespace);
 		n->name = xstrdup(meta->name);
-		htab_insert(&m->tables[MODEL_NAMESPACES], hash_name("", meta->name), &n->by_name);
+		htab_insert(&m->tables[MODEL_NAMESPACES], model_hash_name("", meta->name), &n->by_name);
 	}
 	n->generation = m->generation[MODEL_NAMESPACES];
 	changed |= replace_labels(m, &n->labels, model_labels_get(m, json_at(object, "metadata", "labels"), NULL));
@@ -404,7 +404,7 @@ struct model_policy *model_find_policy(const struct model *m, const char *namesp
 {
 	struct model_policy *p;
 
-	HTAB_FIND(&m->tables[MODEL_POLICIES], hash_name(namespace_, name), p, by_name,
+	HTAB_FIND(&m->tables[MODEL_POLICIES], model_hash_name(namespace_, name), p, by_name,
 		  streq(p->namespace_, namespace_) && streq(p->name, name));
 	return p;
 }
@@ -435,7 +435,7 @@ static int policy_upsert(struct model *m, const struct decoded_meta *meta, const
 		p = xnew0(struct model_policy);
 		p->namespace_ = model_intern(m, meta->namespace_);
 		p->name = xstrdup(meta->name);
-		htab_insert(&m->tables[MODEL_POLICIES], hash_name(meta->namespace_, meta->name), &p->by_name);
+		htab_insert(&m->tables[MODEL_POLICIES], model_hash_name(meta->namespace_, meta->name), &p->by_name);
 	}
 	p->generation = m->generation[MODEL_POLICIES];
 	if (p->spec && json_equal(p->spec, spec) && streq(p->uid, meta->uid))
@@ -469,6 +469,8 @@ static const struct kind {
     [MODEL_NAMESPACES] = {false, offsetof(struct model_namespace, generation), namespace_upsert, namespace_remove},
     [MODEL_POLICIES] = {true, offsetof(struct model_policy, generation), policy_upsert, policy_remove},
     [MODEL_MESH_NODES] = {false, offsetof(struct model_mesh_node, generation), model_mesh_node_upsert, model_mesh_node_remove},
+    [MODEL_SERVICES] = {true, offsetof(struct model_service, generation), service_upsert, service_remove},
+    [MODEL_SLICES] = {true, offsetof(struct model_slice, generation), slice_upsert, slice_remove},
 };
 
 static void *find_object(const struct model *m, enum model_table table, const char *namespace_, const char *name)
@@ -484,6 +486,10 @@ static void *find_object(const struct model *m, enum model_table table, const ch
 		return model_find_policy(m, namespace_, name);
 	case MODEL_MESH_NODES:
 		return model_find_mesh_node(m, name);
+	case MODEL_SERVICES:
+		return model_find_service(m, namespace_, name);
+	case MODEL_SLICES:
+		return model_find_slice(m, namespace_, name);
 	case MODEL_TABLES:
 		break;
 	}
@@ -661,7 +667,10 @@ size_t model_replace_end(struct model *m, enum model_table table)
 
 struct model *model_new(void)
 {
-	return xnew0(struct model);
+	struct model *m = xnew0(struct model);
+
+	list_init(&m->dirty_services);
+	return m;
 }
 
 struct model *model_free(struct model *m)
@@ -681,6 +690,7 @@ struct model *model_free(struct model *m)
 	htab_done(&m->pod_addrs);
 	htab_done(&m->node_addrs);
 	htab_done(&m->pods_by_node);
+	services_done(m);
 	assert(m->strings.count == 0 && m->labels.count == 0); /* every get had its put */
 	htab_done(&m->strings);
 	htab_done(&m->labels);

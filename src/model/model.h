@@ -12,7 +12,16 @@
 #include "base/list.h"
 #include "net/addr.h"
 
-enum model_table { MODEL_NODES, MODEL_PODS, MODEL_NAMESPACES, MODEL_POLICIES, MODEL_MESH_NODES, MODEL_TABLES };
+enum model_table {
+	MODEL_NODES,
+	MODEL_PODS,
+	MODEL_NAMESPACES,
+	MODEL_POLICIES,
+	MODEL_MESH_NODES,
+	MODEL_SERVICES,
+	MODEL_SLICES,
+	MODEL_TABLES
+};
 
 struct model_pair {
 	const char *key, *value;

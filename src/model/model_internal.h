@@ -2,6 +2,7 @@
 #pragma once
 
 #include "model/model.h"
+#include "model/service.h"
 
 struct model {
 	struct htab tables[MODEL_TABLES]; /* by name */
@@ -9,6 +10,9 @@ struct model {
 	struct htab node_addrs;		  /* struct node_addr_entry: nodes by address */
 	struct htab pods_by_node;	  /* struct pods_of */
 	struct htab strings, labels, refused;
+	struct htab service_refs;	  /* struct service_ref: Services and slices by Service */
+	struct htab service_addrs;	  /* struct model_service_addr */
+	struct list dirty_services;	  /* struct service_ref */
 	uint64_t serial;
 	unsigned generation[MODEL_TABLES];
 	bool replacing[MODEL_TABLES];
@@ -51,3 +55,36 @@ int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error);
 /* mesh_node.c */
 int model_mesh_node_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
 void model_mesh_node_remove(struct model *m, void *object);
+/* Strings and arrays of strings are borrowed from the document, the rest is freed by _done(), also after an error. */
+struct decoded_service {
+	struct model_service_port *ports;
+	struct model_service_addr *addrs;
+	struct prefix *sources;
+	unsigned n_ports, n_addrs, n_sources;
+	uint32_t affinity_s;
+	uint16_t health_port;
+	bool proxied, internal_local, external_local, maglev, dsr;
+	uint64_t digest;
+};
+int decode_service(const json_t *object, struct decoded_service *ret, char **ret_error);
+void decoded_service_done(struct decoded_service *d);
+
+struct decoded_slice {
+	const char *service;
+	struct model_slice_port *ports;
+	struct model_endpoint *endpoints;
+	unsigned n_ports, n_endpoints;
+	bool v6;
+};
+int decode_slice(const json_t *object, struct decoded_slice *ret, char **ret_error);
+void decoded_slice_done(struct decoded_slice *d);
+
+/* services.c */
+int service_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+void service_remove(struct model *m, void *object);
+int slice_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+void slice_remove(struct model *m, void *object);
+struct model_slice *model_find_slice(const struct model *m, const char *namespace_, const char *name);
+/* Refs that nobody needs but that were dirty. */
+void services_done(struct model *m);
+uint64_t model_hash_name(const char *namespace_, const char *name);

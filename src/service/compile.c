@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One Service: each of its ports, in each family in which it has a cluster address, with endpoints (endpoints.c) and addresses
+ * (addresses.c). */
+#include "service/compile_internal.h"
+#include "base/str.h"
+
+const char *service_tier_name(enum service_tier tier)
+{
+	static const char *const names[SERVICE_TIERS] = {"node", "zone", "region", "far"};
+
+	return names[tier];
+}
+
+void service_note_refused(struct service_view *v, const char *fmt, ...)
+{
+	_cleanup_free_ char *line = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	line = xvasprintf(fmt, ap);
+	va_end(ap);
+	for (size_t i = 0; i < v->n_refused; i++)
+		if (streq(v->refused[i], line))
+			return;
+	if (v->n_refused < SERVICE_REFUSED_MAX)
+		v->refused[v->n_refused++] = take_ptr(line);
+}
+
+/* A Service of the family is one that has a cluster address of it. */
+static bool has_family(const struct model_service *svc, bool v6)
+{
+	for (unsigned i = 0; i < svc->n_addrs; i++)
+		if (svc->addrs[i].kind == SERVICE_ADDR_CLUSTER && addr_is_v4(&svc->addrs[i].addr) != v6)
+			return true;
+	return false;
+}
+
+static void add_port(const struct service_env *env, const struct model_service *svc, struct service_view *v,
+		     const struct model_service_port *sp, bool v6)
+{
+	struct service_port *p = &v->ports[v->n_ports++];
+
+	*p = (struct service_port){.name = xstrdup(sp->name),
+				   .port = sp->port,
+				   .proto = sp->proto,
+				   .v6 = v6,
+				   .maglev = svc->maglev,
+				   .affinity_s = svc->affinity_s};
+	service_collect_endpoints(env, svc, v, p);
+	service_collect_addresses(env, svc, v, sp, p);
+}
+
+static void collect_vips(const struct service_env *env, const struct model_service *svc, struct service_view *v)
+{
+	v->vips = xnew0_array(struct addr, svc->n_addrs + 1);
+	for (unsigned i = 0; i < svc->n_addrs; i++)
+		if (svc->addrs[i].kind == SERVICE_ADDR_CLUSTER && service_may_claim(env, svc, v, &svc->addrs[i]))
+			v->vips[v->n_vips++] = svc->addrs[i].addr;
+}
+
+/* Ready endpoints of this node, of all ports: the health check's answer (KEP-1669: one that ends does not count). */
+static uint32_t count_local_ready(const struct service_view *v)
+{
+	uint32_t most = 0;
+
+	for (size_t i = 0; i < v->n_ports; i++) {
+		uint32_t n = 0;
+
+		for (size_t k = 0; k < v->ports[i].n_endpoints; k++) {
+			const struct service_endpoint *e = &v->ports[i].endpoints[k];
+
+			n += e->local && !e->terminating && (e->roles & 1 << SERVICE_LOCAL);
+		}
+		most = MAX(most, n);
+	}
+	return most;
+}
+
+struct service_view *service_compile(const struct service_env *env, const struct model_service *svc)
+{
+	struct service_view *v = xnew0(struct service_view);
+
+	v->namespace_ = xstrdup(svc->namespace_);
+	v->name = xstrdup(svc->name);
+	if (!svc->proxied)
+		return v;
+	v->sources = xnew0_array(struct prefix, svc->n_sources + 1);
+	memcpy(v->sources, svc->sources, svc->n_sources * sizeof(*v->sources));
+	v->n_sources = svc->n_sources;
+	v->ports = xnew0_array(struct service_port, 2 * svc->n_ports + 1);
+	collect_vips(env, svc, v);
+	for (unsigned i = 0; i < svc->n_ports; i++)
+		for (int v6 = 0; v6 < 2; v6++)
+			if (has_family(svc, v6))
+				add_port(env, svc, v, &svc->ports[i], v6);
+	v->health_port = svc->health_port;
+	v->local_ready = count_local_ready(v);
+	return v;
+}
+
+struct service_view *service_view_free(struct service_view *v)
+{
+	if (!v)
+		return NULL;
+	for (size_t i = 0; i < v->n_ports; i++) {
+		free(v->ports[i].name);
+		free(v->ports[i].addresses);
+		free(v->ports[i].endpoints);
+	}
+	for (size_t i = 0; i < v->n_refused; i++)
+		free(v->refused[i]);
+	free(v->ports);
+	free(v->vips);
+	free(v->sources);
+	free(v->namespace_);
+	free(v->name);
+	free(v);
+	return NULL;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "service/service.h"
+
+/* Fills in endpoints, any_endpoint of @p. */
+void service_collect_endpoints(const struct service_env *env, const struct model_service *svc, struct service_view *v,
+			       struct service_port *p);
+/* Fills in the addresses of @p, whose endpoints are there. @sp: the port that it is of. */
+void service_collect_addresses(const struct service_env *env, const struct model_service *svc, struct service_view *v,
+			       const struct model_service_port *sp, struct service_port *p);
+/* May the Service have the address? @kind: where it is named. Refusals are noted in @v. */
+bool service_may_claim(const struct service_env *env, const struct model_service *svc, struct service_view *v,
+		       const struct model_service_addr *a);
+/* A line for people, each once. */
+void service_note_refused(struct service_view *v, const char *fmt, ...) _printf_(2, 3);
+/* Loopback, link-local, multicast, unspecified: no Service's and no endpoint's. NULL, or what it is. */
+const char *service_addr_fault(const struct addr *a);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The Service compiler: pure. One Service, its EndpointSlices and this node go in; out comes the Service as this node serves it:
+ * the addresses under which it is reached and the endpoints that may be used, by kube-proxy's rules (docs/services.md).
+ *
+ * Services are compiled one by one; what one of them wants does not depend on another, except for addresses that two claim: the older
+ * one has them, and both are compiled anew when one of them changes (model/service.h). */
+#pragma once
+
+#include "model/model.h"
+#include "model/service.h"
+#include "weft/service.h" /* bpf/abi: enum service_scope, service_role, service_flag */
+
+enum service_tier { SERVICE_TIER_NODE, SERVICE_TIER_ZONE, SERVICE_TIER_REGION, SERVICE_TIER_FAR, SERVICE_TIERS };
+const char *service_tier_name(enum service_tier tier); /* "node", "zone", "region", "far" */
+
+/* What the compiler must know beside the Service. Borrowed for the call. */
+struct service_env {
+	const struct model *model; /* nodes: zones and regions of endpoints */
+	const char *node;	   /* this node's name; its zone and region are in the model, too */
+	const struct prefix *pod_ranges; /* of the cluster: no Service may claim an address in them */
+	size_t n_pod_ranges;
+	bool external_ips; /* are spec.externalIPs served? */
+	bool tiers;	   /* prefer near endpoints where nobody hints */
+	bool dsr;	   /* DSR unless the Service says otherwise */
+	unsigned nodes[SERVICE_TIERS]; /* with tiers: how many nodes there are in this node's zone, region and in all, itself included */
+};
+
+/* An endpoint of one port in one family. Those that may not be used are not there. */
+struct service_endpoint {
+	struct addr addr;
+	uint16_t port; /* host order */
+	uint8_t roles; /* bits 1 << enum service_role: the sets that it is in, 0 never */
+	uint8_t tier;  /* enum service_tier */
+	uint8_t weight; /* in the set SERVICE_CLUSTER: slots it gets beside the others; 1 where nobody spills */
+	bool terminating;
+	bool local;
+	bool host; /* its address is a node's */
+};
+
+/* Where the port is reached. */
+enum service_kind { SERVICE_CLUSTER_IP, SERVICE_NODE_PORT, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL_IP };
+
+struct service_address {
+	struct addr addr; /* unspecified of its family for SERVICE_NODE_PORT */
+	uint16_t port;	  /* host order */
+	uint8_t kind;	  /* enum service_kind */
+	uint8_t scope;	  /* enum service_scope */
+	uint8_t role;	  /* enum service_role: which set serves it */
+	uint8_t flags;	  /* enum service_flag */
+};
+
+/* One port of a Service in one family. */
+struct service_port {
+	char *name;	  /* "" for the unnamed one */
+	uint16_t port;	  /* host order */
+	uint8_t proto;	  /* IPPROTO_* */
+	bool v6;
+	bool maglev;
+	bool any_endpoint; /* somebody could serve, if not for this node: an empty set drops rather than refuses */
+	uint32_t affinity_s; /* 0: none */
+	struct service_address *addresses;
+	size_t n_addresses;
+	struct service_endpoint *endpoints; /* sorted by address and port; each once */
+	size_t n_endpoints;
+};
+
+enum { SERVICE_REFUSED_MAX = 16 };
+
+/* A Service as this node serves it. */
+struct service_view {
+	char *namespace_, *name;
+	struct service_port *ports;
+	size_t n_ports;
+	struct addr *vips; /* cluster and load balancer addresses: every other port of them is refused */
+	size_t n_vips;
+	struct prefix *sources; /* who may come where an address has SERVICE_SOURCES */
+	size_t n_sources;
+	char *refused[SERVICE_REFUSED_MAX]; /* endpoints and addresses that were not taken, a line for people each */
+	size_t n_refused;
+	uint16_t health_port; /* healthCheckNodePort; 0: none */
+	uint32_t local_ready; /* ready endpoints of this node, for the health check */
+};
+
+/**
+ * service_compile() - one Service as this node serves it
+ *
+ * Headless and ExternalName Services and those of another proxy have no ports. O(endpoints log endpoints).
+ *
+ * Return: never NULL; the caller's to service_view_free().
+ */
+struct service_view *service_compile(const struct service_env *env, const struct model_service *svc);
+struct service_view *service_view_free(struct service_view *v);
+DEFINE_CLEANUP(struct service_view *, service_view_free)
+
+/* Do two views want the same of the kernel? */
+bool service_view_eq(const struct service_view *a, const struct service_view *b);
