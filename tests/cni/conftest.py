@@ -9,6 +9,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cninode import CniNode  # noqa: E402
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sanitizers: runs also against the build with sanitizers")
+
+
 @pytest.fixture
 def node():
     n = CniNode()

@@ -10,6 +10,8 @@ import pytest
 
 from cninode import WEFT_BIN, wait_for
 
+pytestmark = pytest.mark.sanitizers
+
 VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 

@@ -19,6 +19,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("WEFT_BIN", ROOT / "build/bin"))
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sanitizers: runs also against the build with sanitizers")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def namespace():
     libc = ctypes.CDLL(None, use_errno=True)
@@ -59,8 +63,11 @@ class Hub:
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         self.log.close()
+        said = (self.data / "log").read_text(errors="replace")
+        for word in ("AddressSanitizer", "LeakSanitizer", "runtime error"):
+            assert word not in said, said
         return code
 
     def kubeconfig(self, user, *groups):

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.sanitizers
+
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z1"}}}
 MANAGER = "endpointslice-controller.k8s.io"
 

@@ -10,6 +10,8 @@ import time
 import pytest
 from labs import FULL, HELPERS, WEFT, WEFT_BIN, Lab, Matrix, assert_matrix, machine, pod, run, spread_pods, traces, wait_for
 
+pytestmark = pytest.mark.sanitizers
+
 
 @pytest.fixture(scope="module")
 def lab():

@@ -6,6 +6,8 @@ import json
 import pytest
 from labs import Lab, pod, wait_for
 
+pytestmark = pytest.mark.sanitizers
+
 
 @pytest.fixture(scope="module")
 def lab():
