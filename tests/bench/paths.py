@@ -3,18 +3,23 @@
 Weft's own in labs. Each path has two pods; `client(...)` is a command prefix that runs in the first one.
 
 The peers are flattered rather than wronged: no Services, no policy chains, only conntrack and the base rules that
-kube-proxy and the network's agent always have.
+kube-proxy and the network's agent always have. Between two nodes all of them have the same underlay, one veth pair: a
+lab's own fabric is a bridge with a cable to each node, which would be a hop more for Weft than for its peers.
+
+Both ends of a measurement have a real-time priority, so that what else the machine does takes little of their CPU.
 """
 
 import json
 import os
 import subprocess
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WEFT_BIN = os.environ.get("WEFT_BIN", os.path.join(ROOT, "build/bin"))
 HELPERS = os.path.join(os.path.dirname(WEFT_BIN), "tests")
 SERVER_PORT, IPERF_PORT = 5000, 5201
 SERVER_CPU = "1"
+REAL_TIME = ["chrt", "-f", "10", "taskset", "-c"]
 
 BASE_RULES = """*nat
 :KUBE-SERVICES - [0:0]
@@ -122,7 +127,7 @@ class ByHand:
 
     def serve(self):
         for server in ([os.path.join(HELPERS, "netbench"), "server", str(SERVER_PORT)], ["iperf3", "-s", "-p", str(IPERF_PORT)]):
-            self.servers.append(subprocess.Popen(["nice", "-n", "-19", "taskset", "-c", SERVER_CPU, *self.in_pod("p2"), *server],
+            self.servers.append(subprocess.Popen([*REAL_TIME, SERVER_CPU, *self.in_pod("p2"), *server],
                                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
     def close(self):
@@ -220,6 +225,36 @@ class WeftLab:
         self.address = json.loads(sh(*kubectl, "get", "pod", "p2", "-o", "json"))["status"]["podIP"]
         status = json.loads(self.weft("status", "-o", "json"))
         assert len(status["pods"]) == 2, status
+        if self.nodes == 2:
+            self.cable()
+
+    def node(self, n, *command):
+        return sh(os.path.join(WEFT_BIN, "weft"), "lab", "exec", "--name", self.lab, n, "--", *command)
+
+    def cable(self):
+        """A veth pair straight between the nodes takes over their addresses; the fabric stays their way to the hub."""
+        inside = subprocess.Popen([os.path.join(WEFT_BIN, "weft"), "lab", "exec", "--name", self.lab, "n2", "--", "sh", "-c", "echo $$; cat"],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pid = inside.stdout.readline().strip()
+        self.node("n1", "ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", pid)
+        inside.communicate("")
+        for i in (1, 2):
+            n, own, hub = "n%d" % i, "172.30.0.1%d/24" % i, "172.30.0.1"
+            for words in ("link set cable up", "addr del %s dev eth0" % own, "addr add 172.30.0.20%d/32 dev eth0" % i,
+                          "route add %s dev eth0" % hub, "route add default via %s" % hub, "addr add %s dev cable" % own):
+                self.node(n, "ip", *words.split())
+        self.wait_for_cable()
+
+    def wait_for_cable(self):
+        for n, other in (("n1", "10.244.1.0/24"), ("n2", "10.244.0.0/24")):
+            for _ in range(100):
+                status = json.loads(self.node(n, "weft", "status", "-o", "json"))
+                route = self.node(n, "ip", "route", "show", other)
+                if "cable" in status["uplinks"] and ("dev eth0" not in route):
+                    break
+                time.sleep(0.1)
+            else:
+                raise RuntimeError("%s does not use the cable: %s" % (n, route))
 
     @staticmethod
     def pod(name, node, command):
@@ -228,7 +263,7 @@ class WeftLab:
 
     @staticmethod
     def server_command():
-        pinned = "nice -n -19 taskset -c %s " % SERVER_CPU
+        pinned = " ".join([*REAL_TIME, SERVER_CPU, ""])
         return ["sh", "-c", "%s %s server %d & exec %s iperf3 -s -p %d"
                 % (pinned, os.path.join(HELPERS, "netbench"), SERVER_PORT, pinned, IPERF_PORT)]
 
