@@ -1,7 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Run once by the loader, after it has written entries into `flows` or `nat_claims` (which a change of layout makes it do): only
- * a program can start their timers. */
+/* Run by the loader: only a program can start timers.
+ *
+ * start_sweep, at each start, sets the sweep going, and moves conversations that no sweep would find: those whose queue was left
+ * behind with another layout. arm_flows, after the loader has written entries into `flows` or `nat_claims` (which a
+ * change of layout makes it do), starts the timers of these. */
+#include "lib/flow_sweep.h"
 #include "lib/nat.h"
+
+static long promote(void *map __attribute__((unused)), struct flow_key *of, struct flow_state *state,
+		    void *ctx __attribute__((unused)))
+{
+	struct flow_key key = *of; /* before 6.3 a map's key must lie in the function's own stack */
+
+	if (state->stage == FLOW_OPEN)
+		flow_promote(&key, state);
+	return 0;
+}
+
+SEC("tc")
+int start_sweep(struct __sk_buff *skb __attribute__((unused)))
+{
+	struct flow_sweep *sweep = flow_sweep_find();
+
+	if (!sweep)
+		return TC_ACT_SHOT;
+	bpf_timer_init(&sweep->timer, &flow_sweep, 1 /* CLOCK_MONOTONIC */); /* one that is there is only started anew */
+	if (bpf_timer_set_callback(&sweep->timer, flow_on_sweep) || bpf_timer_start(&sweep->timer, FLOW_SWEEP_NS, 0))
+		return TC_ACT_SHOT;
+	bpf_for_each_map_elem(&flows_new, promote, NULL, 0);
+	return TC_ACT_OK;
+}
 
 static long arm(void *map __attribute__((unused)), struct flow_key *key, struct flow *f,
 		void *ctx __attribute__((unused)))

@@ -19,6 +19,7 @@
 #include <bpf/btf.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/pkt_cls.h>
 #include <net/if.h>
 #include <stdarg.h>
 #include <sys/file.h>
@@ -311,23 +312,30 @@ static void object_closep(struct bpf_object **obj)
 	bpf_object__close(*obj);
 }
 
-/* Starts the timers of entries that we have written into `flows` or `nat_claims`. */
-static int arm_flows(struct datapath *dp, const struct dp_config *config, char **ret_error)
+static int run_once(struct bpf_object *obj, const char *program)
 {
-	_cleanup_(object_closep) struct bpf_object *obj = NULL;
 	char packet[64] = {};
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet, .data_size_in = sizeof(packet));
-	bool converted;
+	int r = bpf_prog_test_run_opts(bpf_program__fd(bpf_object__find_program_by_name(obj, program)), &run);
+
+	return r < 0 || run.retval == TC_ACT_OK ? r : -EIO;
+}
+
+/* Starts the sweep, and the timers of entries that we have written into `flows` or `nat_claims`. */
+static int arm_flows(struct datapath *dp, const struct dp_config *config, bool converted, char **ret_error)
+{
+	_cleanup_(object_closep) struct bpf_object *obj = NULL;
+	const void *elf;
 	size_t size;
-	const void *elf = arm_flows__elf_bytes(&size);
 	int r;
 
+	elf = arm_flows__elf_bytes(&size);
 	r = open_object("arm_flows", elf, size, &obj);
 	if (r == 0)
 		r = load_object(dp, obj, 0, config, &converted, ret_error);
-	if (r < 0)
-		return r;
-	return bpf_prog_test_run_opts(bpf_program__fd(bpf_object__find_program_by_name(obj, "arm_flows")), &run);
+	if (r == 0 && converted)
+		r = run_once(obj, "arm_flows");
+	return r < 0 ? r : run_once(obj, "start_sweep");
 }
 
 /* Pins the programs for people and tools; the links and filters hold them without it. */
@@ -423,11 +431,12 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	r = choose_attach(dp, config->attach, ret_error);
 	for (int i = 0; i < HOOK_COUNT && r == 0; i++)
 		r = load_hook(dp, i, config, &converted, ret_error);
-	if (r == 0 && converted)
-		r = arm_flows(dp, config, ret_error);
 	if (r < 0)
 		return r;
-	dp_count_all_flows(dp);
+	dp_count_all_flows(dp); /* before anything is moved on somebody's share */
+	r = arm_flows(dp, config, converted, ret_error);
+	if (r < 0)
+		return r;
 	r = replace_attached(dp);
 	return r < 0 ? r : pin_programs(dp);
 }

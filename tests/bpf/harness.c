@@ -219,6 +219,16 @@ bool flow_get(const char *map, uint8_t proto, const char *a, uint16_t aport, con
 	return true;
 }
 
+bool flow_moved(uint8_t proto, const char *a, uint16_t aport, const char *b, uint16_t bport, struct flow_state *ret)
+{
+	for (int i = 0; i < 2000; i++) {
+		if (!flow_get("flows_new", proto, a, aport, b, bport, ret) && flow_get("flows", proto, a, aport, b, bport, ret))
+			return true;
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	}
+	return false;
+}
+
 void flows_clear(void)
 {
 	static const char *const maps[] = { "flows", "flows_new", "fragments" };

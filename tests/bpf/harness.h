@@ -83,6 +83,8 @@ enum drop_reason last_drop(void); /* whose counter has moved since the last look
 /* The entry of the flow between two ends, or false. */
 bool flow_get(const char *map, uint8_t proto, const char *a, uint16_t aport, const char *b, uint16_t bport,
 	      struct flow_state *ret);
+/* The same of `flows`, once a sweep has moved it there; false when none does within 10 s. */
+bool flow_moved(uint8_t proto, const char *a, uint16_t aport, const char *b, uint16_t bport, struct flow_state *ret);
 struct flow_key flow_key_of(uint8_t proto, const char *a, uint16_t aport, const char *b, uint16_t bport);
 void flows_clear(void);
 uint64_t share_of(uint32_t id); /* entries of `flows` that the endpoint holds; 0 counts all */

@@ -4,6 +4,8 @@
 #include "base/test.h"
 #include "harness.h"
 
+#include <time.h>
+
 static struct frame f;
 
 static const struct place {
@@ -45,6 +47,13 @@ static int stack_bits(const char *map, const char *caller, const char *called)
 	return key.port[0] == htons(1000) ? s.stack : (s.stack & 1) << 1 | s.stack >> 1;
 }
 
+static bool moved(const char *a, const char *b)
+{
+	struct flow_state s;
+
+	return flow_moved(IPPROTO_TCP, a, 1000, b, 80, &s);
+}
+
 static const struct ends {
 	const char *a, *b, *service, *direct, *tunnel;
 } families[] = { { A4, B4, WORLD4, DIRECT4, TUNNEL4 }, { A6, B6, WORLD6, DIRECT6, TUNNEL6 } };
@@ -59,7 +68,8 @@ static void answers_of_a_pod_here_meet_the_stack(void)
 		CHECK_INT(stack_bits("flows_new", e->a, e->service), 1);
 		CHECK_INT(answer(&from_b, e->b, e->a, "SA"), TC_ACT_OK);
 		CHECK_INT(call(&to_b, e->a, e->b, "A"), TC_ACT_OK);
-		CHECK_INT(stack_bits("flows", e->a, e->b), 2); /* a conversation now */
+		CHECK(moved(e->a, e->b)); /* a conversation now */
+		CHECK_INT(stack_bits("flows", e->a, e->b), 2);
 		CHECK_INT(answer(&from_b, e->b, e->a, "A"), TC_ACT_OK);
 	}
 }
@@ -73,6 +83,7 @@ static void answers_from_elsewhere_meet_the_stack(void)
 		CHECK_INT(stack_bits("flows_new", e->a, e->direct), 1);
 		CHECK_INT(answer(&from_net, e->direct, e->a, "SA"), TC_ACT_OK);
 		CHECK_INT(call(&to_net, e->a, e->direct, "A"), TC_ACT_OK);
+		CHECK(moved(e->a, e->direct));
 		CHECK_INT(stack_bits("flows", e->a, e->direct), 1);
 		CHECK_INT(answer(&from_net, e->direct, e->a, "A"), TC_ACT_OK);
 		CHECK_INT(call(&to_tunnel, e->a, e->tunnel, "S"), TC_ACT_OK);
@@ -178,6 +189,8 @@ static void the_share_holds_for_what_leaves(void)
 		segment(&from_net, DIRECT4, 80, A4, port, "SA");
 		segment(&to_net, A4, port, DIRECT4, 80, "A");
 	}
+	for (int i = 0; i < 2000 && share_of(1) != FLOW_SHARE; i++) /* a sweep */
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
 	CHECK_INT(share_of(1), FLOW_SHARE);
 	CHECK_INT(segment(&to_net, A4, 7, DIRECT4, 80, "A").verdict, TC_ACT_OK);
 	segment(&from_a, A4, 9999, DIRECT4, 80, "S");

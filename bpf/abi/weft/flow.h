@@ -2,9 +2,10 @@
 /* The flow table: one entry a connection, the same for both directions.
  *
  * `flows_new` (LRU hash) holds flows that are half-open, one-way, answered once (a DNS query), or closing: whoever floods it
- * evicts such entries only. `flows` (hash) holds conversations: the initiator has spoken again after the reply, which for TCP
- * is the third packet of the handshake. It is never evicted; entries expire by a timer of their own, and each is paid for by
- * one endpoint's share. A closed connection goes back to `flows_new`, so short connections do not fill the table. */
+ * evicts such entries only. A flow becomes a conversation when the initiator has spoken again after the reply, which for TCP
+ * is the third packet of the handshake. The next sweep (lib/flow_sweep.h) moves it to `flows` (hash), which is never evicted;
+ * entries expire by a timer of their own, and each is paid for by one endpoint's share. A connection that has ended before stays,
+ * one that ends later goes back to `flows_new`: so short connections do not fill the table. */
 #pragma once
 
 #include "weft/addr.h"
@@ -22,7 +23,7 @@ struct flow_key {
 enum flow_stage {
 	FLOW_HALF_OPEN, /* no reply yet */
 	FLOW_REPLIED,	/* the other end has answered */
-	FLOW_OPEN,	/* the initiator has spoken after that: in `flows` */
+	FLOW_OPEN,	/* the initiator has spoken after that: in `flows`, or on its way there */
 	FLOW_CLOSING,	/* TCP: FIN from both ends */
 	FLOW_RESET,	/* TCP: RST from either */
 };
@@ -41,6 +42,19 @@ struct flow {
 	__u32 pad;
 	struct bpf_timer timer;
 };
+
+/* `flows_ripe` (queue of struct flow_key): conversations that the next sweep moves. */
+#define FLOWS_RIPE_MAX 8192
+
+/* `flow_sweep` (array of one) */
+struct flow_sweep {
+	struct bpf_timer timer;
+};
+
+#define FLOW_SWEEP_NS 1000000000ull
+#define FLOW_SWEEP_BATCH 512 /* moved in one go */
+
+/* `flows_created` (per-CPU array of one __u32): entries made in `flows_new` since this CPU asked for a sweep. */
 
 /* A tick is 2^27 ns (134 ms) of CLOCK_MONOTONIC. */
 #define FLOW_TICK_SHIFT 27
@@ -77,5 +91,6 @@ struct fragment {
 ABI_SIZE(struct flow_key, 40);
 ABI_SIZE(struct flow_state, 12);
 ABI_SIZE(struct flow, 32);
+ABI_SIZE(struct flow_sweep, 16);
 ABI_SIZE(struct fragment_key, 40);
 ABI_SIZE(struct fragment, 8);
