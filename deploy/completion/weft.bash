@@ -36,7 +36,7 @@ __weft_values() {
 	--data | --state-dir | --run-dir) COMPREPLY=($(compgen -d -- "$2")) ;;
 	--nodes | --subnets | --zones | --listen | --listen-fd | --ready-fd | --tls-san | --*-cidr | --node-cidr-mask-size-* | \
 		--server | --user | --group | --workers | --metrics | --disable | \
-		--pod | --from | --to | --port | --reason | --last | --since) COMPREPLY=() ;;
+		--pod | --from | --to | --port | --reason | --last | --since | --source-port | --bytes) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 	return 0 # also when nothing matches

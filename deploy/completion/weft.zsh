@@ -34,7 +34,7 @@ __weft_values() {
 	--data | --state-dir | --run-dir) _files -/ ;;
 	--nodes | --subnets | --zones | --listen | --listen-fd | --ready-fd | --tls-san | --*-cidr | --node-cidr-mask-size-* | \
 		--server | --user | --group | --workers | --metrics | --disable | \
-		--pod | --from | --to | --port | --reason | --last | --since) ;;
+		--pod | --from | --to | --port | --reason | --last | --since | --source-port | --bytes) ;;
 	*) return 1 ;;
 	esac
 	return 0

@@ -583,7 +583,7 @@ static void on_status(struct ipc_request *req, _unused_ json_t *params, void *ct
 }
 
 static const struct ipc_method methods[] = {
-    {"cni", agent_on_cni}, {"observe", agent_on_observe}, {"status", on_status}, {NULL, NULL}};
+    {"cni", agent_on_cni}, {"observe", agent_on_observe}, {"status", on_status}, {"why", agent_on_why}, {NULL, NULL}};
 
 int agent_lock(const struct options *o)
 {

@@ -581,6 +581,17 @@ void endpoints_each(const struct endpoints *e, endpoints_fn *fn, void *ctx)
 		fn(all[i], ctx);
 }
 
+const struct endpoint_record *endpoints_find_pod(const struct endpoints *e, const char *namespace_, const char *name)
+{
+	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
+		const struct endpoint_record *r = container_of(h, struct endpoint, by_key)->record;
+
+		if (r->state == ENDPOINT_UP && streq(r->pod_namespace, namespace_) && streq(r->pod_name, name))
+			return r;
+	}
+	return NULL;
+}
+
 const struct endpoint_record *endpoints_find_addr(const struct endpoints *e, const struct addr *a)
 {
 	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {

@@ -75,7 +75,8 @@ size_t endpoints_count(const struct endpoints *e);
 uint32_t *endpoints_links(const struct endpoints *e, size_t *ret_n);
 typedef void endpoints_fn(const struct endpoint_record *r, void *ctx);
 void endpoints_each(const struct endpoints *e, endpoints_fn *fn, void *ctx); /* sorted by pod */
-/* Of those that are up; O(n), as the next one. */
+/* Of those that are up; each O(n). */
+const struct endpoint_record *endpoints_find_pod(const struct endpoints *e, const char *namespace_, const char *name);
 const struct endpoint_record *endpoints_find_addr(const struct endpoints *e, const struct addr *a);
 const struct endpoint_record *endpoints_find_link(const struct endpoints *e, uint32_t ifindex);
 struct ipam_use endpoints_ipam_use(const struct endpoints *e, int family);

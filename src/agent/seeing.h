@@ -13,3 +13,5 @@ void seeing_name(const struct agent *a, struct observe_end *end);
 void seeing_on_event(const struct dp_event *ev, void *ctx);
 /* The method `observe`. */
 void agent_on_observe(struct ipc_request *req, json_t *params, void *ctx);
+/* The method `why`: why.c. */
+void agent_on_why(struct ipc_request *req, json_t *params, void *ctx);

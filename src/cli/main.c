@@ -13,6 +13,7 @@ static const struct verb verbs[] = {
     {"observe", "what this node drops and lets through, as it happens", verb_observe},
     {"policy", "test policies without a cluster", verb_policy},
     {"status", "what the agent of this node knows and does", verb_status},
+    {"why", "what would happen to a connection, step by step", verb_why},
     {"version", "print the version", verb_version},
     {"help", "print this help", verb_help},
 };

@@ -256,6 +256,30 @@ int rtnl_list_routes(struct rtnl *nl, int family, uint32_t table, uint8_t proto,
 	return list_families(nl, list_routes, f, sizeof(**ret), ret, ret_n);
 }
 
+static int take_way(const struct nlmsghdr *nlh, void *ret, _unused_ const void *filter)
+{
+	int r = rtnl_decode_route(nlh, ret);
+
+	return r < 0 ? r : 1;
+}
+
+int rtnl_find_way(struct rtnl *nl, const struct addr *src, uint32_t iif, const struct addr *dst, struct route *ret)
+{
+	struct rtmsg *rtm;
+	struct nlmsghdr *nlh;
+
+	if (addr_family(src) != addr_family(dst))
+		return -EINVAL;
+	nlh = rtnl_msg(nl, RTM_GETROUTE, 0, sizeof(*rtm), &rtm);
+	rtm->rtm_family = addr_family(dst);
+	rtm->rtm_dst_len = rtm->rtm_src_len = addr_raw_len(dst) * 8;
+	rtnl_put_addr(nlh, RTA_DST, dst);
+	rtnl_put_addr(nlh, RTA_SRC, src);
+	if (iif)
+		mnl_attr_put_u32(nlh, RTA_IIF, iif);
+	return rtnl_query(nl, take_way, ret);
+}
+
 /* Length as the kernel wants it; "any" (len 0 or the family's own zero) is 0. */
 static int selector_len(const struct prefix *p, int family)
 {

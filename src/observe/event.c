@@ -101,7 +101,7 @@ const char *tcp_flags_format(uint8_t flags, char out[static 9])
 	return out;
 }
 
-static void end_done(struct observe_end *e)
+void observe_end_done(struct observe_end *e)
 {
 	free(e->namespace_);
 	free(e->name);
@@ -110,8 +110,8 @@ static void end_done(struct observe_end *e)
 
 void observe_event_done(struct observe_event *e)
 {
-	end_done(&e->src);
-	end_done(&e->dst);
+	observe_end_done(&e->src);
+	observe_end_done(&e->dst);
 	free(e->via);
 	free(e->rule);
 	*e = (struct observe_event){ 0 };
@@ -128,7 +128,7 @@ static void put_text(json_t *o, const char *key, const char *text)
 	json_object_set_new(o, key, json_string(clean));
 }
 
-static json_t *end_json(const struct observe_end *e)
+json_t *observe_end_json(const struct observe_end *e)
 {
 	json_t *o = json_object();
 	char text[ADDR_TEXT_MAX];
@@ -156,8 +156,8 @@ json_t *observe_event_json(const struct observe_event *e, const char *node)
 	put_text(o, "text", e->text);
 	if (e->proto)
 		put_text(o, "protocol", protocol_format(e->proto, number));
-	json_object_set_new(o, "source", end_json(&e->src));
-	json_object_set_new(o, "destination", end_json(&e->dst));
+	json_object_set_new(o, "source", observe_end_json(&e->src));
+	json_object_set_new(o, "destination", observe_end_json(&e->dst));
 	if (e->proto == IPPROTO_TCP)
 		put_text(o, "tcpFlags", tcp_flags_format(e->tcp_flags, flags));
 	if (e->len)

@@ -51,6 +51,8 @@ struct observe_event {
 };
 
 void observe_event_done(struct observe_event *e);
+void observe_end_done(struct observe_end *e);
+json_t *observe_end_json(const struct observe_end *e);
 /* @node: this node's name. */
 json_t *observe_event_json(const struct observe_event *e, const char *node);
 

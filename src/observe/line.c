@@ -77,6 +77,13 @@ static void add_why(const json_t *event, struct buf *out)
 		(void)buf_addf(out, "  (%lld more not shown before it)", (long long)missed);
 }
 
+void observe_ends(const json_t *event, struct buf *out)
+{
+	add_end(json_object_get(event, "source"), out);
+	(void)buf_adds(out, " → ");
+	add_end(json_object_get(event, "destination"), out);
+}
+
 void observe_line(const json_t *event, struct buf *out)
 {
 	json_int_t lost = json_integer_value(json_object_get(event, "lost"));
@@ -90,9 +97,7 @@ void observe_line(const json_t *event, struct buf *out)
 	add_time(event, out);
 	snprintf(protocol, sizeof(protocol), "%s%s%s", text(event, "protocol"), *flags ? " " : "", flags);
 	(void)buf_addf(out, "%-9s %-7s %-6s ", text(event, "verdict"), text(event, "kind"), protocol);
-	add_end(json_object_get(event, "source"), out);
-	(void)buf_adds(out, " → ");
-	add_end(json_object_get(event, "destination"), out);
+	observe_ends(event, out);
 	add_why(event, out);
 	(void)buf_adds(out, "\n");
 }

@@ -2,11 +2,14 @@
 """What people see of packets: `weft observe` names both ends, filters, follows, and says what it could not show."""
 
 import json
+import os
+import random
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from labs import WEFT, Lab, pod, wait_for
+from labs import FULL, WEFT, Lab, family, first_of, pod, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +104,132 @@ def test_a_flood_is_sampled_and_what_is_held_back_is_counted(lab, ips):
     assert told() - before <= metric(lab, "weft_drops_total") - drops
     assert metric(lab, "weft_events_missed_total") > 0
     assert len(observe(lab, "--last", 1000)) <= 64
+
+
+# --- why ---
+
+def why(lab, node, *words):
+    return json.loads(lab.exec(node, WEFT, "why", "-o", "json", *words, check=False).stdout)
+
+
+def passes(lab, node, *words):
+    """The verdict of the whole way: what a node leaves to another one is asked there."""
+    for _ in range(3):
+        answer = why(lab, node, *words)
+        if answer["verdict"] != "sent":
+            return answer["verdict"] == "delivered"
+        if "ask" not in answer:
+            return True
+        node = answer["ask"]
+    raise AssertionError("nodes ask each other in circles: %s" % (words,))
+
+
+# Runs at the source: a line "PROTOCOL ADDRESS PORT" a try, answered by 1 (somebody at the address answered, be it by a refusal) or 0.
+PROBE = """
+import socket, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+def one(line):
+    protocol, address, port = line.split()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if protocol == "icmp":
+        return subprocess.run(["ping", "-c", "1", "-W", "1", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    s = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
+    s.settimeout(1)
+    try:
+        s.connect((address, int(port)))
+        if protocol == "udp":
+            s.send(b"x\\n")
+            s.recv(2000)
+        return True
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    finally:
+        s.close()
+def often(line): # a packet may be lost
+    return any(one(line) for _ in range(3))
+with ThreadPoolExecutor(32) as pool:
+    print("".join("01"[r] for r in pool.map(often, sys.stdin.read().splitlines())))
+"""
+
+
+def tuples(lab, n):
+    """Random (source, source's node, protocol, address, port): pods, nodes, nobody, the world, of both families."""
+    status, rng = lab.status(), random.Random(os.environ.get("WEFT_TEST_SEED", "seeing"))
+    sources = [("default/" + p["name"], p["node"]) for p in status["pods"]] + [(node["name"], node["name"]) for node in status["nodes"]]
+    nodes = {node["name"]: node for node in status["nodes"]}
+    addresses = [ip for p in status["pods"] for ip in p["ips"]] * 2 + status["world"]["addresses"]
+    for node in nodes.values():
+        addresses += [first_of(node["podCIDRs"], v) for v in (4, 6)] + node["addresses"]
+        addresses += [first_of(node["podCIDRs"], 4)[:-1] + "77", first_of(node["podCIDRs"], 6) + "77", ]
+    for _ in range(n):
+        source, node = rng.choice(sources)
+        yield source, node, rng.choice(["tcp", "udp", "icmp"]), rng.choice(addresses), rng.choice([8080, 81])
+
+
+def source_of(lab, source, node, address):
+    """As whom the source speaks to the address: a pod as itself, a node as itself."""
+    return source if "/" in source else "node:" + node
+
+
+def disagreements(lab, some):
+    """Those whose real packets do not do what `weft why` says."""
+    def said(t):
+        source, node, protocol, address, port = t
+        to = ("[%s]" % address if family(address) == 6 else address) + (":%d/%s" % (port, protocol) if protocol != "icmp" else "")
+        return passes(lab, node, source_of(lab, source, node, address), to)
+
+    def seen(source):
+        mine = [i for i, t in enumerate(some) if t[0] == source]
+        lines = "".join("%s %s %d\n" % some[i][2:] for i in mine)
+        out = lab.exec(source, "python3", "-c", PROBE, input=lines, timeout=300).stdout.strip()
+        return zip(mine, (c == "1" for c in out))
+
+    with ThreadPoolExecutor(4) as pool:
+        real = dict(pair for pairs in pool.map(seen, {t[0] for t in some}) for pair in pairs)
+        walked = list(pool.map(said, some))
+    assert len(real) == len(some)
+    print("%d tuples, %d of them reach somebody" % (len(some), sum(walked)))
+    assert 0 < sum(walked) < len(some), "all the same shows nothing"
+    return [(t, "why says %s, packets say %s" % (walked[i], real[i])) for i, t in enumerate(some) if walked[i] != real[i]]
+
+
+def test_why_agrees_with_real_packets(lab):
+    assert not disagreements(lab, list(tuples(lab, 2000 if FULL else 200)))
+
+
+def test_a_way_that_is_closed_behind_why_is_seen(lab, ips):
+    """The test above would see a wrong answer: b's own stack throws away what it would answer to a, which no table knows."""
+    a, b = ips["a"][0], ips["b"][0]
+    some = [("default/a", "n1", p, b, 8080) for p in ("tcp", "udp", "icmp")] + [("default/a", "n1", "icmp", b.rsplit(".", 1)[0] + ".77", 0)]
+    assert not disagreements(lab, some)
+    lab.exec("default/b", "ip", "route", "add", "blackhole", a + "/32")
+    try:
+        assert len(disagreements(lab, some)) == 3
+    finally:
+        lab.exec("default/b", "ip", "route", "del", "blackhole", a + "/32")
+
+
+def test_why_says_the_steps(lab, ips):
+    answer = why(lab, "n1", "default/a", "default/b:8080")
+    assert answer["verdict"] == "sent" and answer["ask"] == "n2"
+    assert any(s["at"] == "from_pod" and "in the tunnel to" in s["text"] and "MTU 1450" in s["text"] for s in answer["steps"])
+    answer = why(lab, "n1", "default/a", "224.0.0.1")
+    assert (answer["verdict"], answer["reason"]) == ("dropped", "multicast")
+    answer = why(lab, "n1", "default/a", lab.status()["world"]["addresses"][0])
+    assert any("masquerade: leaves as" in s["text"] for s in answer["steps"])
+    for wrong in (["a", "b"], ["default/a"], ["default/a", "default/b:0"], ["default/a", "default/b/tcp"], ["default/a", "b/c:80/foo"]):
+        assert lab.exec("n1", WEFT, "why", *wrong, check=False).returncode == 2, wrong
+    assert lab.exec("n1", WEFT, "why", "default/a", "default/nobody", check=False).returncode == 1
+
+
+def test_why_finds_a_connection(lab, ips):
+    server = lab.popen("default/a", "python3", "-c", "import socket,sys\ns=socket.create_connection((%r,8080))\n"
+                       "s.send(b'x\\n'); s.recv(99); s.send(b'y\\n')\nprint(s.getsockname()[1],flush=True)\nsys.stdin.read()" % ips["b"][0],
+                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with server:
+        port = server.stdout.readline().strip()
+        answer = why(lab, "n1", "--source-port", port, "default/a", ips["b"][0] + ":8080")
+        server.stdin.close()
+    assert any("the flow table has it" in s["text"] and "begun by the source" in s["text"] for s in answer["steps"]), answer

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The method `why`: the way of a first packet, decided by the same tables in the same order as the programs decide it
+ * (docs/packet-walks.md), as far as this node sees it. The tables are the pinned ones, not the agent's idea of them; where the stack
+ * decides, the kernel is asked for its route. Nothing is sent and nothing changes. */
+#include "agent/agent.h"
+#include "base/str.h"
+#include "datapath/walk.h"
+#include "observe/query.h"
+
+#include <linux/rtnetlink.h>
+#include <stdarg.h>
+
+enum { CODE_REFUSED = 7, CODE_TRY_AGAIN = 11 };
+
+/* What an address outside is when none is said: documentation addresses (RFC 5737, 3849). */
+static const char *const somewhere[2] = { "192.0.2.1", "2001:db8::1" };
+
+enum verdict {
+	WHY_DELIVERED,	 /* to its receiver, on this node */
+	WHY_SENT,	 /* it leaves this node; what the receiver's node does must be asked there */
+	WHY_DROPPED,	 /* by a program, with a reason */
+	WHY_DENIED,	 /* by a policy */
+	WHY_UNREACHABLE, /* the stack answers so */
+	WHY_ELSEWHERE,	 /* this node does not see it */
+};
+
+static const char *const verdicts[] = { [WHY_DELIVERED] = "delivered", [WHY_SENT] = "sent",	       [WHY_DROPPED] = "dropped",
+					[WHY_DENIED] = "denied",       [WHY_UNREACHABLE] = "unreachable", [WHY_ELSEWHERE] = "elsewhere" };
+
+struct walk {
+	struct agent *a;
+	struct observe_end src, dst;
+	struct dp_endpoint src_ep, dst_ep; /* id 0: no pod of this node */
+	uint8_t proto;
+	uint32_t bytes;
+	json_t *steps;
+	enum verdict verdict;
+	enum drop_reason reason;
+	char *ask; /* the node that decides the rest, or NULL */
+};
+
+/* Where a packet is looked at, and what is found. */
+static void step(struct walk *w, const char *at, const char *fmt, ...) _printf_(3, 4);
+static void step(struct walk *w, const char *at, const char *fmt, ...)
+{
+	_cleanup_free_ char *text = NULL;
+	char clean[1024];
+	json_t *s;
+	va_list ap;
+
+	va_start(ap, fmt);
+	text = xvasprintf(fmt, ap);
+	va_end(ap);
+	s = json_string(text);
+	if (!s) { /* a name that is no UTF-8 */
+		str_escape(clean, sizeof(clean), text);
+		s = json_string(clean);
+	}
+	json_array_append_new(w->steps, json_pack("{ss, so}", "at", at, "text", s));
+}
+
+static void dropped(struct walk *w, const char *at, enum drop_reason why)
+{
+	step(w, at, "dropped, %s: %s", drop_reason_label(why), drop_reason_text(why));
+	w->reason = why;
+	w->verdict = WHY_DROPPED;
+}
+
+static void ends(struct walk *w, enum verdict v, const char *ask)
+{
+	w->verdict = v;
+	if (ask)
+		w->ask = xstrdup(ask);
+}
+
+static const char *link_name(struct walk *w, uint32_t ifindex, struct link *l)
+{
+	return rtnl_get_link(w->a->nl, ifindex, l) == 0 ? l->name : "an interface that is gone";
+}
+
+/* This node's, as the programs are told, or as the kernel knows. */
+static bool is_own(struct walk *w, const struct addr *a)
+{
+	struct route way;
+
+	for (int f = 0; f < 2; f++)
+		if (addr_eq(a, &w->a->dp_config.node_addrs[f]) || addr_eq(a, &w->a->dp_config.underlay[f]))
+			return true;
+	return rtnl_find_way(w->a->nl, a, 0, a, &way) == 0 && way.type == RTN_LOCAL;
+}
+
+static bool in_own_range(const struct walk *w, const struct addr *a)
+{
+	for (int f = 0; f < 2; f++)
+		if (w->a->state.ranges[f].len && prefix_contains(&w->a->state.ranges[f], a))
+			return true;
+	return false;
+}
+
+static const char *name_of(const struct observe_end *e)
+{
+	return e->name ? e->name : "the endpoint";
+}
+
+static const char *node_of(const struct observe_end *e)
+{
+	return e->kind == OBSERVE_NODE ? e->name : e->node;
+}
+
+/* ---- the flow table ---- */
+
+/* Return: whether the table lets it pass. @owner: the endpoint on whose share a new entry would be. */
+static bool check_flow(struct walk *w, const char *at, uint32_t owner)
+{
+	struct dp_tuple t = { .src = w->src.addr, .dst = w->dst.addr, .sport = w->src.port, .dport = w->dst.port, .proto = w->proto };
+	uint32_t share = MAX(w->a->dp_config.flow_max / 4, 1u);
+	uint64_t held = 0, all = 0;
+	struct dp_flow f;
+
+	if (w->src.port && datapath_find_flow(w->a->dp, &t, &f) == 0) {
+		step(w, at, "the flow table has it: %s, begun by the %s, last packet %u s ago%s", f.stage,
+		     f.source_began ? "source" : "destination", f.idle_s,
+		     f.via_stack[0] || f.via_stack[1] ? ", through the stack (somebody translates it there)" : "");
+		return true;
+	}
+	datapath_read_share(w->a->dp, owner, &held);
+	datapath_read_share(w->a->dp, 0, &all);
+	if ((int64_t)held >= (int64_t)share)
+		dropped(w, at, DROP_FLOW_SHARE);
+	else if (all >= w->a->dp_config.flow_max)
+		dropped(w, at, DROP_FLOW_TABLE_FULL);
+	else
+		return true;
+	return false;
+}
+
+/* ---- onwards ---- */
+
+/* As flow_needs_stack() in bpf/lib/flow.h: where the way back goes through the stack, the way in does. */
+static bool needs_stack(struct walk *w)
+{
+	struct dp_node_route route;
+
+	return !w->a->opt.fast_path || (w->a->dp_config.foreign_nat && !w->src_ep.id &&
+					datapath_find_node_route(w->a->dp, &w->src.addr, &route) < 0);
+}
+
+static void deliver_to_pod(struct walk *w, const char *at, bool past_stack)
+{
+	struct link l;
+
+	if (past_stack && !needs_stack(w))
+		step(w, at, "endpoints: %s is a pod of this node; straight into its interface, past the stack (%s)", name_of(&w->dst),
+		     link_name(w, w->dst_ep.ifindex, &l));
+	else
+		step(w, "to_pod", "from the stack to the pod's interface %s", link_name(w, w->dst_ep.ifindex, &l));
+	ends(w, WHY_DELIVERED, NULL);
+}
+
+static void leave_by(struct walk *w, uint32_t oif, bool of_pod)
+{
+	int family = !addr_is_v4(&w->src.addr);
+	char as[ADDR_TEXT_MAX];
+	struct dp_nat_uplink up;
+
+	if (!of_pod || datapath_find_nat_uplink(w->a->dp, oif, &up) < 0)
+		return ends(w, WHY_SENT, node_of(&w->dst));
+	if (!w->a->dp_config.masquerade[family])
+		step(w, "to_net", "masquerade is off for this family: the pod's own address is seen outside");
+	else if (datapath_is_exempt(w->a->dp, &w->dst.addr, false) || datapath_is_exempt(w->a->dp, &w->src.addr, true))
+		step(w, "to_net", "nat_exempt: keeps the pod's own address");
+	else if (addr_is_zero(&up.addrs[family]))
+		return dropped(w, "to_net", DROP_NAT_ADDRESS);
+	else
+		step(w, "to_net", "masquerade: leaves as %s, from a port of its own", addr_format(&up.addrs[family], as));
+	ends(w, WHY_SENT, node_of(&w->dst));
+}
+
+/* The stack's turn: what the kernel's routes say. */
+static void ask_stack(struct walk *w, const struct dp_endpoint *from)
+{
+	char via[ADDR_TEXT_MAX];
+	struct route way;
+	struct link l;
+	int r = rtnl_find_way(w->a->nl, &w->src.addr, from ? from->ifindex : 0, &w->dst.addr, &way);
+
+	if (from && w->a->opt.foreign_nat)
+		step(w, "stack", "others (kube-proxy, port maps, firewalls) may translate or refuse it here: this walk does not ask them");
+	if (r < 0) {
+		step(w, "stack", "no route: %s", strerror(-r));
+		return ends(w, WHY_UNREACHABLE, NULL);
+	}
+	if (way.type == RTN_LOCAL) {
+		step(w, "stack", "the address is this node's own");
+		return ends(w, WHY_DELIVERED, NULL);
+	}
+	if (addr_is_zero(&way.via))
+		step(w, "stack", "route: on-link by %s", link_name(w, way.oif, &l));
+	else
+		step(w, "stack", "route: via %s by %s", addr_format(&way.via, via), link_name(w, way.oif, &l));
+	leave_by(w, way.oif, from != NULL);
+}
+
+static void send_to_node(struct walk *w, const struct dp_node_route *route)
+{
+	char underlay[ADDR_TEXT_MAX];
+	struct link l;
+
+	step(w, "from_pod", "node_routes: belongs to another node; %s %s by %s, MTU %u",
+	     route->transport == DP_TUNNEL ? "in the tunnel to" : "as it is via", addr_format(&route->underlay, underlay),
+	     link_name(w, route->ifindex, &l), route->mtu);
+	if (w->bytes > route->mtu)
+		step(w, "from_pod", "%u bytes do not fit: a TCP stream is segmented; anything else goes to the stack, which answers "
+				    "that it is too big, or cuts IPv4 that may be cut", w->bytes);
+	ends(w, WHY_SENT, node_of(&w->dst));
+}
+
+/* ---- the three ways in ---- */
+
+static void walk_from_pod(struct walk *w)
+{
+	const struct dp_endpoint *ep = &w->src_ep;
+	struct dp_node_route route;
+	struct link l;
+
+	step(w, "from_pod", "%s sends, seen at %s; the address is its own", name_of(&w->src), link_name(w, ep->ifindex, &l));
+	if (!addr_eq(&w->src.addr, &ep->addrs[!addr_is_v4(&w->src.addr)]))
+		return dropped(w, "from_pod", DROP_SOURCE_ADDRESS);
+	if (w->dst.kind == OBSERVE_GROUP)
+		return dropped(w, "from_pod", DROP_MULTICAST);
+	if (!check_flow(w, "from_pod", ep->id))
+		return;
+	if (w->dst_ep.id)
+		return deliver_to_pod(w, "from_pod", true);
+	if (datapath_find_node_route(w->a->dp, &w->dst.addr, &route) == 0)
+		return send_to_node(w, &route);
+	step(w, "from_pod", "neither a pod of this node nor in another node's range: the stack's");
+	ask_stack(w, ep);
+}
+
+static void walk_from_node(struct walk *w)
+{
+	step(w, "stack", "this node sends by itself");
+	if (!w->dst_ep.id)
+		return ask_stack(w, NULL);
+	if (check_flow(w, "to_pod", w->dst_ep.id))
+		deliver_to_pod(w, "to_pod", false);
+}
+
+/* From outside: which program sees it, and does it believe the source? Return: its name, NULL when it drops. */
+static const char *enter(struct walk *w)
+{
+	struct dp_node_route route;
+	char outer[ADDR_TEXT_MAX];
+
+	if (datapath_find_node_route(w->a->dp, &w->src.addr, &route) < 0) {
+		step(w, "from_net", "comes by an uplink, from outside of the cluster's ranges");
+		return "from_net";
+	}
+	if (!addr_is_zero(&route.outer)) {
+		step(w, "from_tunnel", "node_routes: the source belongs to another node; accepted in the tunnel from %s%s",
+		     addr_format(&route.outer, outer), route.plain ? ", and as it is" : " only");
+		return "from_tunnel";
+	}
+	step(w, "from_net", "node_routes: the source belongs to another node; it comes as it is");
+	return "from_net";
+}
+
+static void walk_arrival(struct walk *w)
+{
+	const char *at = enter(w);
+
+	if (w->dst_ep.id) {
+		if (check_flow(w, at, w->dst_ep.id))
+			deliver_to_pod(w, at, true);
+	} else if (is_own(w, &w->dst.addr)) {
+		step(w, at, "for this node: the stack's");
+		ends(w, WHY_DELIVERED, NULL);
+	} else if (streq(at, "from_tunnel")) {
+		dropped(w, at, DROP_TUNNEL_DESTINATION);
+	} else {
+		step(w, "stack", "no pod of this node has the address: unreachable");
+		ends(w, WHY_UNREACHABLE, NULL);
+	}
+}
+
+static void walk(struct walk *w)
+{
+	bool here = w->dst_ep.id || is_own(w, &w->dst.addr) || in_own_range(w, &w->dst.addr);
+
+	if (w->src_ep.id && addr_eq(&w->src.addr, &w->dst.addr)) {
+		step(w, "pod", "a pod that speaks to its own address does not leave its own stack");
+		ends(w, WHY_DELIVERED, NULL);
+	} else if (w->src_ep.id) {
+		walk_from_pod(w);
+	} else if (is_own(w, &w->src.addr)) {
+		walk_from_node(w);
+	} else if (in_own_range(w, &w->src.addr)) {
+		step(w, w->a->opt.node_name, "the source is in this node's range, but no pod of this node has it: nobody sends so");
+		ends(w, WHY_ELSEWHERE, NULL);
+	} else if (here) {
+		walk_arrival(w);
+	} else {
+		step(w, w->a->opt.node_name, "neither end is on this node");
+		ends(w, WHY_ELSEWHERE, node_of(&w->src) ? node_of(&w->src) : node_of(&w->dst));
+	}
+}
+
+/* ---- who is meant ---- */
+
+static size_t addresses_of_pod(struct agent *a, const struct query_end *q, struct addr ret[2])
+{
+	const struct endpoint_record *r = endpoints_find_pod(a->endpoints, q->namespace_, q->name);
+	const struct model_pod *pod = model_find_pod(a->model, q->namespace_, q->name);
+	size_t n = 0;
+
+	for (int f = 0; f < 2; f++) {
+		struct addr one = r ? r->addrs[f] : pod && pod->has_addrs ? pod->addrs[f].addr : (struct addr){ 0 };
+
+		if (!addr_is_zero(&one))
+			ret[n++] = one;
+	}
+	return n;
+}
+
+/* A node is meant by its address in the pod range, if it has one: as pods see it. */
+static size_t addresses_of_node(struct agent *a, const struct query_end *q, struct addr ret[2])
+{
+	const struct model_node *node = model_find_node(a->model, q->name);
+	size_t n = 0;
+
+	for (unsigned i = 0; node && i < node->n_cidrs && n < 2; i++)
+		ret[n++] = route_node_addr(&node->cidrs[i]);
+	return n;
+}
+
+static size_t addresses_of(struct agent *a, const struct query_end *q, struct addr ret[2])
+{
+	if (q->how == QUERY_POD)
+		return addresses_of_pod(a, q, ret);
+	if (q->how == QUERY_NODE)
+		return addresses_of_node(a, q, ret);
+	if (q->how == QUERY_ADDRESS) {
+		ret[0] = q->addr;
+		return 1;
+	}
+	for (int f = 0; f < 2; f++)
+		if (addr_parse(somewhere[f], &ret[f]) < 0)
+			return 0;
+	return 2;
+}
+
+/* The first pair of one family. Return: whether there is one. */
+static bool choose(struct agent *a, const struct query *q, struct walk *w)
+{
+	struct addr from[2], to[2];
+	size_t n = addresses_of(a, &q->from, from), m = addresses_of(a, &q->to, to);
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < m; k++)
+			if (addr_family(&from[i]) == addr_family(&to[k]) &&
+			    (q->family == AF_UNSPEC || addr_family(&from[i]) == q->family)) {
+				w->src.addr = from[i];
+				w->dst.addr = to[k];
+				return true;
+			}
+	return false;
+}
+
+static void prepare(struct walk *w, const struct query *q)
+{
+	w->src.port = q->source_port;
+	w->dst.port = q->port;
+	w->bytes = q->bytes;
+	w->proto = q->protocol == IPPROTO_ICMP && !addr_is_v4(&w->src.addr) ? IPPROTO_ICMPV6 : q->protocol;
+	seeing_name(w->a, &w->src);
+	seeing_name(w->a, &w->dst);
+	datapath_find_endpoint(w->a->dp, &w->src.addr, &w->src_ep);
+	datapath_find_endpoint(w->a->dp, &w->dst.addr, &w->dst_ep);
+}
+
+static json_t *answer(const struct walk *w)
+{
+	char number[PROTOCOL_TEXT_MAX];
+	json_t *o = json_pack("{ss, ss, ss, so, so, sO}", "node", w->a->opt.node_name, "verdict", verdicts[w->verdict], "protocol",
+			      protocol_format(w->proto, number), "source", observe_end_json(&w->src), "destination",
+			      observe_end_json(&w->dst), "steps", w->steps);
+
+	if (w->reason != DROP_NONE)
+		json_object_set_new(o, "reason", json_string(drop_reason_label(w->reason)));
+	if (w->ask && !streq(w->ask, w->a->opt.node_name))
+		json_object_set_new(o, "ask", json_string(w->ask));
+	return o;
+}
+
+void agent_on_why(struct ipc_request *req, json_t *params, void *ctx)
+{
+	struct walk w = { .a = ctx, .steps = json_array() };
+	_cleanup_free_ char *error = NULL;
+	struct query q = { 0 };
+
+	if (query_parse(params, &q, &error) < 0) {
+		ipc_reply_error(req, CODE_REFUSED, error, NULL);
+	} else if (!w.a->dp) {
+		ipc_reply_error(req, CODE_TRY_AGAIN, "the datapath is not open yet", NULL);
+	} else if (!choose(w.a, &q, &w)) {
+		ipc_reply_error(req, CODE_REFUSED, "no such pod or node, or the two ends have no family in common", NULL);
+	} else {
+		prepare(&w, &q);
+		walk(&w);
+		ipc_reply(req, answer(&w));
+	}
+	query_done(&q);
+	observe_end_done(&w.src);
+	observe_end_done(&w.dst);
+	json_decref(w.steps);
+	free(w.ask);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weft why: the agent walks its tables, this prints the walk. All text is escaped: names come from the cluster's users. */
+#include "base/str.h"
+#include "cli/verbs.h"
+#include "ipc/ipc.h"
+#include "observe/line.h"
+#include "observe/query.h"
+
+enum { TIMEOUT_MS = 10000, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 3 };
+
+static const char DEFAULT_SOCKET[] = "/run/weft/weftd.sock";
+
+static const char usage[] =
+	"usage: weft why [OPTION]... SRC DST[:PORT][/PROTOCOL]\n"
+	"\n"
+	"What this node would do with the first packet of a connection, step by step: by which tables, which way, and if it is stopped,\n"
+	"why. Nothing is sent. SRC and DST are NAMESPACE/POD, an address ([IPv6]:PORT), node:NAME or world; without a protocol it is\n"
+	"TCP with a port and ICMP echo without.\n"
+	"\n"
+	"  --source-port N     of a connection that is there: shows its entry in the flow table\n"
+	"  --ipv4, --ipv6      by their addresses of this family; else the first that both ends have\n"
+	"  --bytes N           length of the IP packet: does it fit?\n"
+	"  -o json             the answer as JSON\n"
+	"  --socket PATH       of the agent\n"
+	"\n"
+	"Exit code: 0 it passes this node, 3 it is stopped here or not seen here, 1 the agent did not answer, 2 bad usage.\n";
+
+struct wish {
+	json_t *params;
+	const char *socket, *words[2];
+	int n_words;
+	bool as_json;
+};
+
+static int complain(const char *what, const char *detail)
+{
+	char shown[300];
+
+	str_escape(shown, sizeof(shown), detail);
+	fprintf(stderr, "weft why: %s%s%s; weft why --help explains\n", what, *shown ? ": " : "", shown);
+	return -EINVAL;
+}
+
+static const struct {
+	const char *option, *parameter;
+} numbers[] = { { "--source-port", "sourcePort" }, { "--bytes", "bytes" } };
+
+/* Return: 1 the value was used, 0 not, -EINVAL. */
+static int take_word(struct wish *w, const char *word, const char *value)
+{
+	uint64_t n;
+
+	if (*word != '-') {
+		if (w->n_words == 2)
+			return complain("more than a source and a destination", word);
+		w->words[w->n_words++] = word;
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (streq(word, numbers[i].option)) {
+			if (!value || parse_u64(value, UINT32_MAX, &n) < 0)
+				return complain("a number is missing after", word);
+			json_object_set_new(w->params, numbers[i].parameter, json_integer(n));
+			return 1;
+		}
+	if (streq(word, "--ipv4") || streq(word, "--ipv6")) {
+		json_object_set_new(w->params, "family", json_integer(word[5] - '0'));
+		return 0;
+	}
+	if (streq(word, "-o") && streq(value, "json")) {
+		w->as_json = true;
+		return 1;
+	}
+	if (streq(word, "--socket") && value) {
+		w->socket = value;
+		return 1;
+	}
+	return complain("not understood", word);
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+	static char bufs[4][600];
+	static unsigned next;
+	char *out = bufs[next++ % ARRAY_SIZE(bufs)];
+
+	str_escape(out, sizeof(bufs[0]), json_str_or(json_object_get(o, key), ""));
+	return out;
+}
+
+static bool passes(const json_t *answer)
+{
+	const char *verdict = json_str_or(json_object_get(answer, "verdict"), "");
+
+	return streq(verdict, "delivered") || streq(verdict, "sent");
+}
+
+static void print(const json_t *answer)
+{
+	struct buf head = { 0 };
+	const json_t *s;
+	size_t i;
+
+	observe_ends(answer, &head);
+	printf("%s  %s\n", head.data, text(answer, "protocol"));
+	buf_done(&head);
+	json_array_foreach(json_object_get(answer, "steps"), i, s)
+		printf("  %2zu. %-12s %s\n", i + 1, text(s, "at"), text(s, "text"));
+	printf("%s%s%s on node %s", text(answer, "verdict"), *text(answer, "reason") ? ", " : "", text(answer, "reason"), text(answer, "node"));
+	if (*text(answer, "ask"))
+		printf("; node %s decides the rest: ask there", text(answer, "ask"));
+	putchar('\n');
+}
+
+static int show(const struct wish *w)
+{
+	_cleanup_ipc_answer_ struct ipc_answer a = { 0 };
+	int r = ipc_call(w->socket, "why", w->params, TIMEOUT_MS, &a);
+
+	if (r < 0 || !a.result) {
+		char shown[128], why[300];
+
+		str_escape(shown, sizeof(shown), w->socket);
+		str_escape(why, sizeof(why), r < 0 ? strerror(-r) : a.msg);
+		fprintf(stderr, "weft why: %s: %s%s\n", shown, why,
+			r == -ENOENT || r == -ECONNREFUSED ? "; weftd does not run there" : "");
+		return EXIT_FAILED;
+	}
+	if (w->as_json) {
+		json_dumpf(a.result, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+		putchar('\n');
+	} else {
+		print(a.result);
+	}
+	if (fflush(stdout) != 0)
+		return EXIT_FAILED;
+	return passes(a.result) ? 0 : EXIT_STOPPED;
+}
+
+/* The agent's own parser, so that a mistake is answered without an agent. */
+static int check(struct wish *w)
+{
+	_cleanup_free_ char *error = NULL;
+	struct query q;
+
+	if (w->n_words < 2)
+		return complain("a source and a destination are expected", "");
+	query_split(w->words[0], w->words[1], w->params);
+	if (query_parse(w->params, &q, &error) < 0)
+		return complain(error, "");
+	query_done(&q);
+	return 0;
+}
+
+int verb_why(int argc, char **argv)
+{
+	struct wish w = { .params = json_object(), .socket = DEFAULT_SOCKET };
+	int r = 0;
+
+	for (int i = 1; i < argc && r >= 0; i++) {
+		if (streq(argv[i], "--help") || streq(argv[i], "-h")) {
+			fputs(usage, stdout);
+			json_decref(w.params);
+			return 0;
+		}
+		r = take_word(&w, argv[i], argv[i + 1]);
+		i += r > 0;
+	}
+	if (r >= 0)
+		r = check(&w);
+	r = r < 0 ? EXIT_USAGE : show(&w);
+	json_decref(w.params);
+	return r;
+}

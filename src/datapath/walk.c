@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "datapath/walk.h"
+#include "datapath/priv.h"
+#include "weft/endpoint.h"
+#include "weft/flow.h"
+#include "weft/nat.h"
+#include "weft/route.h"
+
+#include <time.h>
+
+static struct addr decode_addr(const struct ip_addr *a)
+{
+	struct addr r = { 0 };
+
+	if (a->b[0] != ADDR_ABSENT_BYTE)
+		memcpy(&r, a, sizeof(r));
+	return r;
+}
+
+int datapath_find_endpoint(struct datapath *dp, const struct addr *a, struct dp_endpoint *ret)
+{
+	struct ip_addr key = dp_addr_encode(a);
+	struct pod_iface iface;
+	struct endpoint ep;
+	int r = bpf_map_lookup_elem(dp->maps[MAP_ENDPOINTS], &key, &ep);
+
+	if (r == 0)
+		r = bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ep.ifindex, &iface);
+	if (r < 0)
+		return r;
+	*ret = (struct dp_endpoint){ .ifindex = ep.ifindex, .id = ep.id };
+	memcpy(ret->pod_mac, ep.pod_mac, 6);
+	memcpy(ret->host_mac, ep.host_mac, 6);
+	for (int f = 0; f < 2; f++)
+		ret->addrs[f] = decode_addr(&iface.addrs[f]);
+	return 0;
+}
+
+int datapath_find_node_route(struct datapath *dp, const struct addr *a, struct dp_node_route *ret)
+{
+	struct node_route_key key = { .len = 128 };
+	struct node_route v;
+	int r;
+
+	memcpy(key.addr, a, sizeof(key.addr));
+	r = bpf_map_lookup_elem(dp->maps[MAP_NODE_ROUTES], &key, &v);
+	if (r < 0)
+		return r;
+	*ret = (struct dp_node_route){ .transport = v.transport == TRANSPORT_TUNNEL ? DP_TUNNEL : DP_DIRECT,
+				       .underlay = decode_addr(&v.underlay), .outer = decode_addr(&v.outer), .plain = v.plain,
+				       .ifindex = v.ifindex, .mtu = v.mtu };
+	memcpy(ret->vtep_mac, v.vtep_mac, 6);
+	return 0;
+}
+
+/* As flow_key_of() in bpf/lib/flow.h orders the ends. Return: which end the source is. */
+static unsigned flow_key_of(const struct dp_tuple *t, struct flow_key *key)
+{
+	struct ip_addr s = dp_addr_encode(&t->src), d = dp_addr_encode(&t->dst);
+	uint16_t sport = htons(t->sport), dport = htons(t->dport);
+	bool first;
+
+	if (s.q[1] != d.q[1])
+		first = s.q[1] < d.q[1];
+	else if (s.q[0] != d.q[0])
+		first = s.q[0] < d.q[0];
+	else
+		first = sport <= dport;
+	*key = (struct flow_key){ .addr = { first ? s : d, first ? d : s }, .port = { first ? sport : dport, first ? dport : sport },
+				  .proto = t->proto };
+	return first ? 0 : 1;
+}
+
+static uint32_t idle_seconds(uint32_t seen)
+{
+	struct timespec now;
+	int32_t ticks;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ticks = (uint32_t)((now.tv_sec * 1000000000ull + now.tv_nsec) >> FLOW_TICK_SHIFT) - seen;
+	return ticks > 0 ? (uint64_t)ticks * (1u << FLOW_TICK_SHIFT) / 1000000000 : 0;
+}
+
+int datapath_find_flow(struct datapath *dp, const struct dp_tuple *t, struct dp_flow *ret)
+{
+	static const char *const stages[] = { [FLOW_HALF_OPEN] = "half-open", [FLOW_REPLIED] = "replied", [FLOW_OPEN] = "open",
+					      [FLOW_CLOSING] = "closing", [FLOW_RESET] = "reset" };
+	struct flow_key key;
+	unsigned end = flow_key_of(t, &key);
+	struct flow_state state;
+	struct flow open;
+	int r = bpf_map_lookup_elem(dp->maps[MAP_FLOWS], &key, &open);
+
+	if (r == 0)
+		state = open.state;
+	else
+		r = bpf_map_lookup_elem(dp->maps[MAP_FLOWS_NEW], &key, &state);
+	if (r < 0)
+		return r;
+	*ret = (struct dp_flow){ .stage = state.stage < ARRAY_SIZE(stages) ? stages[state.stage] : "unknown",
+				 .source_began = state.initiator == end,
+				 .via_stack = { state.stack >> end & 1, state.stack >> (end ^ 1) & 1 },
+				 .owner = state.owner, .idle_s = idle_seconds(state.seen) };
+	return 0;
+}
+
+int datapath_read_share(struct datapath *dp, uint32_t id, uint64_t *ret)
+{
+	return bpf_map_lookup_elem(dp->maps[MAP_ENDPOINT_FLOWS], &id, ret);
+}
+
+bool datapath_is_exempt(struct datapath *dp, const struct addr *a, bool source)
+{
+	struct nat_exempt_key key = { .len = 32 + 128, .side = source ? NAT_FROM : NAT_TO };
+	uint32_t v;
+
+	memcpy(key.addr, a, sizeof(key.addr));
+	return bpf_map_lookup_elem(dp->maps[MAP_NAT_EXEMPT], &key, &v) == 0;
+}
+
+int datapath_find_nat_uplink(struct datapath *dp, uint32_t ifindex, struct dp_nat_uplink *ret)
+{
+	struct nat_uplink v;
+	int r = bpf_map_lookup_elem(dp->maps[MAP_NAT_UPLINKS], &ifindex, &v);
+
+	if (r < 0)
+		return r;
+	*ret = (struct dp_nat_uplink){ .ifindex = ifindex, .addrs = { decode_addr(&v.addrs[0]), decode_addr(&v.addrs[1]) } };
+	return 0;
+}

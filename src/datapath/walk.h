@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading the pinned maps as the programs read them, an entry at a time: what `weft why` walks. Nothing here changes anything. */
+#pragma once
+
+#include "datapath/datapath.h"
+
+/* The endpoint that owns the address, as `endpoints` says. Its addrs are as `pod_ifaces` has them: zero where it has none.
+ * Return: 0, -ENOENT, -errno. */
+int datapath_find_endpoint(struct datapath *dp, const struct addr *a, struct dp_endpoint *ret);
+/* How packets for @a travel to another node; the prefix is not told. Return: 0, -ENOENT, -errno. */
+int datapath_find_node_route(struct datapath *dp, const struct addr *a, struct dp_node_route *ret);
+
+struct dp_tuple {
+	struct addr src, dst;
+	uint16_t sport, dport; /* host order */
+	uint8_t proto;
+};
+
+struct dp_flow {
+	const char *stage; /* "half-open", "replied", "open", "closing", "reset" */
+	bool source_began;
+	bool via_stack[2]; /* what the source, the destination sends and gets goes through the stack of its node */
+	uint32_t owner;	   /* endpoint */
+	uint32_t idle_s;
+};
+/* An entry of `flows` or `flows_new`, stale ones included. Return: 0, -ENOENT, -errno. */
+int datapath_find_flow(struct datapath *dp, const struct dp_tuple *t, struct dp_flow *ret);
+/* Entries of `flows` on the share of an endpoint, 0: all. Return: 0, -errno. */
+int datapath_read_share(struct datapath *dp, uint32_t id, uint64_t *ret);
+
+/* Is it left as it is on its way out, by destination or by source? */
+bool datapath_is_exempt(struct datapath *dp, const struct addr *a, bool source);
+/* As whom packets leave by the interface. Return: 0, -ENOENT when it is no uplink, -errno. */
+int datapath_find_nat_uplink(struct datapath *dp, uint32_t ifindex, struct dp_nat_uplink *ret);
