@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For tests: two devices joined by a wire that the test controls, in virtual time. Nothing here sleeps. */
+/* For tests: two devices joined by a wire that the test controls, in virtual time. Nothing here sleeps. A test with more
+ * devices defines PAIR_NODES first, and makes those and their peers itself. */
 #pragma once
 
 #include "wg/inbound.h"
 #include "wg/outbound.h"
 #include "wg/packet.h"
 
+#ifndef PAIR_NODES
+#define PAIR_NODES 2
+#endif
 enum { WIRE_MAX = 4096, WIRE_MSG = 2048 };
 
 struct pair;
 
 struct node {
 	struct pair *pair;
-	int id; /* 0 or 1; also the port it sends from */
+	int id; /* place among the nodes; also the port it sends from */
 	struct device device;
 	struct peer *peer;
 	struct outbound out;
@@ -34,7 +38,7 @@ struct wire_msg {
 };
 
 struct pair {
-	struct node n[2];
+	struct node n[PAIR_NODES];
 	int64_t now;
 	struct wire_msg wire[WIRE_MAX];
 	unsigned head, count;
@@ -81,7 +85,7 @@ static inline void pair_put(struct node *n, const struct endpoint *to, const voi
 	m->len = len;
 	m->from = pair_endpoint(n->id);
 	memcpy(m->data, msg, len);
-	if (m->to != 0 && m->to != 1)
+	if (m->to < 0 || m->to >= PAIR_NODES)
 		return;
 	if (!p->filter || p->filter(p, m))
 		p->count++;
@@ -238,7 +242,7 @@ static inline void pair_receive(struct node *n, uint8_t *data, size_t len, const
 static inline void pair_settle(struct pair *p)
 {
 	for (;;) {
-		for (int i = 0; i < 2; i++)
+		for (int i = 0; i < PAIR_NODES; i++)
 			device_run(&p->n[i].device, p->now);
 		if (!p->count)
 			break;
@@ -270,8 +274,8 @@ static inline void pair_run_until(struct pair *p, int64_t end)
 	pair_settle(p);
 }
 
-/* Node @from sends one packet of 100 bytes that carries @payload. */
-static inline void pair_send(struct pair *p, int from, uint32_t payload)
+/* One packet of 100 bytes that carries @payload. */
+static inline void pair_send_to(struct pair *p, int from, int to, uint32_t payload)
 {
 	struct virtio_net_hdr hdr = { 0 };
 	uint8_t pkt[100] = { 0x45 };
@@ -280,9 +284,14 @@ static inline void pair_send(struct pair *p, int from, uint32_t payload)
 	pkt[8] = 64;
 	pkt[9] = 253; /* experimental: never joined */
 	put32(pkt + 12, 0x0a000000 + from);
-	put32(pkt + 16, 0x0a000000 + !from);
+	put32(pkt + 16, 0x0a000000 + to);
 	ip4_set_checksum(pkt, IP4_HDR);
 	put32(pkt + IP4_HDR, payload);
 	outbound_packet(&p->n[from].out, &hdr, pkt, sizeof(pkt), p->now);
 	outbound_flush(&p->n[from].out);
+}
+
+static inline void pair_send(struct pair *p, int from, uint32_t payload)
+{
+	pair_send_to(p, from, !from, payload);
 }
