@@ -35,6 +35,7 @@ struct device {
 	void *ctx;
 	struct limits limits;
 	bool up;
+	_Atomic uint16_t port; /* our sockets', 0: none; big endian as in packets */
 
 	struct noise_identity identity;
 	struct cookie_checker cookie;

@@ -313,6 +313,35 @@ static void inner_source_must_be_the_peers(void)
 	pair_done(&p);
 }
 
+/* Our own datagram comes out of the TUN when the peer's endpoint lies behind the peer itself. */
+static void own_datagrams_are_not_sealed_again(void)
+{
+	struct virtio_net_hdr hdr = { 0 };
+	struct endpoint to = { .to.in4 = { .sin_family = AF_INET, .sin_port = htons(51820) } };
+	uint8_t pkt[100] = { 0x45 };
+
+	pair_init(&p);
+	pair_send(&p, 0, 1);
+	pair_settle(&p);
+	atomic_store(&p.n[0].device.port, htons(4711));
+	to.to.in4.sin_addr.s_addr = htonl(0x0a000001);
+	peer_set_endpoint(p.n[0].peer, &to);
+	put16(pkt + 2, sizeof(pkt));
+	pkt[9] = IPPROTO_UDP;
+	put32(pkt + 16, 0x0a000001);
+	put16(pkt + 20, 4711);
+	put16(pkt + 22, 51820);
+	for (int i = 0; i < 4; i++) { /* ours; then another source port, a later fragment, another destination port */
+		put16(pkt + 20, i == 1 ? 4712 : 4711);
+		put16(pkt + 6, i == 2 ? 8 : 0);
+		put16(pkt + 22, i == 3 ? 51821 : 51820);
+		outbound_packet(&p.n[0].out, &hdr, pkt, sizeof(pkt), p.now);
+	}
+	CHECK_INT(atomic_load(&p.n[0].stats.drop_loop), 1);
+	CHECK_INT(atomic_load(&p.n[0].stats.tun_read_packets), 4);
+	pair_done(&p);
+}
+
 static void cookies_under_load(void)
 {
 	pair_init(&p);
@@ -542,6 +571,7 @@ int main(void)
 	RUN(replayed_initiation_changes_nothing);
 	RUN(only_authentic_messages_move_the_endpoint);
 	RUN(inner_source_must_be_the_peers);
+	RUN(own_datagrams_are_not_sealed_again);
 	RUN(cookies_under_load);
 	RUN(both_at_once);
 	RUN(crossing_initiations_part);

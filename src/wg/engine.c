@@ -226,6 +226,7 @@ static int open_sockets(struct engine *e, uint16_t port, struct udp **ret)
 		return r;
 	}
 	e->port = r;
+	atomic_store(&e->device.port, htons(r));
 	*ret = udp;
 	return 0;
 }
@@ -315,6 +316,7 @@ void engine_adopt_udp(struct engine *e, struct udp *udp, uint16_t port)
 {
 	e->udp = udp;
 	e->port = port;
+	atomic_store(&e->device.port, htons(port));
 }
 
 /* Making and ending. */

@@ -162,6 +162,37 @@ static bool may_send_icmp(struct outbound *o, int64_t now)
 	return true;
 }
 
+/* Where the UDP header is, 0: none (another protocol, a later fragment). */
+static size_t udp_at(const uint8_t *pkt, size_t len)
+{
+	size_t at = pkt[0] >> 4 == 4 ? (size_t)(pkt[0] & 15) * 4 : IP6_HDR;
+	uint8_t proto = pkt[0] >> 4 == 4 ? pkt[9] : pkt[6];
+
+	if (pkt[0] >> 4 == 4 && get16(pkt + 6) & 0x1fff)
+		return 0;
+	if (pkt[0] >> 4 == 6 && proto == IPPROTO_FRAGMENT && len >= at + 8 && !(get16(pkt + at + 2) & 0xfff8)) {
+		proto = pkt[at];
+		at += 8;
+	}
+	return proto == IPPROTO_UDP && len >= at + UDP_HDR ? at : 0;
+}
+
+/* Our own datagram to the peer: its endpoint lies behind itself. Sealing it again would go on for ever. */
+static bool is_loop(const struct outbound *o, struct peer *p, const uint8_t *pkt, size_t len)
+{
+	uint16_t port = atomic_load_explicit(&o->device->port, memory_order_relaxed);
+	size_t at = port ? udp_at(pkt, len) : 0;
+	struct endpoint to;
+
+	if (!at || memcmp(pkt + at, &port, sizeof(port)) != 0)
+		return false;
+	to = peer_endpoint(p);
+	if (memcmp(pkt + at + 2, &to.to.in4.sin_port, 2) != 0) /* at the same place for both families */
+		return false;
+	return pkt[0] >> 4 == 4 ? to.to.sa.sa_family == AF_INET && memcmp(pkt + 16, &to.to.in4.sin_addr, 4) == 0 :
+				  to.to.sa.sa_family == AF_INET6 && memcmp(pkt + 24, &to.to.in6.sin6_addr, 16) == 0;
+}
+
 static void refuse(struct outbound *o, const uint8_t *pkt, size_t len, int64_t now)
 {
 	uint8_t icmp[ICMP_UNREACHABLE_MAX];
@@ -186,6 +217,10 @@ void outbound_packet(struct outbound *o, const struct virtio_net_hdr *hdr, const
 	if (!p) {
 		STAT_ADD(o->stats, drop_no_peer, 1);
 		refuse(o, pkt, len, now);
+		return;
+	}
+	if (is_loop(o, p, pkt, len)) {
+		STAT_ADD(o->stats, drop_loop, 1);
 		return;
 	}
 	s = device_sending_session(p, now);
