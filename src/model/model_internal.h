@@ -55,7 +55,8 @@ int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error);
 /* mesh_node.c */
 int model_mesh_node_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
 void model_mesh_node_remove(struct model *m, void *object);
-/* Strings and arrays of strings are borrowed from the document, the rest is freed by _done(), also after an error. */
+/* Strings and arrays of strings are borrowed from the document, the rest is freed by _done(), also after an error; what was
+ * taken out is NULL. */
 struct decoded_service {
 	struct model_service_port *ports;
 	struct model_service_addr *addrs;

@@ -373,7 +373,7 @@ int decode_slice(const json_t *object, struct decoded_slice *d, char **ret_error
 
 void decoded_slice_done(struct decoded_slice *d)
 {
-	for (unsigned i = 0; i < d->n_endpoints; i++)
+	for (unsigned i = 0; d->endpoints && i < d->n_endpoints; i++)
 		free(d->endpoints[i].hints);
 	free(d->endpoints);
 	free(d->ports);
