@@ -219,8 +219,11 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 			      .flow_max = a->opt.flow_table_size,
 			      .nat_max = a->opt.nat_table_size,
 			      .vxlan_port = a->opt.transport == TRANSPORT_VXLAN ? a->opt.vxlan_port : 0};
+	_cleanup_free_ char *cgroup = services_cgroup(a);
 	int r, fd;
 
+	c.service_max = a->opt.service_table_size;
+	c.cgroup = cgroup;
 	for (int f = 0; f < 2; f++)
 		c.masquerade[f] = masquerade_is_on(&a->opt, f, &s->ranges[f]);
 	port_range_parse(a->opt.masquerade_ports, &c.nat_port_min, &c.nat_port_max); /* checked when it was read */
@@ -236,6 +239,8 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 	if (r < 0)
 		return r;
 	a->dp_config = c;
+	a->dp_config.cgroup = NULL; /* options do not change while the agent runs */
+	a->dp_generation++;
 	datapath_on_repair(a->dp, on_dp_repair, a);
 	fd = datapath_events_fd(a->dp);
 	if (fd >= 0)
@@ -532,6 +537,8 @@ static int on_pass(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ct
 	a->resync_said = false;
 	model_take_dirty(a->model);
 	r = run_pass(a);
+	agent_services_check(a);
+	agent_services_changed(a);
 	a->failures = r < 0 ? a->failures + 1 : 0;
 	if (r < 0) {
 		delay = (uint64_t)BACKOFF_MIN_MS << MIN(a->failures - 1, 6u);
@@ -559,6 +566,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	if (!a->client && tick % CONNECT_TICKS == 0)
 		agent_start_watches(a);
 	agent_drain_del_queue(a);
+	agent_services_tick(a);
 	if (usec >= a->next_audit_us) {
 		a->next_audit_us = usec + a->opt.audit_seconds * 1000000;
 		a->pass_full = true;
@@ -582,8 +590,19 @@ static void on_status(struct ipc_request *req, _unused_ json_t *params, void *ct
 	ipc_reply(req, agent_status(ctx));
 }
 
+static void on_services(struct ipc_request *req, json_t *params, void *ctx)
+{
+	json_t *answer = agent_services_json(ctx, params);
+
+	if (answer)
+		ipc_reply(req, answer);
+	else
+		ipc_reply_error(req, ENOENT, "this node knows no Service of that name", NULL);
+}
+
 static const struct ipc_method methods[] = {
-    {"cni", agent_on_cni}, {"observe", agent_on_observe}, {"status", on_status}, {"why", agent_on_why}, {NULL, NULL}};
+    {"cni", agent_on_cni}, {"observe", agent_on_observe}, {"services", on_services},
+    {"status", on_status}, {"why", agent_on_why},	      {NULL, NULL}};
 
 int agent_lock(const struct options *o)
 {
@@ -709,6 +728,7 @@ static void stop(struct agent *a)
 	agent_stop_watches(a);
 	a->monitor = rtnl_monitor_free(a->monitor);
 	a->endpoints = endpoints_close(a->endpoints);
+	agent_services_stop(a);
 	close_datapath(a);
 	sd_event_source_disable_unref(a->pass_timer);
 	sd_event_source_disable_unref(a->tick_timer);

@@ -9,6 +9,7 @@
 #include "agent/node.h"
 #include "agent/options.h"
 #include "agent/repair.h"
+#include "agent/services.h"
 #include "agent/seeing.h"
 #include "ipc/server.h"
 #include "kube/watch.h"
@@ -45,8 +46,10 @@ struct agent {
 	struct datapath *dp;
 	struct dp_config dp_config; /* of dp; strings borrowed from opt */
 	sd_event_source *dp_events;
-	sd_event_source *pin_watches[3];
+	uint64_t dp_generation; /* grows with each that is opened */
+	sd_event_source *pin_watches[DP_PIN_DIRS];
 	struct endpoints *endpoints;
+	struct services_view services;
 	char *firewall_warning; /* or NULL */
 	struct repairs repairs;
 	bool resync_said;

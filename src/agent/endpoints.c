@@ -230,9 +230,31 @@ static struct endpoint_record *record_new(struct endpoints *e, const struct cni_
 	return r;
 }
 
+/* 0 when the namespace is not there, or the kernel (before 5.14) does not say. */
+static int read_cookie(void *ctx)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(uint64_t);
+
+	return fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ctx, &size) < 0 ? -errno : 0;
+}
+
+static uint64_t netns_cookie(const struct endpoint_record *r)
+{
+	_cleanup_close_ int fd = endpoint_netns_is_there(r) ? netns_open(r->netns) : -1;
+	uint64_t cookie = 0;
+
+	if (fd < 0 || netns_run(fd, read_cookie, &cookie) < 0)
+		return 0;
+	return cookie;
+}
+
 struct dp_endpoint endpoint_dp(const struct endpoint_record *r)
 {
-	struct dp_endpoint d = {.ifindex = r->ifindex, .id = r->id, .addrs = {r->addrs[0], r->addrs[1]}};
+	struct dp_endpoint d = {.ifindex = r->ifindex,
+				.id = r->id,
+				.addrs = {r->addrs[0], r->addrs[1]},
+				.netns_cookie = netns_cookie(r)};
 
 	memcpy(d.pod_mac, r->pod_mac, 6);
 	memcpy(d.host_mac, r->host_mac, 6);

@@ -9,7 +9,8 @@ static const char *const names[PARTS] = {[PART_API] = "api",
 					 [PART_CNI] = "cni",
 					 [PART_DATAPATH] = "datapath",
 					 [PART_ROUTES] = "routes",
-					 [PART_IPAM] = "ipam"};
+					 [PART_IPAM] = "ipam",
+					 [PART_SERVICES] = "services"};
 
 void health_init(struct health *h, const char *starting)
 {

@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 
-enum part { PART_API, PART_CNI, PART_DATAPATH, PART_ROUTES, PART_IPAM, PARTS };
+enum part { PART_API, PART_CNI, PART_DATAPATH, PART_ROUTES, PART_IPAM, PART_SERVICES, PARTS };
 
 struct health {
 	struct {

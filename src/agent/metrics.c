@@ -10,7 +10,7 @@
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
-	node_routes, peers, peer_mtu, ipam, repairs, events_lost, events, events_missed,
+	node_routes, services, service_answers, service_writes, peers, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
@@ -30,6 +30,9 @@ static const struct {
 	{ { "weft_flow_table_max", METRIC_GAUGE, "", "Entries that each flow table holds at most." }, flow_max },
 	{ { "weft_endpoints", METRIC_GAUGE, "", "Interfaces of pods on this node." }, endpoints },
 	{ { "weft_node_routes", METRIC_GAUGE, "", "Ranges and addresses of other nodes that the datapath knows." }, node_routes },
+	{ { "weft_services", METRIC_GAUGE, "what", "What the datapath has of Services: ports, frontends, backends, slots." }, services },
+	{ { "weft_service_answers", METRIC_COUNTER, "what", "What sockets and packets that asked for a Service got." }, service_answers },
+	{ { "weft_service_writes", METRIC_COUNTER, "", "Entries written to or deleted from the tables of Services." }, service_writes },
 	{ { "weft_peers", METRIC_GAUGE, "transport, state", "Other nodes, by how and whether they are reached." }, peers },
 	{ { "weft_route_mtu_bytes", METRIC_GAUGE, "", "MTU of the pods' routes: the smallest of all paths." }, peer_mtu },
 	{ { "weft_ipam_addresses", METRIC_GAUGE, "range, state", "Addresses of the node's ranges: used, resting, free." }, ipam },
@@ -169,6 +172,38 @@ static void node_routes(struct exposition *x, const struct metric *m, const stru
 static void endpoints(struct exposition *x, const struct metric *m, const struct agent *a)
 {
 	metric_value(x, m, endpoints_count(a->endpoints), NULL);
+}
+
+static struct dp_service_stats service_stats(const struct agent *a)
+{
+	struct dp_service_stats s = {0};
+
+	if (a->dp)
+		datapath_read_service_stats(a->dp, &s);
+	return s;
+}
+
+static void services(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct dp_service_stats s = service_stats(a);
+
+	metric_value(x, m, s.services, "what=\"ports\"");
+	metric_value(x, m, s.frontends, "what=\"frontends\"");
+	metric_value(x, m, s.backends, "what=\"backends\"");
+	metric_value(x, m, s.slots, "what=\"slots\"");
+}
+
+static void service_answers(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct dp_service_stats s = service_stats(a);
+
+	for (unsigned i = 0; i < SERVICE_COUNTS; i++)
+		metric_value(x, m, s.counts[i], "what=\"%s\"", service_count_label(i));
+}
+
+static void service_writes(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, service_stats(a).writes, NULL);
 }
 
 static void peers(struct exposition *x, const struct metric *m, const struct agent *a)

@@ -20,6 +20,10 @@ struct options {
 	char *masquerade_ports;				     /* a range of ports */
 	char *masquerade_reserved;			     /* a list of ports */
 	uint64_t nat_table_size;
+	uint64_t service_enabled; /* enum auto_switch */
+	char *service_cgroup;	  /* "auto" or a path */
+	bool service_external_ips, service_tiers;
+	uint64_t service_table_size;
 	char *uplinks; /* "auto" or interface names joined by commas */
 	uint64_t mtu;  /* 0: detect */
 	uint64_t vxlan_port, vxlan_vni;

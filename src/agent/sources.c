@@ -22,7 +22,9 @@ static const char *const older_paths[MODEL_TABLES] = {
 /* Pods are no input of the pass: they name addresses, and say which endpoints are nobody's any more. */
 static void mark_dirty(struct watch_ctx *w, uint64_t delay_ms)
 {
-	if (w->table != MODEL_PODS)
+	if (w->table == MODEL_SERVICES || w->table == MODEL_SLICES)
+		agent_services_changed(w->agent);
+	else if (w->table != MODEL_PODS)
 		agent_mark_dirty(w->agent, delay_ms);
 }
 

@@ -215,6 +215,7 @@ json_t *agent_status(struct agent *a)
 	json_object_set_new(o, "endpoints", eps);
 	json_object_set_new(o, "ipam", ipam(a));
 	json_object_set_new(o, "datapath", datapath_json(a));
+	json_object_set_new(o, "services", agent_services_status(a));
 	json_object_set_new(o, "networkPolicies", policies(a));
 	json_object_set_new(
 	    o, "cni",

@@ -4,5 +4,6 @@
 
 int verb_observe(int argc, char **argv);
 int verb_policy(int argc, char **argv);
+int verb_service(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_why(int argc, char **argv);

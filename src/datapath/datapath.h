@@ -30,6 +30,8 @@ struct dp_config {
 	uint32_t nat_share;  /* of them, by one endpoint; 0: half of nat_max */
 	uint16_t nat_port_min, nat_port_max; /* ports that translation may use, from 1 */
 	uint16_t vxlan_port; /* 0 without a tunnel transport */
+	const char *cgroup;   /* whose sockets are translated (a path); "" or NULL: nobody's */
+	uint32_t service_max; /* frontends of Services, and four times as many endpoints; 0: 65536 */
 };
 
 /**
@@ -50,7 +52,8 @@ int datapath_remove(const char *pin_dir);
 enum dp_repair { DP_REPAIR_PROGRAM, DP_REPAIR_ENTRY, DP_REPAIR_PIN };
 typedef void dp_repair_fn(enum dp_repair what, const char *text, void *ctx);
 void datapath_on_repair(struct datapath *dp, dp_repair_fn *fn, void *ctx);
-/* The directories in which somebody could remove something: three, for the caller to watch. @i: 0 to 2. Owned by the caller. */
+/* The directories in which somebody could remove something, for the caller to watch. @i: below DP_PIN_DIRS. Owned by the caller. */
+enum { DP_PIN_DIRS = 4 };
 char *datapath_pin_dir(const struct datapath *dp, unsigned i);
 /* Puts pins that are gone back, directories included. Return: 0 or the first error. */
 int datapath_apply_pins(struct datapath *dp);
@@ -63,6 +66,7 @@ struct dp_endpoint {
 	uint32_t id;	  /* unique among the living endpoints, not 0 */
 	uint8_t pod_mac[6], host_mac[6];
 	struct addr addrs[2]; /* IPv4, IPv6; zero where it has none */
+	uint64_t netns_cookie; /* of the pod's namespace (SO_NETNS_COOKIE); 0: not known */
 };
 
 /**

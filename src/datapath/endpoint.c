@@ -5,6 +5,7 @@
 #include "datapath/priv.h"
 #include "weft/endpoint.h"
 #include "weft/nat.h"
+#include "weft/service.h"
 
 static int attach_programs(struct datapath *dp, uint32_t ifindex)
 {
@@ -22,6 +23,18 @@ static int withdraw_addr(struct datapath *dp, const struct ip_addr *addr, uint32
 	    ep.ifindex != ifindex)
 		return 0;
 	return bpf_map_delete_elem(dp->maps[MAP_ENDPOINTS], addr);
+}
+
+/* By its namespace the socket programs know a pod. Return: 0, -errno. */
+static int publish_netns(struct datapath *dp, const struct dp_endpoint *ep)
+{
+	struct service_netns value;
+
+	if (!ep->netns_cookie)
+		return 0;
+	for (int i = 0; i < 2; i++)
+		value.addrs[i] = dp_addr_encode(&ep->addrs[i]);
+	return bpf_map_update_elem(dp->maps[MAP_SERVICE_NETNS], &ep->netns_cookie, &value, BPF_ANY);
 }
 
 static int publish_addrs(struct datapath *dp, const struct dp_endpoint *ep)
@@ -51,7 +64,7 @@ static int check_endpoint(const struct dp_endpoint *ep)
 
 static struct pod_iface encode_iface(const struct dp_endpoint *ep)
 {
-	struct pod_iface iface = { .id = ep->id };
+	struct pod_iface iface = { .id = ep->id, .netns = ep->netns_cookie };
 
 	memcpy(iface.pod_mac, ep->pod_mac, 6);
 	memcpy(iface.host_mac, ep->host_mac, 6);
@@ -87,6 +100,8 @@ int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
 		r = bpf_map_update_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &iface, BPF_ANY);
 	if (r == 0)
 		r = publish_addrs(dp, ep);
+	if (r == 0)
+		r = publish_netns(dp, ep);
 	if (r < 0 || !known)
 		return r;
 	for (int i = 0; i < 2; i++)
@@ -94,6 +109,8 @@ int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
 			dp_note_error(&r, withdraw_addr(dp, &before.addrs[i], ep->ifindex));
 	if (before.id != ep->id)
 		drop_shares(dp, before.id);
+	if (before.netns && before.netns != ep->netns_cookie)
+		bpf_map_delete_elem(dp->maps[MAP_SERVICE_NETNS], &before.netns);
 	return r;
 }
 
@@ -109,6 +126,8 @@ int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex)
 		dp_note_error(&r, withdraw_addr(dp, &iface.addrs[i], ifindex));
 	dp_note_error(&r, bpf_map_delete_elem(dp->maps[MAP_POD_IFACES], &ifindex));
 	drop_shares(dp, iface.id);
+	if (iface.netns)
+		bpf_map_delete_elem(dp->maps[MAP_SERVICE_NETNS], &iface.netns);
 	return r;
 }
 

@@ -12,6 +12,7 @@
 #include "from_net.skel.h"
 #include "from_pod.skel.h"
 #include "from_tunnel.skel.h"
+#include "sock.skel.h"
 #include "to_net.skel.h"
 #include "to_pod.skel.h"
 #include "to_tunnel.skel.h"
@@ -48,6 +49,14 @@ const char *const dp_map_names[MAP_COUNT] = {
 	[MAP_NAT_UPLINKS] = "nat_uplinks",
 	[MAP_NAT_EXEMPT] = "nat_exempt",
 	[MAP_NAT_RESERVED] = "nat_reserved",
+	[MAP_SERVICE_FRONTENDS] = "service_frontends",
+	[MAP_SERVICE_SLOTS] = "service_slots",
+	[MAP_SERVICE_BACKENDS] = "service_backends",
+	[MAP_SERVICE_AFFINITY] = "service_affinity",
+	[MAP_SERVICE_SOURCES] = "service_sources",
+	[MAP_SERVICE_NODES] = "service_nodes",
+	[MAP_SERVICE_NETNS] = "service_netns",
+	[MAP_SERVICE_COUNTS] = "service_counts",
 	[MAP_COUNTERS] = "counters",
 	[MAP_EVENTS] = "events",
 	[MAP_EVENT_RATES] = "event_rates",
@@ -214,6 +223,11 @@ static int set_config(struct bpf_object *obj, const struct dp_config *config, un
 	return -ENOENT;
 }
 
+static uint32_t service_max(const struct dp_config *config)
+{
+	return config->service_max ? config->service_max : 65536;
+}
+
 static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struct dp_config *config, char **ret_error)
 {
 	struct bpf_map *map;
@@ -229,6 +243,10 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 			bpf_map__set_max_entries(map, config->flow_max);
 		if (streq(name, "nat_claims") || streq(name, "nat_forward"))
 			bpf_map__set_max_entries(map, config->nat_max);
+		if (streq(name, "service_frontends") || streq(name, "service_slots"))
+			bpf_map__set_max_entries(map, service_max(config));
+		if (streq(name, "service_backends"))
+			bpf_map__set_max_entries(map, 4 * service_max(config));
 		r = pins_adopt(map, bpf_object__btf(obj), path);
 		if (r < 0) {
 			*ret_error = xasprintf("cannot adopt the pinned map %s: %s", path, strerror(-r));
@@ -286,6 +304,16 @@ static int open_object(const char *name, const void *elf, size_t size, struct bp
 	return *ret ? 0 : -errno;
 }
 
+static void find_maps(struct datapath *dp, struct bpf_object *obj)
+{
+	for (int i = 0; i < MAP_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(obj, dp_map_names[i]);
+
+		if (map)
+			dp->maps[i] = bpf_map__fd(map);
+	}
+}
+
 static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_config *config, bool *converted, char **ret_error)
 {
 	size_t size;
@@ -298,13 +326,22 @@ static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_con
 	if (r < 0)
 		return r;
 	dp->programs[hook] = bpf_program__fd(bpf_object__find_program_by_name(dp->objects[hook], dp_hook_names[hook]));
-	for (int i = 0; i < MAP_COUNT; i++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(dp->objects[hook], dp_map_names[i]);
-
-		if (map)
-			dp->maps[i] = bpf_map__fd(map);
-	}
+	find_maps(dp, dp->objects[hook]);
 	return 0;
+}
+
+/* The socket programs, and with them the maps that only they have. */
+static int load_sock(struct datapath *dp, const struct dp_config *config, bool *converted, char **ret_error)
+{
+	size_t size;
+	const void *elf = sock__elf_bytes(&size);
+	int r = open_object("sock", elf, size, &dp->sock);
+
+	if (r == 0)
+		r = load_object(dp, dp->sock, 0, config, converted, ret_error);
+	if (r == 0)
+		find_maps(dp, dp->sock);
+	return r;
 }
 
 static void object_closep(struct bpf_object **obj)
@@ -431,6 +468,8 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	r = choose_attach(dp, config->attach, ret_error);
 	for (int i = 0; i < HOOK_COUNT && r == 0; i++)
 		r = load_hook(dp, i, config, &converted, ret_error);
+	if (r == 0)
+		r = load_sock(dp, config, &converted, ret_error);
 	if (r < 0)
 		return r;
 	dp_count_all_flows(dp); /* before anything is moved on somebody's share */
@@ -438,7 +477,9 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	if (r < 0)
 		return r;
 	r = replace_attached(dp);
-	return r < 0 ? r : pin_programs(dp);
+	if (r == 0)
+		r = pin_programs(dp);
+	return r < 0 ? r : dp_attach_sockets(dp, config->cgroup ? config->cgroup : "", ret_error);
 }
 
 int datapath_open(const struct dp_config *config, struct datapath **ret, char **ret_error)
@@ -449,6 +490,8 @@ int datapath_open(const struct dp_config *config, struct datapath **ret, char **
 	int r;
 
 	dp->lock_fd = -1;
+	for (int i = 0; i < SOCK_HOOKS; i++)
+		dp->sock_links[i] = -1;
 	dp->flow_max = config->flow_max;
 	dp->foreign_nat = config->foreign_nat;
 	dp->nat_max = config->nat_max;
@@ -469,6 +512,8 @@ struct datapath *datapath_close(struct datapath *dp)
 	if (!dp)
 		return NULL;
 	dp_close_events(dp);
+	dp->services = services_free(dp->services);
+	dp_close_sockets(dp);
 	free(dp->repair.routes);
 	for (int i = 0; i < HOOK_COUNT; i++)
 		bpf_object__close(dp->objects[i]);

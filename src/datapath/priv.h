@@ -27,16 +27,25 @@ enum dp_map {
 	MAP_NAT_UPLINKS,
 	MAP_NAT_EXEMPT,
 	MAP_NAT_RESERVED,
+	MAP_SERVICE_FRONTENDS,
+	MAP_SERVICE_SLOTS,
+	MAP_SERVICE_BACKENDS,
+	MAP_SERVICE_AFFINITY,
+	MAP_SERVICE_SOURCES,
+	MAP_SERVICE_NODES,
+	MAP_SERVICE_NETNS,
+	MAP_SERVICE_COUNTS,
 	MAP_COUNTERS,
 	MAP_EVENTS,
 	MAP_EVENT_RATES,
 	MAP_COUNT
 };
 
+struct services;
 struct ring_buffer;
 struct node_route_entry;
 
-enum { LINKS_MAX = 32, DP_PIN_DIRS = 3 };
+enum { LINKS_MAX = 32, SOCK_HOOKS = 8 };
 
 struct datapath {
 	int lock_fd; /* the version's directory, locked */
@@ -44,6 +53,9 @@ struct datapath {
 	struct bpf_object *objects[HOOK_COUNT];
 	int programs[HOOK_COUNT]; /* descriptors, owned by the objects */
 	int maps[MAP_COUNT];	  /* likewise */
+	struct bpf_object *sock;
+	int sock_links[SOCK_HOOKS]; /* -1: not attached */
+	struct services *services;  /* NULL until the first is put */
 	bool tcx;		  /* uplinks and tunnels are attached by tcx */
 	bool foreign_nat;	  /* what leaves through the stack is looked at */
 	uint32_t flow_max, nat_max;
@@ -91,6 +103,12 @@ int dp_probe(char **ret_error);
 /* The smallest prime that is not below @n. */
 uint32_t dp_prime_from(uint32_t n);
 void dp_close_events(struct datapath *dp);
+
+/* @cgroup: "": takes the socket programs off. Return: 0, -errno with @ret_error. */
+int dp_attach_sockets(struct datapath *dp, const char *cgroup, char **ret_error);
+void dp_close_sockets(struct datapath *dp);
+int dp_mend_socket_pins(struct datapath *dp);
+struct services *services_free(struct services *s);
 
 /* Is our program in the slot? Return: 0, -ENOENT, -errno. */
 int dp_check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook);

@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
-static const char *const below[DP_PIN_DIRS] = { "maps", "links", "programs" };
+static const char *const below[DP_PIN_DIRS] = { "maps", "links", "programs", "cgroup" };
 
 char *datapath_pin_dir(const struct datapath *dp, unsigned i)
 {
@@ -109,5 +109,7 @@ int datapath_apply_pins(struct datapath *dp)
 				dp_note_error(&first, mend_pin(dp, "maps", bpf_map__name(map), bpf_map__fd(map), id_of_map));
 		dp_note_error(&first, mend_pin(dp, "programs", dp_hook_names[i], dp->programs[i], id_of_program));
 	}
+	if (first == 0)
+		dp_note_error(&first, dp_mend_socket_pins(dp));
 	return first;
 }

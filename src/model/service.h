@@ -88,6 +88,8 @@ void model_each_slice_of(const struct model *m, const struct model_service *svc,
 typedef bool model_service_addr_fn(const struct model_service_addr *a, void *ctx);
 void model_each_service_at(const struct model *m, const struct addr *addr, model_service_addr_fn *fn, void *ctx);
 
+/* All of them, as if each had changed. */
+void model_mark_services_dirty(struct model *m);
 /* The name of a Service; it may be gone. */
 struct model_service_name {
 	char namespace_[64];

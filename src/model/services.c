@@ -59,6 +59,12 @@ static void mark_dirty(struct model *m, struct service_ref *ref)
 		list_push_back(&m->dirty_services, &ref->dirty);
 }
 
+void model_mark_services_dirty(struct model *m)
+{
+	for (struct htab_node *i = htab_begin(&m->service_refs); i; i = htab_next(&m->service_refs, i))
+		mark_dirty(m, container_of(i, struct service_ref, node));
+}
+
 bool model_take_dirty_service(struct model *m, struct model_service_name *ret)
 {
 	struct service_ref *ref;

@@ -20,9 +20,10 @@ struct pod_iface {
 	__u32 id;
 	__u8 pod_mac[6];
 	__u8 host_mac[6];
+	__u64 netns; /* cookie of its namespace; 0: not known */
 };
 
 /* `endpoint_flows`: endpoint id (__u32) → entries of `flows` that it holds (__u64). Id 0 counts all. */
 
 ABI_SIZE(struct endpoint, 20);
-ABI_SIZE(struct pod_iface, 48);
+ABI_SIZE(struct pod_iface, 56);

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From Services that have changed to what the datapath is told. A change does not wait for the agent's pass: it is compiled in the
+ * next turn of the loop, alone. Everything is compiled again only when the nodes (their zones, their addresses) or the datapath have
+ * changed. Nothing is written before the first whole lists, so a restart takes nothing away that it has not heard of yet. */
+#include "agent/services.h"
+#include "agent/agent.h"
+#include "agent/services_internal.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+enum { TURN = 200 }; /* Services a turn of the loop: the CNI path never waits longer */
+
+/* ---- what is known of the node ---- */
+
+/* What compiling depends on, of all nodes, in one number. */
+static uint64_t digest_nodes(const struct agent *a)
+{
+	size_t n;
+	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(a->model, &n);
+	uint64_t h = n;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct model_node *node = nodes[i];
+
+		h = h * 31 + hash_str(node->name);
+		h = h * 31 + hash_str(node->zone);
+		h = h * 31 + hash_str(node->region);
+		h = h * 31 + hash_mem(node->addrs, node->n_addrs * sizeof(*node->addrs));
+		h = h * 31 + hash_mem(node->cidrs, node->n_cidrs * sizeof(*node->cidrs));
+	}
+	return h;
+}
+
+static void count_tiers(struct service_env *env, struct model_node *const *nodes, size_t n)
+{
+	const struct model_node *here = model_find_node(env->model, env->node);
+
+	memset(env->nodes, 0, sizeof(env->nodes));
+	env->nodes[SERVICE_TIER_NODE] = 1;
+	env->nodes[SERVICE_TIER_FAR] = n;
+	for (size_t i = 0; here && i < n; i++) {
+		env->nodes[SERVICE_TIER_ZONE] += *here->zone && streq(nodes[i]->zone, here->zone);
+		env->nodes[SERVICE_TIER_REGION] += *here->region && streq(nodes[i]->region, here->region);
+	}
+}
+
+static int tell_nodes(struct agent *a, struct model_node *const *nodes, size_t n)
+{
+	struct dp_service_node *list = NULL;
+	size_t used = 0, cap = 0;
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		for (unsigned k = 0; k < nodes[i]->n_addrs; k++) {
+			GROW(list, used, cap);
+			list[used++] = (struct dp_service_node){nodes[i]->addrs[k], streq(nodes[i]->name, a->opt.node_name)};
+		}
+	r = datapath_apply_service_nodes(a->dp, list, used);
+	free(list);
+	return r;
+}
+
+static int take_nodes(struct agent *a)
+{
+	struct services_view *s = &a->services;
+	size_t n, ranges = 0;
+	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(a->model, &n);
+
+	free(s->pod_ranges);
+	s->pod_ranges = xnew0_array(struct prefix, n * NODE_CIDRS_MAX + 1);
+	for (size_t i = 0; i < n; i++)
+		for (unsigned k = 0; k < nodes[i]->n_cidrs; k++)
+			s->pod_ranges[ranges++] = nodes[i]->cidrs[k];
+	s->env = (struct service_env){.model = a->model,
+				      .node = a->opt.node_name,
+				      .pod_ranges = s->pod_ranges,
+				      .n_pod_ranges = ranges,
+				      .external_ips = a->opt.service_external_ips,
+				      .tiers = a->opt.service_tiers};
+	count_tiers(&s->env, nodes, n);
+	return tell_nodes(a, nodes, n);
+}
+
+/* ---- one Service ---- */
+
+static uint64_t hash_name(const char *namespace_, const char *name)
+{
+	return hash_str(namespace_) * 31 + hash_str(name);
+}
+
+struct service_entry *services_find(const struct services_view *s, const char *namespace_, const char *name)
+{
+	struct service_entry *e;
+
+	HTAB_FIND(&s->by_name, hash_name(namespace_, name), e, node,
+		  streq(e->view->namespace_, namespace_) && streq(e->view->name, name));
+	return e;
+}
+
+static void entry_free(struct services_view *s, struct service_entry *e)
+{
+	htab_remove(&s->by_name, &e->node);
+	service_view_free(e->view);
+	free(e);
+}
+
+/* The ports of @old that @view has not go. */
+static int drop_ports(struct agent *a, const struct service_view *old, const struct service_view *view)
+{
+	int first = 0, r;
+
+	for (size_t i = 0; old && i <= old->n_ports; i++) {
+		_cleanup_free_ char *key = services_key(old, i);
+		bool stays = false;
+
+		for (size_t k = 0; view && k <= view->n_ports && !stays; k++) {
+			_cleanup_free_ char *other = services_key(view, k);
+
+			stays = streq(key, other);
+		}
+		r = stays ? 0 : datapath_del_service(a->dp, key);
+		if (r < 0 && r != -ENOENT && first == 0)
+			first = r;
+	}
+	return first;
+}
+
+static int put_ports(struct agent *a, const struct service_view *view)
+{
+	int first = 0, r;
+
+	for (size_t i = 0; i <= view->n_ports; i++) {
+		r = services_put_port(a->dp, view, i);
+		if (r < 0 && first == 0)
+			first = r;
+	}
+	return first;
+}
+
+static void say_refused(const struct service_view *old, const struct service_view *view)
+{
+	for (size_t i = 0; i < view->n_refused; i++) {
+		bool said = false;
+
+		for (size_t k = 0; old && k < old->n_refused && !said; k++)
+			said = streq(old->refused[k], view->refused[i]);
+		if (!said)
+			log_warn("refused what a Service asks for", L_STR("namespace", view->namespace_), L_STR("service", view->name),
+				 L_STR("what", view->refused[i]));
+	}
+}
+
+static void replace_view(struct services_view *s, struct service_entry *e, struct service_view *view)
+{
+	if (!e) {
+		e = xnew0(struct service_entry);
+		htab_insert(&s->by_name, hash_name(view->namespace_, view->name), &e->node);
+	}
+	service_view_free(e->view);
+	e->view = view;
+}
+
+static int update_one(struct agent *a, const struct model_service_name *name)
+{
+	struct services_view *s = &a->services;
+	struct model_service *svc = model_find_service(a->model, name->namespace_, name->name);
+	struct service_entry *e = services_find(s, name->namespace_, name->name);
+	struct service_view *view;
+	int r, d;
+
+	if (!svc) {
+		r = e ? drop_ports(a, e->view, NULL) : 0;
+		if (e && r == 0)
+			entry_free(s, e);
+		return r;
+	}
+	view = service_compile(&s->env, svc);
+	s->compiled++;
+	say_refused(e ? e->view : NULL, view);
+	r = put_ports(a, view);
+	d = drop_ports(a, e ? e->view : NULL, view);
+	replace_view(s, e, view);
+	return r ? r : d;
+}
+
+/* ---- all that is due ---- */
+
+static bool is_ready(const struct agent *a)
+{
+	return a->dp && a->opt.service_enabled != SWITCH_OFF && a->synced[MODEL_NODES] && a->synced[MODEL_SERVICES] &&
+	       a->synced[MODEL_SLICES];
+}
+
+static void fail(struct agent *a, const struct model_service_name *name, int r)
+{
+	struct services_view *s = &a->services;
+
+	if (!s->failed)
+		log_error("a Service could not be programmed whole", L_STR("namespace", name->namespace_),
+			  L_STR("service", name->name), L_ERRNO(r));
+	s->failed = true;
+}
+
+static int on_turn(sd_event_source *source, void *ctx)
+{
+	struct agent *a = ctx;
+	struct services_view *s = &a->services;
+	struct model_service_name name;
+	unsigned n = 0;
+	int r;
+
+	if (!is_ready(a))
+		return 0;
+	while (n++ < TURN && model_take_dirty_service(a->model, &name)) {
+		r = update_one(a, &name);
+		if (r < 0)
+			fail(a, &name, r);
+	}
+	if (n > TURN)
+		return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	if (!s->complete) {
+		r = datapath_services_end(a->dp);
+		s->complete = r == 0;
+		log_info("Services are programmed", L_UINT("services", s->by_name.count), L_ERRNO(r));
+	}
+	health_set(&a->health, PART_SERVICES, s->failed ? "some Services could not be programmed: a map is full?" : NULL);
+	return 0;
+}
+
+void agent_services_changed(struct agent *a)
+{
+	struct services_view *s = &a->services;
+
+	if (!is_ready(a))
+		return;
+	if (!s->turn && sd_event_add_defer(a->event, &s->turn, on_turn, a) < 0)
+		return;
+	sd_event_source_set_enabled(s->turn, SD_EVENT_ONESHOT);
+}
+
+void agent_services_check(struct agent *a)
+{
+	struct services_view *s = &a->services;
+	uint64_t digest;
+	int r;
+
+	if (a->opt.service_enabled == SWITCH_OFF)
+		health_set(&a->health, PART_SERVICES, NULL);
+	if (!is_ready(a))
+		return;
+	digest = digest_nodes(a);
+	if (digest == s->nodes && s->dp == a->dp && s->dp_generation == a->dp_generation)
+		return;
+	r = take_nodes(a);
+	if (r < 0) {
+		log_error("cannot tell the datapath where NodePorts are", L_ERRNO(r));
+		return; /* again with the next pass */
+	}
+	if (s->dp != a->dp || s->dp_generation != a->dp_generation)
+		s->complete = false;
+	s->nodes = digest;
+	s->dp = a->dp;
+	s->dp_generation = a->dp_generation;
+	model_mark_services_dirty(a->model);
+	agent_services_changed(a);
+}
+
+void agent_services_tick(struct agent *a)
+{
+	struct services_view *s = &a->services;
+
+	if (a->dp)
+		datapath_services_collect(a->dp);
+	if (!s->failed)
+		return;
+	s->failed = false;
+	model_mark_services_dirty(a->model);
+	agent_services_changed(a);
+}
+
+void agent_services_stop(struct agent *a)
+{
+	struct services_view *s = &a->services;
+	struct htab_node *i;
+
+	s->turn = sd_event_source_disable_unref(s->turn);
+	while ((i = htab_begin(&s->by_name)))
+		entry_free(s, container_of(i, struct service_entry, node));
+	htab_done(&s->by_name);
+	free(s->pod_ranges);
+}
+
+/* What is mounted may be hidden below what was mounted later. */
+static bool is_cgroup2(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+/* /proc/mounts: "cgroup2 /sys/fs/cgroup cgroup2 rw…"; the first one counts. */
+static char *find_cgroup2(void)
+{
+	_cleanup_free_ char *text = NULL;
+	char *rest, *line, *save = NULL;
+
+	if (file_read("/proc/mounts", 1 << 20, &text, NULL) < 0)
+		return xstrdup("");
+	for (rest = text; (line = strtok_r(rest, "\n", &save)); rest = NULL) {
+		char *fields = NULL, *at, *type;
+
+		strtok_r(line, " ", &fields);
+		at = strtok_r(NULL, " ", &fields);
+		type = strtok_r(NULL, " ", &fields);
+		if (at && streq(type, "cgroup2") && is_cgroup2(at))
+			return xstrdup(at);
+	}
+	return xstrdup("");
+}
+
+char *services_cgroup(const struct agent *a)
+{
+	if (a->opt.service_enabled == SWITCH_OFF)
+		return xstrdup("");
+	return streq(a->opt.service_cgroup, "auto") ? find_cgroup2() : xstrdup(a->opt.service_cgroup);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Services of this node: which have changed, compiled, handed to the datapath; and what people may ask about them. */
+#pragma once
+
+#include "base/json.h"
+#include "datapath/service.h"
+#include "service/service.h"
+
+#include <systemd/sd-event.h>
+
+struct agent;
+
+struct services_view {
+	struct htab by_name; /* struct service_entry */
+	struct service_env env;
+	struct prefix *pod_ranges;
+	uint64_t nodes;	      /* digest of what env was made from */
+	const struct datapath *dp; /* to which everything was told, */
+	uint64_t dp_generation;	   /* and the how manieth one that was */
+	bool complete; /* everything has been put */
+	bool failed;
+	uint64_t compiled;
+	sd_event_source *turn;
+};
+
+/* A Service or a slice has changed, or the datapath is another one. What is due is done in the next turn of the loop. */
+void agent_services_changed(struct agent *a);
+/* The cluster's nodes or the datapath may have changed: looks, and compiles everything again if so. */
+void agent_services_check(struct agent *a);
+/* Now and then: what is out of use goes, what failed is tried again. */
+void agent_services_tick(struct agent *a);
+void agent_services_stop(struct agent *a);
+
+/* For `weft service`: all in short, or one with its slots. @params: {"namespace", "name"} or empty. NULL: there is none of that name. */
+json_t *agent_services_json(struct agent *a, const json_t *params);
+json_t *agent_services_status(const struct agent *a);
+
+/* Where the socket programs hang: option service.cgroup, or the first cgroup2 that is mounted. "" when services are off or there
+ * is none. Owned by the caller. */
+char *services_cgroup(const struct agent *a);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "agent/services.h"
+
+/* A Service that has been compiled. */
+struct service_entry {
+	struct htab_node node;
+	struct service_view *view;
+};
+
+struct service_entry *services_find(const struct services_view *s, const char *namespace_, const char *name);
+
+/* Ports have keys by their index; the index behind the last port means the Service's addresses for all other ports. */
+char *services_key(const struct service_view *v, size_t port); /* owned by the caller */
+int services_put_port(struct datapath *dp, const struct service_view *v, size_t port);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/htab.h"
+#include "datapath/priv.h"
+#include "datapath/service.h"
+
+#include <time.h>
+
+struct backend_state {
+	struct ip_addr addr;
+	__be16 port;
+	uint8_t roles, flags;
+	uint32_t id;
+};
+
+/* A set as it lies in the kernel. */
+struct set_state {
+	uint32_t id; /* 0: none yet */
+	uint32_t n;
+	uint32_t *backends; /* ids, by slot */
+};
+
+/* A port that has been put. */
+struct service_state {
+	struct htab_node by_key;
+	char *key;
+	uint32_t id;
+	struct set_state sets[SERVICE_ROLES];
+	struct backend_state *backends; /* sorted by address and port */
+	size_t n_backends;
+	struct service_key *frontends;
+	size_t n_frontends;
+	struct prefix *sources;
+	size_t n_sources;
+};
+
+/* A frontend in the kernel; whose it is says .value.service. */
+struct frontend_state {
+	struct htab_node node;
+	struct service_key key;
+	struct service_frontend value;
+};
+
+/* A service that an earlier agent left and nobody has put so far. */
+struct adopted {
+	struct htab_node node;
+	uint32_t id;
+	struct backend_state *backends;
+	size_t n_backends, cap;
+	struct service_key *frontends;
+	size_t n_frontends, cap_frontends;
+};
+
+struct adopted_set {
+	struct htab_node node;
+	uint32_t id, n_chunks;
+	struct service_slot_chunk *chunks;
+	bool used;
+};
+
+/* What waits for its grace period to be over. */
+struct retired {
+	uint64_t at_ns;
+	uint32_t id, chunks; /* chunks: of the set; 0: it is a backend */
+};
+
+struct services {
+	struct htab by_key, frontends, adopted, adopted_sets;
+	uint32_t next_service, next_set, next_backend; /* the highest so far */
+	struct retired *retired; /* oldest first from .retired_from */
+	size_t n_retired, cap_retired, retired_from;
+	uint64_t writes, n_backends, n_slots;
+	uint32_t *slots; /* room for one set */
+};
+
+/* The services of @dp; read from the maps at the first call. Return: 0, -errno. */
+int services_get(struct datapath *dp, struct services **ret);
+struct services *services_free(struct services *s);
+
+int services_write(struct datapath *dp, enum dp_map map, const void *key, const void *value);
+int services_delete(struct datapath *dp, enum dp_map map, const void *key);
+struct frontend_state *services_find_frontend(struct services *s, const struct service_key *key);
+/* Into the table only. */
+void services_note_frontend(struct services *s, const struct service_key *key, const struct service_frontend *value);
+struct adopted *services_find_adopted(struct services *s, uint32_t id);
+struct adopted_set *services_find_adopted_set(struct services *s, uint32_t id);
+void services_free_adopted(struct services *s, struct adopted *a);
+void services_free_adopted_set(struct services *s, struct adopted_set *a);
+void services_retire(struct services *s, uint32_t id, uint32_t chunks);
+static inline uint32_t chunks_of(uint32_t slots)
+{
+	return (slots + SERVICE_CHUNK - 1) / SERVICE_CHUNK;
+}
