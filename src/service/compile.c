@@ -117,3 +117,26 @@ struct service_view *service_view_free(struct service_view *v)
 	free(v);
 	return NULL;
 }
+
+static bool port_eq(const struct service_port *a, const struct service_port *b)
+{
+	if (!streq(a->name, b->name) || a->port != b->port || a->proto != b->proto || a->v6 != b->v6 || a->maglev != b->maglev ||
+	    a->affinity_s != b->affinity_s || a->any_endpoint != b->any_endpoint || a->n_addresses != b->n_addresses ||
+	    a->n_endpoints != b->n_endpoints)
+		return false;
+	/* neither struct has padding (asserted in service.h) */
+	return (!a->n_addresses || memcmp(a->addresses, b->addresses, a->n_addresses * sizeof(*a->addresses)) == 0) &&
+	       (!a->n_endpoints || memcmp(a->endpoints, b->endpoints, a->n_endpoints * sizeof(*a->endpoints)) == 0);
+}
+
+bool service_view_eq(const struct service_view *a, const struct service_view *b)
+{
+	if (a->n_ports != b->n_ports || a->n_vips != b->n_vips || a->n_sources != b->n_sources || a->health_port != b->health_port ||
+	    a->local_ready != b->local_ready)
+		return false;
+	for (size_t i = 0; i < a->n_ports; i++)
+		if (!port_eq(&a->ports[i], &b->ports[i]))
+			return false;
+	return (!a->n_vips || memcmp(a->vips, b->vips, a->n_vips * sizeof(*a->vips)) == 0) &&
+	       (!a->n_sources || memcmp(a->sources, b->sources, a->n_sources * sizeof(*a->sources)) == 0);
+}

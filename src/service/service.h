@@ -49,6 +49,9 @@ struct service_address {
 	uint8_t flags;	  /* enum service_flag */
 };
 
+/* Compared as bytes. */
+_Static_assert(sizeof(struct service_endpoint) == 24 && sizeof(struct service_address) == 22, "no padding");
+
 /* One port of a Service in one family. */
 struct service_port {
 	char *name;	  /* "" for the unnamed one */

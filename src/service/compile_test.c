@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rules as a table: endpoints go in, the cluster set and the local set come out. Names begin with the assertion's. */
+#include "service/test_world.h"
+
+#define PORTS "[{'name':'http','port':8080}]"
+#define SPEC "{'clusterIP':'10.96.0.10','ports':[{'name':'http','port':80}]}"
+
+struct row {
+	const char *what;
+	const char *endpoints[6];
+	const char *cluster, *local;
+};
+
+/* clang-format off */
+static const struct row rows[] = {
+	{ "SVC-10 nil conditions are ready", { "10.0.0.1 node=b" }, "10.0.0.1:8080", "" },
+	{ "SVC-10 not ready", { "10.0.0.1 node=b serving", "10.0.0.2 node=c ready serving" }, "10.0.0.2:8080", "" },
+	{ "SVC-11 published though not ready shows as ready", { "10.0.0.1 node=b ready" }, "10.0.0.1:8080", "" },
+	{ "SVC-14 ready ones before terminating ones", { "10.0.0.1 node=a serving terminating", "10.0.0.2 node=b ready serving" },
+	  "10.0.0.2:8080", "10.0.0.1:8080" },
+	{ "SVC-14 terminating ones when nobody is ready", { "10.0.0.1 node=b serving terminating", "10.0.0.2 node=c terminating" },
+	  "10.0.0.1:8080", "" },
+	{ "SVC-14 never unready and terminating", { "10.0.0.1 node=a terminating" }, "", "" },
+	{ "SVC-15 zone hints", { "10.0.0.1 node=b zones=z1", "10.0.0.2 node=c zones=z2" }, "10.0.0.1:8080", "" },
+	{ "SVC-15 node hints before zone hints", { "10.0.0.1 node=b nodes=a zones=z1", "10.0.0.2 node=b nodes=b zones=z1" },
+	  "10.0.0.1:8080", "" },
+	{ "SVC-15 hints that not all have count for nothing", { "10.0.0.1 node=b zones=z1", "10.0.0.2 node=c" },
+	  "10.0.0.1:8080 10.0.0.2:8080", "" },
+	{ "SVC-15 hints of which none is ours count for nothing", { "10.0.0.1 node=c zones=z2", "10.0.0.2 node=d zones=z3" },
+	  "10.0.0.1:8080 10.0.0.2:8080", "" },
+	{ "SVC-15 node hints of which none is ours: zones decide", { "10.0.0.1 node=b nodes=b zones=z1", "10.0.0.2 node=c nodes=c zones=z2" },
+	  "10.0.0.1:8080", "" },
+	{ "SVC-15 only ready ones must have hints", { "10.0.0.1 node=b ready serving zones=z1", "10.0.0.2 node=c serving terminating", "10.0.0.3 node=c ready serving zones=z2" },
+	  "10.0.0.1:8080", "" },
+	{ "SVC-15 no hints for terminating ones", { "10.0.0.1 node=b serving terminating zones=z1", "10.0.0.2 node=c serving terminating zones=z2" },
+	  "10.0.0.1:8080 10.0.0.2:8080", "" },
+	{ "SVC-15 hints are ignored for the local set", { "10.0.0.1 node=a zones=z2", "10.0.0.2 node=b zones=z1" },
+	  "10.0.0.2:8080", "10.0.0.1:8080" },
+	{ "SVC-16 local set", { "10.0.0.1 node=a", "10.0.0.2 node=b", "10.0.0.3 node=a" },
+	  "10.0.0.1:8080 10.0.0.2:8080 10.0.0.3:8080", "10.0.0.1:8080 10.0.0.3:8080" },
+	{ "SVC-16 local terminating ones though others are ready", { "10.0.0.1 node=a serving terminating", "10.0.0.2 node=b ready serving" },
+	  "10.0.0.2:8080", "10.0.0.1:8080" },
+	{ "S10 loopback and link-local endpoints are none", { "127.0.0.1 node=a", "169.254.169.254 node=a", "224.0.0.1 node=a", "0.0.0.0 node=a" }, "", "" },
+};
+/* clang-format on */
+
+static void SVC_10_to_16_which_endpoints(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct world w = world_new();
+		_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+		world_service(&w, "s", SPEC, NULL);
+		world_slice(&w, "s-1", "s", "IPv4", PORTS, rows[i].endpoints);
+		v = world_compile(&w, "s");
+		printf("# %s\n", rows[i].what);
+		CHECK_INT(v->n_ports, 1);
+		CHECK_STR(world_set(&v->ports[0], SERVICE_CLUSTER), rows[i].cluster);
+		CHECK_STR(world_set(&v->ports[0], SERVICE_LOCAL), rows[i].local);
+		world_done(&w);
+	}
+}
+
+static void SVC_1_families_have_their_own_slices(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+	world_service(&w, "s", "{'clusterIP':'10.96.0.10','clusterIPs':['10.96.0.10','fd00:96::a'],'ports':[{'name':'http','port':80}]}", NULL);
+	world_slice(&w, "s-4", "s", "IPv4", PORTS, (const char *const[]){"10.0.0.1", NULL});
+	world_slice(&w, "s-6", "s", "IPv6", PORTS, (const char *const[]){"fd00::1", NULL});
+	world_slice(&w, "s-f", "s", "FQDN", PORTS, (const char *const[]){"www.example.com", NULL});
+	v = world_compile(&w, "s");
+	CHECK_INT(v->n_ports, 2);
+	CHECK(!v->ports[0].v6 && v->ports[1].v6);
+	CHECK_STR(world_set(&v->ports[0], SERVICE_CLUSTER), "10.0.0.1:8080");
+	CHECK_STR(world_set(&v->ports[1], SERVICE_CLUSTER), "[fd00::1]:8080");
+	CHECK_INT(v->n_vips, 2);
+	world_done(&w);
+}
+
+static void SVC_2_3_7_what_is_not_proxied(void)
+{
+	static const struct {
+		const char *spec, *meta;
+	} cases[] = {
+	    {"{'clusterIP':'None','ports':[{'port':80}]}", NULL},
+	    {"{'clusterIPs':['None'],'ports':[{'port':80}]}", NULL},
+	    {"{'type':'ExternalName','externalName':'x.example','ports':[{'port':80}]}", NULL},
+	    {SPEC, "{'labels':{'service.kubernetes.io/service-proxy-name':'other'}}"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world w = world_new();
+		_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+		world_service(&w, "s", cases[i].spec, cases[i].meta);
+		v = world_compile(&w, "s");
+		CHECK_INT(v->n_ports, 0);
+		world_done(&w);
+	}
+}
+
+static void SVC_7_slices_of_headless_services_are_ignored(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+	world_service(&w, "s", SPEC, NULL);
+	world_put(&w, MODEL_SLICES, world_json("{'metadata':{'name':'x','namespace':'default','labels':{'kubernetes.io/service-name':'s',"
+					       "'service.kubernetes.io/headless':''}},'addressType':'IPv4','ports':[{'name':'http',"
+					       "'port':8080}],'endpoints':[{'addresses':['10.0.0.9']}]}"));
+	v = world_compile(&w, "s");
+	CHECK_STR(world_set(&v->ports[0], SERVICE_CLUSTER), "");
+	world_done(&w);
+}
+
+static void SVC_12_slices_are_merged_by_port_name(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+	world_service(&w, "s", "{'clusterIP':'10.96.0.10','ports':[{'name':'http','port':80},{'name':'dns','port':53,'protocol':'UDP'}]}", NULL);
+	world_slice(&w, "s-1", "s", "IPv4", PORTS, (const char *const[]){"10.0.0.1", "10.0.0.2 serving", NULL});
+	world_slice(&w, "s-2", "s", "IPv4", "[{'name':'http','port':9090},{'name':'dns','port':5353,'protocol':'UDP'},{'name':'dns','port':5354}]",
+		    (const char *const[]){"10.0.0.3", NULL});
+	world_slice(&w, "s-3", "s", "IPv4", PORTS, (const char *const[]){"10.0.0.2 ready", "10.0.0.1", NULL});
+	v = world_compile(&w, "s");
+	CHECK_STR(world_set(&v->ports[0], SERVICE_CLUSTER), "10.0.0.1:8080 10.0.0.2:8080 10.0.0.3:9090");
+	CHECK_STR(world_set(&v->ports[1], SERVICE_CLUSTER), "10.0.0.3:5353");
+	world_done(&w);
+}
+
+static void SVC_12_nil_ports_are_all_ports(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+	world_service(&w, "s", SPEC, NULL);
+	world_slice(&w, "s-1", "s", "IPv4", "[{'name':'http'}]", (const char *const[]){"10.0.0.1", NULL});
+	world_slice(&w, "s-2", "s", "IPv4", "null", (const char *const[]){"10.0.0.2", NULL});
+	v = world_compile(&w, "s");
+	CHECK_STR(world_set(&v->ports[0], SERVICE_CLUSTER), "10.0.0.1:80 10.0.0.2:80");
+	world_done(&w);
+}
+
+static void SVC_13_v1beta1_and_hand_made_slices(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+	world_service(&w, "s", SPEC, NULL);
+	world_put(&w, MODEL_SLICES,
+		  world_json("{'metadata':{'name':'old','namespace':'default','labels':{'kubernetes.io/service-name':'s'}},'addressType':'IPv4',"
+			     "'ports':[{'name':'http','port':8080,'protocol':'TCP'}],'endpoints':[{'addresses':['10.0.0.1'],'topology':"
+			     "{'kubernetes.io/hostname':'a','topology.kubernetes.io/zone':'z1'}},{'addresses':['192.0.2.1']}]}"));
+	world_put(&w, MODEL_SLICES, world_json("{'metadata':{'name':'none','namespace':'default','labels':{'kubernetes.io/service-name':'s'}},"
+					       "'addressType':'IPv4','ports':null,'endpoints':null}"));
+	v = world_compile(&w, "s");
+	CHECK_STR(world_set(&v->ports[0], SERVICE_CLUSTER), "10.0.0.1:8080 192.0.2.1:8080");
+	CHECK_STR(world_set(&v->ports[0], SERVICE_LOCAL), "10.0.0.1:8080");
+	world_done(&w);
+}
+
+/* ---- addresses ---- */
+
+static const struct service_address *find_address(const struct service_view *v, enum service_kind kind, enum service_scope scope)
+{
+	for (size_t i = 0; i < v->ports[0].n_addresses; i++)
+		if (v->ports[0].addresses[i].kind == kind && v->ports[0].addresses[i].scope == scope)
+			return &v->ports[0].addresses[i];
+	return NULL;
+}
+
+static void SVC_16_17_19_policies_and_empty_sets(void)
+{
+	static const struct {
+		const char *policy;
+		const char *endpoints[2];
+		enum service_role cluster_ip, inside, outside;
+		uint8_t cluster_ip_flags, outside_flags;
+	} cases[] = {
+	    {"", {"10.0.0.1 node=b"}, SERVICE_CLUSTER, SERVICE_CLUSTER, SERVICE_CLUSTER, 0, 0},
+	    {",'internalTrafficPolicy':'Local'", {"10.0.0.1 node=b"}, SERVICE_LOCAL, SERVICE_CLUSTER, SERVICE_CLUSTER, SERVICE_DROP_EMPTY, 0},
+	    {",'externalTrafficPolicy':'Local'", {"10.0.0.1 node=b"}, SERVICE_CLUSTER, SERVICE_CLUSTER, SERVICE_LOCAL, 0,
+	     SERVICE_DROP_EMPTY | SERVICE_KEEP_CLIENT},
+	    /* nobody anywhere: refused, not dropped */
+	    {",'internalTrafficPolicy':'Local'", {NULL}, SERVICE_LOCAL, SERVICE_CLUSTER, SERVICE_CLUSTER, 0, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world w = world_new();
+		_cleanup_(service_view_freep) struct service_view *v = NULL;
+		_cleanup_free_ char *spec = xasprintf("{'type':'NodePort','clusterIP':'10.96.0.10','ports':[{'name':'http','port':80,"
+						      "'nodePort':30080}]%s}", cases[i].policy);
+
+		world_service(&w, "s", spec, NULL);
+		world_slice(&w, "s-1", "s", "IPv4", PORTS, cases[i].endpoints);
+		v = world_compile(&w, "s");
+		CHECK_INT(find_address(v, SERVICE_CLUSTER_IP, SERVICE_INTERNAL)->role, cases[i].cluster_ip);
+		CHECK_INT(find_address(v, SERVICE_CLUSTER_IP, SERVICE_INTERNAL)->flags, cases[i].cluster_ip_flags);
+		CHECK_INT(find_address(v, SERVICE_NODE_PORT, SERVICE_INTERNAL)->role, cases[i].inside);
+		CHECK_INT(find_address(v, SERVICE_NODE_PORT, SERVICE_EXTERNAL)->role, cases[i].outside);
+		CHECK_INT(find_address(v, SERVICE_NODE_PORT, SERVICE_EXTERNAL)->flags, cases[i].outside_flags);
+		CHECK(!find_address(v, SERVICE_CLUSTER_IP, SERVICE_EXTERNAL));
+		world_done(&w);
+	}
+}
+
+/* A Service with one address that it claims, as spec.externalIPs or in its status. */
+static void claim(struct world *w, const char *name, const char *created, const char *external, const char *lb, const char *mode)
+{
+	json_t *o = json_pack("{s{ss, ss, ss}, s{ss, ss, s[{ss, si}]}}", "metadata", "name", name, "namespace", "default",
+			      "creationTimestamp", created, "spec", "type", "LoadBalancer", "clusterIP", "10.96.0.20", "ports", "name",
+			      "http", "port", 80);
+
+	if (external)
+		json_object_set_new(json_object_get(o, "spec"), "externalIPs", json_pack("[s]", external));
+	if (lb)
+		json_object_set_new(o, "status", json_pack("{s{s[{ss, ss}, {ss}]}}", "loadBalancer", "ingress", "ip", lb, "ipMode",
+							   mode ? mode : "VIP", "hostname", "lb.example"));
+	world_put(w, MODEL_SERVICES, o);
+}
+
+static void SVC_5_load_balancer_addresses(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *v = NULL, *proxy = NULL;
+
+	claim(&w, "s", "2026-01-01T00:00:00Z", NULL, "198.51.100.1", NULL);
+	v = world_compile(&w, "s");
+	CHECK(find_address(v, SERVICE_LOAD_BALANCER, SERVICE_INTERNAL) && find_address(v, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL));
+	claim(&w, "s", "2026-01-01T00:00:00Z", NULL, "198.51.100.1", "Proxy");
+	proxy = world_compile(&w, "s");
+	CHECK(!find_address(proxy, SERVICE_LOAD_BALANCER, SERVICE_INTERNAL));
+	world_done(&w);
+}
+
+static void SVC_6_external_ips_are_off_by_default(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *off = NULL, *on = NULL;
+
+	claim(&w, "s", "2026-01-01T00:00:00Z", "198.51.100.1", NULL, NULL);
+	off = world_compile(&w, "s");
+	CHECK(!find_address(off, SERVICE_EXTERNAL_IP, SERVICE_INTERNAL));
+	w.env.external_ips = true;
+	on = world_compile(&w, "s");
+	CHECK(find_address(on, SERVICE_EXTERNAL_IP, SERVICE_INTERNAL) && find_address(on, SERVICE_EXTERNAL_IP, SERVICE_EXTERNAL));
+	world_done(&w);
+}
+
+static void S9_addresses_in_use_are_refused(void)
+{
+	static const char *const taken[] = {"172.16.0.3", "10.96.0.10", "10.244.3.4", "127.0.0.1", "169.254.1.1", "224.0.0.1"};
+	struct prefix pods;
+
+	prefix_parse("10.244.0.0/16", &pods, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+		struct world w = world_new();
+		_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+		w.env.external_ips = true;
+		w.env.pod_ranges = &pods;
+		w.env.n_pod_ranges = 1;
+		world_service(&w, "victim", SPEC, NULL);
+		claim(&w, "s", "2026-01-01T00:00:00Z", taken[i], taken[i], NULL);
+		v = world_compile(&w, "s");
+		CHECK(!find_address(v, SERVICE_EXTERNAL_IP, SERVICE_INTERNAL) && !find_address(v, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL));
+		CHECK(v->n_refused >= 1 && strstr(v->refused[0], taken[i]));
+		world_done(&w);
+	}
+}
+
+static void S9_of_two_claims_the_older_one_counts(void)
+{
+	struct world w = world_new();
+	struct model_service_name dirty;
+	_cleanup_(service_view_freep) struct service_view *young = NULL, *old = NULL, *heir = NULL;
+	json_t *gone = world_json("{'metadata':{'name':'old','namespace':'default'}}");
+
+	claim(&w, "young", "2026-01-02T00:00:00Z", NULL, "198.51.100.1", NULL);
+	claim(&w, "old", "2026-01-01T00:00:00Z", NULL, "198.51.100.1", NULL);
+	young = world_compile(&w, "young");
+	old = world_compile(&w, "old");
+	CHECK(!find_address(young, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL) && find_address(old, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL));
+	while (model_take_dirty_service(w.model, &dirty))
+		;
+	model_delete(w.model, MODEL_SERVICES, gone);
+	json_decref(gone);
+	while (model_take_dirty_service(w.model, &dirty) && !streq(dirty.name, "young"))
+		;
+	CHECK_STR(dirty.name, "young"); /* its rival is gone: it is to be looked at again */
+	heir = world_compile(&w, "young");
+	CHECK(find_address(heir, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL));
+	world_done(&w);
+}
+
+static void SVC_18_42_affinity_and_source_ranges(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *v = NULL, *deflt = NULL;
+
+	world_service(&w, "s", "{'clusterIP':'10.96.0.10','ports':[{'port':80}],'sessionAffinity':'ClientIP','sessionAffinityConfig':{'clientIP':"
+		      "{'timeoutSeconds':7}},'loadBalancerSourceRanges':['10.0.0.0/8',' 192.0.2.1/32 ']}", NULL);
+	v = world_compile(&w, "s");
+	CHECK_INT(v->ports[0].affinity_s, 7);
+	CHECK_INT(v->n_sources, 2);
+	world_service(&w, "s", "{'clusterIP':'10.96.0.10','ports':[{'port':80}],'sessionAffinity':'ClientIP'}",
+		      "{'annotations':{'service.beta.kubernetes.io/load-balancer-source-ranges':'10.0.0.0/8, 192.0.2.0/24','weft.dev/service.algorithm':'maglev'}}");
+	deflt = world_compile(&w, "s");
+	CHECK_INT(deflt->ports[0].affinity_s, 10800);
+	CHECK_INT(deflt->n_sources, 2);
+	CHECK(deflt->ports[0].maglev);
+	world_done(&w);
+}
+
+static void SVC_30_terminating_endpoints_are_not_healthy(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *ready = NULL, *ending = NULL;
+
+	world_service(&w, "s", SPEC, NULL);
+	world_slice(&w, "s-1", "s", "IPv4", PORTS, (const char *const[]){"10.0.0.1 node=a", "10.0.0.2 node=a", "10.0.0.3 node=b", NULL});
+	ready = world_compile(&w, "s");
+	CHECK_INT(ready->local_ready, 2);
+	world_slice(&w, "s-1", "s", "IPv4", PORTS, (const char *const[]){"10.0.0.1 node=a serving terminating", NULL});
+	ending = world_compile(&w, "s");
+	CHECK_INT(ending->local_ready, 0);
+	CHECK_STR(world_set(&ending->ports[0], SERVICE_LOCAL), "10.0.0.1:8080");
+	world_done(&w);
+}
+
+/* ---- tiers ---- */
+
+/* Of the slots, how many per cent are in the zone? -1: of nobody else's there are any. */
+static int share_of_zone(const struct service_port *p)
+{
+	unsigned near = 0, all = 0;
+
+	for (size_t i = 0; i < p->n_endpoints; i++) {
+		unsigned w = p->endpoints[i].roles & 1 << SERVICE_CLUSTER ? p->endpoints[i].weight : 0;
+
+		all += w;
+		near += p->endpoints[i].tier <= SERVICE_TIER_ZONE ? w : 0;
+	}
+	return all ? (int)(100 * near / all) : -1;
+}
+
+static void tiers_stay_near_and_spill_by_weight(void)
+{
+	static const struct {
+		const char *endpoints[6];
+		int from, to;
+	} cases[] = {
+	    {{"10.0.0.1 node=a", "10.0.0.2 node=c"}, 100, 100},				    /* half of the endpoints for half of the nodes */
+	    {{"10.0.0.1 node=a", "10.0.0.2 node=c", "10.0.0.3 node=d"}, 62, 70},	    /* a third for a half: two thirds stay */
+	    {{"10.0.0.1 node=b", "10.0.0.2 node=c", "10.0.0.3 node=c", "10.0.0.4 node=d"}, 46, 54},
+	    {{"10.0.0.2 node=c", "10.0.0.3 node=d"}, 0, 0},				    /* nobody near: the region */
+	    {{"10.0.0.1 node=a zones=z1", "10.0.0.2 node=c zones=z1"}, 50, 50},		    /* hints go first */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world w = world_new();
+		_cleanup_(service_view_freep) struct service_view *v = NULL;
+		int share;
+
+		w.env.tiers = true;
+		world_service(&w, "s", SPEC, NULL);
+		world_slice(&w, "s-1", "s", "IPv4", PORTS, cases[i].endpoints);
+		v = world_compile(&w, "s");
+		share = share_of_zone(&v->ports[0]);
+		printf("# case %zu: %d %%\n", i, share);
+		CHECK(share >= cases[i].from && share <= cases[i].to);
+		world_done(&w);
+	}
+}
+
+int main(void)
+{
+	RUN(SVC_10_to_16_which_endpoints);
+	RUN(SVC_1_families_have_their_own_slices);
+	RUN(SVC_2_3_7_what_is_not_proxied);
+	RUN(SVC_7_slices_of_headless_services_are_ignored);
+	RUN(SVC_12_slices_are_merged_by_port_name);
+	RUN(SVC_12_nil_ports_are_all_ports);
+	RUN(SVC_13_v1beta1_and_hand_made_slices);
+	RUN(SVC_16_17_19_policies_and_empty_sets);
+	RUN(SVC_5_load_balancer_addresses);
+	RUN(SVC_6_external_ips_are_off_by_default);
+	RUN(S9_addresses_in_use_are_refused);
+	RUN(S9_of_two_claims_the_older_one_counts);
+	RUN(SVC_18_42_affinity_and_source_ranges);
+	RUN(SVC_30_terminating_endpoints_are_not_healthy);
+	RUN(tiers_stay_near_and_spill_by_weight);
+	return test_end();
+}
