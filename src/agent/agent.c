@@ -10,6 +10,7 @@
 #include "agent/agent.h"
 #include "agent/lists.h"
 #include "agent/masquerade.h"
+#include "agent/transport.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -218,7 +219,7 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 			      .vni = a->opt.vxlan_vni,
 			      .flow_max = a->opt.flow_table_size,
 			      .nat_max = a->opt.nat_table_size,
-			      .vxlan_port = a->opt.transport == TRANSPORT_VXLAN ? a->opt.vxlan_port : 0};
+			      .vxlan_port = transport_has_tunnel(&a->opt) ? a->opt.vxlan_port : 0};
 	_cleanup_free_ char *cgroup = services_cgroup(a);
 	int r, fd;
 
@@ -349,7 +350,6 @@ static int compile(struct agent *a, uint32_t tunnel_ifindex)
 {
 	const struct model_node *node = model_find_node(a->model, a->opt.node_name);
 	struct route_config c = {.node = a->opt.node_name,
-				 .transport = a->opt.transport == TRANSPORT_VXLAN ? ROUTE_VXLAN : ROUTE_DIRECT,
 				 .underlays = a->facts.underlays,
 				 .n_underlays = a->facts.n_underlays,
 				 .tunnel_ifindex = tunnel_ifindex,
@@ -361,6 +361,7 @@ static int compile(struct agent *a, uint32_t tunnel_ifindex)
 		c.ipv4 |= addr_is_v4(&node->cidrs[i].addr);
 		c.ipv6 |= !addr_is_v4(&node->cidrs[i].addr);
 	}
+	transport_fill(a, &c);
 	route_compile(&c, a->model, &plan);
 	a->applied = a->applied && route_plan_eq(&plan, &a->plan);
 	route_plan_done(&a->plan);
@@ -380,7 +381,7 @@ static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_erro
 	*ret_ifindex = 0;
 	if (r < 0)
 		return 0; /* no range yet: compile() says so */
-	if (a->opt.transport != TRANSPORT_VXLAN)
+	if (!transport_has_tunnel(&a->opt))
 		return node_remove_vxlan(a->nl);
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
 		mtu = mtu ? MIN(mtu, a->facts.underlays[i].mtu) : a->facts.underlays[i].mtu;
@@ -437,7 +438,8 @@ static int prepare(struct agent *a, char **ret_error)
 		*ret_error = xstrdup(a->plan.error ? a->plan.error : "this node has no address range yet");
 		return r;
 	}
-	r = node_set_sysctls(&a->facts, a->plan.ranges[0].len > 0, a->plan.ranges[1].len > 0, &changed, ret_error);
+	r = node_set_sysctls(&a->facts, a->plan.ranges[0].len > 0, a->plan.ranges[1].len > 0,
+			     a->opt.transport == TRANSPORT_AUTO, &changed, ret_error);
 	if (changed && a->applied)
 		repairs_note(&a->repairs, REPAIR_SYSCTL, 1, changed);
 	if (r < 0)
@@ -506,6 +508,21 @@ static int finish(struct agent *a)
 	return r;
 }
 
+/* Without probes there is a network all the same, by the tunnel. */
+static void look_for_plain_ways(struct agent *a)
+{
+	_cleanup_free_ char *why = NULL;
+	int r = transport_probe(a);
+
+	if (r < 0)
+		why = xasprintf("cannot probe the plain way to peers by UDP port %llu (option probe.port): %s",
+				(unsigned long long)a->opt.probe_port, strerror(-r));
+	if (why && !streq(why, a->probe_warning))
+		log_warn("every peer is reached by tunnel", L_STR("why", why));
+	free(a->probe_warning);
+	a->probe_warning = take_ptr(why);
+}
+
 static int run_pass(struct agent *a)
 {
 	_cleanup_free_ char *why = NULL, *dp_why = NULL;
@@ -520,6 +537,7 @@ static int run_pass(struct agent *a)
 	if (r == 0) {
 		d = apply_datapath(a, &dp_why);
 		set_health(a, PART_DATAPATH, d, dp_why);
+		look_for_plain_ways(a);
 	}
 	f = finish(a);
 	if (f < 0 && d == 0 && r == 0)
@@ -727,6 +745,9 @@ static void stop(struct agent *a)
 	a->scrape = scrape_free(a->scrape);
 	agent_stop_watches(a);
 	a->monitor = rtnl_monitor_free(a->monitor);
+	a->prober = prober_free(a->prober);
+	free(a->prober_file);
+	free(a->probe_warning);
 	a->endpoints = endpoints_close(a->endpoints);
 	agent_services_stop(a);
 	close_datapath(a);

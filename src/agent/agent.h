@@ -8,6 +8,7 @@
 #include "agent/metrics.h"
 #include "agent/node.h"
 #include "agent/options.h"
+#include "agent/prober.h"
 #include "agent/repair.h"
 #include "agent/services.h"
 #include "agent/seeing.h"
@@ -50,7 +51,9 @@ struct agent {
 	sd_event_source *pin_watches[DP_PIN_DIRS];
 	struct endpoints *endpoints;
 	struct services_view services;
-	char *firewall_warning; /* or NULL */
+	struct prober *prober;	/* transport auto, from the first pass on */
+	char *prober_file;
+	char *probe_warning, *firewall_warning; /* or NULL */
 	struct repairs repairs;
 	bool resync_said;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Label values are words of our own tables, prefixes, and resources of the API: none can hold a quote or a backslash. */
 #include "agent/agent.h"
+#include "agent/transport.h"
 #include "base/file.h"
 #include "base/str.h"
 
@@ -10,7 +11,7 @@
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
-	node_routes, services, service_answers, service_writes, peers, peer_mtu, ipam, repairs, events_lost, events, events_missed,
+	node_routes, services, service_answers, service_writes, peers, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
@@ -34,6 +35,7 @@ static const struct {
 	{ { "weft_service_answers", METRIC_COUNTER, "what", "What sockets and packets that asked for a Service got." }, service_answers },
 	{ { "weft_service_writes", METRIC_COUNTER, "", "Entries written to or deleted from the tables of Services." }, service_writes },
 	{ { "weft_peers", METRIC_GAUGE, "transport, state", "Other nodes, by how and whether they are reached." }, peers },
+	{ { "weft_probes", METRIC_COUNTER, "what", "Transport auto: probes sent and answered, of others answered, refused, not looked at." }, probes },
 	{ { "weft_route_mtu_bytes", METRIC_GAUGE, "", "MTU of the pods' routes: the smallest of all paths." }, peer_mtu },
 	{ { "weft_ipam_addresses", METRIC_GAUGE, "range, state", "Addresses of the node's ranges: used, resting, free." }, ipam },
 	{ { "weft_repairs", METRIC_COUNTER, "what", "What somebody else had taken away or changed, and was put back." }, repairs },
@@ -93,7 +95,7 @@ static struct dp_stats stats_of(const struct agent *a)
 static void info(struct exposition *x, const struct metric *m, const struct agent *a)
 {
 	metric_value(x, m, 1, "version=\"%s\",transport=\"%s\",attach=\"%s\"", WEFT_VERSION,
-		     a->opt.transport == TRANSPORT_VXLAN ? "vxlan" : "direct", stats_of(a).attach);
+		     transport_name(&a->opt), stats_of(a).attach);
 }
 
 static void ready(struct exposition *x, const struct metric *m, const struct agent *a)
@@ -208,18 +210,28 @@ static void service_writes(struct exposition *x, const struct metric *m, const s
 
 static void peers(struct exposition *x, const struct metric *m, const struct agent *a)
 {
-	static const enum route_transport transports[] = {ROUTE_DIRECT, ROUTE_VXLAN};
-
-	for (size_t t = 0; t < ARRAY_SIZE(transports); t++)
+	for (int t = 0; t < ROUTE_TRANSPORTS; t++)
 		for (int state = ROUTE_PEER_OK; state <= ROUTE_PEER_CONFLICT; state++) {
 			size_t n = 0;
 
 			for (size_t i = 0; a->planned && i < a->plan.n_peers; i++)
-				n += a->plan.peers[i].transport == transports[t] &&
+				n += a->plan.peers[i].transport == (enum route_transport)t &&
 				     a->plan.peers[i].state == (enum route_peer_state)state;
-			metric_value(x, m, n, "transport=\"%s\",state=\"%s\"", route_transport_name(transports[t]),
+			metric_value(x, m, n, "transport=\"%s\",state=\"%s\"", route_transport_name(t),
 				     route_peer_state_name(state));
 		}
+}
+
+static void probes(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct prober_stats s = a->prober ? prober_stats(a->prober) : (struct prober_stats){0};
+	const struct {
+		const char *what;
+		uint64_t n;
+	} counts[] = {{"sent", s.sent}, {"answered", s.answered}, {"requests", s.requests}, {"refused", s.refused}, {"limited", s.limited}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		metric_value(x, m, counts[i].n, "what=\"%s\"", counts[i].what);
 }
 
 static void peer_mtu(struct exposition *x, const struct metric *m, const struct agent *a)

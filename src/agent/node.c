@@ -220,13 +220,28 @@ static int forward_by(struct sysctls *s, const struct node_facts *f, const char 
 	return r;
 }
 
-int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, char **ret_changed, char **ret_error)
+/* The route back may be the other way for a moment, or for good: RFC 3704 2.4. */
+static int loosen_rp_filter(struct sysctls *s, const struct node_facts *f)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < f->n_uplinks && r == 0; i++)
+		if (sysctl_read("ipv4", f->uplink_names[i], "rp_filter") == 1)
+			r = sysctl_set(s, "ipv4", f->uplink_names[i], "rp_filter", 2);
+	if (r == 0 && sysctl_read("ipv4", NODE_VXLAN_NAME, "rp_filter") == 1)
+		r = sysctl_set(s, "ipv4", NODE_VXLAN_NAME, "rp_filter", 2);
+	return r;
+}
+
+int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, bool either_way, char **ret_changed, char **ret_error)
 {
 	struct sysctls s = {0};
 	int r = 0;
 
 	if (ipv4)
 		r = relax_rp_filter(&s);
+	if (ipv4 && either_way && r == 0)
+		r = loosen_rp_filter(&s, f);
 	if (ipv4 && r == 0)
 		r = forward_by(&s, f, "ipv4");
 	/* a forwarding host ignores router advertisements unless told 2: without them the default route expires */

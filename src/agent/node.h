@@ -34,7 +34,8 @@ int node_read_facts(struct rtnl *nl, const struct options *o, const struct model
 
 /* Forwarding on, reverse path filter off for pods, router advertisements still accepted where they were. Idempotent. */
 /* @ret_changed: what had to be written, last, or NULL; owned by the caller. */
-int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, char **ret_changed, char **ret_error);
+/* @either_way: peers may use the uplink or the tunnel, whatever our route says: a strict filter becomes a loose one there. */
+int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, bool either_way, char **ret_changed, char **ret_error);
 
 /* The device of the tunnel transport: made, mended, up. @ret_mended: what was wrong with it, or NULL. Return: 0, -EADDRINUSE with the owner's name in @ret_error,
  * -errno. */

@@ -30,8 +30,8 @@ struct option {
 	const char *help;
 };
 
-static const char *const transports[] = {"direct", "vxlan", NULL};
-static const char *const transports_later[] = {"auto", "wireguard", NULL};
+static const char *const transports[] = {"direct", "vxlan", "auto", NULL};
+static const char *const transports_later[] = {"geneve", "wireguard", NULL};
 static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
 static const char *const switches[] = {"auto", "on", "off", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
@@ -43,7 +43,8 @@ static const struct option options[] = {
 	{ "node.name", T_NAME, AT(node_name), "", .help = "name of this node's Node object; empty: the host name" },
 	{ "kubeconfig", T_PATH, AT(kubeconfig), "/etc/weft/kubeconfig", 1, .help = "how to reach the Kubernetes API" },
 	{ "transport", T_CHOICE, AT(transport), "vxlan", .choices = transports, .later = transports_later,
-	  .help = "how packets travel between nodes: plain routes (nodes share an IP network) or VXLAN (any IP network)" },
+	  .help = "how packets travel between nodes: plain routes (nodes share an IP network), VXLAN (any IP network), "
+		  "or auto: plain to the peers where probes prove that it works, VXLAN to the others" },
 	{ "datapath.fastPath", T_BOOL, AT(fast_path), "on",
 	  .help = "deliver from program to program; off: check and count packets, then let the stack route them" },
 	{ "datapath.foreignNat", T_BOOL, AT(foreign_nat), "on",
@@ -80,6 +81,7 @@ static const struct option options[] = {
 	{ "mtu", T_UINT, AT(mtu), "0", 0, 65535, .help = "MTU of the underlay, in bytes; 0: detect" },
 	{ "vxlan.port", T_UINT, AT(vxlan_port), "4789", 1, 65535, .help = "UDP port of VXLAN" },
 	{ "vxlan.vni", T_UINT, AT(vxlan_vni), "1", 1, 16777215, .help = "VXLAN network identifier" },
+	{ "probe.port", T_UINT, AT(probe_port), "5757", 1, 65535, .help = "UDP port of the probes of transport auto" },
 	{ "ipam.restSeconds", T_UINT, AT(rest_seconds), "60", 0, 86400,
 	  .help = "how long a freed address rests before another pod gets it" },
 	{ "endpoints.reconcileSeconds", T_UINT, AT(reconcile_seconds), "60", 1, 86400,

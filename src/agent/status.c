@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `weft status -o json` prints. Fields may be added, never renamed. */
 #include "agent/agent.h"
+#include "agent/transport.h"
 #include "base/str.h"
 
 #include <time.h>
@@ -40,6 +41,7 @@ static json_t *peers(const struct agent *a)
 		json_t *o =
 		    json_pack("{ss, ss, ss, sI}", "name", p->name, "transport", route_transport_name(p->transport),
 			      "state", route_peer_state_name(p->state), "mtu", (json_int_t)p->mtu);
+		_cleanup_free_ char *reason = transport_reason(a, p);
 		json_t *ranges = json_array();
 
 		if (!addr_is_zero(&p->underlay))
@@ -50,6 +52,8 @@ static json_t *peers(const struct agent *a)
 			json_array_append_new(ranges, json_string(prefix_format(&node->cidrs[k], range)));
 		}
 		json_object_set_new(o, "ranges", ranges);
+		if (reason)
+			json_object_set_new(o, "reason", json_string(reason));
 		if (p->why)
 			json_object_set_new(o, "why", json_string(p->why));
 		json_array_append_new(list, o);
@@ -182,6 +186,8 @@ static json_t *warnings(const struct agent *a)
 {
 	json_t *list = json_array();
 
+	if (a->probe_warning)
+		json_array_append_new(list, json_string(a->probe_warning));
 	if (a->firewall_warning)
 		json_array_append_new(list, json_string(a->firewall_warning));
 	if (a->planned && a->plan.error)
@@ -205,7 +211,7 @@ json_t *agent_status(struct agent *a)
 
 	endpoints_each(a->endpoints, add_endpoint, eps);
 	o = json_pack("{ss, ss, ss, sI, sb, so, so, so, so, so, s{sI, sI}}", "node", a->opt.node_name, "version",
-		      WEFT_VERSION, "transport", a->opt.transport == TRANSPORT_VXLAN ? "vxlan" : "direct", "startedAt",
+		      WEFT_VERSION, "transport", transport_name(&a->opt), "startedAt",
 		      (json_int_t)a->started_s, "ready", endpoints_not_ready(a->endpoints) == NULL, "health",
 		      health_to_json(&a->health), "ranges", prefixes(a->state.ranges), "nodeAddresses",
 		      addresses(a->state.node_addrs, 2), "underlayAddresses", addresses(a->state.underlay, 2),

@@ -110,6 +110,8 @@ static void print_peers(const json_t *list)
 	json_array_foreach((json_t *)list, i, p) {
 		printf("  %-12s %-8s %-14s %-24s MTU %lld", text(p, "name"), text(p, "transport"), text(p, "state"),
 		       text(p, "address"), number(p, "mtu"));
+		if (json_at(p, "reason"))
+			printf("  %s", text(p, "reason"));
 		if (json_at(p, "why"))
 			printf("  %s", text(p, "why"));
 		putchar('\n');

@@ -144,7 +144,7 @@ static void vxlan(void)
 	/* its own addresses, for pods only */
 	r = find_route(&p, "fd31::13/128", NET_TABLE_PEERS);
 	CHECK(r && addr_is_zero(&r->src));
-	ADDR_IS(r->via, "fd00:244:0:3::1");
+	ADDR_IS(r->via, "fe80::257:af4:301"); /* the VTEP MAC */
 	CHECK(find_route(&p, "172.31.0.13/32", NET_TABLE_PEERS) && !find_route(&p, "172.31.0.13/32", 0));
 	CHECK_INT(p.n_neighs, 4);
 	for (size_t i = 0; i < p.n_neighs; i++)
@@ -179,6 +179,81 @@ static void direct(void)
 	CHECK(!find_route(&p, "10.244.3.0/24", 0));
 	CHECK(p.n_rules == 0 && p.n_neighs == 0 && p.n_node_routes == 2);
 	CHECK_INT(p.pod_mtu, 1500);
+}
+
+static const struct route_node_route *find_node_route(const struct route_plan *p, const char *prefix)
+{
+	struct prefix want = P(prefix);
+
+	for (size_t i = 0; i < p->n_node_routes; i++)
+		if (prefix_eq(&p->node_routes[i].prefix, &want))
+			return &p->node_routes[i];
+	return NULL;
+}
+
+/* n2 shares our networks, n3 does not; nothing is proven, then both are said to be. */
+static void automatic(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan before, after;
+	struct route_config config = config_of(ROUTE_VXLAN);
+	static const char *const proven[] = {"n2", "n3"};
+	const struct route_node_route *n;
+	const struct route *r;
+
+	config.auto_direct = true;
+	config.probe_port = 5757;
+	route_compile(&config, m, &before);
+	CHECK(before.peers[0].probe && !before.peers[1].probe);
+	CHECK(before.peers[0].transport == ROUTE_VXLAN && before.peers[1].transport == ROUTE_VXLAN);
+	ADDR_IS(before.peers[0].probe_addrs[1], "fd00:244:0:2::1");
+	r = find_route(&before, "10.244.2.1/32", NET_TABLE_PROBES);
+	CHECK(r && r->oif == 2 && !r->onlink);
+	ADDR_IS(r->via, "172.30.0.12");
+	CHECK(find_route(&before, "fd00:244:0:2::1/128", NET_TABLE_PROBES));
+	CHECK(!find_route(&before, "10.244.3.1/32", NET_TABLE_PROBES));
+	CHECK_INT(before.n_rules, 4);
+	CHECK(before.rules[1].dport == 5757 && before.rules[1].ip_proto == IPPROTO_UDP && before.rules[1].priority < 5757);
+	n = find_node_route(&before, "10.244.2.0/24"); /* it may have made up its mind before us */
+	CHECK(n && n->plain && n->transport == ROUTE_VXLAN);
+	ADDR_IS(n->outer, "172.30.0.12");
+	CHECK(!find_node_route(&before, "10.244.3.0/24")->plain && find_node_route(&before, "172.31.0.13/32")->plain);
+	config.proven = proven;
+	config.n_proven = 2;
+	route_compile(&config, m, &after);
+	CHECK(after.peers[0].transport == ROUTE_DIRECT && after.peers[1].transport == ROUTE_VXLAN);
+	n = find_node_route(&after, "10.244.2.0/24");
+	CHECK(n && n->plain && n->transport == ROUTE_DIRECT && n->ifindex == 2);
+	ADDR_IS(n->outer, "172.30.0.12"); /* what is still in the tunnel is let in */
+	n = find_node_route(&after, "172.30.0.12/32");
+	CHECK(n && n->plain && n->transport == ROUTE_DIRECT);
+	CHECK_INT(find_route(&after, "10.244.2.0/24", 0)->oif, 2);
+	CHECK_INT(after.pod_mtu, 1450); /* so that the way back into the tunnel is open at any time */
+	CHECK_INT(after.peers[0].mtu, 1500);
+}
+
+/* RFC 8200 5: IPv6 is owed 1280 bytes. */
+static void small_underlay(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan v4, v6;
+	struct route_config config = config_of(ROUTE_GENEVE);
+
+	underlays[0].mtu = underlays[1].mtu = 1280;
+	route_compile(&config, m, &v4);
+	CHECK_INT(v4.peers[0].mtu, 1230);
+	CHECK_INT(find_node_route(&v4, "10.244.2.0/24")->mtu, 1230);
+	CHECK_INT(find_node_route(&v4, "fd00:244:0:2::/64")->mtu, 1280);
+	CHECK_INT(find_route(&v4, "fd00:244:0:2::/64", 0)->mtu, 1280);
+	CHECK(v4.peers[0].why && strstr(v4.peers[0].why, "two fragments"));
+	config.underlay6 = true;
+	route_compile(&config, m, &v6);
+	CHECK(v6.peers[0].state == ROUTE_PEER_OK && find_node_route(&v6, "10.244.2.0/24"));
+	CHECK(!find_node_route(&v6, "fd00:244:0:2::/64") && strstr(v6.peers[0].why, "1350"));
+	config.ipv4 = false;
+	route_plan_done(&v6);
+	route_compile(&config, m, &v6);
+	CHECK_INT(v6.peers[0].state, ROUTE_PEER_NO_ROOM);
 }
 
 static void overlapping_ranges(void)
@@ -381,6 +456,8 @@ int main(void)
 	RUN(own_range);
 	RUN(vxlan);
 	RUN(direct);
+	RUN(automatic);
+	RUN(small_underlay);
 	RUN(overlapping_ranges);
 	RUN(we_are_the_younger_one);
 	RUN(nodes_that_lack_something);

@@ -236,9 +236,21 @@ static void add_neigh(struct compiling *c, const struct addr *a, const uint8_t m
 	p->neighs[p->n_neighs++] = n;
 }
 
+/* The next hop in the tunnel, which has the peer's VTEP MAC. For IPv6 it is link-local, made of that MAC: a global one would be
+ * looked up, and refused while its range still has a route by another device (net/ipv6/route.c, ip6_route_check_nh_onlink). */
+static struct addr tunnel_hop(const struct member *m, const uint8_t mac[6], int f)
+{
+	struct addr a = {{0xfe, 0x80}};
+
+	if (f == 0)
+		return route_node_addr(&m->ranges[f]);
+	memcpy(a.b + 10, mac, 6);
+	return a;
+}
+
 static void plan_tunnel_family(struct compiling *c, struct member *m, struct route_node_route *way, int f)
 {
-	struct addr via = route_node_addr(&m->ranges[f]);
+	struct addr via = tunnel_hop(m, way->vtep_mac, f);
 
 	way->mtu = MIN(mtu_of_family(m->peer, f), (uint32_t)UINT16_MAX);
 	route_add_route(c, encap_route(c, &m->ranges[f], &via, f, m->peer));
