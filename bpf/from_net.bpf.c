@@ -6,6 +6,7 @@
 #include "lib/arrive.h"
 #include "lib/drop.h"
 #include "lib/forward.h"
+#include "lib/guard.h"
 #include "lib/nat_return.h"
 
 /* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
@@ -41,6 +42,8 @@ int from_net(struct __sk_buff *skb)
 
 	if (!peek_addresses(skb, &pkt))
 		return TC_ACT_OK;
+	if (config.guard && guard_forbids(&pkt.src, &pkt.dst))
+		return drop(skb, &pkt, DROP_PLAINTEXT_IN);
 	if (addr_is_node(&pkt.src) || endpoint_find(&pkt.src))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
 	if (config.vxlan_port && !may_come_plain(&pkt.src))

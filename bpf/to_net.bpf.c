@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* tc egress on an uplink: what leaves this node as it is, past the stack or through it. Pods get the node's address towards the
+/* tc egress on an uplink: what leaves this node as it is, past the stack or through it; with encryption on, nothing of a pod does. Pods get the node's address towards the
  * world. */
+#include "lib/guard.h"
 #include "lib/leave.h"
 #include "lib/masquerade.h"
 
@@ -8,7 +9,7 @@
 static __always_inline bool peek(struct __sk_buff *skb, struct packet *pkt)
 {
 	pkt->v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
-	return peek_source(skb, &pkt->src);
+	return peek_source(skb, ETH_LEN, &pkt->src);
 }
 
 /* The tunnel's outer packets are most of what a node sends itself; nothing is ever claimed towards a peer's tunnel port. */
@@ -48,6 +49,8 @@ int to_net(struct __sk_buff *skb)
 	struct packet pkt = {};
 	struct endpoint *ep;
 
+	if (config.guard && guard_peek(skb, &pkt.src, &pkt.dst) && guard_forbids(&pkt.src, &pkt.dst))
+		return drop(skb, &pkt, DROP_PLAINTEXT_OUT);
 	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade) || !peek(skb, &pkt))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);

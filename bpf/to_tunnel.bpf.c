@@ -5,7 +5,7 @@
 SEC("tc")
 int to_tunnel(struct __sk_buff *skb)
 {
-	return leave_node(skb);
+	return leave_node(skb, ETH_LEN);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -92,6 +92,19 @@ static __always_inline int forward_tunnel(struct __sk_buff *skb, const struct pa
 	return bpf_redirect(ifindex, 0);
 }
 
+/* Into the WireGuard interface; the kernel takes the Ethernet header off (net/core/filter.c, __bpf_redirect_no_mac). */
+static __always_inline int forward_mesh(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route)
+{
+	static const __u8 zero[ETH_ALEN];
+	__u32 ifindex = route->ifindex;
+
+	if (!rewrite_hop(skb, pkt, zero, zero))
+		return forward_to_stack(skb);
+	skb->tc_index = PAST_STACK;
+	count_forward(skb, FORWARD_MESH);
+	return bpf_redirect(ifindex, 0);
+}
+
 /* To the node that the destination belongs to. @own_mac: inner source MAC in a tunnel. */
 static __always_inline int forward_to_node(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route,
 					   const __u8 *own_mac)
@@ -100,5 +113,7 @@ static __always_inline int forward_to_node(struct __sk_buff *skb, const struct p
 		return forward_to_stack(skb);
 	if (route->transport == TRANSPORT_TUNNEL)
 		return forward_tunnel(skb, pkt, route, own_mac);
+	if (route->transport == TRANSPORT_MESH)
+		return forward_mesh(skb, pkt, route);
 	return forward_direct(skb, pkt, route);
 }

@@ -8,19 +8,20 @@
 #include "lib/flow.h"
 #include "lib/forward.h"
 
-/* Reads no more than the source: most packets are none of ours. Return: is it an IP packet? */
-static __always_inline bool peek_source(struct __sk_buff *skb, struct ip_addr *src)
+/* Reads no more than the source: most packets are none of ours. @l3_off: 0 where there is no Ethernet header. Return: is it an IP
+ * packet? */
+static __always_inline bool peek_source(struct __sk_buff *skb, __u32 l3_off, struct ip_addr *src)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		__be32 v4;
 
-		if (bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct iphdr, saddr), &v4, sizeof(v4)))
+		if (bpf_skb_load_bytes(skb, l3_off + offsetof(struct iphdr, saddr), &v4, sizeof(v4)))
 			return false;
 		addr_from_v4(src, v4);
 		return true;
 	}
 	return skb->protocol == bpf_htons(ETH_P_IPV6) &&
-	       !bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct ipv6hdr, saddr), src, sizeof(*src));
+	       !bpf_skb_load_bytes(skb, l3_off + offsetof(struct ipv6hdr, saddr), src, sizeof(*src));
 }
 
 /* Errors belong to the flow that they quote, later fragments to what the first one noted. */
@@ -35,18 +36,18 @@ static __always_inline enum drop_reason leave_track(struct packet *pkt, __u32 ow
 	return config.foreign_nat && has_flow(pkt) ? flow_track(pkt, owner, FLOW_AT_SOURCE | FLOW_OUT_OF_STACK) : DROP_NONE;
 }
 
-static __always_inline int leave_node(struct __sk_buff *skb)
+static __always_inline int leave_node(struct __sk_buff *skb, __u32 l3_off)
 {
 	struct packet pkt = {};
 	struct endpoint *ep;
 	enum drop_reason why;
 
-	if (likely(skb->tc_index == PAST_STACK) || !config.foreign_nat || !peek_source(skb, &pkt.src))
+	if (likely(skb->tc_index == PAST_STACK) || !config.foreign_nat || !peek_source(skb, l3_off, &pkt.src))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
 	if (!ep)
 		return TC_ACT_OK;
-	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	why = packet_parse(skb, l3_off, skb->protocol, false, &pkt);
 	if (why == DROP_NONE)
 		why = leave_track(&pkt, ep->id);
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);

@@ -129,10 +129,9 @@ static int apply_tables(struct agent *a, char **ret_error)
 {
 	size_t n_links, changed;
 	_cleanup_free_ uint32_t *links = endpoints_links(a->endpoints, &n_links);
-	int r = apply_node_addrs(a);
+	int r;
 
-	if (r == 0)
-		r = rtnl_apply_neighs(a->nl, a->plan.neighs, a->plan.n_neighs, links, n_links, &changed);
+	r = rtnl_apply_neighs(a->nl, a->plan.neighs, a->plan.n_neighs, links, n_links, &changed);
 	if (r == 0) {
 		note_changes(a, REPAIR_NEIGHBOUR, changed);
 		r = rtnl_apply_routes(a->nl, a->plan.routes, a->plan.n_routes, links, n_links, &changed);
@@ -201,10 +200,16 @@ static void close_datapath(struct agent *a)
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
 	return x->attach == y->attach && x->fast_path == y->fast_path && x->foreign_nat == y->foreign_nat &&
-	       x->vni == y->vni && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
+	       x->vni == y->vni && x->vxlan_port == y->vxlan_port && x->guard == y->guard && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
 	       x->masquerade[1] == y->masquerade[1] && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
 	       addr_eq(&x->underlay[1], &y->underlay[1]);
+}
+
+/* The UDP port of what is between nodes; 0 without. */
+static uint16_t tunnel_port(const struct options *o)
+{
+	return mesh_is_on(o) ? o->mesh_port : transport_has_tunnel(o) ? o->vxlan_port : 0;
 }
 
 /* Opens the datapath for the node as `state` says; a changed node opens it anew. What it carries goes on meanwhile. */
@@ -219,7 +224,8 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 			      .vni = a->opt.vxlan_vni,
 			      .flow_max = a->opt.flow_table_size,
 			      .nat_max = a->opt.nat_table_size,
-			      .vxlan_port = transport_has_tunnel(&a->opt) ? a->opt.vxlan_port : 0};
+			      .vxlan_port = tunnel_port(&a->opt),
+			      .guard = mesh_is_on(&a->opt)};
 	_cleanup_free_ char *cgroup = services_cgroup(a);
 	int r, fd;
 
@@ -260,8 +266,13 @@ static int apply_datapath_links(struct agent *a)
 	for (size_t i = 0; i < a->facts.n_uplinks; i++)
 		links[n++] = (struct dp_link){a->facts.uplinks[i], DP_LINK_UPLINK};
 	if (a->state.tunnel_ifindex)
-		links[n++] = (struct dp_link){a->state.tunnel_ifindex, DP_LINK_TUNNEL};
+		links[n++] = (struct dp_link){a->state.tunnel_ifindex, mesh_is_on(&a->opt) ? DP_LINK_MESH : DP_LINK_TUNNEL};
 	return datapath_apply_links(a->dp, links, n);
+}
+
+static enum dp_transport datapath_transport(enum route_transport t)
+{
+	return t == ROUTE_WIREGUARD ? DP_MESH : route_transport_is_tunnel(t) ? DP_TUNNEL : DP_DIRECT;
 }
 
 static int apply_datapath_routes(struct agent *a)
@@ -276,8 +287,7 @@ static int apply_datapath_routes(struct agent *a)
 						   .ifindex = from->ifindex,
 						   .outer = from->outer,
 						   .plain = from->plain,
-						   .transport = route_transport_is_tunnel(from->transport) ? DP_TUNNEL
-													  : DP_DIRECT,
+						   .transport = datapath_transport(from->transport),
 						   .mtu = from->mtu};
 		memcpy(routes[i].vtep_mac, from->vtep_mac, 6);
 	}
@@ -310,6 +320,7 @@ static int apply_masquerade(struct agent *a)
 	m.exempt = exempt;
 	list_ports(a->opt.masquerade_reserved, reserved); /* checked when it was read */
 	reserved[a->opt.vxlan_port] = true;
+	reserved[a->opt.mesh_port] = true;
 	return datapath_apply_masquerade(a->dp, &m);
 }
 
@@ -321,11 +332,13 @@ static int apply_datapath(struct agent *a, char **ret_error)
 		return r;
 	r = datapath_apply_pins(a->dp);
 	if (r == 0)
-		r = apply_datapath_routes(a);
+		r = agent_mesh_guard(a);
 	if (r == 0)
 		r = apply_masquerade(a);
 	if (r == 0)
 		r = apply_datapath_links(a);
+	if (r == 0)
+		r = apply_datapath_routes(a); /* what guards stands before there is a way */
 	if (r < 0)
 		*ret_error = xasprintf("cannot pin maps, write node routes or attach to links: %s", strerror(-r));
 	agent_watch_pins(a);
@@ -381,11 +394,17 @@ static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_erro
 	*ret_ifindex = 0;
 	if (r < 0)
 		return 0; /* no range yet: compile() says so */
-	if (!transport_has_tunnel(&a->opt))
-		return node_remove_vxlan(a->nl);
+	if (mesh_is_on(&a->opt) || !transport_has_tunnel(&a->opt))
+		r = node_remove_vxlan(a->nl);
+	if (r == 0 && !mesh_is_on(&a->opt))
+		r = mesh_remove_device(a->nl, MESH_DEVICE);
+	if (r < 0 || !transport_has_tunnel(&a->opt))
+		return r;
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
 		mtu = mtu ? MIN(mtu, a->facts.underlays[i].mtu) : a->facts.underlays[i].mtu;
-	r = node_ensure_vxlan(a->nl, &a->opt, mac, mtu ? mtu : 1500, ret_ifindex, &mended, ret_error);
+	mtu = mtu ? mtu : 1500;
+	r = mesh_is_on(&a->opt) ? agent_mesh_ensure(a, mtu, ret_ifindex, &mended, ret_error)
+				: node_ensure_vxlan(a->nl, &a->opt, mac, mtu, ret_ifindex, &mended, ret_error);
 	if (r == 0 && mended && a->applied)
 		repairs_note(&a->repairs, REPAIR_DEVICE, 1, mended);
 	return r;
@@ -444,9 +463,11 @@ static int prepare(struct agent *a, char **ret_error)
 		repairs_note(&a->repairs, REPAIR_SYSCTL, 1, changed);
 	if (r < 0)
 		return r;
-	r = apply_tables(a, ret_error);
+	r = apply_node_addrs(a);
 	if (r == 0)
 		remember(a, tunnel);
+	else
+		*ret_error = xasprintf("addresses: %s", rtnl_error_text(a->nl));
 	return r;
 }
 
@@ -533,12 +554,16 @@ static int run_pass(struct agent *a)
 		return f < 0 && a->dp ? f : 0;
 	}
 	r = prepare(a, &why);
-	set_health(a, PART_ROUTES, r, why);
 	if (r == 0) {
 		d = apply_datapath(a, &dp_why);
 		set_health(a, PART_DATAPATH, d, dp_why);
+		if (d == 0 || !mesh_is_on(&a->opt)) /* no route without its guard */
+			r = apply_tables(a, &why);
+		if (d == 0 && mesh_is_on(&a->opt))
+			agent_mesh_apply(a);
 		look_for_plain_ways(a);
 	}
+	set_health(a, PART_ROUTES, r, why);
 	f = finish(a);
 	if (f < 0 && d == 0 && r == 0)
 		health_set(&a->health, PART_DATAPATH, "endpoints could not all be applied");
@@ -655,7 +680,7 @@ static void resume(struct agent *a)
 		return;
 	}
 	if (a->state.tunnel_ifindex &&
-	    (rtnl_find_link(a->nl, NODE_VXLAN_NAME, &l) < 0 || l.ifindex != a->state.tunnel_ifindex))
+	    (rtnl_find_link(a->nl, mesh_is_on(&a->opt) ? MESH_DEVICE : NODE_VXLAN_NAME, &l) < 0 || l.ifindex != a->state.tunnel_ifindex))
 		return; /* the node was rebuilt: the first pass makes everything */
 	r = ensure_datapath(a, &why);
 	set_health(a, PART_DATAPATH, r, why);
@@ -734,6 +759,9 @@ static int start(struct agent *a)
 	r = node_install_plugin(&a->opt);
 	if (r < 0)
 		log_warn("cannot install the CNI plugin", L_STR("directory", a->opt.cni_bin_dir), L_ERRNO(r));
+	r = agent_mesh_start(a);
+	if (r < 0)
+		return r;
 	resume(a);
 	return start_sources(a);
 }
@@ -750,6 +778,7 @@ static void stop(struct agent *a)
 	free(a->probe_warning);
 	a->endpoints = endpoints_close(a->endpoints);
 	agent_services_stop(a);
+	agent_mesh_stop(a);
 	close_datapath(a);
 	sd_event_source_disable_unref(a->pass_timer);
 	sd_event_source_disable_unref(a->tick_timer);

@@ -5,6 +5,7 @@
 
 #include "agent/endpoints.h"
 #include "agent/health.h"
+#include "agent/mesh_agent.h"
 #include "agent/metrics.h"
 #include "agent/node.h"
 #include "agent/options.h"
@@ -51,6 +52,7 @@ struct agent {
 	sd_event_source *pin_watches[DP_PIN_DIRS];
 	struct endpoints *endpoints;
 	struct services_view services;
+	struct agent_mesh mesh;
 	struct prober *prober;	/* transport auto, from the first pass on */
 	char *prober_file;
 	char *probe_warning, *firewall_warning; /* or NULL */

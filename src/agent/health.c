@@ -10,7 +10,8 @@ static const char *const names[PARTS] = {[PART_API] = "api",
 					 [PART_DATAPATH] = "datapath",
 					 [PART_ROUTES] = "routes",
 					 [PART_IPAM] = "ipam",
-					 [PART_SERVICES] = "services"};
+					 [PART_SERVICES] = "services",
+					 [PART_MESH] = "mesh"};
 
 void health_init(struct health *h, const char *starting)
 {

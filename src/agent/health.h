@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 
-enum part { PART_API, PART_CNI, PART_DATAPATH, PART_ROUTES, PART_IPAM, PART_SERVICES, PARTS };
+enum part { PART_API, PART_CNI, PART_DATAPATH, PART_ROUTES, PART_IPAM, PART_SERVICES, PART_MESH, PARTS };
 
 struct health {
 	struct {

@@ -30,10 +30,11 @@ struct option {
 	const char *help;
 };
 
-static const char *const transports[] = {"direct", "vxlan", "auto", NULL};
-static const char *const transports_later[] = {"geneve", "wireguard", NULL};
+static const char *const transports[] = {"direct", "vxlan", "auto", "wireguard", NULL};
+static const char *const transports_later[] = {"geneve", NULL};
 static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
 static const char *const switches[] = {"auto", "on", "off", NULL};
+static const char *const engines[] = {"auto", "kernel", "userspace", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 #define AT(member) offsetof(struct options, member)
@@ -43,7 +44,7 @@ static const struct option options[] = {
 	{ "node.name", T_NAME, AT(node_name), "", .help = "name of this node's Node object; empty: the host name" },
 	{ "kubeconfig", T_PATH, AT(kubeconfig), "/etc/weft/kubeconfig", 1, .help = "how to reach the Kubernetes API" },
 	{ "transport", T_CHOICE, AT(transport), "vxlan", .choices = transports, .later = transports_later,
-	  .help = "how packets travel between nodes: plain routes (nodes share an IP network), VXLAN (any IP network), "
+	  .help = "how packets travel between nodes: plain routes (nodes share an IP network), VXLAN (any IP network), WireGuard (encrypted), "
 		  "or auto: plain to the peers where probes prove that it works, VXLAN to the others" },
 	{ "datapath.fastPath", T_BOOL, AT(fast_path), "on",
 	  .help = "deliver from program to program; off: check and count packets, then let the stack route them" },
@@ -82,6 +83,14 @@ static const struct option options[] = {
 	{ "vxlan.port", T_UINT, AT(vxlan_port), "4789", 1, 65535, .help = "UDP port of VXLAN" },
 	{ "vxlan.vni", T_UINT, AT(vxlan_vni), "1", 1, 16777215, .help = "VXLAN network identifier" },
 	{ "probe.port", T_UINT, AT(probe_port), "5757", 1, 65535, .help = "UDP port of the probes of transport auto" },
+	{ "mesh.engine", T_CHOICE, AT(mesh_engine), "auto", .choices = engines,
+	  .help = "who encrypts with transport wireguard: the kernel, or the program weft-wg; auto: the kernel if it can" },
+	{ "mesh.port", T_UINT, AT(mesh_port), "51820", 1, 65535, .help = "UDP port of WireGuard" },
+	{ "mesh.keepaliveSeconds", T_UINT, AT(mesh_keepalive), "25", 0, 65535,
+	  .help = "how often a peer hears of this node when there is nothing to send; 0: never" },
+	{ "mesh.dir", T_PATH, AT(mesh_dir), "/var/lib/weft", 1, .help = "where the node's WireGuard key is kept; must survive a reboot" },
+	{ "mesh.podRanges", T_PREFIXES, AT(mesh_pod_ranges), "",
+	  .help = "pod ranges of the whole cluster: with transport wireguard nothing of them passes an uplink unencrypted, also before their node is known" },
 	{ "ipam.restSeconds", T_UINT, AT(rest_seconds), "60", 0, 86400,
 	  .help = "how long a freed address rests before another pod gets it" },
 	{ "endpoints.reconcileSeconds", T_UINT, AT(reconcile_seconds), "60", 1, 86400,

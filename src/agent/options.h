@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 
-enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN, TRANSPORT_AUTO, TRANSPORT_GENEVE, TRANSPORT_WIREGUARD };
+enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN, TRANSPORT_AUTO, TRANSPORT_WIREGUARD, TRANSPORT_GENEVE };
 enum attach { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 enum auto_switch { SWITCH_AUTO, SWITCH_ON, SWITCH_OFF };
 
@@ -28,6 +28,9 @@ struct options {
 	uint64_t mtu;  /* 0: detect */
 	uint64_t vxlan_port, vxlan_vni;
 	uint64_t probe_port;
+	uint64_t mesh_engine; /* enum mesh_choice */
+	uint64_t mesh_port, mesh_keepalive;
+	char *mesh_dir, *mesh_pod_ranges;
 	uint64_t rest_seconds, reconcile_seconds;
 	uint64_t audit_seconds, netlink_buffer;
 	char *metrics_listen; /* "": nowhere */

@@ -49,8 +49,8 @@ static void errors_name_file_line_option_and_expectation(void)
 	     "weftd.yaml: line 4: vxlan.port: \"70000\" is not valid; expected a number from 1 to 65535"},
 	    {"vxlan:\n  porto: 1\n", "weftd.yaml: line 2: unknown option \"vxlan.porto\"; expected one of those that "
 				     "weftd --help lists"},
-	    {"transport: wireguard\n",
-	     "weftd.yaml: line 1: transport: \"wireguard\" is not in this version; expected direct or vxlan or auto"},
+	    {"transport: geneve\n",
+	     "weftd.yaml: line 1: transport: \"geneve\" is not in this version; expected direct or vxlan or auto or wireguard"},
 	    {"mtu: -1\n", "weftd.yaml: line 1: mtu: \"-1\" is not valid; expected a number from 0 to 65535"},
 	    {"mtu: 1.5\n", "weftd.yaml: line 1: mtu: \"1.5\" is not valid; expected a number from 0 to 65535"},
 	    {"uplinks: [a, b]\n", "weftd.yaml: line 1: uplinks: expected a single value, not a list"},

@@ -56,6 +56,7 @@ static json_t *peers(const struct agent *a)
 			json_object_set_new(o, "reason", json_string(reason));
 		if (p->why)
 			json_object_set_new(o, "why", json_string(p->why));
+		agent_mesh_peer_status(a, p->name, o);
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -218,6 +219,7 @@ json_t *agent_status(struct agent *a)
 		      "uplinks", uplinks(a), "mtu", "device", (json_int_t)a->state.device_mtu, "route",
 		      (json_int_t)a->state.route_mtu);
 	json_object_set_new(o, "peers", peers(a));
+	json_object_set_new(o, "mesh", agent_mesh_status(a));
 	json_object_set_new(o, "endpoints", eps);
 	json_object_set_new(o, "ipam", ipam(a));
 	json_object_set_new(o, "datapath", datapath_json(a));

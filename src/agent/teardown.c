@@ -97,6 +97,7 @@ int agent_teardown(const struct options *o)
 	note("routes", rtnl_apply_routes(nl, NULL, 0, NULL, 0, NULL));
 	note("neighbours", rtnl_apply_neighs(nl, NULL, 0, NULL, 0, NULL));
 	note("tunnel device", node_remove_vxlan(nl));
+	note("WireGuard interface", mesh_remove_device(nl, MESH_DEVICE));
 	note("node addresses", remove_node_addrs(nl, state));
 	remove_files(o);
 	if (!failures)

@@ -12,6 +12,7 @@ static const struct {
     [TRANSPORT_DIRECT] = {"direct", ROUTE_DIRECT},
     [TRANSPORT_VXLAN] = {"vxlan", ROUTE_VXLAN},
     [TRANSPORT_AUTO] = {"auto", ROUTE_VXLAN, true},
+    [TRANSPORT_WIREGUARD] = {"wireguard", ROUTE_WIREGUARD},
 };
 
 enum route_transport transport_of(const struct options *o)

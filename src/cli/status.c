@@ -102,6 +102,29 @@ static void print_ipam(const json_t *list)
 		       number(r, "size"), number(r, "resting"));
 }
 
+/* The encrypted way to a peer: since when it works. */
+static void print_handshake(const json_t *p)
+{
+	long long at = number(p, "lastHandshake");
+	char age[32];
+
+	if (!json_at(p, "mesh"))
+		return;
+	format_age(age, at);
+	printf("  key %.8s…, %s%s%s", *text(p, "publicKey") ? text(p, "publicKey") : "none", at ? "handshake " : "no handshake yet", at ? age : "",
+	       at ? " ago" : "");
+	if (*text(p, "endpoint"))
+		printf(" at %s", text(p, "endpoint"));
+}
+
+static void print_mesh(const json_t *m)
+{
+	if (!json_is_object(m))
+		return;
+	printf("Mesh        %s, engine %s, port %lld, key %s%s\n", text(m, "interface"), *text(m, "engine") ? text(m, "engine") : "none yet",
+	       number(m, "port"), text(m, "publicKey"), json_is_true(json_at(m, "settled")) ? "" : ", not as it should be yet");
+}
+
 static void print_peers(const json_t *list)
 {
 	const json_t *p;
@@ -110,6 +133,7 @@ static void print_peers(const json_t *list)
 	json_array_foreach((json_t *)list, i, p) {
 		printf("  %-12s %-8s %-14s %-24s MTU %lld", text(p, "name"), text(p, "transport"), text(p, "state"),
 		       text(p, "address"), number(p, "mtu"));
+		print_handshake(p);
 		if (json_at(p, "reason"))
 			printf("  %s", text(p, "reason"));
 		if (json_at(p, "why"))
@@ -230,6 +254,7 @@ static void print_screen(const json_t *s)
 	       text(json_at(s, "datapath"), "attach"), json_is_true(json_at(s, "datapath", "fastPath")) ? "on" : "off",
 	       number(json_at(s, "datapath"), "flows"), number(json_at(s, "datapath"), "flowMax"),
 	       number(json_at(s, "datapath"), "flowsNew"));
+	print_mesh(json_at(s, "mesh"));
 	printf("Peers       %zu\n", json_array_size(json_at(s, "peers")));
 	print_peers(json_at(s, "peers"));
 	printf("Endpoints   %zu\n", json_array_size(json_at(s, "endpoints")));

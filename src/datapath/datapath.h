@@ -12,7 +12,7 @@
 struct datapath;
 
 enum dp_attach { DP_ATTACH_AUTO, DP_ATTACH_TCX, DP_ATTACH_CLSACT }; /* for uplinks and tunnels; pods always by clsact */
-enum dp_transport { DP_DIRECT, DP_TUNNEL };
+enum dp_transport { DP_DIRECT, DP_TUNNEL, DP_MESH };
 
 struct dp_config {
 	const char *pin_dir; /* for example /sys/fs/bpf/weft; the version directory is made inside */
@@ -29,7 +29,8 @@ struct dp_config {
 	uint32_t nat_max;    /* translated connections, 64 to 2^24 */
 	uint32_t nat_share;  /* of them, by one endpoint; 0: half of nat_max */
 	uint16_t nat_port_min, nat_port_max; /* ports that translation may use, from 1 */
-	uint16_t vxlan_port; /* 0 without a tunnel transport */
+	uint16_t vxlan_port; /* UDP port of the tunnel or of WireGuard; 0 without either */
+	bool guard;	     /* what pods have to do with pods and nodes passes no uplink unencrypted: datapath_apply_guard() */
 	const char *cgroup;   /* whose sockets are translated (a path); "" or NULL: nobody's */
 	uint32_t service_max; /* frontends of Services, and four times as many endpoints; 0: 65536 */
 };
@@ -91,7 +92,7 @@ struct dp_node_route {
 	struct addr underlay;  /* direct: next hop; tunnel: outer destination */
 	struct addr outer;     /* the only outer source by which its packets may come; zero: by no tunnel */
 	bool plain;	       /* with a tunnel transport: may its packets come as they are? */
-	uint32_t ifindex;      /* direct: uplink; tunnel: its device */
+	uint32_t ifindex;      /* direct: uplink; tunnel: its device; mesh: the WireGuard interface */
 	uint8_t vtep_mac[6];   /* tunnel: inner destination MAC */
 	uint16_t mtu;	       /* largest inner IP packet */
 };
@@ -100,11 +101,20 @@ struct dp_node_route {
  * changed, for a tunnel route that does not leave by the tunnel device; -E2BIG. */
 int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n);
 
-/* Uplinks get from_net and to_net, the tunnel device from_tunnel and, with foreign_nat, to_tunnel. Makes the set of attached links
+/* Whose addresses may not be seen on an uplink together: pods' among themselves and with nodes'. */
+struct dp_guarded {
+	struct prefix prefix;
+	bool node; /* an address of a node; false: a range of pods */
+};
+/* Makes the set exactly this one; what is new comes first. Return: 0 or the first error; -E2BIG, and nothing changed. */
+int datapath_apply_guard(struct datapath *dp, const struct dp_guarded *guarded, size_t n);
+
+/* Uplinks get from_net and to_net, the tunnel device from_tunnel and, with foreign_nat, to_tunnel, the WireGuard interface likewise
+ * from_mesh and to_mesh. Makes the set of attached links
  * exactly this one (idempotent). */
 struct dp_link {
 	uint32_t ifindex;
-	enum { DP_LINK_UPLINK, DP_LINK_TUNNEL } role;
+	enum { DP_LINK_UPLINK, DP_LINK_TUNNEL, DP_LINK_MESH } role;
 };
 int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_t n);
 

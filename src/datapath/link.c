@@ -12,6 +12,7 @@ enum { SIDES = ATTACH_EGRESS + 1 };
 static const enum dp_hook hooks[][SIDES] = {
 	[DP_LINK_UPLINK] = { HOOK_FROM_NET, HOOK_TO_NET },
 	[DP_LINK_TUNNEL] = { HOOK_FROM_TUNNEL, HOOK_TO_TUNNEL },
+	[DP_LINK_MESH] = { HOOK_FROM_MESH, HOOK_TO_MESH },
 };
 
 static bool side_is_wanted(const struct datapath *dp, int role, enum attach_side side)

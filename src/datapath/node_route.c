@@ -13,6 +13,8 @@ static int compare_key(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct node_route_key));
 }
 
+static const uint8_t transports[] = { [DP_DIRECT] = TRANSPORT_DIRECT, [DP_TUNNEL] = TRANSPORT_TUNNEL, [DP_MESH] = TRANSPORT_MESH };
+
 static struct node_route_entry encode(const struct dp_node_route *r)
 {
 	struct node_route_entry e = {
@@ -20,7 +22,7 @@ static struct node_route_entry encode(const struct dp_node_route *r)
 		.value = {
 			.ifindex = r->ifindex,
 			.mtu = r->mtu,
-			.transport = r->transport == DP_TUNNEL ? TRANSPORT_TUNNEL : TRANSPORT_DIRECT,
+			.transport = transports[r->transport],
 		},
 	};
 

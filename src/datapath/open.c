@@ -9,10 +9,12 @@
 #include "weft/config.h"
 
 #include "arm_flows.skel.h"
+#include "from_mesh.skel.h"
 #include "from_net.skel.h"
 #include "from_pod.skel.h"
 #include "from_tunnel.skel.h"
 #include "sock.skel.h"
+#include "to_mesh.skel.h"
 #include "to_net.skel.h"
 #include "to_pod.skel.h"
 #include "to_tunnel.skel.h"
@@ -34,12 +36,15 @@ const char *const dp_hook_names[HOOK_COUNT] = {
 	[HOOK_FROM_TUNNEL] = "from_tunnel",
 	[HOOK_TO_NET] = "to_net",
 	[HOOK_TO_TUNNEL] = "to_tunnel",
+	[HOOK_FROM_MESH] = "from_mesh",
+	[HOOK_TO_MESH] = "to_mesh",
 };
 
 const char *const dp_map_names[MAP_COUNT] = {
 	[MAP_ENDPOINTS] = "endpoints",
 	[MAP_POD_IFACES] = "pod_ifaces",
 	[MAP_NODE_ROUTES] = "node_routes",
+	[MAP_GUARD] = "guard",
 	[MAP_ENDPOINT_FLOWS] = "endpoint_flows",
 	[MAP_FLOWS] = "flows",
 	[MAP_FLOWS_NEW] = "flows_new",
@@ -69,6 +74,8 @@ static const void *(*const elf_bytes[HOOK_COUNT])(size_t *size) = {
 	[HOOK_FROM_TUNNEL] = from_tunnel__elf_bytes,
 	[HOOK_TO_NET] = to_net__elf_bytes,
 	[HOOK_TO_TUNNEL] = to_tunnel__elf_bytes,
+	[HOOK_FROM_MESH] = from_mesh__elf_bytes,
+	[HOOK_TO_MESH] = to_mesh__elf_bytes,
 };
 
 /* The end of what libbpf said while a program was loaded. libbpf has one print function for the whole process. */
@@ -193,6 +200,7 @@ static struct config config_encode(const struct dp_config *c, unsigned hook)
 		.nat_modulus = dp_prime_from(c->nat_port_max - c->nat_port_min + 1u),
 		.vxlan_port = c->vxlan_port,
 		.hook = hook,
+		.guard = c->guard,
 	};
 
 	for (int i = 0; i < 2; i++) {

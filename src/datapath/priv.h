@@ -11,13 +11,14 @@
 #include <bpf/libbpf.h>
 
 /* The programs, in the order in which they are loaded and replaced. */
-enum dp_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_NET, HOOK_FROM_TUNNEL, HOOK_TO_NET, HOOK_TO_TUNNEL, HOOK_COUNT };
+enum dp_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_NET, HOOK_FROM_TUNNEL, HOOK_TO_NET, HOOK_TO_TUNNEL, HOOK_FROM_MESH, HOOK_TO_MESH, HOOK_COUNT };
 
 /* The maps that user space looks into; all are pinned by their name. */
 enum dp_map {
 	MAP_ENDPOINTS,
 	MAP_POD_IFACES,
 	MAP_NODE_ROUTES,
+	MAP_GUARD,
 	MAP_ENDPOINT_FLOWS,
 	MAP_FLOWS,
 	MAP_FLOWS_NEW,

@@ -5,8 +5,8 @@
 #define UP (1u << VERB_UP)
 #define ALL (~0u)
 
-static const char *const transports[] = { "direct", "vxlan", "auto" };
-static const char *const transports_later[] = { "wireguard", "geneve" };
+static const char *const transports[] = { "direct", "vxlan", "auto", "wireguard" };
+static const char *const transports_later[] = { "geneve" };
 
 static int read_name(const char *v, struct lab_args *a, char **error)
 {
@@ -64,7 +64,7 @@ static int read_transport(const char *v, struct lab_args *a, char **error)
 			a->transport = v;
 			return 0;
 		}
-	*error = xstrdup("expected direct, vxlan or auto");
+	*error = xstrdup("expected direct, vxlan, auto or wireguard");
 	return -EINVAL;
 }
 

@@ -53,6 +53,9 @@ int rtnl_add_bridge(struct rtnl *nl, const struct link_spec *spec, uint32_t *ret
  * device on the port; -EADDRINUSE when it is brought up beside a foreign user of the port. */
 int rtnl_add_vxlan(struct rtnl *nl, const struct link_spec *spec, uint16_t port, uint32_t *ret_ifindex);
 
+/* A link that needs no more than its kind: "wireguard". -EOPNOTSUPP when the kernel has none of it. */
+int rtnl_add_kind(struct rtnl *nl, const struct link_spec *spec, const char *kind, uint32_t *ret_ifindex);
+
 /* Return: 0, -ENODEV. */
 int rtnl_find_link(struct rtnl *nl, const char *name, struct link *ret);
 int rtnl_get_link(struct rtnl *nl, uint32_t ifindex, struct link *ret);

@@ -89,7 +89,7 @@ int rtnl_add_veth(struct rtnl *nl, const struct link_spec *here, const struct li
 	return r == 0 && peer->up ? set_up_by_name(nl, peer->name) : r;
 }
 
-int rtnl_add_bridge(struct rtnl *nl, const struct link_spec *spec, uint32_t *ret_ifindex)
+int rtnl_add_kind(struct rtnl *nl, const struct link_spec *spec, const char *kind, uint32_t *ret_ifindex)
 {
 	struct nlmsghdr *nlh;
 	struct nlattr *info;
@@ -98,9 +98,14 @@ int rtnl_add_bridge(struct rtnl *nl, const struct link_spec *spec, uint32_t *ret
 		return -EINVAL;
 	nlh = begin_add(nl, spec);
 	info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
-	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "bridge");
+	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, kind);
 	mnl_attr_nest_end(nlh, info);
 	return finish_add(nl, spec, ret_ifindex);
+}
+
+int rtnl_add_bridge(struct rtnl *nl, const struct link_spec *spec, uint32_t *ret_ifindex)
+{
+	return rtnl_add_kind(nl, spec, "bridge", ret_ifindex);
 }
 
 int rtnl_add_vxlan(struct rtnl *nl, const struct link_spec *spec, uint16_t port, uint32_t *ret_ifindex)

@@ -7,7 +7,7 @@
 #include "model/model.h"
 #include "net/netobj.h"
 
-enum route_transport { ROUTE_DIRECT, ROUTE_VXLAN, ROUTE_GENEVE, ROUTE_TRANSPORTS };
+enum route_transport { ROUTE_DIRECT, ROUTE_VXLAN, ROUTE_GENEVE, ROUTE_WIREGUARD, ROUTE_TRANSPORTS };
 
 /* One of this node's own addresses outside of the pod ranges. */
 struct route_underlay {
@@ -57,6 +57,7 @@ struct route_peer {
 /* The same facts as the datapath's node table wants them. */
 struct route_node_route {
 	struct prefix prefix;
+	const char *node; /* whose it is; borrowed from the model */
 	enum route_transport transport;
 	struct addr underlay; /* direct: next hop; tunnel: outer destination */
 	struct addr outer;    /* the only outer source of its packets; zero: they may not come by tunnel */
@@ -108,4 +109,6 @@ struct addr route_node_addr(const struct prefix *range);
 int route_vtep_mac(const struct prefix *ranges, size_t n, uint8_t ret[6]);
 const char *route_transport_name(enum route_transport t);
 bool route_transport_is_tunnel(enum route_transport t);
+/* The interface's MTU over an underlay's, whatever family is outside. */
+uint32_t route_transport_mtu(enum route_transport t, uint32_t underlay);
 const char *route_peer_state_name(enum route_peer_state s);

@@ -25,12 +25,13 @@ void route_add_route(struct compiling *c, struct route r)
 }
 
 /* What the datapath is told of a prefix of a peer. */
-static void add_node_route(struct compiling *c, const struct prefix *prefix, const struct route_node_route *way)
+static void add_node_route(struct compiling *c, const struct member *m, const struct prefix *prefix, const struct route_node_route *way)
 {
 	struct route_plan *p = c->plan;
 	struct route_node_route r = *way;
 
 	r.prefix = *prefix;
+	r.node = m->node->name;
 	GROW(p->node_routes, p->n_node_routes, c->cap_node_routes);
 	p->node_routes[p->n_node_routes++] = r;
 }
@@ -146,7 +147,7 @@ static void plan_direct_tunnelled(struct compiling *c, struct member *m, struct 
 		struct prefix host = prefix_host(&m->node->addrs[i]);
 
 		if (addr_family(&m->node->addrs[i]) == family_of(f) && is_peer_address(c, m, i))
-			add_node_route(c, &host, way);
+			add_node_route(c, m, &host, way);
 	}
 }
 
@@ -169,7 +170,7 @@ static void plan_direct_family(struct compiling *c, struct member *m, int f)
 		plan_direct_tunnelled(c, m, &way, f);
 	}
 	route_add_route(c, (struct route){.dst = m->ranges[f], .via = *via, .oif = u->ifindex, .src = c->plan->node_addrs[f]});
-	add_node_route(c, &m->ranges[f], &way);
+	add_node_route(c, m, &m->ranges[f], &way);
 	if (m->peer->state == ROUTE_PEER_OK) { /* a second family does not change what is shown */
 		m->peer->mtu = MIN(m->peer->mtu, u->mtu);
 		return;
@@ -255,7 +256,7 @@ static void plan_tunnel_family(struct compiling *c, struct member *m, struct rou
 	way->mtu = MIN(mtu_of_family(m->peer, f), (uint32_t)UINT16_MAX);
 	route_add_route(c, encap_route(c, &m->ranges[f], &via, f, m->peer));
 	add_neigh(c, &via, way->vtep_mac);
-	add_node_route(c, &m->ranges[f], way);
+	add_node_route(c, m, &m->ranges[f], way);
 	/* Pods reach the peer's own addresses through the tunnel too: a table of its own, so that the node itself does not. */
 	for (unsigned i = 0; i < m->node->n_addrs; i++) {
 		struct prefix host = prefix_host(&m->node->addrs[i]);
@@ -269,7 +270,7 @@ static void plan_tunnel_family(struct compiling *c, struct member *m, struct rou
 		r.src = (struct addr){0}; /* forwarded packets have their source */
 		route_add_route(c, r);
 		node.plain = true; /* the outer packets themselves, and all that is between nodes */
-		add_node_route(c, &host, &node);
+		add_node_route(c, m, &host, &node);
 	}
 }
 
@@ -305,6 +306,54 @@ static void plan_tunnel(struct compiling *c, struct member *m)
 		}
 }
 
+/* --- wireguard --- */
+
+/* The interface carries IP packets to whom WireGuard says that an address belongs: no next hop, no outer address here. Where the
+ * packets go outside is the mesh's affair, and may change family with every packet; so the room is that of the larger header. */
+static void plan_mesh_family(struct compiling *c, struct member *m, struct route_node_route *way, int f)
+{
+	struct route r = {.dst = m->ranges[f], .oif = c->config->tunnel_ifindex, .src = c->plan->node_addrs[f], .mtu = mtu_of_family(m->peer, f)};
+
+	way->mtu = MIN(r.mtu, (uint32_t)UINT16_MAX);
+	route_add_route(c, r);
+	add_node_route(c, m, &m->ranges[f], way);
+	for (unsigned i = 0; i < m->node->n_addrs; i++) {
+		struct route_node_route node = *way;
+
+		if (addr_family(&m->node->addrs[i]) != family_of(f) || !is_peer_address(c, m, i))
+			continue;
+		r.dst = prefix_host(&m->node->addrs[i]);
+		r.table = NET_TABLE_PEERS;
+		r.src = (struct addr){0}; /* forwarded packets have their source */
+		route_add_route(c, r);
+		node.plain = true; /* encrypted packets themselves, and all that is between nodes */
+		add_node_route(c, m, &r.dst, &node);
+	}
+}
+
+static void plan_mesh(struct compiling *c, struct member *m)
+{
+	struct route_node_route way = {.transport = ROUTE_WIREGUARD, .ifindex = c->config->tunnel_ifindex};
+	const struct addr *outer;
+	const struct route_underlay *u = choose_outer(c->config, m->node, &outer);
+
+	if (!u && c->config->n_underlays)
+		u = &c->config->underlays[0];
+	if (!u) {
+		m->peer->state = ROUTE_PEER_NO_ADDRESS;
+		route_complain(m, "this node has no address outside of the pod ranges");
+		return;
+	}
+	m->peer->state = ROUTE_PEER_OK;
+	m->peer->own_underlay = u->addr;
+	if (outer)
+		m->peer->underlay = *outer;
+	m->peer->mtu = route_transport_mtu(ROUTE_WIREGUARD, u->mtu);
+	for (int f = 0; f < 2; f++)
+		if (route_is_common(c, m, f))
+			plan_mesh_family(c, m, &way, f);
+}
+
 /* clang-format off */
 const struct transport_ops route_transports[ROUTE_TRANSPORTS] = {
 	[ROUTE_DIRECT] = { "direct", .plan = plan_direct },
@@ -312,6 +361,8 @@ const struct transport_ops route_transports[ROUTE_TRANSPORTS] = {
 	[ROUTE_VXLAN] = { "vxlan", .overhead = { 50, 70 }, .is_tunnel = true, .plan = plan_tunnel },
 	/* the same without options, of which we send none */
 	[ROUTE_GENEVE] = { "geneve", .overhead = { 50, 70 }, .is_tunnel = true, .plan = plan_tunnel },
+	/* IPv4 20 or IPv6 40, UDP 8, WireGuard's header 16 and tag 16; padding stays below the MTU */
+	[ROUTE_WIREGUARD] = { "wireguard", .overhead = { 80, 80 }, .is_tunnel = true, .plan = plan_mesh },
 };
 /* clang-format on */
 
@@ -323,4 +374,9 @@ const char *route_transport_name(enum route_transport t)
 bool route_transport_is_tunnel(enum route_transport t)
 {
 	return route_transports[t].is_tunnel;
+}
+
+uint32_t route_transport_mtu(enum route_transport t, uint32_t underlay)
+{
+	return route_inner_mtu(&route_transports[t], underlay, true);
 }

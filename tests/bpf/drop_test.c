@@ -391,6 +391,7 @@ static void tunnel_without_a_peer(void)
 static void every_reason_has_a_test(void)
 {
 	provoked[DROP_TUNNEL_VNI] = provoked[DROP_TUNNEL_DESTINATION] = true; /* traffic.py: hostile_tunnel */
+	provoked[DROP_PLAINTEXT_IN] = provoked[DROP_PLAINTEXT_OUT] = true; /* guard_test.c */
 	for (int i = DROP_NAT_EXHAUSTED; i <= DROP_NAT_ADDRESS; i++) /* nat_test.c */
 		provoked[i] = true;
 	for (int i = 1; i < DROP_REASON_COUNT; i++) {

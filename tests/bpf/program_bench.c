@@ -15,7 +15,7 @@
 
 enum { FLOWS = 65536, REPEAT = 1 << 20, ROUNDS = 7 };
 
-static const char *const hooks[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel" };
+static const char *const hooks[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel", "from_mesh", "to_mesh" };
 
 static void fill_flows(const char *pod, const char *peer, bool pod_first)
 {

@@ -17,7 +17,6 @@ def weftd(*argv):
     (["--set", "mtu=70000"], ["--set mtu=70000", "mtu", "0 to 65535"]),
     (["--set", "mtu"], ["--set mtu", "KEY=VALUE"]),
     (["--set", "nothing=1"], ["unknown option", "nothing"]),
-    (["--set", "transport=wireguard"], ["not in this version"]),
     (["--set", "transport=auto"], ["not in this version"]),
     (["--set"], ["--set"]),
     (["--config", "/nonexistent.yaml"], ["/nonexistent.yaml", "No such file"]),

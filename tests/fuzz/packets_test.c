@@ -286,7 +286,7 @@ static void every_outcome_was_met(void)
 {
 	static const enum drop_reason elsewhere[] = { DROP_NONE, DROP_NO_ENDPOINT, DROP_FLOW_SHARE, DROP_FLOW_TABLE_FULL, DROP_TUNNEL_VNI,
 						      DROP_TUNNEL_SOURCE, DROP_TUNNEL_DESTINATION, DROP_NAT_EXHAUSTED, DROP_NAT_SHARE, DROP_NAT_TABLE_FULL,
-						      DROP_NAT_ADDRESS };
+						      DROP_NAT_ADDRESS, DROP_PLAINTEXT_OUT, DROP_PLAINTEXT_IN };
 
 	for (int w = 0; w < WAY_COUNT; w++)
 		CHECK(ways[w] > 0);

@@ -106,7 +106,7 @@ def test_interrupted_up_takes_itself_down():
 
 @pytest.mark.parametrize("args,expected", [
     (["--transport", "auto"], "transport auto: not in this version"),
-    (["--transport", "wireguard"], "transport wireguard: not in this version"),
+    (["--transport", "geneve"], "transport geneve: not in this version"),
     (["--nodes", "x"], "expected a number"),
     (["--set", "datapath.fastPath=maybe"], "datapath.fastPath"),
     (["--set", "no.such=1"], "no.such"),

@@ -19,7 +19,8 @@ struct config {
 	__u32 nat_modulus;		  /* the smallest prime that is not below the number of ports */
 	__u16 vxlan_port;		  /* host order; 0 without a tunnel */
 	__u16 hook;			  /* which of the loader's programs this is, from 1: for events */
-	__u16 pad[2];
+	__u8 guard;			  /* 1: pods' packets pass no uplink unencrypted */
+	__u8 pad[3];
 };
 
 ABI_SIZE(struct config, 112);

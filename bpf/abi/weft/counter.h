@@ -12,7 +12,8 @@
 	X(TUNNEL, "tunnel", "encapsulated, to another node") \
 	X(DIRECT, "direct", "as it is, to another node") \
 	X(STACK,  "stack",  "handed to the node's stack") \
-	X(TO_POD, "to_pod", "from the node's stack to a pod")
+	X(TO_POD, "to_pod", "from the node's stack to a pod") \
+	X(MESH,   "mesh",   "to the WireGuard interface, for another node")
 /* clang-format on */
 
 enum forward_way {

@@ -39,7 +39,9 @@
 	X(NAT_SHARE,            "nat_share",            "the endpoint's share of the translation table is used up") \
 	X(NAT_TABLE_FULL,       "nat_table_full",       "the translation table is full") \
 	X(NAT_ADDRESS,          "nat_address",          "the uplink has no address of this family to masquerade with") \
-	X(PLAIN_SOURCE,         "plain_source",         "a packet from outside, as it is, from a pod range that only a tunnel carries")
+	X(PLAIN_SOURCE,         "plain_source",         "a packet from outside, as it is, from a pod range that only a tunnel carries") \
+	X(PLAINTEXT_OUT,        "plaintext_out",        "a packet of a pod was about to leave unencrypted") \
+	X(PLAINTEXT_IN,         "plaintext_in",         "a packet of a pod came in unencrypted")
 /* clang-format on */
 
 enum drop_reason {

@@ -11,12 +11,12 @@ struct node_route_key {
 	__be32 addr[4]; /* directly behind len, as an LPM key must be */
 };
 
-enum transport { TRANSPORT_DIRECT, TRANSPORT_TUNNEL };
+enum transport { TRANSPORT_DIRECT, TRANSPORT_TUNNEL, TRANSPORT_MESH };
 
 struct node_route {
 	struct ip_addr underlay; /* direct: next hop; tunnel: outer destination */
 	struct ip_addr outer;	 /* the only outer source by which its packets may come; ADDR_ABSENT_BYTE: by no tunnel */
-	__u32 ifindex;		 /* direct: uplink; tunnel: its device */
+	__u32 ifindex;		 /* direct: uplink; tunnel: its device; mesh: the WireGuard interface, which has no Ethernet header */
 	__u16 mtu;		 /* largest inner IP packet */
 	__u8 transport;		 /* enum transport: how packets are sent */
 	__u8 plain;		 /* 1: its packets may come as they are */

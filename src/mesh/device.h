@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A WireGuard device as plain data, as it is or as it should be, and the difference between the two. Pure. */
+#pragma once
+
+#include "net/addr.h"
+
+enum { MESH_KEY = 32 };
+
+struct mesh_peer {
+	uint8_t key[MESH_KEY]; /* public */
+	struct addr endpoint;  /* zero: unknown */
+	uint16_t port;
+	uint16_t keepalive_s;
+	struct prefix *allowed;
+	size_t n_allowed, cap_allowed;
+	bool has_successor;
+	uint8_t successor[MESH_KEY]; /* wanted: this key takes over the prefixes when its first handshake succeeds */
+	/* as found */
+	int64_t handshake_s; /* seconds since 1970; 0: never */
+	uint64_t rx_bytes, tx_bytes;
+};
+
+struct mesh_device {
+	bool has_key;
+	uint8_t key[MESH_KEY]; /* private */
+	uint16_t port;
+	uint32_t mark;
+	struct mesh_peer *peers;
+	size_t n_peers, cap_peers;
+};
+
+/* Keys are wiped. */
+void mesh_device_done(struct mesh_device *d);
+void mesh_device_copy(const struct mesh_device *from, struct mesh_device *ret);
+/* Appends; borrowed until the next one. */
+struct mesh_peer *mesh_device_add(struct mesh_device *d, const uint8_t key[static MESH_KEY]);
+void mesh_peer_allow(struct mesh_peer *p, const struct prefix *prefix);
+/* Peers by key, prefixes by address: what the functions below expect. */
+void mesh_device_sort(struct mesh_device *d);
+/* O(log n). NULL when there is none. */
+struct mesh_peer *mesh_device_find(const struct mesh_device *d, const uint8_t key[static MESH_KEY]);
+
+/* What is to be said about one peer. */
+struct mesh_step {
+	uint8_t key[MESH_KEY];
+	bool create; /* else it must be there, or nothing happens */
+	bool remove; /* then nothing else counts */
+	bool set_endpoint;
+	struct addr endpoint;
+	uint16_t port;
+	bool set_keepalive;
+	uint16_t keepalive_s;
+	struct prefix *add; /* taken from whoever has it */
+	size_t n_add;
+	struct prefix *take; /* given up, to nobody */
+	size_t n_take;
+};
+
+struct mesh_change {
+	bool set_key, set_port, set_mark;
+	uint8_t key[MESH_KEY];
+	uint16_t port;
+	uint32_t mark;
+	struct mesh_step *steps; /* in this order */
+	size_t n_steps, cap_steps;
+};
+void mesh_change_done(struct mesh_change *c);
+bool mesh_change_is_empty(const struct mesh_change *c);
+
+/**
+ * mesh_diff() - what turns one into the other
+ * @have, @want: sorted
+ * @now_s: seconds since 1970
+ *
+ * Nothing is flushed: a prefix that moves is added to its new owner, who takes it over in that moment, and a peer goes last.
+ * An endpoint is told to a new peer, or to one that has been silent for longer than a session lives; else the one at which
+ * the peer was last heard stays (it may have roamed). A peer whose successor has had a handshake hands its prefixes to it.
+ * O((n + prefixes) log n)
+ */
+void mesh_diff(const struct mesh_device *have, const struct mesh_device *want, int64_t now_s, struct mesh_change *ret);

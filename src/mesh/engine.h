@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an engine is to mesh.c. Nobody else includes this. */
+#pragma once
+
+#include "mesh/mesh.h"
+
+struct mesh_engine_ops {
+	const char *name;
+	const char *link_kind; /* as rtnetlink says it */
+	/* Makes the interface, down. Return: 0, -EOPNOTSUPP when there is no such engine here. */
+	int (*make_device)(const struct mesh_options *o, struct rtnl *nl, uint32_t mtu);
+	/* To be called before the others; idempotent. Return: 0, -errno. */
+	int (*start)(struct mesh *m);
+	void (*stop)(struct mesh *m); /* lets go; no call comes back any more */
+	/* Both answer by mesh_on_read() or mesh_on_written(), perhaps from within the call; one at a time. */
+	void (*read)(struct mesh *m);
+	void (*write)(struct mesh *m, const struct mesh_change *c);
+};
+extern const struct mesh_engine_ops mesh_kernel, mesh_userspace;
+
+struct mesh {
+	sd_event *event;
+	struct mesh_options options;
+	mesh_fn *fn;
+	void *ctx;
+	const struct mesh_engine_ops *engine; /* NULL before there is a device */
+	void *engine_data;
+	struct mesh_device want, have;
+	bool wanted, settled;
+	bool busy;    /* a read or write is under way */
+	bool again;   /* look again when it is done */
+	bool written; /* since the last look that found nothing to do */
+	char *error;
+	unsigned starts;
+	sd_event_source *timer;
+};
+
+/* @r < 0: the engine cannot be read; it is asked again when it answers mesh_on_ready(). @have: taken. */
+void mesh_on_read(struct mesh *m, int r, struct mesh_device *have);
+void mesh_on_written(struct mesh *m, int r);
+/* The engine can be asked (again). */
+void mesh_on_ready(struct mesh *m);
+/* It cannot: why, for people. */
+void mesh_on_down(struct mesh *m, const char *why);
