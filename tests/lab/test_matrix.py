@@ -16,6 +16,10 @@ CASES = {
     "vxlan-ipv4": {"transport": "vxlan", "subnets": 2, "family": "ipv4"},
     "vxlan-ipv6": {"transport": "vxlan", "subnets": 2, "family": "ipv6"},
     "direct-ipv6": {"transport": "direct", "family": "ipv6"},
+    "wireguard-two-subnets": {"transport": "wireguard", "subnets": 2},
+    "wireguard-stack": {"transport": "wireguard", "set": ["datapath.fastPath=off"]},
+    "wireguard-clsact-ipv4": {"transport": "wireguard", "family": "ipv4", "set": ["datapath.attach=clsact"]},
+    "wireguard-ipv6": {"transport": "wireguard", "subnets": 2, "family": "ipv6"},
 }
 
 
