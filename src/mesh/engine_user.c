@@ -20,6 +20,7 @@
 
 enum {
 	RETRY_US = 5000,	 /* while the engine starts */
+	WAIT_US = 20000,	 /* for the interface */
 	START_US = 3000000,	 /* it should stand by then; else it is started again */
 	ANSWER_US = 10000000,	 /* an engine that does not answer is asked anew */
 	BACKOFF_MAX_US = 5000000,
@@ -142,6 +143,10 @@ static void start_engine(struct user *u)
 /* Nobody listens: start it, or wait for the one that was just started. */
 static void on_absent(struct user *u)
 {
+	if (if_nametoindex(u->mesh->options.name) == 0) { /* it would make one of its own, which nobody knows as ours */
+		after(u, WAIT_US);
+		return;
+	}
 	if (u->started_us && now_us(u) - u->started_us < START_US) {
 		after(u, RETRY_US);
 		return;

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transport wireguard: keys find their way, engines and agents may die, and nothing of pods is ever on the fabric in plaintext."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from labs import Lab, assert_matrix, pod, run, spread_pods, wait_for
+from scapy.all import IP, UDP, Ether, IPv6, Raw
+from wire import Wire
+
+CANARY = b"weft-plaintext-canary"
+POD_RANGES = "net 10.244.0.0/16 or net fd00:244::/48"
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(nodes=2, transport="wireguard") as lab:
+        lab.apply(*spread_pods(2))
+        lab.wait_ready()
+        yield lab
+
+
+def processes(lab, node, name):
+    """Agent and engine share a cgroup; by name they differ."""
+    found = []
+    for pid in lab.pids(node + "/weftd"):
+        try:
+            with open("/proc/%d/comm" % pid) as f:
+                if f.read().strip() == name:
+                    found.append(pid)
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def peer(lab, node, name):
+    return next(p for p in lab.node_status(node)["peers"] if p["name"] == name)
+
+
+def ips(lab, name):
+    return next(p for p in lab.status()["pods"] if p["name"] == name)["ips"]
+
+
+def reaches(lab, source, address):
+    return lab.exec(source, "ping", "-c1", "-W1", address, check=False).returncode == 0
+
+
+def mac(lab, where, link="eth0"):
+    return json.loads(lab.exec(where, "ip", "-j", "link", "show", link).stdout)[0]["address"]
+
+
+def bridge(lab):
+    return run(*lab.fabric("ip", "-br", "link", "show", "type", "bridge")).stdout.split()[0]
+
+
+class Capture:
+    """All that passes the fabric, and what of it is plaintext of pods: by address, or by the canary in it."""
+
+    def __init__(self, lab, path):
+        self.path = str(path)
+        self.process = subprocess.Popen(lab.fabric("tcpdump", "-U", "-n", "-i", bridge(lab), "-w", self.path, "not tcp port 6443"),
+                                        stderr=subprocess.PIPE, text=True)
+        while "listening on" not in self.process.stderr.readline():
+            assert self.process.poll() is None
+
+    def lines(self, expression):
+        return run("tcpdump", "-n", "-r", self.path, expression, check=False).stdout.splitlines()
+
+    def leaks(self):
+        with open(self.path, "rb") as f:
+            canaries = f.read().count(CANARY)
+        return self.lines(POD_RANGES), canaries
+
+    def stop(self):
+        self.process.terminate()
+        self.process.communicate(timeout=60)
+
+
+def frame(lab, src, dst):
+    """A packet between pods as somebody on the fabric would send it to node 1."""
+    ip = IPv6(src=src, dst=dst) if ":" in src else IP(src=src, dst=dst)
+    return Ether(src="02:00:00:00:00:77", dst=mac(lab, "n1")) / ip / UDP(sport=1, dport=2) / Raw(CANARY)
+
+
+def test_keys_find_their_way(lab):
+    shown = lab.exec("n1", "wg", "show", "weft-wg", "dump").stdout.splitlines()
+    assert len(shown) == 2, shown
+    nodes = {n["metadata"]["name"]: n for n in json.loads(lab.kubectl("get", "meshnodes", "-o", "json").stdout)["items"]}
+    assert set(nodes) == {"n1", "n2"}
+    key, _, _, allowed = shown[1].split("\t")[:4]
+    assert key == nodes["n2"]["spec"]["publicKey"]
+    assert {"172.30.0.12/32", "fd30::c/128"} < set(allowed.split(",")) and len(allowed.split(",")) == 4
+    accepted = lambda: json.loads(lab.kubectl("get", "meshnode", "n1", "-o", "json").stdout).get("status", {}).get("conditions", [{}])[0].get("status")
+    wait_for("n1 is accepted", lambda: accepted() == "True")
+    status = wait_for("a handshake", lambda: (lambda s: s if s["peers"][0].get("lastHandshake") else None)(lab.node_status("n1")))
+    assert status["mesh"]["engine"] == "userspace" and status["mesh"]["settled"] and status["health"]["mesh"]["ok"]
+    assert abs(status["peers"][0]["lastHandshake"] - time.time()) < 600
+    text = lab.exec("n1", os.path.join(os.environ.get("WEFT_BIN", ""), "weft") if "WEFT_BIN" in os.environ else "weft", "status").stdout
+    assert "handshake" in text and "engine userspace" in text
+    private = lab.exec("n1", "cat", "/var/lib/weft/mesh.key").stdout
+    assert lab.exec("n1", "stat", "-c", "%a", "/var/lib/weft/mesh.key").stdout.strip() == "600"
+    secret = json.loads(private)["privateKey"]
+    assert secret not in text and secret not in json.dumps(status) and secret not in lab.logs_of("n1")
+
+
+def test_one_mtu(lab):
+    far4, far6 = ips(lab, "p2-0")
+    for address, header in ((far4, 28), (far6, 48)):
+        assert lab.exec("default/p1-0", "ping", "-c1", "-W5", "-M", "do", "-s", 1420 - header, address, check=False).returncode == 0
+        large = lab.exec("default/p1-0", "ping", "-c1", "-W5", "-M", "do", "-s", 1421 - header, address, check=False)
+        assert large.returncode != 0 and "1420" in large.stdout + large.stderr
+    assert lab.node_status("n1")["mtu"] == {"device": 1500, "route": 1420}
+
+
+def test_W_9_forged_plaintext_is_dropped(lab):
+    near, far = ips(lab, "p1-0"), ips(lab, "p2-0")
+    ear, fabric = Wire(lab, "default/p1-0", "eth0", CANARY), Wire(lab, "fabric", bridge(lab), CANARY)
+    count = lambda: {d["reason"]: d["packets"] for d in lab.node_status("n1")["drops"]}["plaintext_in"]
+    try:
+        for src, dst in ((far[0], near[0]), (far[1], near[1]), ("172.30.0.12", near[0]), ("10.244.200.9", near[0]), ("fd00:244:0:77::9", near[1]),
+                         (far[0], "172.30.0.11")):
+            before = count()
+            fabric.send([frame(lab, src, dst)])
+            wait_for("%s > %s dropped" % (src, dst), lambda: count() == before + 1, timeout=20)
+        assert ear.seen() == 0
+        fabric.send([frame(lab, "172.31.0.99", near[0])])  # from the world: that one arrives, so the others would have been seen
+        wait_for("what is planted", lambda: ear.seen() > 0, timeout=20)
+    finally:
+        ear.close()
+        fabric.close()
+
+
+def test_W_9_a_wrong_route_leads_nowhere(lab, tmp_path):
+    far4, far6 = ips(lab, "p2-0")
+    count = lambda: {d["reason"]: d["packets"] for d in lab.node_status("n1")["drops"]}["plaintext_out"]
+    before, capture = count(), Capture(lab, tmp_path / "pcap")
+    agent = processes(lab, "n1", "weftd")
+    try:
+        for pid in agents_held(lab, "n1"):
+            assert pid in agent
+        lab.exec("n1", "sh", "-c", "ip route replace %s/32 via 172.30.0.12; ip -6 route replace %s/128 via fd30::c" % (far4, far6))
+        assert not reaches(lab, "n1", far4) and not reaches(lab, "n1", far6)
+    finally:
+        lab.exec("n1", "sh", "-c", "ip route del %s/32; ip -6 route del %s/128" % (far4, far6), check=False)
+        for pid in agent:
+            os.kill(pid, signal.SIGCONT)
+    wait_for("both were counted", lambda: count() >= before + 2)
+    capture.stop()
+    assert capture.leaks() == ([], 0)
+    wait_for("the right way", lambda: reaches(lab, "n1", far4) and reaches(lab, "n1", far6))
+
+
+def agents_held(lab, node):
+    held = processes(lab, node, "weftd")
+    for pid in held:
+        os.kill(pid, signal.SIGSTOP)
+    return held
+
+
+def test_an_engine_outlives_its_agent(lab):
+    engine, agent = processes(lab, "n1", "weft-wg"), processes(lab, "n1", "weftd")
+    assert len(engine) == 1
+    far4 = ips(lab, "p2-0")[0]
+    os.kill(agent[0], signal.SIGKILL)
+    assert reaches(lab, "default/p1-0", far4)
+    wait_for("a new agent", lambda: [p for p in processes(lab, "n1", "weftd") if p not in agent])
+    wait_for("it has adopted the engine", lambda: lab.exec("n1", "weft", "status", check=False).returncode == 0
+             and lab.node_status("n1")["mesh"]["settled"])
+    assert processes(lab, "n1", "weft-wg") == engine and lab.node_status("n1")["mesh"]["engineStarts"] == 0
+
+
+def test_W_10_a_killed_engine_comes_back(lab, capsys):
+    far4 = ips(lab, "p2-0")[0]
+    took = []
+    for node in ("n1", "n2", "n1"):
+        old = processes(lab, node, "weft-wg")
+        links = lab.exec(node, "ip", "-o", "link", "show", "weft-wg").stdout.split(":")[0]
+        os.kill(old[0], signal.SIGKILL)
+        started = time.monotonic()
+        wait_for("pods reach each other again", lambda: lab.exec("default/p1-0", "ping", "-c1", "-W0.1", far4, check=False).returncode == 0)
+        took.append(time.monotonic() - started)
+        assert processes(lab, node, "weft-wg") and processes(lab, node, "weft-wg") != old
+        assert lab.exec(node, "ip", "-o", "link", "show", "weft-wg").stdout.split(":")[0] == links  # the interface stayed
+    with capsys.disabled():
+        print("\nengines killed: pods reach each other after %s s" % ", ".join("%.2f" % t for t in took))
+
+
+def test_W_9_nothing_of_pods_in_plaintext_whatever_happens(lab, tmp_path):
+    far4, far6 = ips(lab, "p2-0")
+    capture = Capture(lab, tmp_path / "pcap")
+    fabric = Wire(lab, "fabric", bridge(lab), CANARY)
+    talkers = []
+    try:
+        fabric.send([frame(lab, ips(lab, "p1-0")[0], "172.30.0.77")])  # planted: the capture would see it
+        wait_for("the planted packet in the capture", lambda: capture.leaks()[1])
+        addresses, canaries = capture.leaks()
+        assert len(addresses) == 1 and canaries == 1
+        for source in ("default/p1-0", "n1"):
+            for address in (far4, far6):
+                talkers.append(lab.popen(source, "ping", "-q", "-i0.02", "-s100", "-p", CANARY[:16].hex(), address, stdout=subprocess.DEVNULL))
+        for node in ("n1", "n2"):
+            for name in ("weftd", "weft-wg"):
+                for pid in processes(lab, node, name):
+                    os.kill(pid, signal.SIGKILL)
+                wait_for("%s is back" % name, lambda: processes(lab, node, name))
+                wait_for("the way is open", lambda: reaches(lab, "default/p1-0", far4) and reaches(lab, "default/p1-0", far6))
+        lab.exec("n1", "ip", "link", "del", "weft-wg")  # somebody takes the interface away: it is made again, with its engine
+        wait_for("the way is open", lambda: reaches(lab, "default/p1-0", far4))
+        added = lab.weft("node", "add", timeout=300).split()
+        lab.apply(pod("late", node="n3"))
+        lab.wait_ready()
+        late = ips(lab, "late")[0]
+        wait_for("the new node's pod is reached", lambda: reaches(lab, "default/p1-0", late))
+        lab.weft("node", "stop", "n2", timeout=300)
+        assert not reaches(lab, "default/p1-0", far4)
+        lab.weft("node", "start", "n2", timeout=300)
+        wait_for("n2 is back", lambda: peer(lab, "n1", "n2").get("lastHandshake"))
+        assert added
+    finally:
+        for t in talkers:
+            t.terminate()
+        fabric.close()
+        capture.stop()
+    addresses, canaries = capture.leaks()
+    assert len(addresses) == 1 and canaries == 1, addresses[:20]
+    assert len(capture.lines("udp port 51820")) > 100
