@@ -105,7 +105,6 @@ def test_interrupted_up_takes_itself_down():
 
 
 @pytest.mark.parametrize("args,expected", [
-    (["--transport", "auto"], "transport auto: not in this version"),
     (["--transport", "geneve"], "transport geneve: not in this version"),
     (["--nodes", "x"], "expected a number"),
     (["--set", "datapath.fastPath=maybe"], "datapath.fastPath"),
