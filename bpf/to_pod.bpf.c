@@ -23,7 +23,8 @@ int to_pod(struct __sk_buff *skb)
 	}
 	if (unlikely(!pod_iface_owns(pod, &pkt.dst, pkt.v6)))
 		return drop(skb, &pkt, DROP_NOT_FOR_POD);
-	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK);
+	/* What the node says itself has come in by no interface. */
+	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (skb->ingress_ifindex == 0 ? FLOW_OF_NODE : 0));
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
 	count_forward(skb, FORWARD_TO_POD);

@@ -5,7 +5,7 @@
 #include "lib/fragment.h"
 #include "lib/icmp.h"
 
-/* @place: 0, or FLOW_OUT_OF_STACK */
+/* @place: FLOW_OUT_OF_STACK, FLOW_OF_NODE, or nothing */
 static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, struct packet *pkt, __u32 endpoint_id, __u8 place)
 {
 	enum drop_reason why = fragment_resolve(pkt);

@@ -60,6 +60,7 @@ static __always_inline void event_drop(struct __sk_buff *skb, const struct packe
 		.reason = reason,
 		.proto = pkt->proto,
 		.tcp_flags = pkt->tcp_flags,
+		.rule = drop_is_by_policy(reason) ? pkt->rule : 0,
 		.hook = config.hook,
 	};
 	rate->told = rate->missed;

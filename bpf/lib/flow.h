@@ -16,11 +16,13 @@
 #include "lib/endpoint.h"
 #include "lib/flow_sweep.h"
 #include "lib/packet.h"
+#include "lib/policy.h"
 #include "lib/route.h"
 #include "weft/flow.h"
 
-/* How a packet meets the table: at the local pod that sends it, or at the one that gets it; and did the stack send it there? */
-enum flow_place { FLOW_AT_SOURCE = 0, FLOW_AT_DESTINATION = 1, FLOW_OUT_OF_STACK = 2 };
+/* How a packet meets the table: at the local pod that sends it, or at the one that gets it; did the stack send it there, and is it
+ * the node's own? */
+enum flow_place { FLOW_AT_SOURCE = 0, FLOW_AT_DESTINATION = 1, FLOW_OUT_OF_STACK = 2, FLOW_OF_NODE = 4 };
 
 /* Which end of the key the packet's source is. */
 static __always_inline __u8 flow_key_of(const struct packet *pkt, struct flow_key *key)
@@ -58,6 +60,18 @@ static __always_inline bool flow_needs_stack(struct packet *pkt, __u8 place)
 	return place & FLOW_OUT_OF_STACK || !(endpoint_find(&far) || node_route_find(&far));
 }
 
+/* Was the first packet seen? A TCP packet without SYN is one of a connection that somebody began before, SYN-ACK answers one. */
+static __always_inline bool flow_is_begun(const struct packet *pkt)
+{
+	return pkt->proto != IPPROTO_TCP || (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* Is the entry a tombstone of what its receiver never answered, and does the receiver begin a flow of its own now? */
+static __always_inline bool flow_is_begun_anew(const struct flow_state *f, const struct packet *pkt, __u8 end)
+{
+	return f->origin & FLOW_DENIED && f->stage == FLOW_HALF_OPEN && end != f->initiator && flow_is_begun(pkt);
+}
+
 static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 end, __u32 owner, struct packet *pkt, __u8 place,
 						    __u32 now)
 {
@@ -68,7 +82,9 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 		.initiator = end,
 		.stage = flags & TCP_RST ? FLOW_RESET : FLOW_HALF_OPEN,
 		.fin = flags & TCP_FIN ? 1 << end : 0,
+		.origin = (flow_is_begun(pkt) ? 0 : FLOW_UNSURE) | (place & FLOW_OF_NODE ? FLOW_FROM_NODE : 0),
 	};
+	enum drop_reason why;
 
 	if (share_held(owner) >= (__s64)config.flow_share)
 		return DROP_FLOW_SHARE;
@@ -77,15 +93,17 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 	pkt->via_stack = flow_needs_stack(pkt, place);
 	if (pkt->via_stack)
 		fresh.stack = 1 << flow_local_end(end, place);
+	why = policy_check(key, &fresh, pkt, policy_revision());
 	bpf_map_update_elem(&flows_new, key, &fresh, BPF_ANY);
 	flow_count_created();
-	return DROP_NONE;
+	return why;
 }
 
 /* The packet belongs to no conversation: the flow is new, half-open, one-way or over. */
 __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __u32 owner, struct packet *pkt, __u8 place)
 {
-	__u32 now = tick_now();
+	__u32 now = tick_now(), revision = policy_revision();
+	enum drop_reason why;
 	struct flow_state *f;
 	struct flow_key key;
 	__u8 flags;
@@ -97,13 +115,16 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
 	key = *of; /* before 6.3 a map's key must lie in the function's own stack */
 	f = bpf_map_lookup_elem(&flows_new, &key);
 	tcp = key.proto == IPPROTO_TCP;
-	if (!f || flow_is_stale(key.proto, f, now))
+	if (!f || flow_is_stale(key.proto, f, now) || flow_is_begun_anew(f, pkt, end))
 		return flow_create(&key, end, owner, pkt, place, now);
 	if (flow_is_over(f) && (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) /* the ports are used again */
 		return flow_create(&key, end, owner, pkt, place, now);
 	pkt->via_stack = f->stack >> flow_local_end(end, place) & 1;
 	if (f->seen != now)
 		f->seen = now;
+	why = policy_check(&key, f, pkt, revision);
+	if (why != DROP_NONE)
+		return why;
 	if (tcp && (flags & (TCP_RST | TCP_FIN))) {
 		if (flags & TCP_FIN)
 			f->fin |= 1 << end;
@@ -132,7 +153,8 @@ static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 own
 	struct flow_key key;
 	__u8 end = flow_key_of(pkt, &key);
 	struct flow *f = bpf_map_lookup_elem(&flows, &key);
-	__u32 now;
+	__u32 now, revision = policy_revision();
+	enum drop_reason why;
 
 	if (!f)
 		return flow_track_new(&key, end, owner, pkt, place);
@@ -140,12 +162,16 @@ static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 own
 	now = tick_now();
 	if (f->state.seen != now)
 		f->state.seen = now;
+	why = policy_check(&key, &f->state, pkt, revision);
+	if (unlikely(why != DROP_NONE))
+		return why;
 	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)))
 		flow_control(&key, f, pkt->tcp_flags, end);
 	return DROP_NONE;
 }
 
-/* Is there a flow to which the packet belongs? If so, says whether what concerns its local end goes through the stack. */
+/* Is there a flow to which the packet belongs, and which policy lets pass? If so, says whether what concerns its local end goes
+ * through the stack. */
 static __always_inline bool flow_exists(const struct packet *pkt, __u8 place, bool *ret_via_stack)
 {
 	struct flow_state *f;
@@ -156,13 +182,13 @@ static __always_inline bool flow_exists(const struct packet *pkt, __u8 place, bo
 	open = bpf_map_lookup_elem(&flows, &key);
 	if (open) {
 		*ret_via_stack = open->state.stack >> flow_local_end(end, place) & 1;
-		return true;
+		return !(open->state.origin & FLOW_DENIED);
 	}
 	f = bpf_map_lookup_elem(&flows_new, &key);
 	if (!f || flow_is_stale(key.proto, f, tick_now()))
 		return false;
 	*ret_via_stack = f->stack >> flow_local_end(end, place) & 1;
-	return true;
+	return !(f->origin & FLOW_DENIED);
 }
 
 /* Did the packet's receiver begin the conversation? Unknown ones were begun by their sender. */

@@ -43,11 +43,6 @@ struct nat_end {
 	__u16 pad;
 };
 
-static __always_inline bool proto_is_icmp(__u8 proto)
-{
-	return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
-}
-
 /* May another port stand for the sender's? SCTP's checksum cannot be mended from a difference, others have no ports. */
 static __always_inline bool nat_has_choice(const struct packet *pkt)
 {

@@ -32,7 +32,10 @@ struct packet {
 	__u8 ttl;
 	__u8 fragment; /* enum packet_fragment */
 	__u16 fragment_off; /* bytes */
-	__u32 fragment_id;
+	union {
+		__u32 fragment_id;
+		__u32 rule; /* once policy has dropped it: by which rule, 0: by none. (The stack is short.) */
+	};
 	__u32 l3_off, l4_off; /* from the start of the frame */
 	__u32 ip_len;	      /* the IP packet with its header */
 	bool v6;
@@ -59,6 +62,11 @@ enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 }
 #define ND_NEIGHBOUR_ADVERT 136
 #define ND_REDIRECT 137
 #define MLD2_REPORT 143
+
+static __always_inline bool proto_is_icmp(__u8 proto)
+{
+	return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+}
 
 static __always_inline enum packet_icmp icmp4_kind(__u8 type)
 {

@@ -194,6 +194,7 @@ static void close_datapath(struct agent *a)
 {
 	agent_unwatch_pins(a);
 	a->dp_events = sd_event_source_disable_unref(a->dp_events);
+	policies_forget_datapath(a->policies);
 	a->dp = datapath_close(a->dp);
 }
 
@@ -224,6 +225,8 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 			      .vni = a->opt.vxlan_vni,
 			      .flow_max = a->opt.flow_table_size,
 			      .nat_max = a->opt.nat_table_size,
+			      .policy_addr_max = a->opt.policy_address_table_size,
+			      .policy_rule_max = a->opt.policy_rule_table_size,
 			      .vxlan_port = tunnel_port(&a->opt),
 			      .guard = mesh_is_on(&a->opt)};
 	_cleanup_free_ char *cgroup = services_cgroup(a);
@@ -345,11 +348,18 @@ static int apply_datapath(struct agent *a, char **ret_error)
 	return r;
 }
 
+static int before_publish(void *ctx)
+{
+	return agent_update_policies(ctx);
+}
+
 static void give_endpoints_the_node(struct agent *a)
 {
 	const struct node_state *s = &a->state;
 	struct endpoints_node node = {
 	    .dp = a->dp,
+	    .before_publish = before_publish,
+	    .ctx = a,
 	    .device_mtu = s->device_mtu,
 	    .env = {.route_mtu = s->route_mtu, .node_addrs = {s->node_addrs[0], s->node_addrs[1]}}};
 
@@ -512,6 +522,7 @@ static int finish(struct agent *a)
 	int r = 0;
 
 	give_endpoints_the_node(a);
+	agent_update_policies(a);
 	if (a->pass_full && a->dp) {
 		r = endpoints_apply(a->endpoints);
 		a->pass_full = r < 0;
@@ -610,6 +621,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 		agent_start_watches(a);
 	agent_drain_del_queue(a);
 	agent_services_tick(a);
+	agent_retry_adds(a);
 	if (usec >= a->next_audit_us) {
 		a->next_audit_us = usec + a->opt.audit_seconds * 1000000;
 		a->pass_full = true;
@@ -759,6 +771,9 @@ static int start(struct agent *a)
 	r = node_install_plugin(&a->opt);
 	if (r < 0)
 		log_warn("cannot install the CNI plugin", L_STR("directory", a->opt.cni_bin_dir), L_ERRNO(r));
+	r = agent_start_policies(a);
+	if (r < 0)
+		return r;
 	r = agent_mesh_start(a);
 	if (r < 0)
 		return r;
@@ -768,6 +783,7 @@ static int start(struct agent *a)
 
 static void stop(struct agent *a)
 {
+	agent_refuse_adds(a);
 	a->server = ipc_server_free(a->server);
 	a->stream = stream_free(a->stream);
 	a->scrape = scrape_free(a->scrape);
@@ -780,6 +796,7 @@ static void stop(struct agent *a)
 	agent_services_stop(a);
 	agent_mesh_stop(a);
 	close_datapath(a);
+	agent_stop_policies(a);
 	sd_event_source_disable_unref(a->pass_timer);
 	sd_event_source_disable_unref(a->tick_timer);
 	route_plan_done(&a->plan);
@@ -796,6 +813,8 @@ int agent_run(struct options *opt)
 {
 	struct agent a = {.opt = *opt, .started_s = time(NULL), .model = model_new()};
 	int r;
+
+	list_init(&a.waiting_adds);
 
 	*opt = (struct options){0};
 	health_init(&a.health, "starting");

@@ -10,6 +10,7 @@
 #include "agent/node.h"
 #include "agent/options.h"
 #include "agent/prober.h"
+#include "agent/policies.h"
 #include "agent/repair.h"
 #include "agent/services.h"
 #include "agent/seeing.h"
@@ -59,6 +60,12 @@ struct agent {
 	struct repairs repairs;
 	bool resync_said;
 
+	/* policy: on its own clock, as it is to be felt at once */
+	struct policies *policies;
+	sd_event_source *policy_timer, *settle_timer;
+	bool policy_applied; /* since the start */
+	struct list waiting_adds; /* struct waiting_add, cni_calls.c */
+
 	/* the pass */
 	sd_event_source *pass_timer, *tick_timer;
 	uint64_t next_reconcile_us, next_audit_us;
@@ -100,7 +107,17 @@ int agent_start_monitor(struct agent *a);
 void agent_watch_pins(struct agent *a);
 void agent_unwatch_pins(struct agent *a);
 
+/* policy_loop.c */
+int agent_start_policies(struct agent *a);
+void agent_stop_policies(struct agent *a);
+bool agent_policy_is_synced(const struct agent *a); /* has the API told everything once? */
+/* Brings the datapath's policy up to date, now. Before the API has told everything nothing happens. Return: 0, -errno. */
+int agent_update_policies(struct agent *a);
+
 /* cni_calls.c */
+/* ADDs whose pod the API had not told of: answers those that can be. */
+void agent_retry_adds(struct agent *a);
+void agent_refuse_adds(struct agent *a); /* the agent ends */
 void agent_on_cni(struct ipc_request *req, json_t *params, void *ctx);
 void agent_drain_del_queue(struct agent *a);
 

@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The agent's side of the CNI plugin: a request is checked, done in one go, and answered. */
+/* The agent's side of the CNI plugin: a request is checked, done in one go, and answered. An ADD for a pod that the API has not told of yet
+ * waits for that: what policy the pod has, its labels say. */
 #include "agent/agent.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "cni/queue.h"
 
 #include <time.h>
+
+enum { ADD_WAIT_US = 5 * 1000 * 1000 };
+
+struct waiting_add {
+	struct list link; /* agent.waiting_adds */
+	struct ipc_request *ipc;
+	json_t *params;
+	uint64_t until_us, started_us;
+};
 
 static char *queue_dir(const struct agent *a)
 {
@@ -87,26 +97,50 @@ static uint64_t monotonic_us(void)
 	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
 }
 
-void agent_on_cni(struct ipc_request *ipc, json_t *params, void *ctx)
+/* Can the pod's policy be known now? */
+static bool is_known(const struct agent *a, const struct cni_request *req)
 {
-	struct agent *a = ctx;
+	if (!*req->pod_namespace || !*req->pod_name)
+		return true;
+	return agent_policy_is_synced(a) && policies_know(a->policies, req->pod_namespace, req->pod_name, req->pod_uid);
+}
+
+/* Lines up, from when it was asked first. */
+static void wait_for_pod(struct agent *a, struct ipc_request *ipc, json_t *params, uint64_t started_us)
+{
+	struct waiting_add *w = xnew(struct waiting_add);
+
+	*w = (struct waiting_add){ .ipc = ipc, .params = json_incref(params), .until_us = started_us + ADD_WAIT_US,
+				   .started_us = started_us };
+	list_push_back(&a->waiting_adds, &w->link);
+}
+
+static void answer(struct agent *a, struct ipc_request *ipc, json_t *params, uint64_t started_us, bool wait)
+{
 	const json_t *config = json_at(params, "config"), *env = json_at(params, "env");
 	_cleanup_cni_request_ struct cni_request req = {0};
 	_cleanup_cni_error_ struct cni_error e = {0};
-	uint64_t started_us = monotonic_us();
 	unsigned command = CNI_UNKNOWN;
 	json_t *result = NULL;
 	int code;
 
-	a->cni_calls++;
 	if (!json_is_string(config) || !json_is_object(env))
 		code = cni_fail(&e, CNI_ERR_DECODE, "cni: expected params.env (object) and params.config (text)");
 	else
 		code = cni_request_parse(env, json_string_value(config), json_string_length(config), &req, &e);
 	if (code == 0) {
 		command = req.command;
-		code = dispatch(a, &req, &result, &e);
+		if (command == CNI_ADD && !endpoints_not_ready(a->endpoints) && !is_known(a, &req)) {
+			if (wait) {
+				wait_for_pod(a, ipc, params, started_us);
+				return;
+			}
+			code = cni_fail(&e, CNI_ERR_TRY_AGAIN, "the API has not told of pod %s/%s, and so not which policies it has; try again later",
+					req.pod_namespace, req.pod_name);
+		}
 	}
+	if (code == 0)
+		code = dispatch(a, &req, &result, &e);
 	cni_metrics_count(&a->cni_metrics, command, code == 0, (monotonic_us() - started_us) / 1e6);
 	if (code == 0) {
 		ipc_reply(ipc, result ? result : json_object());
@@ -117,4 +151,44 @@ void agent_on_cni(struct ipc_request *ipc, json_t *params, void *ctx)
 		 L_STR("container", json_str_at(params, "env", "CNI_CONTAINERID")), L_INT("code", e.code),
 		 L_STR("why", e.msg));
 	ipc_reply_error(ipc, e.code, e.msg, e.details);
+}
+
+void agent_on_cni(struct ipc_request *ipc, json_t *params, void *ctx)
+{
+	struct agent *a = ctx;
+
+	a->cni_calls++;
+	answer(a, ipc, params, monotonic_us(), true);
+}
+
+/* All of them once more; those that still cannot be answered line up again. */
+static void retry(struct agent *a, uint64_t now_us)
+{
+	struct waiting_add *w;
+	struct list all;
+
+	list_init(&all);
+	while (!list_empty(&a->waiting_adds)) {
+		struct list *first = a->waiting_adds.next;
+
+		list_remove(first);
+		list_push_back(&all, first);
+	}
+	while (!list_empty(&all)) {
+		w = list_entry(all.next, struct waiting_add, link);
+		list_remove(&w->link);
+		answer(a, w->ipc, w->params, w->started_us, now_us < w->until_us);
+		json_decref(w->params);
+		free(w);
+	}
+}
+
+void agent_retry_adds(struct agent *a)
+{
+	retry(a, monotonic_us());
+}
+
+void agent_refuse_adds(struct agent *a)
+{
+	retry(a, UINT64_MAX);
 }

@@ -254,7 +254,8 @@ struct dp_endpoint endpoint_dp(const struct endpoint_record *r)
 	struct dp_endpoint d = {.ifindex = r->ifindex,
 				.id = r->id,
 				.addrs = {r->addrs[0], r->addrs[1]},
-				.netns_cookie = netns_cookie(r)};
+				.netns_cookie = netns_cookie(r),
+				.open = endpoint_is_open(r)};
 
 	memcpy(d.pod_mac, r->pod_mac, 6);
 	memcpy(d.host_mac, r->host_mac, 6);
@@ -281,6 +282,9 @@ static int make(struct endpoints *e, struct endpoint_record *r, int netns_fd, ch
 	if (code < 0)
 		return code;
 	d = endpoint_dp(r);
+	code = step("add.policy", e->node.before_publish(e->node.ctx), "put the policy of the pod in place", error);
+	if (code < 0)
+		return code;
 	code =
 	    step("add.datapath", datapath_put_endpoint(e->node.dp, &d), "publish the endpoint in the datapath", error);
 	if (code == 0)

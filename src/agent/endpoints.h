@@ -34,7 +34,16 @@ struct endpoints_node {
 	struct prefix ranges[IPAM_FAMILIES]; /* len 0: none */
 	struct pod_link_env env;
 	uint32_t device_mtu;
+	int (*before_publish)(void *ctx); /* an endpoint is about to be published: its policy must be in place. 0 or -errno */
+	void *ctx;
 };
+/* Something that is no pod of the cluster: no policy applies to it. (Without a network's name it was adopted from the kernel, and may
+ * be one.) */
+static inline bool endpoint_is_open(const struct endpoint_record *r)
+{
+	return !(*r->pod_namespace && *r->pod_name) && *r->network;
+}
+
 void endpoints_set_node(struct endpoints *e, const struct endpoints_node *node);
 /* NULL when ADD would work now, else why not. */
 const char *endpoints_not_ready(const struct endpoints *e);

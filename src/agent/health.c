@@ -11,7 +11,8 @@ static const char *const names[PARTS] = {[PART_API] = "api",
 					 [PART_ROUTES] = "routes",
 					 [PART_IPAM] = "ipam",
 					 [PART_SERVICES] = "services",
-					 [PART_MESH] = "mesh"};
+					 [PART_MESH] = "mesh",
+					 [PART_POLICY] = "policy"};
 
 void health_init(struct health *h, const char *starting)
 {

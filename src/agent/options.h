@@ -24,6 +24,7 @@ struct options {
 	char *service_cgroup;	  /* "auto" or a path */
 	bool service_external_ips, service_tiers;
 	uint64_t service_table_size;
+	uint64_t policy_address_table_size, policy_rule_table_size;
 	char *uplinks; /* "auto" or interface names joined by commas */
 	uint64_t mtu;  /* 0: detect */
 	uint64_t vxlan_port, vxlan_vni;

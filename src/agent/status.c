@@ -165,13 +165,12 @@ static json_t *datapath_json(const struct agent *a)
 static json_t *policies(const struct agent *a)
 {
 	size_t n = model_count(a->model, MODEL_POLICIES);
-	json_t *o = json_pack("{sI, sI}", "stored", (json_int_t)n, "enforced", (json_int_t)0);
+	struct policy_stats s = policy_stats(policies_compiler(a->policies));
 
-	if (n)
-		json_object_set_new(
-		    o, "text",
-		    json_sprintf("%zu NetworkPolic%s stored, not enforced in this version", n, n == 1 ? "y" : "ies"));
-	return o;
+	return json_pack("{sI, sI, sI, sI, sI, sI}", "stored", (json_int_t)n, "enforced", a->policy_applied ? (json_int_t)s.objects : 0,
+			 "peers", (json_int_t)s.peers_in_use, "classes", (json_int_t)s.classes, "locked",
+			 (json_int_t)policies_applied(a->policies)->locked, "updates",
+			 (json_int_t)policies_applied(a->policies)->commits);
 }
 
 static bool add_refused(const struct model_refused *r, void *ctx)

@@ -232,8 +232,8 @@ static void print_warnings(const json_t *s)
 	const json_t *w;
 	size_t i;
 
-	if (json_at(s, "networkPolicies", "text"))
-		printf("Note        %s\n", text(json_at(s, "networkPolicies"), "text"));
+	printf("Policies    %lld in force, %lld classes of peers\n", number(json_at(s, "networkPolicies"), "enforced"),
+	       number(json_at(s, "networkPolicies"), "classes"));
 	json_array_foreach(json_at(s, "warnings"), i, w) {
 		char line[512];
 

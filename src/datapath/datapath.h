@@ -29,6 +29,7 @@ struct dp_config {
 	uint32_t nat_max;    /* translated connections, 64 to 2^24 */
 	uint32_t nat_share;  /* of them, by one endpoint; 0: half of nat_max */
 	uint16_t nat_port_min, nat_port_max; /* ports that translation may use, from 1 */
+	uint32_t policy_addr_max, policy_rule_max; /* entries of the policy maps, 64 to 2^24; 0: 65536. Addresses (and prefixes), rules (and ports) */
 	uint16_t vxlan_port; /* UDP port of the tunnel or of WireGuard; 0 without either */
 	bool guard;	     /* what pods have to do with pods and nodes passes no uplink unencrypted: datapath_apply_guard() */
 	const char *cgroup;   /* whose sockets are translated (a path); "" or NULL: nobody's */
@@ -68,10 +69,13 @@ struct dp_endpoint {
 	uint8_t pod_mac[6], host_mac[6];
 	struct addr addrs[2]; /* IPv4, IPv6; zero where it has none */
 	uint64_t netns_cookie; /* of the pod's namespace (SO_NETNS_COOKIE); 0: not known */
+	bool open; /* no pod of the cluster: no policy applies */
 };
 
 /**
  * datapath_put_endpoint() - attach the pod's programs to its host-side link (idempotent) and publish the endpoint
+ *
+ * A pod whose policy has not been applied is locked down: everything that it sends or gets is dropped, but what its own node sends.
  *
  * Order: programs first, then anti-spoofing entry, then the addresses, so that no packet is delivered unjudged.
  * Return: 0, -E2BIG when a map is full, -errno.
@@ -100,6 +104,19 @@ struct dp_node_route {
 /* Makes the set of node routes exactly this one; changes what differs only. Return: 0 or the first error; -EINVAL, and nothing
  * changed, for a tunnel route that does not leave by the tunnel device; -E2BIG. */
 int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *routes, size_t n);
+
+/* Policy: the maps of weft/policy.h, as the compiler (src/policy) wants them. datapath_policy_begin() once after datapath_open(), then
+ * each change in the order in which the compiler lists them: what is written stands beside what an earlier agent has in force until
+ * endpoints change over. datapath_policy_commit() makes every flow be judged anew. */
+enum dp_policy_map { DP_POLICY_ADDRS, DP_POLICY_CIDRS, DP_POLICY_RULES, DP_POLICY_PORTS, DP_POLICY_ENDPOINTS, DP_POLICY_MAPS };
+int datapath_policy_begin(struct datapath *dp);
+/* @key, @value: the map's structs as the compiler has them (endpoints: a struct addr); @value NULL deletes, whether it is there or not.
+ * Return: 0, -E2BIG when the map is full, -errno. */
+int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);
+int datapath_policy_commit(struct datapath *dp);
+/* Sweeps what no datapath_policy_change() since datapath_policy_begin() has written. @endpoints: sorted, the addresses that keep a
+ * policy. */
+int datapath_policy_finish(struct datapath *dp, const struct addr *endpoints, size_t n);
 
 /* Whose addresses may not be seen on an uplink together: pods' among themselves and with nodes'. */
 struct dp_guarded {

@@ -97,6 +97,8 @@ int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
 	if (r == 0 || r == -EEXIST)
 		r = bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &ep->id, &no_flows, BPF_NOEXIST);
 	if (r == 0 || r == -EEXIST)
+		r = dp_policy_prepare(dp, ep);
+	if (r == 0)
 		r = bpf_map_update_elem(dp->maps[MAP_POD_IFACES], &ep->ifindex, &iface, BPF_ANY);
 	if (r == 0)
 		r = publish_addrs(dp, ep);

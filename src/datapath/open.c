@@ -62,6 +62,12 @@ const char *const dp_map_names[MAP_COUNT] = {
 	[MAP_SERVICE_NODES] = "service_nodes",
 	[MAP_SERVICE_NETNS] = "service_netns",
 	[MAP_SERVICE_COUNTS] = "service_counts",
+	[MAP_POLICY_STATE] = "policy_state",
+	[MAP_POLICY_ADDRS] = "policy_addrs",
+	[MAP_POLICY_CIDRS] = "policy_cidrs",
+	[MAP_POLICY_RULES] = "policy_rules",
+	[MAP_POLICY_PORTS] = "policy_ports",
+	[MAP_POLICY_ENDPOINTS] = "policy_endpoints",
 	[MAP_COUNTERS] = "counters",
 	[MAP_EVENTS] = "events",
 	[MAP_EVENT_RATES] = "event_rates",
@@ -236,6 +242,11 @@ static uint32_t service_max(const struct dp_config *config)
 	return config->service_max ? config->service_max : 65536;
 }
 
+static uint32_t policy_max(uint32_t said)
+{
+	return said ? said : 65536;
+}
+
 static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struct dp_config *config, char **ret_error)
 {
 	struct bpf_map *map;
@@ -255,6 +266,10 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 			bpf_map__set_max_entries(map, service_max(config));
 		if (streq(name, "service_backends"))
 			bpf_map__set_max_entries(map, 4 * service_max(config));
+		if (streq(name, "policy_addrs") || streq(name, "policy_cidrs"))
+			bpf_map__set_max_entries(map, policy_max(config->policy_addr_max));
+		if (streq(name, "policy_rules") || streq(name, "policy_ports"))
+			bpf_map__set_max_entries(map, policy_max(config->policy_rule_max));
 		r = pins_adopt(map, bpf_object__btf(obj), path);
 		if (r < 0) {
 			*ret_error = xasprintf("cannot adopt the pinned map %s: %s", path, strerror(-r));
@@ -435,6 +450,12 @@ static int check_config(const struct dp_config *c, char **ret_error)
 	if (c->nat_max < 64 || c->nat_max > 1u << 24 || c->nat_share > c->nat_max) {
 		*ret_error = xasprintf("translation table of %u entries, %u an endpoint: expected 64 to 16777216, and no more an endpoint",
 				       c->nat_max, c->nat_share);
+		return -EINVAL;
+	}
+	if (policy_max(c->policy_addr_max) < 64 || c->policy_addr_max > 1u << 24 || policy_max(c->policy_rule_max) < 64 ||
+	    c->policy_rule_max > 1u << 24) {
+		*ret_error = xasprintf("policy tables of %u addresses and %u rules: expected 64 to 16777216", c->policy_addr_max,
+				       c->policy_rule_max);
 		return -EINVAL;
 	}
 	if (c->nat_port_min == 0 || c->nat_port_min > c->nat_port_max) {

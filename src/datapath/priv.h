@@ -36,6 +36,12 @@ enum dp_map {
 	MAP_SERVICE_NODES,
 	MAP_SERVICE_NETNS,
 	MAP_SERVICE_COUNTS,
+	MAP_POLICY_STATE,
+	MAP_POLICY_ADDRS,
+	MAP_POLICY_CIDRS,
+	MAP_POLICY_RULES,
+	MAP_POLICY_PORTS,
+	MAP_POLICY_ENDPOINTS,
 	MAP_COUNTERS,
 	MAP_EVENTS,
 	MAP_EVENT_RATES,
@@ -61,6 +67,7 @@ struct datapath {
 	bool foreign_nat;	  /* what leaves through the stack is looked at */
 	uint32_t flow_max, nat_max;
 	uint32_t tunnel_ifindex;
+	uint32_t policy_generation; /* of what is written now */
 	struct { /* whom to tell, and what is known to have been there: without it, what is missing is new */
 		dp_repair_fn *fn;
 		void *ctx;
@@ -110,6 +117,8 @@ int dp_attach_sockets(struct datapath *dp, const char *cgroup, char **ret_error)
 void dp_close_sockets(struct datapath *dp);
 int dp_mend_socket_pins(struct datapath *dp);
 struct services *services_free(struct services *s);
+/* The endpoint's addresses have a policy before they are published: what there is stays, else it is locked down; or it is open. */
+int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep);
 
 /* Is our program in the slot? Return: 0, -ENOENT, -errno. */
 int dp_check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook);

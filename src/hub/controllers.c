@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The controllers that a bare API lacks, as reactions to changes and one ticker:
  * namespaces that must exist; the kubernetes service and its slice; carrying on the deletion of namespaces; Events for node ranges
- * that ran out and for policies that are not enforced; Events' time to live; Ready=Unknown for nodes whose lease is stale.
+ * that ran out; Events' time to live; Ready=Unknown for nodes whose lease is stale.
  * EndpointSlices and the addresses of load balancers have files of their own: slices.c, load_balancers.c. */
 #include "hub/admit.h"
 #include "base/log.h"
@@ -149,8 +149,6 @@ static void on_change(void *ctx, const struct change *c)
 
 	if (streq(c->obj->kind->kind, "Node"))
 		on_node(hub, c);
-	if (streq(c->obj->kind->kind, "NetworkPolicy") && c->type == CHANGE_ADDED)
-		emit_event(hub, c->obj, true, "NotEnforced", "this version stores NetworkPolicies but does not enforce them");
 	if (c->type == CHANGE_DELETED && *c->obj->ns)
 		namespace_sync(hub, c->obj->ns);
 }

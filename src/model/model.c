@@ -36,6 +36,13 @@ static const char *kind_name(enum model_table table)
 	return names[table];
 }
 
+/* An object is new, has changed, or goes. */
+static void tell(struct model *m, enum model_table table, void *object, bool gone)
+{
+	if (m->on_object)
+		m->on_object(table, object, gone, m->object_ctx);
+}
+
 int model_touched(struct model *m, enum model_table table)
 {
 	m->dirty |= 1u << table;
@@ -258,6 +265,7 @@ static void pod_remove(struct model *m, void *object)
 	model_unintern(m, p->namespace_);
 	model_unintern(m, p->node);
 	model_labels_put(m, p->labels);
+	pod_ports_replace(m, p, NULL, 0);
 	free(p);
 }
 
@@ -312,6 +320,7 @@ static int pod_upsert(struct model *m, const struct decoded_meta *meta, const js
 	if (decode_pod(object, &d, ret_error) < 0)
 		return -EINVAL;
 	if (p && !streq(p->uid, meta->uid)) { /* another pod of the same name: its deletion has been missed */
+		tell(m, MODEL_PODS, p, true);
 		pod_remove(m, p);
 		p = NULL;
 	}
@@ -321,6 +330,7 @@ static int pod_upsert(struct model *m, const struct decoded_meta *meta, const js
 	p->generation = m->generation[MODEL_PODS];
 	changed |= pod_update(m, p, meta, &d);
 	changed |= replace_labels(m, &p->labels, model_labels_get(m, json_at(object, "metadata", "labels"), NULL));
+	changed |= pod_ports_replace(m, p, d.ports, d.n_ports);
 	return changed ? model_touched(m, MODEL_PODS) : 0;
 }
 
@@ -599,6 +609,8 @@ int model_upsert(struct model *m, enum model_table table, const json_t *object, 
 		r = kinds[table].upsert(m, &meta, object, &reason);
 	if (r >= 0) {
 		forget_refused_name(m, table, &meta);
+		if (r > 0)
+			tell(m, table, find_object(m, table, meta.namespace_, meta.name), false);
 		return r;
 	}
 	known = meta.name && meta.namespace_ ? find_object(m, table, meta.namespace_, meta.name) : NULL;
@@ -620,6 +632,7 @@ int model_delete(struct model *m, enum model_table table, const json_t *object)
 	known = find_object(m, table, meta.namespace_, meta.name);
 	if (!known)
 		return 0;
+	tell(m, table, known, true);
 	kinds[table].remove(m, known);
 	return model_touched(m, table);
 }
@@ -655,6 +668,7 @@ size_t model_replace_end(struct model *m, enum model_table table)
 	for (i = htab_begin(t); i; i = next) {
 		next = htab_next(t, i);
 		if (*generation_of(table, i) != m->generation[table]) {
+			tell(m, table, i, true);
 			kinds[table].remove(m, i);
 			removed++;
 		}
@@ -702,6 +716,12 @@ void model_on_change(struct model *m, model_changed_fn *fn, void *ctx)
 {
 	m->changed = fn;
 	m->changed_ctx = ctx;
+}
+
+void model_on_object(struct model *m, model_object_fn *fn, void *ctx)
+{
+	m->on_object = fn;
+	m->object_ctx = ctx;
 }
 
 unsigned model_take_dirty(struct model *m)

@@ -66,6 +66,15 @@ struct model_pod_addr {
 	struct addr addr; /* zero: none */
 };
 
+/* A named port of a pod's containers. */
+struct model_port {
+	const char *name; /* interned */
+	uint16_t number;  /* host order */
+	uint8_t proto;	  /* IPPROTO_TCP, _UDP, _SCTP */
+};
+
+enum { POD_PORTS_MAX = 256 };
+
 struct model_pod {
 	struct htab_node by_name;
 	struct list by_node;
@@ -73,6 +82,8 @@ struct model_pod {
 	const char *namespace_;			    /* interned: equal namespaces are equal pointers */
 	const char *node;			    /* name, interned; "" while unscheduled */
 	struct model_labels *labels;
+	struct model_port *ports; /* the named ones; of two of a name and protocol the first counts */
+	unsigned n_ports;
 	uint64_t serial; /* grows with each change of addresses: of two pods that claim one address the later has it */
 	unsigned generation;
 	uint8_t phase; /* enum model_pod_phase */
@@ -140,6 +151,9 @@ size_t model_replace_end(struct model *m, enum model_table table);
  * model. */
 typedef void model_changed_fn(enum model_table table, void *ctx);
 void model_on_change(struct model *m, model_changed_fn *fn, void *ctx);
+/* Called for each object: when it is new or has changed, and, with @gone, before it goes. It must not change the model. */
+typedef void model_object_fn(enum model_table table, void *object, bool gone, void *ctx);
+void model_on_object(struct model *m, model_object_fn *fn, void *ctx);
 /* Bits 1 << table of what has changed since the last call. */
 unsigned model_take_dirty(struct model *m);
 

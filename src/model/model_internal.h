@@ -19,6 +19,8 @@ struct model {
 	unsigned dirty;
 	model_changed_fn *changed;
 	void *changed_ctx;
+	model_object_fn *on_object;
+	void *object_ctx;
 };
 
 int model_touched(struct model *m, enum model_table table); /* something in it has changed; returns 1 */
@@ -49,6 +51,8 @@ struct decoded_pod {
 	struct addr addrs[POD_ADDRS_MAX];
 	enum model_pod_phase phase;
 	bool host_network;
+	struct model_port ports[POD_PORTS_MAX]; /* names are the document's */
+	unsigned n_ports;
 };
 int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error);
 
@@ -89,3 +93,7 @@ struct model_slice *model_find_slice(const struct model *m, const char *namespac
 /* Refs that nobody needs but that were dirty. */
 void services_done(struct model *m);
 uint64_t model_hash_name(const char *namespace_, const char *name);
+
+/* pod_ports.c: the named ports of containers that run while the pod does. Return: 0, -EINVAL. */
+int decode_pod_ports(const json_t *spec, struct decoded_pod *ret, char **ret_error);
+bool pod_ports_replace(struct model *m, struct model_pod *p, const struct model_port *ports, unsigned n); /* changed? */

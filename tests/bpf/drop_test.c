@@ -3,6 +3,7 @@
  * need a tunnel's metadata on the packet are provoked by traffic.py. */
 #include "base/test.h"
 #include "harness.h"
+#include "weft/policy.h"
 
 #include <bpf/bpf.h>
 
@@ -388,6 +389,52 @@ static void tunnel_without_a_peer(void)
 	PROVOKE("from_tunnel", if_tunnel, DROP_TUNNEL_SOURCE);
 }
 
+/* Pod A has a policy that denies all, the world's addresses one class, pods another. */
+static void policy_of_a(uint32_t policy, uint32_t group)
+{
+	struct addr a = addr_of(A4);
+	struct policy_cidr_key roots[] = { { .prefixlen = 0 }, { .prefixlen = 96, .addr = { [10] = 0xff, [11] = 0xff } } };
+	struct policy_class_value class = { group, group };
+	struct policy_endpoint_value value = { .policy = policy };
+
+	CHECK_INT(datapath_policy_begin(dp), 0);
+	for (uint32_t d = 0; d < POLICY_DIRECTIONS; d++) {
+		struct policy_rule_key key = { POLICY_ID_FIRST, POLICY_CLASS_ANY4, d };
+		struct policy_rule_value rule = { .slot[1] = { 1 << 2 | POLICY_DENY, 77 } };
+
+		CHECK_INT(datapath_policy_change(dp, DP_POLICY_RULES, &key, &rule), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
+		CHECK_INT(datapath_policy_change(dp, DP_POLICY_CIDRS, &roots[i], &class), 0);
+	CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, &value), 0);
+	CHECK_INT(datapath_policy_commit(dp), 0);
+}
+
+static void denied_by_policy(void)
+{
+	struct addr a = addr_of(A4);
+
+	flows_clear();
+	policy_of_a(POLICY_ID_FIRST, POLICY_CLASS_WORLD);
+	udp(A4, B4);
+	FROM_A(DROP_POLICY_EGRESS);
+	begin(ETH_P_IP);
+	frame_ip(&f, B4, A4, IPPROTO_UDP);
+	frame_udp(&f, 7, 8);
+	frame_end(&f);
+	harness_came_by = if_b;
+	PROVOKE("to_pod", if_a, DROP_POLICY_INGRESS);
+	policy_of_a(POLICY_ID_FIRST, POLICY_CLASS_UNKNOWN);
+	PROVOKE("to_pod", if_a, DROP_POLICY_UNKNOWN_POD);
+	policy_of_a(POLICY_LOCKED, POLICY_CLASS_WORLD);
+	PROVOKE("to_pod", if_a, DROP_POLICY_LOCKED);
+	harness_came_by = 0;
+	CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, NULL), 0);
+	CHECK_INT(datapath_policy_commit(dp), 0);
+	udp(A4, B4);
+	CHECK_WAY("from_pod", &f, if_a, FORWARD_LOCAL, TC_ACT_REDIRECT);
+}
+
 static void every_reason_has_a_test(void)
 {
 	provoked[DROP_TUNNEL_VNI] = provoked[DROP_TUNNEL_DESTINATION] = true; /* traffic.py: hostile_tunnel */
@@ -454,6 +501,7 @@ int main(void)
 	RUN(outside_claims_inside);
 	RUN(outside_claims_a_tunnelled_pod);
 	RUN(tunnel_without_a_peer);
+	RUN(denied_by_policy);
 	RUN(every_reason_has_a_test);
 	RUN(drops_are_events_at_a_bounded_rate);
 	harness_done();

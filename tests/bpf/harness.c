@@ -111,6 +111,8 @@ void harness_reopen(void)
 	last_drop();
 }
 
+uint32_t harness_came_by;
+
 void harness_done(void)
 {
 	dp = datapath_close(dp);
@@ -120,7 +122,7 @@ void harness_done(void)
 
 struct outcome run_gso(const char *program, const struct frame *f, uint32_t ifindex, uint32_t gso_size)
 {
-	struct __sk_buff ctx = { .ifindex = ifindex, .gso_size = gso_size };
+	struct __sk_buff ctx = { .ifindex = ifindex, .gso_size = gso_size, .ingress_ifindex = harness_came_by };
 	struct outcome o = {};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len, .data_out = o.data,
 		    .data_size_out = sizeof(o.data), .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));

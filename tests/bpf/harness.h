@@ -40,6 +40,8 @@ void harness_init(void);
 /* Closes and opens the datapath with dp_config as it is now, endpoints and routes applied. */
 void harness_reopen(void);
 void harness_done(void);
+/* The interface by which packets have come to the stack of the node; 0: they are its own. */
+extern uint32_t harness_came_by;
 
 struct outcome {
 	int verdict;

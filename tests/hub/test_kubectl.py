@@ -82,7 +82,7 @@ def test_describe_explain_and_discovery(hub, kubectls):
         def k(*args):
             return hub.kubectl(*args, kubectl=kubectl).stdout
 
-        assert "NotEnforced" in k("describe", "netpol", "deny") or "NotEnforced" in k("get", "events")
+        assert "PodSelector" in k("describe", "netpol", "deny")
         assert "10.244.0.0/24,fd00:244::/64" in k("describe", "node", "n1")
         assert "PreferDualStack" in k("describe", "svc", "web")
         assert "n1" in k("describe", "pod", "web")

@@ -41,7 +41,11 @@
 	X(NAT_ADDRESS,          "nat_address",          "the uplink has no address of this family to masquerade with") \
 	X(PLAIN_SOURCE,         "plain_source",         "a packet from outside, as it is, from a pod range that only a tunnel carries") \
 	X(PLAINTEXT_OUT,        "plaintext_out",        "a packet of a pod was about to leave unencrypted") \
-	X(PLAINTEXT_IN,         "plaintext_in",         "a packet of a pod came in unencrypted")
+	X(PLAINTEXT_IN,         "plaintext_in",         "a packet of a pod came in unencrypted") \
+	X(POLICY_EGRESS,        "policy_egress",        "no policy lets the pod send this") \
+	X(POLICY_INGRESS,       "policy_ingress",       "no policy lets the pod receive this") \
+	X(POLICY_UNKNOWN_POD,   "policy_unknown_pod",   "policy denied it, and the peer is a pod that this node does not know (yet)") \
+	X(POLICY_LOCKED,        "policy_locked",        "the pod's policy is not known or could not be put in place: locked down")
 /* clang-format on */
 
 enum drop_reason {
@@ -51,3 +55,8 @@ enum drop_reason {
 #undef DROP_ENUM
 	DROP_REASON_COUNT, /* DROP_NONE is counted, as a place that stays zero */
 };
+
+static inline __attribute__((always_inline)) int drop_is_by_policy(unsigned reason)
+{
+	return reason >= DROP_POLICY_EGRESS && reason <= DROP_POLICY_LOCKED;
+}

@@ -35,6 +35,15 @@ struct flow_state {
 	__u8 initiator; /* end that sent the first packet */
 	__u8 fin;	/* bit 0, 1: that end has sent FIN */
 	__u8 stack;	/* bit 0, 1: that end's packets, to and from, go through the stack of its node (lib/flow.h) */
+	__u32 judged;	/* revision (weft/policy.h) under which policy let it pass, at each end that is here; 0: it did not, or was not asked */
+	__u8 origin;	/* enum flow_origin bits */
+	__u8 pad[3];
+};
+
+enum flow_origin {
+	FLOW_DENIED = 1,    /* by policy: what is left is a tombstone, so that the other end's packets begin no flow of their own */
+	FLOW_UNSURE = 2,    /* nobody saw who began it: allowed only as if either had */
+	FLOW_FROM_NODE = 4, /* begun by this node itself, not forwarded: its own pods take it */
 };
 
 struct flow {
@@ -89,8 +98,8 @@ struct fragment {
 #define FRAGMENT_TIMEOUT 30
 
 ABI_SIZE(struct flow_key, 40);
-ABI_SIZE(struct flow_state, 12);
-ABI_SIZE(struct flow, 32);
+ABI_SIZE(struct flow_state, 20);
+ABI_SIZE(struct flow, 40);
 ABI_SIZE(struct flow_sweep, 16);
 ABI_SIZE(struct fragment_key, 40);
 ABI_SIZE(struct fragment, 8);

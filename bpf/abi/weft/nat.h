@@ -74,5 +74,5 @@ struct nat_exempt_key {
 
 ABI_SIZE(struct nat_key, 40);
 ABI_SIZE(struct nat_forward, 24);
-ABI_SIZE(struct nat_claim, 48);
+ABI_SIZE(struct nat_claim, 56);
 ABI_SIZE(struct nat_exempt_key, 24);

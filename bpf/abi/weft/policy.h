@@ -2,7 +2,7 @@
 /* Policy as packets see it. docs/policy.md tells the story; in short, one direction of one packet is judged so:
  *
  *	peer address -> class            policy_addrs (hash), on a miss policy_cidrs (LPM; ::/0 and ::ffff:0:0/96 are always there)
- *	local endpoint -> policy id      policy_endpoints
+ *	local endpoint -> policy id      policy_endpoints (struct ip_addr; an address that is not there is no endpoint of this node)
  *	(policy, direction, class), (…, group of the class), (…, any class of the family): three probes of policy_rules
  *	each hit carries what holds for all protocols and ports, and names a port table with the prefix lengths in use there
  *	(port table, protocol, port cut to a length): policy_ports, only for those lengths
@@ -83,6 +83,29 @@ struct policy_port_value {
 
 struct policy_endpoint_value {
 	__u32 policy;
+	__u32 trial; /* the policy if those that only observe were in force too; 0: no different */
+};
+
+/* In the kernel ids (from _FIRST on) and addresses bear the generation of the compiler that gave them, because an agent that was
+ * started anew counts anew: what it writes stands beside what is in force, and takes over endpoint by endpoint. */
+#define POLICY_GENERATION_SHIFT 24
+#define POLICY_ID_MASK ((1u << POLICY_GENERATION_SHIFT) - 1)
+
+struct policy_addr_at { /* key of policy_addrs */
+	__u32 generation;
+	__u8 addr[16];
+};
+
+struct policy_cidr_at { /* key of policy_cidrs */
+	__u32 prefixlen; /* 32 more: the generation's */
+	__u32 generation;
+	__u8 addr[16];
+};
+
+/* `policy_state`: one element. Flows remember the revision under which they were judged: a change lets each be judged anew by its
+ * next packet. Even; 0 until the first policies were applied: everything is allowed. */
+struct policy_state {
+	__u32 revision;
 };
 
 _Static_assert(sizeof(struct policy_cidr_key) == 20, "abi");
@@ -90,3 +113,6 @@ _Static_assert(sizeof(struct policy_rule_key) == 12, "abi");
 _Static_assert(sizeof(struct policy_rule_value) == 24, "abi");
 _Static_assert(sizeof(struct policy_port_key) == 8, "abi");
 _Static_assert(sizeof(struct policy_port_value) == 16, "abi");
+_Static_assert(sizeof(struct policy_endpoint_value) == 8, "abi");
+_Static_assert(sizeof(struct policy_addr_at) == 20, "abi");
+_Static_assert(sizeof(struct policy_cidr_at) == 24, "abi");

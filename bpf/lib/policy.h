@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Policy: the verdict on a flow, and its memory in the flow's entry. weft/policy.h says how a verdict is found.
+ *
+ * A flow is always judged as its initiator's: egress at the initiator if that is a pod of this node, ingress at the other end
+ * likewise; so whichever end of it a packet meets first, and in whichever direction it travels, all judgements that this
+ * node has to make are made together, and one revision in the entry stands for them. Where that is the current one, nothing is looked up. A
+ * denial is not remembered but made again for each packet, so that its event names the rule. */
+#pragma once
+
+#include "lib/packet.h"
+#include "weft/flow.h"
+#include "weft/policy.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct policy_state);
+} policy_state SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192); /* two addresses each */
+	__type(key, struct ip_addr);
+	__type(value, struct policy_endpoint_value);
+} policy_endpoints SEC(".maps");
+
+/* The loader sets the sizes of these. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct policy_addr_at);
+	__type(value, struct policy_class_value);
+} policy_addrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct policy_cidr_at);
+	__type(value, struct policy_class_value);
+} policy_cidrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct policy_rule_key);
+	__type(value, struct policy_rule_value);
+} policy_rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct policy_port_key);
+	__type(value, struct policy_port_value);
+} policy_ports SEC(".maps");
+
+/* Read once, and before anything that it stands for: a verdict made of older maps is then never kept under a newer revision. */
+static __always_inline __u32 policy_revision(void)
+{
+	__u32 zero = 0;
+	struct policy_state *s = bpf_map_lookup_elem(&policy_state, &zero);
+
+	return s ? *(volatile __u32 *)&s->revision : 0;
+}
+
+/* What is asked of one policy in one direction, and the best that was found so far. */
+struct policy_ask {
+	__u32 policy;
+	__u32 class_id;
+	__u32 direction;
+	__u16 port; /* host order */
+	__u8 proto;
+	__u8 pad;
+	struct policy_slot best[POLICY_STAGES];
+};
+
+static __always_inline void policy_offer(struct policy_ask *ask, const struct policy_slot found[POLICY_STAGES])
+{
+#pragma unroll
+	for (int s = 0; s < POLICY_STAGES; s++)
+		if (found[s].precedence > ask->best[s].precedence)
+			ask->best[s] = found[s];
+}
+
+/* One class of the peer: what holds for every port, and what its ports say. */
+__global int policy_probe(struct policy_ask *ask)
+{
+	struct policy_port_key port = {};
+	struct policy_port_value *of_port;
+	struct policy_rule_value *found;
+	struct policy_rule_key key = {};
+	__u32 lens;
+
+	if (!ask)
+		return 0;
+	key.policy = ask->policy;
+	key.class_id = ask->class_id;
+	key.direction = ask->direction;
+	found = bpf_map_lookup_elem(&policy_rules, &key);
+	if (!found)
+		return 0;
+	policy_offer(ask, found->slot);
+	port.ports = found->ports;
+	port.protocol = ask->proto;
+	lens = found->ports ? found->port_lens : 0;
+	for (int len = 0; len <= POLICY_PORT_LEN_MAX; len++) {
+		if (!(lens >> len & 1))
+			continue;
+		port.len = len;
+		port.port = ask->port & (__u16)(0xffff0000 >> len);
+		of_port = bpf_map_lookup_elem(&policy_ports, &port);
+		if (of_port)
+			policy_offer(ask, of_port->slot);
+	}
+	return 0;
+}
+
+/* The key of the hash is the end of the prefix's. */
+static __always_inline struct policy_class_value *policy_class_of(struct policy_cidr_at *at)
+{
+	struct policy_class_value *v = bpf_map_lookup_elem(&policy_addrs, &at->generation);
+
+	return v ? v : bpf_map_lookup_elem(&policy_cidrs, at);
+}
+
+/* Stage 0 decides, unless it passes or says nothing. */
+static __always_inline bool policy_allows(const struct policy_ask *ask, __u32 *ret_rule)
+{
+	__u32 first = ask->best[0].precedence & 3;
+	bool decided = first == POLICY_ALLOW || first == POLICY_DENY;
+
+	*ret_rule = decided ? ask->best[0].rule : ask->best[1].rule;
+	return (decided ? first : ask->best[1].precedence & 3) == POLICY_ALLOW;
+}
+
+/* Asks one policy about one peer; @ask says the policy, the direction, protocol and port. @ret_unknown: is the peer a pod that nobody
+ * knows? */
+static __always_inline bool policy_asks(struct policy_ask *ask, struct policy_cidr_at *peer, bool v4, __u32 *ret_rule,
+					bool *ret_unknown)
+{
+	struct policy_class_value *class;
+	__u32 group;
+
+	peer->prefixlen = 32 + 128;
+	peer->generation = ask->policy >> POLICY_GENERATION_SHIFT;
+	class = policy_class_of(peer);
+	if (!class) /* the roots are always there: half written, or emptied by somebody */
+		return false;
+	group = class->group;
+	*ret_unknown = group == POLICY_CLASS_UNKNOWN;
+	ask->class_id = class->class_id;
+	policy_probe(ask);
+	if (ask->class_id != group) {
+		ask->class_id = group;
+		policy_probe(ask);
+	}
+	ask->class_id = v4 ? POLICY_CLASS_ANY4 : POLICY_CLASS_ANY6;
+	policy_probe(ask);
+	return policy_allows(ask, ret_rule);
+}
+
+/* One end of a flow from end @initiator: egress if it is that end, else ingress. */
+static __always_inline enum drop_reason policy_judge_end(const struct flow_key *key, __u8 end, __u8 initiator, struct packet *pkt)
+{
+	struct policy_endpoint_value *v;
+	struct policy_cidr_at peer = {};
+	struct policy_ask ask = {};
+	bool unknown = false;
+	__u32 rule = 0;
+
+	__builtin_memcpy(peer.addr, end ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
+	v = bpf_map_lookup_elem(&policy_endpoints, peer.addr);
+	if (!v || v->policy == POLICY_OPEN) /* no pod of this node, or nothing is said about it */
+		return DROP_NONE;
+	ask.policy = v->policy;
+	if (ask.policy == POLICY_LOCKED) {
+		pkt->rule = 0;
+		return DROP_POLICY_LOCKED;
+	}
+	__builtin_memcpy(peer.addr, end ? &key->addr[0] : &key->addr[1], sizeof(peer.addr));
+	ask.direction = end == initiator ? POLICY_EGRESS : POLICY_INGRESS;
+	ask.proto = key->proto;
+	if (!proto_is_icmp(key->proto)) /* there it is the identifier */
+		ask.port = bpf_ntohs(initiator ? key->port[0] : key->port[1]);
+	if (policy_asks(&ask, &peer, addr_is_v4(&key->addr[0]), &rule, &unknown))
+		return DROP_NONE;
+	pkt->rule = rule;
+	if (unknown)
+		return DROP_POLICY_UNKNOWN_POD;
+	return ask.direction == POLICY_EGRESS ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
+}
+
+/* Both ends as those of a flow that @initiator began; when that is not known, also as if the other had. */
+__global enum drop_reason policy_judge(const struct flow_key *key, __u8 initiator, __u8 origin, struct packet *pkt)
+{
+	if (!key || !pkt)
+		return DROP_POLICY_LOCKED;
+	if (addr_eq(&key->addr[0], &key->addr[1])) /* a pod to its own address */
+		return DROP_NONE;
+	for (__u8 i = 0; i < 4; i++) {
+		__u8 by = (initiator ^ i >> 1) & 1, end = (by ^ i) & 1;
+		enum drop_reason why;
+
+		if (i == 2 && !(origin & FLOW_UNSURE))
+			break;
+		if (end != by && origin & FLOW_FROM_NODE)
+			continue;
+		why = policy_judge_end(key, end, by, pkt);
+		if (why != DROP_NONE)
+			return why;
+	}
+	return DROP_NONE;
+}
+
+/* The policy is another than when the flow was judged, or it never was, or it was denied. */
+static __always_inline enum drop_reason policy_check_anew(const struct flow_key *key, struct flow_state *f, struct packet *pkt,
+							  __u32 revision)
+{
+	enum drop_reason why = policy_judge(key, f->initiator, f->origin, pkt);
+
+	f->judged = why == DROP_NONE ? revision : 0;
+	f->origin = why == DROP_NONE ? f->origin & ~FLOW_DENIED : f->origin | FLOW_DENIED;
+	return why;
+}
+
+/**
+ * policy_check() - may a packet of the flow pass?
+ * @revision: policy_revision(), read before
+ *
+ * The flow's entry remembers the answer. Return: DROP_NONE, or why not; @pkt->rule then says which rule.
+ */
+static __always_inline enum drop_reason policy_check(const struct flow_key *key, struct flow_state *f, struct packet *pkt,
+						     __u32 revision)
+{
+	return likely(f->judged == revision) ? DROP_NONE : policy_check_anew(key, f, pkt, revision);
+}

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The endpoints of this node are pods whose addresses we know before the API does, so for them the addresses come from the endpoint and
+ * the labels from the API. A pod that the API has no more keeps the labels that it had until its endpoint goes. An endpoint
+ * of which the API has never said what it is, is locked down: it goes to the compiler as a pod of a namespace that nobody knows. */
+#include "agent/policies.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+
+enum { LABELS_MAX = 4096 };
+static const char nowhere[] = "?"; /* no namespace has this name */
+
+struct local {
+	struct htab_node by_pod;
+	char *namespace_, *name, *uid; /* as the compiler knows it */
+	struct addr addrs[2];
+	bool seen;
+};
+
+struct policies {
+	struct model *model;
+	const char *node;
+	policies_wake_fn *wake;
+	void *wake_ctx;
+	struct policy *policy;
+	struct policy_apply apply;
+	struct htab locals;
+	bool dirty, nodes_dirty, failed;
+	struct label_in *labels; /* LABELS_MAX */
+};
+
+static uint64_t hash_pod(const char *namespace_, const char *name)
+{
+	return hash_str(namespace_) * 31 + hash_str(name);
+}
+
+static struct local *find_local(const struct policies *p, const char *namespace_, const char *name)
+{
+	struct local *l;
+
+	HTAB_FIND(&p->locals, hash_pod(namespace_, name), l, by_pod, streq(l->namespace_, namespace_) && streq(l->name, name));
+	return l;
+}
+
+static void touch(struct policies *p)
+{
+	p->dirty = true;
+	p->wake(p->wake_ctx);
+}
+
+static size_t labels_of(struct policies *p, const struct model_labels *l)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; l && i < l->n && n < LABELS_MAX; i++)
+		p->labels[n++] = (struct label_in){ l->kv[i].key, l->kv[i].value };
+	return n;
+}
+
+/* --- pods --- */
+
+static void add_addrs(struct policy_pod_in *in, const struct addr *a)
+{
+	if (!addr_is_zero(a))
+		in->addrs[in->n_addrs++] = *a;
+}
+
+static void put_pod(struct policies *p, const struct model_pod *pod, const struct local *local)
+{
+	struct policy_port_in ports[POD_PORTS_MAX];
+	struct policy_pod_in in = { .namespace_ = pod->namespace_, .name = pod->name, .labels = p->labels, .ports = ports,
+				    .n_labels = labels_of(p, pod->labels), .n_ports = pod->n_ports, .local = local,
+				    .serial = pod->serial + (local ? 1ull << 62 : 0) };
+
+	for (unsigned i = 0; i < pod->n_ports; i++)
+		ports[i] = (struct policy_port_in){ pod->ports[i].name, pod->ports[i].proto, pod->ports[i].number };
+	for (int i = 0; i < 2; i++) {
+		if (local)
+			add_addrs(&in, &local->addrs[i]);
+		else if (pod->has_addrs)
+			add_addrs(&in, &pod->addrs[i].addr);
+	}
+	policy_put_pod(p->policy, &in);
+}
+
+static void put_nameless(struct policies *p, const struct local *local)
+{
+	struct policy_pod_in in = { .namespace_ = nowhere, .name = local->name, .local = true, .serial = 1ull << 63 };
+
+	for (int i = 0; i < 2; i++)
+		add_addrs(&in, &local->addrs[i]);
+	policy_put_pod(p->policy, &in);
+}
+
+static void on_pod(struct policies *p, const struct model_pod *pod, bool gone)
+{
+	const struct local *local = find_local(p, pod->namespace_, pod->name);
+
+	if (local && (gone || (*local->uid && !streq(local->uid, pod->uid))))
+		return; /* the endpoint is still what it was; sync_locals() sees to a new pod of its name */
+	if (gone)
+		policy_del_pod(p->policy, pod->namespace_, pod->name);
+	else
+		put_pod(p, pod, local);
+}
+
+/* --- the other tables --- */
+
+static void on_namespace(struct policies *p, const struct model_namespace *ns, bool gone)
+{
+	if (gone)
+		policy_del_namespace(p->policy, ns->name);
+	else
+		policy_put_namespace(p->policy, ns->name, p->labels, labels_of(p, ns->labels));
+}
+
+static void on_node(struct policies *p, const struct model_node *node, bool gone)
+{
+	struct addr others[NODE_CIDRS_MAX];
+
+	p->nodes_dirty = true;
+	if (gone) {
+		policy_del_node(p->policy, node->name);
+		return;
+	}
+	for (unsigned i = 0; i < node->n_cidrs; i++) /* its own address in the pod range */
+		others[i] = addr_add(&node->cidrs[i].addr, 1);
+	policy_put_node(p->policy, node->name, p->labels, labels_of(p, node->labels), node->addrs, node->n_addrs, others, node->n_cidrs);
+}
+
+static void on_policy(struct policies *p, const struct model_policy *policy, bool gone)
+{
+	_cleanup_json_ json_t *object = NULL;
+	_cleanup_free_ char *why = NULL;
+	struct policy_spec *spec;
+
+	if (gone) {
+		policy_del_object(p->policy, KIND_NETWORK_POLICY, policy->namespace_, policy->name);
+		return;
+	}
+	object = json_pack("{ss, s{ss, ss}, sO}", "kind", "NetworkPolicy", "metadata", "namespace", policy->namespace_, "name",
+			   policy->name, "spec", policy->spec);
+	if (policy_spec_parse(object, NULL, &spec, &why) == 0)
+		policy_put_object(p->policy, spec);
+	else
+		log_error("a policy cannot be read", L_STR("namespace", policy->namespace_), L_STR("name", policy->name), L_STR("why", why));
+}
+
+void policies_on_object(enum model_table table, void *object, bool gone, void *ctx)
+{
+	struct policies *p = ctx;
+
+	switch (table) {
+	case MODEL_PODS:
+		on_pod(p, object, gone);
+		break;
+	case MODEL_NAMESPACES:
+		on_namespace(p, object, gone);
+		break;
+	case MODEL_NODES:
+		on_node(p, object, gone);
+		break;
+	case MODEL_POLICIES:
+		on_policy(p, object, gone);
+		break;
+	default:
+		return;
+	}
+	touch(p);
+}
+
+static void update_ranges(struct policies *p)
+{
+	_cleanup_free_ struct model_node **nodes = NULL;
+	_cleanup_free_ struct prefix *ranges = NULL;
+	size_t n, n_ranges = 0;
+
+	if (!p->nodes_dirty)
+		return;
+	p->nodes_dirty = false;
+	nodes = model_nodes_sorted(p->model, &n);
+	ranges = xnew0_array(struct prefix, n * NODE_CIDRS_MAX + 1);
+	for (size_t i = 0; i < n; i++)
+		for (unsigned k = 0; k < nodes[i]->n_cidrs; k++)
+			ranges[n_ranges++] = nodes[i]->cidrs[k];
+	policy_set_ranges(p->policy, ranges, n_ranges);
+}
+
+/* --- endpoints --- */
+
+static struct local *local_new(struct policies *p, const char *namespace_, const char *name, const char *uid)
+{
+	struct local *l = xnew0(struct local);
+
+	l->namespace_ = xstrdup(namespace_);
+	l->name = xstrdup(name);
+	l->uid = xstrdup(uid);
+	htab_insert(&p->locals, hash_pod(namespace_, name), &l->by_pod);
+	return l;
+}
+
+static void local_free(struct policies *p, struct local *l)
+{
+	htab_remove(&p->locals, &l->by_pod);
+	free(l->namespace_);
+	free(l->name);
+	free(l->uid);
+	free(l);
+}
+
+/* What the API says of the endpoint; NULL: nothing (now). An endpoint that was adopted from the kernel has lost its pod's name. */
+static const struct model_pod *pod_of(const struct policies *p, const struct endpoint_record *r)
+{
+	const struct model_pod *pod;
+
+	if (*r->pod_name) {
+		pod = model_find_pod(p->model, r->pod_namespace, r->pod_name);
+		return pod && (!*r->pod_uid || streq(pod->uid, r->pod_uid)) ? pod : NULL;
+	}
+	for (int i = 0; i < 2; i++) {
+		pod = addr_is_zero(&r->addrs[i]) ? NULL : model_find_pod_by_addr(p->model, &r->addrs[i]);
+		if (pod && streq(pod->node, p->node))
+			return pod;
+	}
+	return NULL;
+}
+
+static void put_local(struct policies *p, struct local *l, const struct endpoint_record *r, const struct model_pod *pod)
+{
+	bool moved = !addr_eq(&l->addrs[0], &r->addrs[0]) || !addr_eq(&l->addrs[1], &r->addrs[1]);
+
+	l->seen = true;
+	if (!moved)
+		return;
+	memcpy(l->addrs, r->addrs, sizeof(l->addrs));
+	p->dirty = true;
+	if (pod)
+		put_pod(p, pod, l);
+	else
+		put_nameless(p, l);
+}
+
+static void see_endpoint(const struct endpoint_record *r, void *ctx)
+{
+	struct policies *p = ctx;
+	const struct model_pod *pod = pod_of(p, r);
+	struct local *l;
+
+	if (endpoint_is_open(r))
+		return;
+	if (!pod) {
+		l = find_local(p, r->pod_namespace, r->pod_name);
+		if (l && streq(l->uid, r->pod_uid) && addr_eq(&l->addrs[0], &r->addrs[0]) && addr_eq(&l->addrs[1], &r->addrs[1])) {
+			l->seen = true; /* it was known once */
+			return;
+		}
+		l = find_local(p, nowhere, r->container);
+		put_local(p, l ? l : local_new(p, nowhere, r->container, ""), r, NULL);
+		return;
+	}
+	l = find_local(p, pod->namespace_, pod->name);
+	if (l && *l->uid && !streq(l->uid, pod->uid)) { /* of the former pod of this name: whose endpoint goes on nameless, if it is still there */
+		local_free(p, l);
+		l = NULL;
+	}
+	put_local(p, l ? l : local_new(p, pod->namespace_, pod->name, pod->uid), r, pod);
+}
+
+/* The endpoint is gone: the pod is what the API says. */
+static void end_local(struct policies *p, struct local *l)
+{
+	const struct model_pod *pod = model_find_pod(p->model, l->namespace_, l->name);
+	_cleanup_free_ char *namespace_ = xstrdup(l->namespace_), *name = xstrdup(l->name);
+
+	local_free(p, l);
+	p->dirty = true;
+	if (pod)
+		put_pod(p, pod, NULL);
+	else
+		policy_del_pod(p->policy, namespace_, name);
+}
+
+static void sync_locals(struct policies *p, const struct endpoints *endpoints)
+{
+	struct htab_node *n, *next;
+
+	for (n = htab_begin(&p->locals); n; n = htab_next(&p->locals, n))
+		container_of(n, struct local, by_pod)->seen = false;
+	endpoints_each(endpoints, see_endpoint, p);
+	for (n = htab_begin(&p->locals); n; n = next) {
+		struct local *l = container_of(n, struct local, by_pod);
+
+		next = htab_next(&p->locals, n);
+		if (!l->seen)
+			end_local(p, l);
+	}
+}
+
+/* --- compile, apply --- */
+
+int policies_update(struct policies *p, const struct endpoints *endpoints, struct datapath *dp)
+{
+	_cleanup_(policy_maps_putp) struct policy_maps *maps = NULL;
+	int r;
+
+	sync_locals(p, endpoints);
+	if (!p->dirty && !p->failed && p->apply.dp == dp)
+		return 0;
+	update_ranges(p);
+	maps = policy_compile(p->policy);
+	p->dirty = false;
+	r = policy_apply(&p->apply, dp, maps);
+	p->failed = r < 0 || policy_apply_is_failed(&p->apply);
+	return r;
+}
+
+bool policies_settle(struct policies *p)
+{
+	int r = policy_apply_finish(&p->apply);
+
+	if (r < 0)
+		log_warn("cannot remove old entries of policy maps", L_ERRNO(r));
+	if (!policy_settle(p->policy))
+		return false;
+	p->dirty = true;
+	return true;
+}
+
+void policies_forget_datapath(struct policies *p)
+{
+	policy_apply_forget(&p->apply);
+}
+
+bool policies_know(const struct policies *p, const char *namespace_, const char *name, const char *uid)
+{
+	const struct model_pod *pod = *name ? model_find_pod(p->model, namespace_, name) : NULL;
+
+	if (!*name || !*namespace_)
+		return true;
+	return pod && (!*uid || streq(pod->uid, uid)) && model_find_namespace(p->model, namespace_);
+}
+
+/* --- what is wrong --- */
+
+struct problems {
+	char *first;
+	size_t n;
+};
+
+static void note_problem(_unused_ enum policy_problem what, const char *subject, const char *detail, void *ctx)
+{
+	struct problems *found = ctx;
+
+	if (found->n++ == 0)
+		found->first = xasprintf("%s: %s", subject, detail);
+}
+
+char *policies_problem(const struct policies *p)
+{
+	struct problems found = { 0 };
+	char *text;
+
+	if (p->apply.locked)
+		return xasprintf("the policy maps are full: %zu addresses of pods are locked down (policy.ruleTableSize)", p->apply.locked);
+	if (p->apply.missed)
+		return xasprintf("the policy maps are full: %zu addresses have no class of their own (policy.addressTableSize)",
+				 p->apply.missed);
+	policy_each_problem(p->policy, note_problem, &found);
+	if (found.n < 2)
+		return found.first;
+	text = xasprintf("%s (and %zu more)", found.first, found.n - 1);
+	free(found.first);
+	return text;
+}
+
+const struct policy *policies_compiler(const struct policies *p)
+{
+	return p->policy;
+}
+
+const struct policy_apply *policies_applied(const struct policies *p)
+{
+	return &p->apply;
+}
+
+struct policies *policies_new(struct model *m, const char *node, policies_wake_fn *wake, void *ctx)
+{
+	struct policies *p = xnew0(struct policies);
+
+	p->model = m;
+	p->node = node;
+	p->wake = wake;
+	p->wake_ctx = ctx;
+	p->policy = policy_new();
+	p->labels = xnew0_array(struct label_in, LABELS_MAX);
+	p->dirty = true;
+	return p;
+}
+
+struct policies *policies_free(struct policies *p)
+{
+	struct htab_node *n;
+
+	if (!p)
+		return NULL;
+	while ((n = htab_begin(&p->locals)))
+		local_free(p, container_of(n, struct local, by_pod));
+	htab_done(&p->locals);
+	policy_apply_forget(&p->apply);
+	policy_free(p->policy);
+	free(p->labels);
+	free(p);
+	return NULL;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Policy in the agent: what the API says about pods, namespaces, nodes and policies goes to the compiler as it comes; what is compiled
+ * goes to the datapath, soon after, and always before a pod of this node gets on the network. */
+#pragma once
+
+#include "agent/endpoints.h"
+#include "agent/policy_apply.h"
+#include "model/model.h"
+#include "policy/policy.h"
+
+struct policies;
+
+/* @wake: something has changed; called with @ctx, at any time but from policies_update(). @m and @node are borrowed. */
+typedef void policies_wake_fn(void *ctx);
+struct policies *policies_new(struct model *m, const char *node, policies_wake_fn *wake, void *ctx);
+struct policies *policies_free(struct policies *p);
+DEFINE_CLEANUP(struct policies *, policies_free)
+
+/* A model_object_fn: to be told of every object. */
+void policies_on_object(enum model_table table, void *object, bool gone, void *ctx);
+
+/* Is the pod known, so that its policy can be? Without a name it is no pod of the cluster, and needs no policy. */
+bool policies_know(const struct policies *p, const char *namespace_, const char *name, const char *uid);
+
+/**
+ * policies_update() - compile and apply what has changed; cheap when nothing has
+ * @force: also when nothing has changed: look whether the datapath has it all
+ *
+ * Return: 0, -errno of the datapath; then it is to be called again.
+ */
+int policies_update(struct policies *p, const struct endpoints *endpoints, struct datapath *dp);
+/* A grace period after an update: drops what only packets on their way could still need. Return: is there more to come? */
+bool policies_settle(struct policies *p);
+void policies_forget_datapath(struct policies *p);
+
+/* What is wrong, for `weft status` and health; NULL when nothing is. Owned by the caller. */
+char *policies_problem(const struct policies *p);
+const struct policy *policies_compiler(const struct policies *p);
+const struct policy_apply *policies_applied(const struct policies *p);

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* policy_maps_diff() says what changes, and in which order an update is invisible half done; this makes the changes and copes with maps
+ * that are full. Then a policy is not whole, so it is not in force at any endpoint: those are locked down before a class is given that
+ * it has no entries for. What did not fit is tried again with the next update, when all is written once more. */
+#include "agent/policy_apply.h"
+
+#include <stdlib.h>
+
+static const enum dp_policy_map dp_maps[POLICY_MAP_COUNT] = {
+	[POLICY_MAP_ADDRS] = DP_POLICY_ADDRS, [POLICY_MAP_CIDRS] = DP_POLICY_CIDRS, [POLICY_MAP_RULES] = DP_POLICY_RULES,
+	[POLICY_MAP_PORTS] = DP_POLICY_PORTS, [POLICY_MAP_ENDPOINTS] = DP_POLICY_ENDPOINTS,
+};
+
+static void forget_failed(struct policy_apply *p)
+{
+	free(p->failed);
+	free(p->failed_ports);
+	p->failed = p->failed_ports = NULL;
+	p->n_failed_ids = p->n_failed_ports = 0;
+	p->locked = p->missed = 0;
+}
+
+void policy_apply_forget(struct policy_apply *p)
+{
+	p->dp = NULL;
+	p->applied = policy_maps_put(p->applied);
+	p->before = policy_maps_put(p->before);
+	forget_failed(p);
+}
+
+static void mark_failed(bool **list, size_t *n, uint32_t id)
+{
+	if (id >= *n) {
+		*list = xrealloc(*list, id + 1, sizeof(**list));
+		memset(*list + *n, 0, id + 1 - *n);
+		*n = id + 1;
+	}
+	(*list)[id] = true;
+}
+
+static bool has_failed(const bool *list, size_t n, uint32_t id)
+{
+	return id < n && list[id];
+}
+
+/* Of one run over the changes. */
+struct run {
+	struct policy_apply *p;
+	const struct policy_maps *new_;
+	enum policy_step step;
+	bool removes; /* only what goes, or everything else */
+	bool changed;
+};
+
+static void note_failure(struct policy_apply *p, const struct policy_change *c)
+{
+	if (c->map == POLICY_MAP_RULES)
+		mark_failed(&p->failed, &p->n_failed_ids, ((const struct policy_rule_key *)c->key)->policy);
+	else if (c->map == POLICY_MAP_PORTS)
+		mark_failed(&p->failed_ports, &p->n_failed_ports, ((const struct policy_port_key *)c->key)->ports);
+	else
+		p->missed++; /* an address without a class of its own counts as its prefix: a pod as unknown */
+}
+
+static int put_endpoint(struct policy_apply *p, const struct policy_endpoint_entry *e)
+{
+	struct policy_endpoint_value v = e->value;
+
+	if (has_failed(p->failed, p->n_failed_ids, v.policy))
+		v = (struct policy_endpoint_value){ .policy = POLICY_LOCKED };
+	if (has_failed(p->failed, p->n_failed_ids, v.trial))
+		v.trial = 0;
+	return datapath_policy_change(p->dp, DP_POLICY_ENDPOINTS, &e->key, &v);
+}
+
+/* Port tables that are not whole spoil the policies that refer to them. */
+static void spread_failures(struct policy_apply *p, const struct policy_maps *m)
+{
+	const struct policy_rule_entry *rules = policy_maps_rules(m);
+
+	for (size_t i = 0; p->failed_ports && i < m->n[POLICY_MAP_RULES]; i++)
+		if (has_failed(p->failed_ports, p->n_failed_ports, rules[i].value.ports))
+			mark_failed(&p->failed, &p->n_failed_ids, rules[i].key.policy);
+}
+
+static int lock_failed(struct policy_apply *p, const struct policy_maps *m)
+{
+	const struct policy_endpoint_entry *e = policy_maps_endpoints(m);
+	int first = 0;
+
+	spread_failures(p, m);
+	p->locked = 0;
+	for (size_t i = 0; p->failed && i < m->n[POLICY_MAP_ENDPOINTS]; i++) {
+		int r;
+
+		if (!has_failed(p->failed, p->n_failed_ids, e[i].value.policy))
+			continue;
+		p->locked++;
+		r = put_endpoint(p, &e[i]);
+		first = first ? first : r;
+	}
+	return first < 0 || !p->locked ? first : datapath_policy_commit(p->dp);
+}
+
+/* All that is new is there, or known not to fit. */
+static int enter_step(struct run *run, enum policy_step step)
+{
+	int r = run->step < POLICY_STEP_CLASSES && step >= POLICY_STEP_CLASSES ? lock_failed(run->p, run->new_) : 0;
+
+	run->step = step;
+	return r;
+}
+
+static int on_change(const struct policy_change *c, void *ctx)
+{
+	struct run *run = ctx;
+	struct policy_apply *p = run->p;
+	int r;
+
+	if (run->removes != (c->step == POLICY_STEP_REMOVE))
+		return 0;
+	r = enter_step(run, c->step);
+	if (r < 0)
+		return r;
+	run->changed = true;
+	if (c->map == POLICY_MAP_ENDPOINTS && c->value) {
+		struct policy_endpoint_entry e = { .value = *(const struct policy_endpoint_value *)c->value };
+
+		memcpy(&e.key, c->key, sizeof(e.key));
+		return put_endpoint(p, &e);
+	}
+	r = datapath_policy_change(p->dp, dp_maps[c->map], c->key, c->value);
+	if (r != -E2BIG && r != -ENOMEM && r != -ENOSPC)
+		return r;
+	note_failure(p, c);
+	return 0;
+}
+
+static int run_changes(struct policy_apply *p, const struct policy_maps *old, struct policy_maps *maps, bool *ret_changed)
+{
+	struct run run = { .p = p, .new_ = maps };
+	int r = policy_maps_diff(old, maps, on_change, &run, NULL);
+
+	if (r == 0)
+		r = enter_step(&run, POLICY_STEP_REMOVE); /* when there was nothing else to do */
+	*ret_changed |= run.changed;
+	return r;
+}
+
+int policy_apply_finish(struct policy_apply *p)
+{
+	struct run run = { .p = p, .new_ = p->applied, .removes = true, .step = POLICY_STEP_REMOVE };
+	int r = 0, s = 0;
+
+	if (p->before)
+		r = policy_maps_diff(p->before, p->applied, on_change, &run, NULL);
+	p->before = policy_maps_put(p->before);
+	if (p->fresh && p->applied) {
+		const struct policy_endpoint_entry *e = policy_maps_endpoints(p->applied);
+		size_t n = p->applied->n[POLICY_MAP_ENDPOINTS];
+		_cleanup_free_ struct addr *keep = xnew0_array(struct addr, n + 1);
+
+		for (size_t i = 0; i < n; i++)
+			memcpy(&keep[i], &e[i].key, sizeof(keep[i]));
+		s = datapath_policy_finish(p->dp, keep, n);
+		p->fresh = s < 0;
+	}
+	return r < 0 ? r : s;
+}
+
+static int begin(struct policy_apply *p, struct datapath *dp)
+{
+	int r;
+
+	if (p->dp == dp)
+		return 0;
+	policy_apply_forget(p);
+	r = datapath_policy_begin(dp);
+	if (r < 0)
+		return r;
+	p->dp = dp;
+	p->fresh = true;
+	return 0;
+}
+
+int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps *maps)
+{
+	bool changed = false, again;
+	int r = begin(p, dp);
+
+	if (r == 0 && p->before)
+		r = policy_apply_finish(p);
+	if (r < 0)
+		return r;
+	again = policy_apply_is_failed(p);
+	forget_failed(p);
+	if (again) /* what goes makes room for what did not fit */
+		r = run_changes(p, p->applied, maps, &changed);
+	if (r == 0) {
+		forget_failed(p);
+		r = run_changes(p, again ? NULL : p->applied, maps, &changed);
+	}
+	if (r == 0 && changed)
+		r = datapath_policy_commit(dp);
+	if (r < 0) { /* what is in force is some of both: everything is written again */
+		policy_apply_forget(p);
+		return r;
+	}
+	p->commits += changed;
+	p->before = take_ptr(p->applied);
+	p->applied = policy_maps_get(maps);
+	return 0;
+}

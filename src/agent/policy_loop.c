@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When policy is compiled and applied: a moment after anything has changed (what comes together is done together), and before a pod gets on
+ * the network. What goes is removed a grace period later. */
+#include "agent/agent.h"
+#include "base/log.h"
+
+enum {
+	GATHER_US = 2000,      /* events that come together */
+	SETTLE_US = 100 * 1000, /* no program runs that long */
+	RETRY_US = 1000 * 1000,
+};
+
+bool agent_policy_is_synced(const struct agent *a)
+{
+	static const enum model_table needed[] = { MODEL_NODES, MODEL_PODS, MODEL_NAMESPACES, MODEL_POLICIES };
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!a->synced[needed[i]])
+			return false;
+	return true;
+}
+
+static void wake_in(sd_event_source *s, uint64_t us)
+{
+	int on;
+
+	if (sd_event_source_get_enabled(s, &on) >= 0 && on != SD_EVENT_OFF)
+		return;
+	sd_event_source_set_time_relative(s, us);
+	sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static void on_wake(void *ctx)
+{
+	struct agent *a = ctx;
+
+	wake_in(a->policy_timer, GATHER_US);
+}
+
+static void set_policy_health(struct agent *a, int r)
+{
+	_cleanup_free_ char *why = r < 0 ? xasprintf("cannot write the policy maps: %s", strerror(-r)) : policies_problem(a->policies);
+
+	health_set(&a->health, PART_POLICY, why);
+}
+
+int agent_update_policies(struct agent *a)
+{
+	int r;
+
+	if (!a->dp || !agent_policy_is_synced(a))
+		return 0;
+	r = policies_update(a->policies, a->endpoints, a->dp);
+	set_policy_health(a, r);
+	a->policy_applied |= r == 0;
+	if (r < 0 || policy_apply_is_failed(policies_applied(a->policies)))
+		wake_in(a->policy_timer, RETRY_US);
+	wake_in(a->settle_timer, SETTLE_US);
+	return r;
+}
+
+static int on_policy_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
+{
+	agent_update_policies(ctx);
+	agent_retry_adds(ctx);
+	return 0;
+}
+
+static int on_settle_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
+{
+	struct agent *a = ctx;
+
+	if (a->dp && policies_settle(a->policies))
+		wake_in(a->policy_timer, GATHER_US);
+	return 0;
+}
+
+int agent_start_policies(struct agent *a)
+{
+	int r = sd_event_add_time_relative(a->event, &a->policy_timer, CLOCK_MONOTONIC, 0, 1, on_policy_timer, a);
+
+	if (r >= 0)
+		r = sd_event_add_time_relative(a->event, &a->settle_timer, CLOCK_MONOTONIC, 0, 1000, on_settle_timer, a);
+	if (r < 0)
+		return r;
+	sd_event_source_set_enabled(a->settle_timer, SD_EVENT_OFF);
+	a->policies = policies_new(a->model, a->opt.node_name, on_wake, a);
+	model_on_object(a->model, policies_on_object, a->policies);
+	return 0;
+}
+
+void agent_stop_policies(struct agent *a)
+{
+	model_on_object(a->model, NULL, NULL);
+	a->policies = policies_free(a->policies);
+	sd_event_source_disable_unref(a->policy_timer);
+	sd_event_source_disable_unref(a->settle_timer);
+}

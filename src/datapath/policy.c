@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Policy maps: the caller says which entry changes, in an order that keeps an update invisible half done; here each gets its
+ * generation. An agent that was started anew knows nothing of the numbers that are in force, so it takes a generation that nobody
+ * uses, writes everything beside what is there, and lets one endpoint after the other change over; then the rest is swept. */
+#include "datapath/priv.h"
+#include "weft/policy.h"
+
+enum { GENERATIONS = 1 << (32 - POLICY_GENERATION_SHIFT) };
+
+static const enum dp_map maps[DP_POLICY_MAPS] = {
+	[DP_POLICY_ADDRS] = MAP_POLICY_ADDRS, [DP_POLICY_CIDRS] = MAP_POLICY_CIDRS, [DP_POLICY_RULES] = MAP_POLICY_RULES,
+	[DP_POLICY_PORTS] = MAP_POLICY_PORTS, [DP_POLICY_ENDPOINTS] = MAP_POLICY_ENDPOINTS,
+};
+
+/* A key or value as the kernel has it. */
+union entry {
+	struct policy_addr_at addr;
+	struct policy_cidr_at cidr;
+	struct policy_class_value class;
+	struct policy_rule_key rule_key;
+	struct policy_rule_value rule;
+	struct policy_port_key port_key;
+	struct policy_port_value port;
+	struct policy_endpoint_value endpoint;
+	struct ip_addr ip;
+};
+
+static uint32_t mark(const struct datapath *dp, uint32_t id, uint32_t first)
+{
+	return id < first ? id : id | dp->policy_generation << POLICY_GENERATION_SHIFT;
+}
+
+static void encode_key(const struct datapath *dp, enum dp_policy_map map, const void *key, union entry *ret)
+{
+	const struct policy_cidr_key *cidr = key;
+
+	memset(ret, 0, sizeof(*ret));
+	switch (map) {
+	case DP_POLICY_ADDRS:
+		ret->addr.generation = dp->policy_generation;
+		memcpy(ret->addr.addr, key, sizeof(ret->addr.addr));
+		break;
+	case DP_POLICY_CIDRS:
+		ret->cidr.generation = dp->policy_generation;
+		ret->cidr.prefixlen = 32 + cidr->prefixlen;
+		memcpy(ret->cidr.addr, cidr->addr, sizeof(ret->cidr.addr));
+		break;
+	case DP_POLICY_RULES:
+		ret->rule_key = *(const struct policy_rule_key *)key;
+		ret->rule_key.policy = mark(dp, ret->rule_key.policy, POLICY_ID_FIRST);
+		ret->rule_key.class_id = mark(dp, ret->rule_key.class_id, POLICY_CLASS_FIRST);
+		break;
+	case DP_POLICY_PORTS:
+		ret->port_key = *(const struct policy_port_key *)key;
+		ret->port_key.ports = mark(dp, ret->port_key.ports, 1);
+		break;
+	default:
+		memcpy(&ret->ip, key, sizeof(ret->ip));
+	}
+}
+
+static void encode_value(const struct datapath *dp, enum dp_policy_map map, const void *value, union entry *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	switch (map) {
+	case DP_POLICY_ADDRS:
+	case DP_POLICY_CIDRS:
+		ret->class = *(const struct policy_class_value *)value;
+		ret->class.class_id = mark(dp, ret->class.class_id, POLICY_CLASS_FIRST);
+		break;
+	case DP_POLICY_RULES:
+		ret->rule = *(const struct policy_rule_value *)value;
+		ret->rule.ports = mark(dp, ret->rule.ports, 1);
+		break;
+	case DP_POLICY_PORTS:
+		ret->port = *(const struct policy_port_value *)value;
+		break;
+	default:
+		ret->endpoint = *(const struct policy_endpoint_value *)value;
+		ret->endpoint.policy = mark(dp, ret->endpoint.policy, POLICY_ID_FIRST);
+		ret->endpoint.trial = mark(dp, ret->endpoint.trial, POLICY_ID_FIRST);
+	}
+}
+
+int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value)
+{
+	union entry k, v;
+	int r;
+
+	encode_key(dp, map, key, &k);
+	if (value) {
+		encode_value(dp, map, value, &v);
+		return bpf_map_update_elem(dp->maps[maps[map]], &k, &v, BPF_ANY);
+	}
+	r = bpf_map_delete_elem(dp->maps[maps[map]], &k);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int read_state(struct datapath *dp, struct policy_state *ret)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_lookup_elem(dp->maps[MAP_POLICY_STATE], &zero, ret);
+}
+
+int datapath_policy_commit(struct datapath *dp)
+{
+	struct policy_state s;
+	uint32_t zero = 0;
+	int r = read_state(dp, &s);
+
+	if (r < 0)
+		return r;
+	s.revision += 2;
+	if (s.revision == 0) /* it means "never" */
+		s.revision = 2;
+	return bpf_map_update_elem(dp->maps[MAP_POLICY_STATE], &zero, &s, BPF_ANY);
+}
+
+/* --- generations --- */
+
+/* Which are used by policies of endpoints: all others are left from something that did not come to its end. */
+static void find_used(struct datapath *dp, bool used[GENERATIONS])
+{
+	struct ip_addr key, *last = NULL, next;
+	struct policy_endpoint_value v;
+
+	memset(used, 0, GENERATIONS);
+	while (bpf_map_get_next_key(dp->maps[MAP_POLICY_ENDPOINTS], last, &next) == 0) {
+		key = next;
+		last = &key;
+		if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], &key, &v) == 0 && v.policy >= POLICY_ID_FIRST)
+			used[v.policy >> POLICY_GENERATION_SHIFT] = true;
+	}
+}
+
+static uint32_t generation_of(enum dp_policy_map map, const union entry *k)
+{
+	switch (map) {
+	case DP_POLICY_ADDRS:
+		return k->addr.generation;
+	case DP_POLICY_CIDRS:
+		return k->cidr.generation;
+	case DP_POLICY_RULES:
+		return k->rule_key.policy >> POLICY_GENERATION_SHIFT;
+	default:
+		return k->port_key.ports >> POLICY_GENERATION_SHIFT;
+	}
+}
+
+/* Deletes what belongs to a generation that is not @used. The keys are gathered first: a walk over a hash that shrinks under it
+ * starts anew when its place is gone. */
+static int sweep_map(struct datapath *dp, enum dp_policy_map map, const bool used[GENERATIONS])
+{
+	_cleanup_free_ union entry *keys = NULL;
+	union entry key, *last = NULL, next;
+	int fd = dp->maps[maps[map]], first = 0;
+	size_t n = 0, cap = 0;
+
+	memset(&next, 0, sizeof(next));
+	while (bpf_map_get_next_key(fd, last, &next) == 0) {
+		key = next;
+		last = &key;
+		if (generation_of(map, &key) < GENERATIONS && used[generation_of(map, &key)])
+			continue;
+		GROW(keys, n, cap);
+		keys[n++] = key;
+	}
+	for (size_t i = 0; i < n; i++) {
+		int r = bpf_map_delete_elem(fd, &keys[i]);
+
+		dp_note_error(&first, r == -ENOENT ? 0 : r);
+	}
+	return first;
+}
+
+static int sweep(struct datapath *dp, const bool used[GENERATIONS])
+{
+	int first = 0;
+
+	for (int map = 0; map < DP_POLICY_ENDPOINTS; map++)
+		dp_note_error(&first, sweep_map(dp, map, used));
+	return first;
+}
+
+int datapath_policy_begin(struct datapath *dp)
+{
+	bool used[GENERATIONS];
+	uint32_t g = 0;
+
+	find_used(dp, used);
+	while (g < GENERATIONS && used[g])
+		g++;
+	if (g == GENERATIONS) /* each of them in force at some endpoint: not by us */
+		return -EOVERFLOW;
+	dp->policy_generation = g;
+	return sweep(dp, used);
+}
+
+static int compare_addr(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct addr));
+}
+
+static int sweep_endpoints(struct datapath *dp, const struct addr *keep, size_t n)
+{
+	_cleanup_free_ struct ip_addr *gone = NULL;
+	struct ip_addr key, *last = NULL, next;
+	size_t n_gone = 0, cap = 0;
+	int first = 0;
+
+	while (bpf_map_get_next_key(dp->maps[MAP_POLICY_ENDPOINTS], last, &next) == 0) {
+		key = next;
+		last = &key;
+		if (bsearch(&key, keep, n, sizeof(*keep), compare_addr))
+			continue;
+		GROW(gone, n_gone, cap);
+		gone[n_gone++] = key;
+	}
+	for (size_t i = 0; i < n_gone; i++)
+		dp_note_error(&first, bpf_map_delete_elem(dp->maps[MAP_POLICY_ENDPOINTS], &gone[i]));
+	return first;
+}
+
+int datapath_policy_finish(struct datapath *dp, const struct addr *endpoints, size_t n)
+{
+	bool used[GENERATIONS] = { false };
+	int first = sweep_endpoints(dp, endpoints, n);
+
+	used[dp->policy_generation] = true;
+	dp_note_error(&first, sweep(dp, used));
+	return first;
+}
+
+/* --- endpoints --- */
+
+int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep)
+{
+	static const struct policy_endpoint_value open = { .policy = POLICY_OPEN }, locked = { .policy = POLICY_LOCKED };
+	struct policy_state s;
+	int r = read_state(dp, &s);
+
+	for (int i = 0; i < 2 && r == 0; i++) {
+		struct ip_addr key = dp_addr_encode(&ep->addrs[i]);
+
+		if (addr_is_zero(&ep->addrs[i]) || (!ep->open && s.revision == 0))
+			continue;
+		r = bpf_map_update_elem(dp->maps[MAP_POLICY_ENDPOINTS], &key, ep->open ? &open : &locked, ep->open ? BPF_ANY : BPF_NOEXIST);
+		r = r == -EEXIST ? 0 : r;
+	}
+	return r;
+}
