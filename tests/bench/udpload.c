@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Small UDP packets at a steady rate, and how many arrive.
- *   udpload send ADDR PORT SIZE RATE SECONDS      bursts of a millisecond; prints how many were sent
+ *   udpload send ADDR PORT SIZE RATE SECONDS      bursts of a millisecond; prints how many were sent, and in
+ *                                                  how many microseconds: more than asked for when it cannot keep up
  *   udpload recv PORT SECONDS                     counts what arrives within the time, until nothing came for 300 ms */
 #include "base/str.h"
 #include "net/addr.h"
@@ -51,7 +52,7 @@ static int send_steadily(const char *to, const char *port, size_t size, uint64_t
 			(void)!send(fd, data, size, 0);
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 	}
-	printf("%llu\n", (unsigned long long)sent);
+	printf("%llu %lld\n", (unsigned long long)sent, (long long)(now_ns() - start) / 1000);
 	return 0;
 }
 
