@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Against the kernel's WireGuard, in a guest with Debian's kernel: weft-wg in either role, and the same steps between two
-kernel interfaces, which shows that the steps ask for nothing of our own."""
+kernel interfaces, which shows that the steps ask for nothing of our own. And test_scenarios.py as it is on the kernel's
+interfaces, by a Python in the guest."""
 
+import glob
 import os
 import sys
 
@@ -89,3 +91,34 @@ def test_cell(cell):
     status, out = guest.run(STEPS + "cell %s\n" % cell, put=[(os.path.join(BIN, "weft-wg"), "/bin/weft-wg")],
                             binaries=["wg", "ping", "grep", "cut", "cat", "sleep", "mknod"], modules=["wireguard"], timeout=300)
     assert status == 0 and "CELL %s ok" % cell.replace(" ", "-") in out, out[-3000:]
+
+
+def python_files():
+    """Debian's Python with pytest, without the parts that no test needs."""
+    library = "/usr/lib/python%d.%d" % sys.version_info[:2]
+    useless = {"test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "distutils"}
+    for entry in os.scandir(library):
+        if entry.name not in useless and not entry.name.startswith("config-"):
+            yield entry.path, entry.path
+    for name in ("pytest", "_pytest", "pytest-*", "pluggy*", "iniconfig*", "packaging*", "attr", "attrs*", "py.py"):
+        for path in glob.glob("/usr/lib/python3/dist-packages/" + name):
+            yield path, path
+    yield "/usr/bin/python3", "/usr/bin/python3"
+
+
+# Under emulation the whole file takes minutes.
+SOME = os.environ.get("WEFT_WG_SCENARIOS", "counters or must_be_allowed or unreachable or loop")
+CHOSEN = "" if os.environ.get("WEFT_TEST_TIER") == "full" else "-k '%s'" % SOME
+
+
+def test_scenarios_on_the_kernel():
+    here = os.path.dirname(os.path.abspath(__file__))
+    put = [(os.path.join(here, name), "/tests/wg/" + name) for name in ("conftest.py", "nodes.py", "test_scenarios.py")]
+    put += [*python_files(), (glob.glob("/usr/lib/*/xtables")[0],) * 2]
+    script = ("echo root:x:0:0::/:/bin/sh >/etc/passwd; echo root:x:0: >/etc/group; cd /tests/wg\n"
+              "WEFT_WG_ENGINE=kernel /usr/bin/python3 -m pytest -v -p no:cacheprovider %s test_scenarios.py\n" % CHOSEN)
+    status, out = guest.run(script, put=put,
+                            binaries=["wg", "ping", "nsenter", "unshare", "sysctl", "iptables", "tcpdump", "ss", "cat", "mount"],
+                            modules=["wireguard", "nf_tables", "nft_compat", "nft_chain_nat", "xt_MASQUERADE"], cpus=2, timeout=1200)
+    print(out)
+    assert status == 0, out[-6000:]

@@ -213,7 +213,8 @@ def test_allowed_ips_move_between_peers(world):
             ea.wg("peer %s allowed-ips %s,10.9.0.50/32" % (now.key.public, own))
             rx = [e.transfer()[0] for e in (now, other)]
             assert ea.node.ping("10.9.0.50") == 3
-            assert now.transfer()[0] >= rx[0] + 3 * 128 and other.transfer()[0] == rx[1]
+            got = [e.transfer()[0] - before for e, before in zip((now, other), rx)]
+            assert got[0] >= 3 * 128 and got[1] < 128, got  # a keepalive may come at any time
 
 
 def test_first_packets_wait_for_the_session(world):
