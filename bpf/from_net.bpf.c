@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* tc ingress on an uplink: what comes from outside as it is. Packets that claim to be from here, or from a pod that only a tunnel leads
- * to, are dropped; answers to what
- * left by a claim (NAT) get their true destination back, before anything else looks at them; packets for local pods go
- * straight in, everything else is the stack's. */
+ * to, are dropped; answers to what left by a claim (NAT) get their true destination back, before anything else looks at them; packets
+ * for local pods go straight in, everything else is the stack's. Geneve becomes what the tunnel device understands. */
 #include "lib/arrive.h"
 #include "lib/drop.h"
 #include "lib/forward.h"
+#include "lib/geneve.h"
 #include "lib/guard.h"
 #include "lib/nat_return.h"
 
@@ -46,8 +46,13 @@ int from_net(struct __sk_buff *skb)
 		return drop(skb, &pkt, DROP_PLAINTEXT_IN);
 	if (addr_is_node(&pkt.src) || endpoint_find(&pkt.src))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
-	if (config.vxlan_port && !may_come_plain(&pkt.src))
+	if (config.tunnel_port && !may_come_plain(&pkt.src))
 		return drop(skb, &pkt, DROP_PLAIN_SOURCE);
+	if (config.geneve && addr_is_underlay(&pkt.dst)) {
+		why = geneve_arrive(skb);
+		if (why != DROP_NONE)
+			return drop(skb, &pkt, why);
+	}
 	ep = endpoint_find(&pkt.dst);
 	if (ep) {
 		why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* tc egress on an uplink: what leaves this node as it is, past the stack or through it; with encryption on, nothing of a pod does. Pods get the node's address towards the
- * world. */
+ * world; what the tunnel device has made becomes Geneve, where that is the transport. */
 #include "lib/guard.h"
 #include "lib/leave.h"
+#include "lib/geneve.h"
 #include "lib/masquerade.h"
 
 /* What is read before it is known that the packet concerns us. Return: is it an IP packet? */
@@ -15,7 +16,7 @@ static __always_inline bool peek(struct __sk_buff *skb, struct packet *pkt)
 /* The tunnel's outer packets are most of what a node sends itself; nothing is ever claimed towards a peer's tunnel port. */
 static __always_inline bool is_tunnel(const struct packet *pkt)
 {
-	return config.vxlan_port && pkt->proto == IPPROTO_UDP && pkt->dport == bpf_htons(config.vxlan_port);
+	return config.tunnel_port && pkt->proto == IPPROTO_UDP && pkt->dport == bpf_htons(config.tunnel_port);
 }
 
 static __always_inline bool is_own(struct __sk_buff *skb, const struct packet *pkt)
@@ -42,6 +43,15 @@ static __always_inline enum drop_reason leave_pod(struct __sk_buff *skb, struct 
 	return why;
 }
 
+/* The outer packets of the tunnel come from this node itself. */
+static __always_inline void geneve_leave_own(struct __sk_buff *skb)
+{
+	struct ip_addr src;
+
+	if (peek_source(skb, ETH_LEN, &src) && addr_is_underlay(&src))
+		geneve_leave(skb);
+}
+
 SEC("tc")
 int to_net(struct __sk_buff *skb)
 {
@@ -51,6 +61,8 @@ int to_net(struct __sk_buff *skb)
 
 	if (config.guard && guard_peek(skb, &pkt.src, &pkt.dst) && guard_forbids(&pkt.src, &pkt.dst))
 		return drop(skb, &pkt, DROP_PLAINTEXT_OUT);
+	if (config.geneve)
+		geneve_leave_own(skb);
 	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade) || !peek(skb, &pkt))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);

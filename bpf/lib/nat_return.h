@@ -41,7 +41,7 @@ static __always_inline bool nat_may_return(const struct packet *pkt)
 {
 	if (proto_is_icmp(pkt->proto))
 		return pkt->icmp == ICMP_QUERY && pkt->icmp_type != ICMP4_ECHO_REQUEST && pkt->icmp_type != ICMPV6_ECHO_REQUEST;
-	return !(pkt->proto == IPPROTO_UDP && config.vxlan_port && pkt->dport == bpf_htons(config.vxlan_port));
+	return !(pkt->proto == IPPROTO_UDP && config.tunnel_port && pkt->dport == bpf_htons(config.tunnel_port));
 }
 
 /* The first fragment of a datagram that came by a claim tells the others. */

@@ -56,11 +56,16 @@ static __always_inline bool addr_is_config(const struct ip_addr *a, const volati
 	return a->q[0] == c->q[0] && a->q[1] == c->q[1];
 }
 
+static __always_inline bool addr_is_underlay(const struct ip_addr *a)
+{
+	return addr_is_config(a, &config.underlay[0]) || addr_is_config(a, &config.underlay[1]);
+}
+
 /* Is it one of this node's own? */
 static __always_inline bool addr_is_node(const struct ip_addr *a)
 {
 	return addr_is_config(a, &config.node_addrs[0]) || addr_is_config(a, &config.node_addrs[1]) ||
-	       addr_is_config(a, &config.underlay[0]) || addr_is_config(a, &config.underlay[1]);
+	       addr_is_underlay(a);
 }
 
 static __always_inline bool mac_eq(const __u8 *a, const __u8 *b)

@@ -201,7 +201,7 @@ static void close_datapath(struct agent *a)
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
 	return x->attach == y->attach && x->fast_path == y->fast_path && x->foreign_nat == y->foreign_nat &&
-	       x->vni == y->vni && x->vxlan_port == y->vxlan_port && x->guard == y->guard && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
+	       x->vni == y->vni && x->tunnel_port == y->tunnel_port && x->geneve == y->geneve && x->guard == y->guard && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
 	       x->masquerade[1] == y->masquerade[1] && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
 	       addr_eq(&x->underlay[1], &y->underlay[1]);
@@ -210,7 +210,7 @@ static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 /* The UDP port of what is between nodes; 0 without. */
 static uint16_t tunnel_port(const struct options *o)
 {
-	return mesh_is_on(o) ? o->mesh_port : transport_has_tunnel(o) ? o->vxlan_port : 0;
+	return mesh_is_on(o) ? o->mesh_port : transport_port(o);
 }
 
 /* Opens the datapath for the node as `state` says; a changed node opens it anew. What it carries goes on meanwhile. */
@@ -227,7 +227,8 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 			      .nat_max = a->opt.nat_table_size,
 			      .policy_addr_max = a->opt.policy_address_table_size,
 			      .policy_rule_max = a->opt.policy_rule_table_size,
-			      .vxlan_port = tunnel_port(&a->opt),
+			      .tunnel_port = tunnel_port(&a->opt),
+			      .geneve = transport_of(&a->opt) == ROUTE_GENEVE,
 			      .guard = mesh_is_on(&a->opt)};
 	_cleanup_free_ char *cgroup = services_cgroup(a);
 	int r, fd;
@@ -322,7 +323,7 @@ static int apply_masquerade(struct agent *a)
 	m.n_exempt = masquerade_exempt(&a->opt, a->model, &exempt);
 	m.exempt = exempt;
 	list_ports(a->opt.masquerade_reserved, reserved); /* checked when it was read */
-	reserved[a->opt.vxlan_port] = true;
+	reserved[transport_port(&a->opt)] = true;
 	reserved[a->opt.mesh_port] = true;
 	return datapath_apply_masquerade(a->dp, &m);
 }

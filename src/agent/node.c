@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/node.h"
 #include "agent/pod_link.h"
+#include "agent/transport.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -9,7 +10,8 @@
 
 const char NODE_VXLAN_NAME[] = "weft-vxlan";
 static const char VXLAN_ALIAS[] = "weft: tunnels to other nodes";
-enum { VXLAN_OVERHEAD_V4 = 50 };
+/* A device of less than 1280 bytes carries no IPv6; routes say what a path carries. */
+enum { VXLAN_OVERHEAD_V4 = 50, IPV6_LEAST_MTU = 1280 };
 
 void node_facts_done(struct node_facts *f)
 {
@@ -260,7 +262,7 @@ int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, bool eith
 
 static bool vxlan_is_as_wanted(const struct link *l, const struct options *o)
 {
-	return streq(l->kind, "vxlan") && l->vxlan.external && l->vxlan.port == o->vxlan_port;
+	return streq(l->kind, "vxlan") && l->vxlan.external && l->vxlan.port == transport_port(o);
 }
 
 /* Who has the port? */
@@ -285,17 +287,17 @@ static int vxlan_failed(struct rtnl *nl, const struct options *o, int r, char **
 		*ret_error = xasprintf("device %s: %s", NODE_VXLAN_NAME, text);
 		return r;
 	}
-	owner = port_owner(nl, o->vxlan_port);
+	owner = port_owner(nl, transport_port(o));
 	*ret_error =
-	    xasprintf("UDP port %llu is in use by %s: remove it, or give Weft another one by the option vxlan.port",
-		      (unsigned long long)o->vxlan_port, owner);
+	    xasprintf("UDP port %u is in use by %s: remove it, or give Weft another one by the option %s.port",
+		      transport_port(o), owner, route_transport_name(transport_of(o)));
 	return -EADDRINUSE;
 }
 
 static int make_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu, uint32_t *ret)
 {
 	struct link_spec spec = {.name = NODE_VXLAN_NAME, .mac = mac, .mtu = mtu};
-	int r = rtnl_add_vxlan(nl, &spec, o->vxlan_port, ret);
+	int r = rtnl_add_vxlan(nl, &spec, transport_port(o), ret);
 
 	if (r == 0)
 		r = rtnl_set_link_alias(nl, *ret, VXLAN_ALIAS);
@@ -325,7 +327,7 @@ int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t ma
 		      uint32_t *ret_ifindex, const char **ret_mended, char **ret_error)
 {
 	const char *mended = NULL;
-	uint32_t ifindex = 0, want_mtu = mtu - VXLAN_OVERHEAD_V4;
+	uint32_t ifindex = 0, want_mtu = MAX(mtu - VXLAN_OVERHEAD_V4, (uint32_t)IPV6_LEAST_MTU);
 	struct link l;
 	int r = rtnl_find_link(nl, NODE_VXLAN_NAME, &l);
 

@@ -26,12 +26,10 @@ struct option {
 	const char *fallback;
 	uint64_t min, max;	    /* T_UINT: bounds; T_TEXT, T_PATH: min 0 accepts "" */
 	const char *const *choices; /* T_CHOICE: the index is the value */
-	const char *const *later;   /* T_CHOICE: known names that this version does not have */
 	const char *help;
 };
 
-static const char *const transports[] = {"direct", "vxlan", "auto", "wireguard", NULL};
-static const char *const transports_later[] = {"geneve", NULL};
+static const char *const transports[] = {"direct", "vxlan", "auto", "wireguard", "geneve", NULL};
 static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
 static const char *const switches[] = {"auto", "on", "off", NULL};
 static const char *const engines[] = {"auto", "kernel", "userspace", NULL};
@@ -43,8 +41,8 @@ static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 static const struct option options[] = {
 	{ "node.name", T_NAME, AT(node_name), "", .help = "name of this node's Node object; empty: the host name" },
 	{ "kubeconfig", T_PATH, AT(kubeconfig), "/etc/weft/kubeconfig", 1, .help = "how to reach the Kubernetes API" },
-	{ "transport", T_CHOICE, AT(transport), "vxlan", .choices = transports, .later = transports_later,
-	  .help = "how packets travel between nodes: plain routes (nodes share an IP network), VXLAN (any IP network), WireGuard (encrypted), "
+	{ "transport", T_CHOICE, AT(transport), "vxlan", .choices = transports,
+	  .help = "how packets travel between nodes: plain routes (nodes share an IP network), VXLAN or Geneve (any IP network), WireGuard (encrypted), "
 		  "or auto: plain to the peers where probes prove that it works, VXLAN to the others" },
 	{ "datapath.fastPath", T_BOOL, AT(fast_path), "on",
 	  .help = "deliver from program to program; off: check and count packets, then let the stack route them" },
@@ -85,7 +83,8 @@ static const struct option options[] = {
 	  .help = "interfaces towards the other nodes, joined by commas; auto: those that hold the node's addresses" },
 	{ "mtu", T_UINT, AT(mtu), "0", 0, 65535, .help = "MTU of the underlay, in bytes; 0: detect" },
 	{ "vxlan.port", T_UINT, AT(vxlan_port), "4789", 1, 65535, .help = "UDP port of VXLAN" },
-	{ "vxlan.vni", T_UINT, AT(vxlan_vni), "1", 1, 16777215, .help = "VXLAN network identifier" },
+	{ "vxlan.vni", T_UINT, AT(vxlan_vni), "1", 1, 16777215, .help = "network identifier in VXLAN and Geneve" },
+	{ "geneve.port", T_UINT, AT(geneve_port), "6081", 1, 65535, .help = "UDP port of Geneve" },
 	{ "probe.port", T_UINT, AT(probe_port), "5757", 1, 65535, .help = "UDP port of the probes of transport auto" },
 	{ "mesh.engine", T_CHOICE, AT(mesh_engine), "auto", .choices = engines,
 	  .help = "who encrypts with transport wireguard: the kernel, or the program weft-wg; auto: the kernel if it can" },
@@ -253,7 +252,7 @@ static int assign(struct options *o, const struct option *opt, const char *value
 	case T_CHOICE:
 		i = find_choice(opt, value);
 		if (i < 0)
-			return choice_index(opt->later, value) >= 0 ? -ENOTSUP : -EINVAL;
+			return -EINVAL;
 		*(uint64_t *)field(o, opt) = i;
 		return 0;
 	default:
@@ -290,8 +289,7 @@ int options_set(struct options *o, const char *where, const char *name, const ch
 		_cleanup_free_ char *want = expected(opt);
 
 		str_escape(shown, sizeof(shown), value);
-		*ret_error = xasprintf("%s: %s: \"%s\" is %s; expected %s", where, opt->name, shown,
-				       r == -ENOTSUP ? "not in this version" : "not valid", want);
+		*ret_error = xasprintf("%s: %s: \"%s\" is not valid; expected %s", where, opt->name, shown, want);
 	}
 	return r;
 }

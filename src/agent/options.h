@@ -28,6 +28,7 @@ struct options {
 	char *uplinks; /* "auto" or interface names joined by commas */
 	uint64_t mtu;  /* 0: detect */
 	uint64_t vxlan_port, vxlan_vni;
+	uint64_t geneve_port;
 	uint64_t probe_port;
 	uint64_t mesh_engine; /* enum mesh_choice */
 	uint64_t mesh_port, mesh_keepalive;
@@ -51,7 +52,7 @@ void options_done(struct options *o);
  * @where: names the place in the error text: "--set" or "weftd.yaml: line 3"
  * @ret_error: on failure: place, option, what was expected; owned by the caller
  *
- * Return: 0, -ENOENT for an unknown name, -EINVAL for a bad value, -ENOTSUP for one that a later version will know.
+ * Return: 0, -ENOENT for an unknown name, -EINVAL for a bad value.
  */
 int options_set(struct options *o, const char *where, const char *name, const char *value, char **ret_error);
 

@@ -11,6 +11,7 @@ static const struct {
 } meanings[] = {
     [TRANSPORT_DIRECT] = {"direct", ROUTE_DIRECT},
     [TRANSPORT_VXLAN] = {"vxlan", ROUTE_VXLAN},
+    [TRANSPORT_GENEVE] = {"geneve", ROUTE_GENEVE},
     [TRANSPORT_AUTO] = {"auto", ROUTE_VXLAN, true},
     [TRANSPORT_WIREGUARD] = {"wireguard", ROUTE_WIREGUARD},
 };
@@ -28,6 +29,11 @@ const char *transport_name(const struct options *o)
 bool transport_has_tunnel(const struct options *o)
 {
 	return route_transport_is_tunnel(transport_of(o));
+}
+
+uint16_t transport_port(const struct options *o)
+{
+	return !transport_has_tunnel(o) ? 0 : transport_of(o) == ROUTE_GENEVE ? o->geneve_port : o->vxlan_port;
 }
 
 void transport_fill(const struct agent *a, struct route_config *ret)

@@ -14,6 +14,8 @@ enum route_transport transport_of(const struct options *o);
 const char *transport_name(const struct options *o);
 /* Does this node have a tunnel device? */
 bool transport_has_tunnel(const struct options *o);
+/* UDP port of the tunnel; 0 without one. */
+uint16_t transport_port(const struct options *o);
 
 /* `auto`: the opinions that the compiler is told. @ret stays valid until the next pass. */
 void transport_fill(const struct agent *a, struct route_config *ret);

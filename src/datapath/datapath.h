@@ -30,7 +30,8 @@ struct dp_config {
 	uint32_t nat_share;  /* of them, by one endpoint; 0: half of nat_max */
 	uint16_t nat_port_min, nat_port_max; /* ports that translation may use, from 1 */
 	uint32_t policy_addr_max, policy_rule_max; /* entries of the policy maps, 64 to 2^24; 0: 65536. Addresses (and prefixes), rules (and ports) */
-	uint16_t vxlan_port; /* UDP port of the tunnel or of WireGuard; 0 without either */
+	uint16_t tunnel_port; /* UDP port of the tunnel or of WireGuard; 0 without either */
+	bool geneve;	      /* the tunnel device's packets travel as Geneve */
 	bool guard;	     /* what pods have to do with pods and nodes passes no uplink unencrypted: datapath_apply_guard() */
 	const char *cgroup;   /* whose sockets are translated (a path); "" or NULL: nobody's */
 	uint32_t service_max; /* frontends of Services, and four times as many endpoints; 0: 65536 */

@@ -204,7 +204,8 @@ static struct config config_encode(const struct dp_config *c, unsigned hook)
 		.nat_port_min = c->nat_port_min,
 		.nat_port_max = c->nat_port_max,
 		.nat_modulus = dp_prime_from(c->nat_port_max - c->nat_port_min + 1u),
-		.vxlan_port = c->vxlan_port,
+		.tunnel_port = c->tunnel_port,
+		.geneve = c->geneve,
 		.hook = hook,
 		.guard = c->guard,
 	};

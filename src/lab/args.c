@@ -5,8 +5,7 @@
 #define UP (1u << VERB_UP)
 #define ALL (~0u)
 
-static const char *const transports[] = { "direct", "vxlan", "auto", "wireguard" };
-static const char *const transports_later[] = { "geneve" };
+static const char *const transports[] = { "direct", "vxlan", "auto", "wireguard", "geneve" };
 
 static int read_name(const char *v, struct lab_args *a, char **error)
 {
@@ -54,17 +53,12 @@ static int read_family(const char *v, struct lab_args *a, char **error)
 
 static int read_transport(const char *v, struct lab_args *a, char **error)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(transports_later); i++)
-		if (streq(v, transports_later[i])) {
-			*error = xasprintf("transport %s: not in this version", v);
-			return -EOPNOTSUPP;
-		}
 	for (size_t i = 0; i < ARRAY_SIZE(transports); i++)
 		if (streq(v, transports[i])) {
 			a->transport = v;
 			return 0;
 		}
-	*error = xstrdup("expected direct, vxlan, auto or wireguard");
+	*error = xstrdup("expected direct, vxlan, geneve, auto or wireguard");
 	return -EINVAL;
 }
 
@@ -163,10 +157,6 @@ static int take_option(struct parser *p, char **argv)
 	if (!value)
 		return bad(p, "%s needs a value%s", argv[0], NULL);
 	r = options[i].read(value, p->a, &why);
-	if (r == -EOPNOTSUPP) {
-		*p->error = why;
-		return -EINVAL;
-	}
 	if (r < 0) {
 		str_escape(shown, sizeof(shown), value);
 		snprintf(what, sizeof(what), "%s %s", options[i].name, shown);

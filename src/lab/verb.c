@@ -9,7 +9,7 @@ static const char usage[] =
 	"\n"
 	"  up                     bring one up\n"
 	"     --nodes N           (3)\n"
-	"     --transport T       direct, vxlan, auto or wireguard (vxlan)\n"
+	"     --transport T       direct, vxlan, geneve, auto or wireguard (vxlan)\n"
 	"     --family F          dual, ipv4 or ipv6 (dual)\n"
 	"     --subnets N         nodes are spread over that many IP networks with a router between them (1)\n"
 	"     --zones N           and over that many zones (1)\n"

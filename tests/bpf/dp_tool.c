@@ -106,7 +106,10 @@ static void parse_arg(struct wanted *w, char *arg)
 		w->config.fast_path = atoi(value);
 	else if (streq(arg, "vni"))
 		w->config.vni = atoi(value);
-	else if (streq(arg, "flow_max"))
+	else if (streq(arg, "geneve")) {
+		w->config.geneve = true;
+		w->config.tunnel_port = atoi(value);
+	} else if (streq(arg, "flow_max"))
 		w->config.flow_max = atoi(value);
 	else if (streq(arg, "node"))
 		set_addr(w->config.node_addrs, value);

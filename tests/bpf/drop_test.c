@@ -379,6 +379,39 @@ static void outside_claims_a_tunnelled_pod(void)
 	PROVOKE("from_net", if_uplink, DROP_PLAIN_SOURCE);
 }
 
+/* RFC 8926 3.4: another version, control packets, options that must be understood; and what is inside must be a frame. */
+static void geneve_that_is_not_spoken(void)
+{
+	static const struct {
+		uint8_t header[8];
+		enum drop_reason why;
+	} cases[] = {
+		{ { 0x40, 0, 0x65, 0x58, 0, 0, 1, 0 }, DROP_GENEVE_HEADER },
+		{ { 0, 0, 0x08, 0x00, 0, 0, 1, 0 }, DROP_GENEVE_HEADER },
+		{ { 8, 0, 0, 0, 0, 0, 1, 0 }, DROP_GENEVE_HEADER }, /* VXLAN */
+		{ { 0x3f, 0, 0x65, 0x58, 0, 0, 1, 0 }, DROP_GENEVE_HEADER }, /* options longer than the packet */
+		{ { 0, 0x80, 0x65, 0x58, 0, 0, 1, 0 }, DROP_GENEVE_CONTROL },
+		{ { 1, 0x40, 0x65, 0x58, 0, 0, 1, 0 }, DROP_GENEVE_CRITICAL },
+	};
+
+	dp_config.geneve = true;
+	dp_config.tunnel_port = 6081;
+	harness_reopen();
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		for (int v6 = 0; v6 < 2; v6++) {
+			begin(v6 ? ETH_P_IPV6 : ETH_P_IP);
+			frame_ip(&f, v6 ? "fd30::3" : "192.0.2.3", v6 ? "fd30::1" : "192.0.2.1", IPPROTO_UDP);
+			frame_udp(&f, 50000, 6081);
+			frame_put(&f, cases[i].header, 8);
+			frame_payload(&f, 64);
+			frame_end(&f);
+			PROVOKE("from_net", if_uplink, cases[i].why);
+		}
+	dp_config.geneve = false;
+	dp_config.tunnel_port = 4789;
+	harness_reopen();
+}
+
 static void tunnel_without_a_peer(void)
 {
 	udp(TUNNEL4, A4); /* has not come through a tunnel at all */
@@ -500,6 +533,7 @@ int main(void)
 	RUN(somebody_elses_packet);
 	RUN(outside_claims_inside);
 	RUN(outside_claims_a_tunnelled_pod);
+	RUN(geneve_that_is_not_spoken);
 	RUN(tunnel_without_a_peer);
 	RUN(denied_by_policy);
 	RUN(every_reason_has_a_test);

@@ -62,7 +62,7 @@ void harness_init(void)
 		.nat_share = NAT_SHARE,
 		.nat_port_min = 1024,
 		.nat_port_max = 65535,
-		.vxlan_port = 4789,
+		.tunnel_port = 4789,
 	};
 	harness_reopen();
 }

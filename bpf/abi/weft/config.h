@@ -17,10 +17,11 @@ struct config {
 	__u32 nat_share;
 	__u16 nat_port_min, nat_port_max; /* host order */
 	__u32 nat_modulus;		  /* the smallest prime that is not below the number of ports */
-	__u16 vxlan_port;		  /* host order; 0 without a tunnel */
+	__u16 tunnel_port;		  /* host order; 0 without a tunnel */
 	__u16 hook;			  /* which of the loader's programs this is, from 1: for events */
 	__u8 guard;			  /* 1: pods' packets pass no uplink unencrypted */
-	__u8 pad[3];
+	__u8 geneve;			  /* 1: the tunnel device's packets travel as Geneve */
+	__u8 pad[2];
 };
 
 ABI_SIZE(struct config, 112);

@@ -45,7 +45,10 @@
 	X(POLICY_EGRESS,        "policy_egress",        "no policy lets the pod send this") \
 	X(POLICY_INGRESS,       "policy_ingress",       "no policy lets the pod receive this") \
 	X(POLICY_UNKNOWN_POD,   "policy_unknown_pod",   "policy denied it, and the peer is a pod that this node does not know (yet)") \
-	X(POLICY_LOCKED,        "policy_locked",        "the pod's policy is not known or could not be put in place: locked down")
+	X(POLICY_LOCKED,        "policy_locked",        "the pod's policy is not known or could not be put in place: locked down") \
+	X(GENEVE_HEADER,        "geneve_header",        "a Geneve packet of another version, without a frame inside, or with options in a fragment") \
+	X(GENEVE_CONTROL,       "geneve_control",       "a Geneve control packet") \
+	X(GENEVE_CRITICAL,      "geneve_critical",      "a Geneve packet with an option that must be understood")
 /* clang-format on */
 
 enum drop_reason {
