@@ -128,17 +128,32 @@ static void on_node(struct policies *p, const struct model_node *node, bool gone
 	policy_put_node(p->policy, node->name, p->labels, labels_of(p, node->labels), node->addrs, node->n_addrs, others, node->n_cidrs);
 }
 
+static enum policy_kind kind_of(enum model_table table)
+{
+	switch (table) {
+	case MODEL_CLUSTER_POLICIES:
+		return KIND_CLUSTER;
+	case MODEL_ADMIN_POLICIES:
+		return KIND_ADMIN;
+	case MODEL_BASELINE_POLICIES:
+		return KIND_BASELINE;
+	default:
+		return KIND_NETWORK_POLICY;
+	}
+}
+
 static void on_policy(struct policies *p, const struct model_policy *policy, bool gone)
 {
+	enum policy_kind kind = kind_of(policy->table);
 	_cleanup_json_ json_t *object = NULL;
 	_cleanup_free_ char *why = NULL;
 	struct policy_spec *spec;
 
 	if (gone) {
-		policy_del_object(p->policy, KIND_NETWORK_POLICY, policy->namespace_, policy->name);
+		policy_del_object(p->policy, kind, policy->namespace_, policy->name);
 		return;
 	}
-	object = json_pack("{ss, s{ss, ss}, sO}", "kind", "NetworkPolicy", "metadata", "namespace", policy->namespace_, "name",
+	object = json_pack("{ss, s{ss, ss}, sO}", "kind", policy_kind_name(kind), "metadata", "namespace", policy->namespace_, "name",
 			   policy->name, "spec", policy->spec);
 	if (policy_spec_parse(object, NULL, &spec, &why) == 0)
 		policy_put_object(p->policy, spec);
@@ -161,6 +176,9 @@ void policies_on_object(enum model_table table, void *object, bool gone, void *c
 		on_node(p, object, gone);
 		break;
 	case MODEL_POLICIES:
+	case MODEL_CLUSTER_POLICIES:
+	case MODEL_ADMIN_POLICIES:
+	case MODEL_BASELINE_POLICIES:
 		on_policy(p, object, gone);
 		break;
 	default:

@@ -12,7 +12,8 @@ enum {
 
 bool agent_policy_is_synced(const struct agent *a)
 {
-	static const enum model_table needed[] = { MODEL_NODES, MODEL_PODS, MODEL_NAMESPACES, MODEL_POLICIES };
+	static const enum model_table needed[] = { MODEL_NODES, MODEL_PODS, MODEL_NAMESPACES, MODEL_POLICIES,
+						   MODEL_CLUSTER_POLICIES, MODEL_ADMIN_POLICIES, MODEL_BASELINE_POLICIES };
 
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
 		if (!a->synced[needed[i]])

@@ -7,6 +7,8 @@
 
 #include <time.h>
 
+enum { RULE_TEXT_MAX = 640 };
+
 static void name_pod(struct observe_end *end, const char *namespace_, const char *name, const char *node)
 {
 	end->kind = OBSERVE_POD;
@@ -136,6 +138,10 @@ void seeing_on_event(const struct dp_event *ev, void *ctx)
 	seeing_name(a, &e.dst);
 	if (via)
 		e.via = *via->pod_name ? xasprintf("%s/%s", via->pod_namespace, via->pod_name) : xstrdup(via->container);
+	if (ev->rule) {
+		e.rule = xcalloc(1, RULE_TEXT_MAX);
+		policy_rule_format(policies_compiler(a->policies), ev->rule, e.rule, RULE_TEXT_MAX);
+	}
 	stream_put(a->stream, &e);
 }
 

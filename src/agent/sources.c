@@ -12,7 +12,16 @@ static const char *const paths[MODEL_TABLES] = {
     [MODEL_MESH_NODES] = "/apis/weft.dev/v1alpha1/meshnodes",
     [MODEL_SERVICES] = "/api/v1/services",
     [MODEL_SLICES] = "/apis/discovery.k8s.io/v1/endpointslices",
+    [MODEL_CLUSTER_POLICIES] = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+    [MODEL_ADMIN_POLICIES] = "/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies",
+    [MODEL_BASELINE_POLICIES] = "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies",
 };
+
+/* Kinds that a cluster has when somebody has brought them. */
+static bool is_optional(enum model_table t)
+{
+	return t == MODEL_CLUSTER_POLICIES || t == MODEL_ADMIN_POLICIES || t == MODEL_BASELINE_POLICIES;
+}
 
 /* What a server has that does not know the path. */
 static const char *const older_paths[MODEL_TABLES] = {
@@ -24,7 +33,7 @@ static void mark_dirty(struct watch_ctx *w, uint64_t delay_ms)
 {
 	if (w->table == MODEL_SERVICES || w->table == MODEL_SLICES)
 		agent_services_changed(w->agent);
-	else if (w->table != MODEL_PODS)
+	else if (w->table != MODEL_PODS && !is_optional(w->table))
 		agent_mark_dirty(w->agent, delay_ms);
 }
 
@@ -95,7 +104,7 @@ static const struct kube_watch_ops watch_ops = {on_replace_begin, on_object, on_
 static int start_watch(struct agent *a, enum model_table t)
 {
 	struct kube_watch_config config = {
-	    .path = paths[t], .fallback_path = older_paths[t], .ops = &watch_ops, .ctx = &a->watch_ctx[t]};
+	    .path = paths[t], .fallback_path = older_paths[t], .optional = is_optional(t), .ops = &watch_ops, .ctx = &a->watch_ctx[t]};
 
 	a->watch_ctx[t] = (struct watch_ctx){a, t};
 	return kube_watch_new(a->client, &config, &a->watches[t]);

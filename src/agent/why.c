@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "datapath/walk.h"
 #include "observe/query.h"
+#include "policy/lookup.h"
 
 #include <linux/rtnetlink.h>
 #include <stdarg.h>
@@ -110,7 +111,7 @@ static const char *node_of(const struct observe_end *e)
 /* ---- the flow table ---- */
 
 /* Return: whether the table lets it pass. @owner: the endpoint on whose share a new entry would be. */
-static bool check_flow(struct walk *w, const char *at, uint32_t owner)
+static bool check_table(struct walk *w, const char *at, uint32_t owner)
 {
 	struct dp_tuple t = { .src = w->src.addr, .dst = w->dst.addr, .sport = w->src.port, .dport = w->dst.port, .proto = w->proto };
 	uint32_t share = MAX(w->a->dp_config.flow_max / 4, 1u);
@@ -132,6 +133,53 @@ static bool check_flow(struct walk *w, const char *at, uint32_t owner)
 	else
 		return true;
 	return false;
+}
+
+/* ---- policy ---- */
+
+static void say_side(struct walk *w, const char *at, enum policy_direction d, const struct policy_side *side)
+{
+	const struct policy *compiler = policies_compiler(w->a->policies);
+	bool egress = d == POLICY_EGRESS;
+	char rule[640];
+
+	if (!side->judged || (side->policy == POLICY_OPEN && side->allowed))
+		return;
+	policy_rule_format(compiler, side->rule, rule, sizeof(rule));
+	step(w, at, "%s of %s: %s, by %s", egress ? "egress" : "ingress", name_of(egress ? &w->src : &w->dst), side->allowed ? "allowed" : "denied",
+	     side->why == POLICY_BY_RULE	? rule :
+	     side->why == POLICY_BY_LOCK	? "lock-down (its policy is not in place)" :
+	     side->why == POLICY_BY_OWN_NODE ? "its own node's right" :
+					       "default");
+	if (side->allowed)
+		return;
+	w->verdict = WHY_DENIED;
+	w->reason = side->why == POLICY_BY_LOCK			      ? DROP_POLICY_LOCKED :
+		    side->peer.group == POLICY_CLASS_UNKNOWN ? DROP_POLICY_UNKNOWN_POD :
+		    egress				      ? DROP_POLICY_EGRESS :
+								DROP_POLICY_INGRESS;
+}
+
+/* Both ends that are here, as bpf/lib/policy.h. */
+static bool check_policy(struct walk *w, const char *at, bool from_own_node)
+{
+	const struct policy_maps *maps = policies_applied(w->a->policies)->applied;
+	struct policy_query q = { .src = w->src.addr, .dst = w->dst.addr, .protocol = w->proto, .port = w->dst.port,
+				  .from_own_node = from_own_node };
+	struct policy_answer answer;
+
+	if (!maps) /* nothing was ever applied */
+		return true;
+	policy_lookup(maps, &q, &answer);
+	say_side(w, at, POLICY_EGRESS, &answer.side[POLICY_EGRESS]);
+	if (answer.side[POLICY_EGRESS].allowed)
+		say_side(w, at, POLICY_INGRESS, &answer.side[POLICY_INGRESS]);
+	return answer.allowed;
+}
+
+static bool check_flow(struct walk *w, const char *at, uint32_t owner)
+{
+	return check_table(w, at, owner) && check_policy(w, at, streq(at, "to_pod"));
 }
 
 /* ---- onwards ---- */

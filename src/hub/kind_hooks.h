@@ -31,6 +31,10 @@ extern const struct column networkpolicy_columns[];
 void networkpolicy_defaults(json_t *obj, const json_t *old);
 void networkpolicy_validate(const json_t *obj, const json_t *old, struct errors *e);
 
+/* kind_cluster_policy.c */
+extern const struct column cluster_policy_columns[];
+void cluster_policy_validate(const json_t *obj, const json_t *old, struct errors *e);
+
 /* kind_slice.c */
 extern const struct column endpointslice_columns[];
 void endpointslice_defaults(json_t *obj, const json_t *old);

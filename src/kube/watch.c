@@ -29,6 +29,7 @@ enum {
 	LIST_TIMEOUT_MS = 60000,
 	WATCH_SECONDS = 300, /* asked of the server, plus as much at random: not all come back at once */
 	WATCH_GRACE_MS = 30000,
+	ABSENT_MS = 60000,
 	GARBAGE_MAX = 3, /* broken streams in a row before listing again */
 };
 
@@ -47,7 +48,7 @@ struct kube_watch {
 	bool watching;	 /* the transfer is a watch, else a page */
 	char *rv;	 /* where to watch from; NULL: list first */
 	char *next_page; /* continue token */
-	bool in_fallback;
+	bool in_fallback, optional;
 	bool broken; /* the stream made no sense, or said that it is over */
 	uint64_t started_us, retry_after_ms;
 	unsigned attempt, garbage;
@@ -303,12 +304,29 @@ static char *describe_failure(struct kube_watch *w, int status)
 	return kube_error_text(status, body, w->body.data);
 }
 
+/* The server does not have it: as good as an empty list. */
+static void on_absent(struct kube_watch *w)
+{
+	list_again(w);
+	alive(w);
+	w->ops->replace_begin(w->ctx);
+	w->status.objects = 0;
+	w->status.connected = false;
+	w->status.synced = true;
+	set_error(w, NULL);
+	w->ops->synced(w->ctx);
+	wait_ms(w, ABSENT_MS);
+	tell_state(w);
+}
+
 static void on_list_done(struct kube_watch *w, int status, const char *error)
 {
 	_cleanup_free_ char *text = NULL;
 
 	if (!error && status == 200)
 		return on_page(w);
+	if (!error && status == 404 && w->optional)
+		return on_absent(w);
 	if (status == 404 && w->fallback)
 		w->in_fallback = !w->in_fallback;
 	text = error ? xstrdup(error) : describe_failure(w, status);
@@ -324,7 +342,7 @@ static void on_watch_done(struct kube_watch *w, int status, const char *error)
 	bool lived = now_us(w) - w->started_us >= w->min_ms * 1000;
 	_cleanup_free_ char *text = NULL;
 
-	if (status == 410)
+	if (status == 410 || (status == 404 && w->optional))
 		list_again(w);
 	if (w->broken)
 		text = xstrdup(w->error ? w->error : "the stream made no sense");
@@ -424,6 +442,7 @@ int kube_watch_new(struct kube_client *c, const struct kube_watch_config *config
 	w->fallback = config->fallback_path ? xstrdup(config->fallback_path) : NULL;
 	w->label_selector = config->label_selector ? xstrdup(config->label_selector) : NULL;
 	w->field_selector = config->field_selector ? xstrdup(config->field_selector) : NULL;
+	w->optional = config->optional;
 	w->page = config->page ? config->page : DEFAULT_PAGE;
 	w->lines.buf.max = config->max_event ? config->max_event : DEFAULT_EVENT;
 	w->min_ms = config->backoff_min_ms ? config->backoff_min_ms : DEFAULT_MIN_MS;

@@ -24,14 +24,15 @@ uint64_t model_hash_name(const char *namespace_, const char *name)
 
 const char *model_table_name(enum model_table table)
 {
-	static const char *const names[] = {"nodes", "pods", "namespaces", "networkpolicies", "meshnodes", "services", "endpointslices"};
+	static const char *const names[] = {"nodes", "pods", "namespaces", "networkpolicies", "meshnodes", "services", "endpointslices", "clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies"};
 
 	return names[table];
 }
 
 static const char *kind_name(enum model_table table)
 {
-	static const char *const names[] = {"Node", "Pod", "Namespace", "NetworkPolicy", "MeshNode", "Service", "EndpointSlice"};
+	static const char *const names[] = {"Node", "Pod", "Namespace", "NetworkPolicy", "MeshNode", "Service", "EndpointSlice",
+					    "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"};
 
 	return names[table];
 }
@@ -410,20 +411,25 @@ static int namespace_upsert(struct model *m, const struct decoded_meta *meta, co
 
 /* --- network policies --- */
 
-struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name)
+static struct model_policy *find_policy(const struct model *m, enum model_table table, const char *namespace_, const char *name)
 {
 	struct model_policy *p;
 
-	HTAB_FIND(&m->tables[MODEL_POLICIES], model_hash_name(namespace_, name), p, by_name,
+	HTAB_FIND(&m->tables[table], model_hash_name(namespace_, name), p, by_name,
 		  streq(p->namespace_, namespace_) && streq(p->name, name));
 	return p;
+}
+
+struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name)
+{
+	return find_policy(m, MODEL_POLICIES, namespace_, name);
 }
 
 static void policy_remove(struct model *m, void *object)
 {
 	struct model_policy *p = object;
 
-	htab_remove(&m->tables[MODEL_POLICIES], &p->by_name);
+	htab_remove(&m->tables[p->table], &p->by_name);
 	model_unintern(m, p->namespace_);
 	json_decref(p->spec);
 	free((char *)p->name);
@@ -431,9 +437,10 @@ static void policy_remove(struct model *m, void *object)
 	free(p);
 }
 
-static int policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error)
+static int upsert_policy(struct model *m, enum model_table table, const struct decoded_meta *meta, const json_t *object,
+			 char **ret_error)
 {
-	struct model_policy *p = model_find_policy(m, meta->namespace_, meta->name);
+	struct model_policy *p = find_policy(m, table, meta->namespace_, meta->name);
 	json_t *spec = json_object_get(object, "spec");
 
 	if (!json_is_object(spec)) {
@@ -443,18 +450,39 @@ static int policy_upsert(struct model *m, const struct decoded_meta *meta, const
 	}
 	if (!p) {
 		p = xnew0(struct model_policy);
+		p->table = table;
 		p->namespace_ = model_intern(m, meta->namespace_);
 		p->name = xstrdup(meta->name);
-		htab_insert(&m->tables[MODEL_POLICIES], model_hash_name(meta->namespace_, meta->name), &p->by_name);
+		htab_insert(&m->tables[table], model_hash_name(meta->namespace_, meta->name), &p->by_name);
 	}
-	p->generation = m->generation[MODEL_POLICIES];
+	p->generation = m->generation[table];
 	if (p->spec && json_equal(p->spec, spec) && streq(p->uid, meta->uid))
 		return 0;
 	json_decref(p->spec);
 	p->spec = json_incref(spec);
 	free((char *)p->uid);
 	p->uid = xstrdup(meta->uid);
-	return model_touched(m, MODEL_POLICIES);
+	return model_touched(m, table);
+}
+
+static int policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error)
+{
+	return upsert_policy(m, MODEL_POLICIES, meta, object, ret_error);
+}
+
+static int cluster_policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error)
+{
+	return upsert_policy(m, MODEL_CLUSTER_POLICIES, meta, object, ret_error);
+}
+
+static int admin_policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error)
+{
+	return upsert_policy(m, MODEL_ADMIN_POLICIES, meta, object, ret_error);
+}
+
+static int baseline_policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error)
+{
+	return upsert_policy(m, MODEL_BASELINE_POLICIES, meta, object, ret_error);
 }
 
 void model_each_policy(const struct model *m, model_policy_fn *fn, void *ctx)
@@ -481,6 +509,9 @@ static const struct kind {
     [MODEL_MESH_NODES] = {false, offsetof(struct model_mesh_node, generation), model_mesh_node_upsert, model_mesh_node_remove},
     [MODEL_SERVICES] = {true, offsetof(struct model_service, generation), service_upsert, service_remove},
     [MODEL_SLICES] = {true, offsetof(struct model_slice, generation), slice_upsert, slice_remove},
+    [MODEL_CLUSTER_POLICIES] = {false, offsetof(struct model_policy, generation), cluster_policy_upsert, policy_remove},
+    [MODEL_ADMIN_POLICIES] = {false, offsetof(struct model_policy, generation), admin_policy_upsert, policy_remove},
+    [MODEL_BASELINE_POLICIES] = {false, offsetof(struct model_policy, generation), baseline_policy_upsert, policy_remove},
 };
 
 static void *find_object(const struct model *m, enum model_table table, const char *namespace_, const char *name)
@@ -500,6 +531,10 @@ static void *find_object(const struct model *m, enum model_table table, const ch
 		return model_find_service(m, namespace_, name);
 	case MODEL_SLICES:
 		return model_find_slice(m, namespace_, name);
+	case MODEL_CLUSTER_POLICIES:
+	case MODEL_ADMIN_POLICIES:
+	case MODEL_BASELINE_POLICIES:
+		return find_policy(m, table, "", name);
 	case MODEL_TABLES:
 		break;
 	}

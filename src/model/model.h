@@ -20,6 +20,9 @@ enum model_table {
 	MODEL_MESH_NODES,
 	MODEL_SERVICES,
 	MODEL_SLICES,
+	MODEL_CLUSTER_POLICIES,
+	MODEL_ADMIN_POLICIES,
+	MODEL_BASELINE_POLICIES,
 	MODEL_TABLES
 };
 
@@ -101,8 +104,10 @@ struct model_namespace {
 	unsigned generation;
 };
 
+/* A policy of any kind; the table says which. */
 struct model_policy {
 	struct htab_node by_name;
+	enum model_table table;
 	const char *namespace_, *name, *uid;
 	json_t *spec; /* as the API has it */
 	unsigned generation;
@@ -167,7 +172,7 @@ struct model_pod *model_find_pod_by_addr(const struct model *m, const struct add
 /* Of several nodes that claim the address the one whose name sorts first. */
 struct model_node *model_find_node_by_addr(const struct model *m, const struct addr *a);
 struct model_namespace *model_find_namespace(const struct model *m, const char *name);
-struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name);
+struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name); /* NetworkPolicy */
 
 struct model_mesh_node *model_find_mesh_node(const struct model *m, const char *name);
 

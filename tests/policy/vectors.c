@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/test.h"
-#include "policy/offline.h"
+#include "policy/vectors.h"
 
 enum { FILE_MAX = 64 << 20 };
 static const char *dir;
@@ -155,15 +155,19 @@ static uint8_t protocol_of(const char *name)
 	}
 }
 
+static void compile(struct offline *o, bool settle)
+{
+	offline_compile(o, settle);
+	vectors_compiled(o);
+}
+
 static bool allowed(const struct offline *o, const char *from, const char *to, uint8_t protocol, uint16_t port)
 {
 	struct offline_end src, dst;
-	struct policy_answer a;
 
 	CHECK_INT(offline_find_end(o, from, AF_UNSPEC, &src), 0);
 	CHECK_INT(offline_find_end(o, to, AF_UNSPEC, &dst), 0);
-	offline_judge(o, &src, &dst, protocol, port, &a);
-	return a.allowed;
+	return vectors_judge(o, &src, &dst, protocol, port);
 }
 
 static void check_table(const struct offline *o, const char *what, const char *probe, const char *table)
@@ -194,13 +198,13 @@ static void run_netpol_case(const json_t *c)
 	json_t *table;
 
 	put_table(o);
-	offline_compile(o, false);
+	compile(o, false);
 	for (size_t i = 0; i < json_array_size(steps); i++) {
 		const json_t *step = json_array_get(steps, i), *actions = json_object_get(step, "actions");
 
 		for (size_t j = 0; j < json_array_size(actions); j++)
 			run_action(o, json_array_get(actions, j));
-		offline_compile(o, i % 2);
+		compile(o, i % 2);
 		json_object_foreach(json_object_get(step, "expect"), probe, table)
 			check_table(o, json_str_or(json_object_get(c, "description"), "?"), probe, json_string_value(table));
 	}
@@ -325,7 +329,7 @@ static void run_cnp_case(const json_t *base, const json_t *c, int family)
 	put_base(o, base, family);
 	for (size_t i = 0; i < json_array_size(policies); i++)
 		put(o, fill_in(json_array_get(policies, i), base, family), NULL);
-	offline_compile(o, false);
+	compile(o, false);
 	for (size_t i = 0; i < json_array_size(steps); i++) {
 		const json_t *step = json_array_get(steps, i);
 		const json_t *update = json_object_get(step, "update"), *del = json_object_get(step, "delete");
@@ -341,7 +345,7 @@ static void run_cnp_case(const json_t *base, const json_t *c, int family)
 					  text_at(json_object_get(d, "metadata"), "name")));
 		}
 		if (update || del)
-			offline_compile(o, false);
+			compile(o, false);
 	}
 }
 
@@ -389,7 +393,9 @@ int main(int argc, char **argv)
 		printf("1..0 # SKIP no vectors in %s\n", dir);
 		return 0;
 	}
+	vectors_start();
 	RUN(network_policy_tables);
 	RUN(cluster_network_policy_tables);
+	vectors_end();
 	return test_end();
 }

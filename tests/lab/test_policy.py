@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy with real packets: verdicts, changes that live connections feel, agents that die, pods that speak in their first instruction."""
+
+import json
+import os
+import signal
+
+import pytest
+from labs import FULL, Lab, pod, wait_for
+
+PYTHON = "/usr/bin/python3"
+
+# Sends a datagram every millisecond and says how many answers came; ends after SECONDS or when its input closes.
+PROBER = """
+import select, socket, sys, time
+host, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((host, port))
+s.setblocking(False)
+sent = got = 0
+end = time.monotonic() + seconds
+print("go", flush=True)
+while time.monotonic() < end:
+    try:
+        s.send(b"x")
+        sent += 1
+    except OSError:
+        pass
+    select.select([s], [], [], 0.001)
+    try:
+        while s.recv(2048):
+            got += 1
+    except OSError:
+        pass
+print("%d %d" % (sent, got), flush=True)
+"""
+
+# One connection, a question every 2 ms; says how long after the last line on its input the last answer came.
+TALKER = """
+import select, socket, sys, time
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
+s.settimeout(0.5)
+print("go", flush=True)
+told = None
+while True:
+    if told is None and select.select([sys.stdin], [], [], 0)[0]:
+        sys.stdin.readline()
+        told = time.monotonic()
+    try:
+        s.send(b"x\\n")
+        if not s.recv(2048):
+            print("closed", flush=True)
+            break
+    except TimeoutError:
+        print("cut %.1f" % ((last - told) * 1000 if told else -1), flush=True)
+        break
+    last = time.monotonic()
+    time.sleep(0.002)
+"""
+
+
+def policy(name, namespace="default", pods=None, **spec):
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": namespace},
+            "spec": {"podSelector": {"matchLabels": pods} if pods else {}, **spec}}
+
+
+def of(**labels):
+    return {"podSelector": {"matchLabels": labels}}
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(nodes=2) as lab:
+        lab.apply(*[pod(n, node=w, labels={"app": n}, ports=(8080, 8081)) for n, w in
+                    [("server", "n1"), ("near", "n1"), ("other", "n1"), ("far", "n2"), ("stranger", "n2")]])
+        lab.wait_ready()
+        lab.ips = {p["name"]: p["ips"] for p in lab.status()["pods"]}
+        yield lab
+
+
+@pytest.fixture(autouse=True)
+def clean(lab):
+    yield
+    lab.kubectl("delete", "netpol,cnp", "--all", "-A")
+    lab.kubectl("label", "pod", "near", "far", "app-", "--overwrite")
+    for name in ("near", "far"):
+        lab.kubectl("label", "pod", name, "app=" + name, "--overwrite")
+
+
+def reaches(lab, source, target, port=8080, protocol="tcp"):
+    """Over both families, by lab-probe; they must agree."""
+    here = source if source in ("n1", "n2") else "default/" + source
+    results = set()
+    for ip in lab.ips[target]:
+        host = "[%s]" % ip if ":" in ip else ip
+        if protocol == "tcp":
+            done = lab.exec(here, "curl", "-s", "-m", "1", "-o", "/dev/null", "http://%s:%d/" % (host, port), check=False)
+            results.add(done.returncode == 0)
+        elif protocol == "icmp":
+            results.add(lab.exec(here, "ping", "-c", "1", "-W", "1", ip, check=False).returncode == 0)
+        else:
+            done = lab.exec(here, PYTHON, "-c", PROBER, ip, port, 0.05)
+            results.add(int(done.stdout.split()[-1]) > 0)
+    assert len(results) == 1, "the families differ: %s to %s %s" % (source, target, protocol)
+    return results.pop()
+
+
+def settled(lab, source, target, allowed, **how):
+    wait_for("%s to %s %s" % (source, target, allowed), lambda: reaches(lab, source, target, **how) == allowed)
+
+
+def test_NP_rules_hold_on_one_node_and_across(lab):
+    lab.apply(policy("only", pods={"app": "server"}, policyTypes=["Ingress"],
+                     ingress=[{"from": [of(app="near"), of(app="far")], "ports": [{"port": 8080}, {"port": 8080, "protocol": "UDP"}]}]))
+    settled(lab, "other", "server", False)
+    for source, allowed in [("near", True), ("far", True), ("other", False), ("stranger", False), ("n1", True), ("n2", False)]:
+        assert reaches(lab, source, "server") == allowed, source
+    for source, allowed in [("near", True), ("stranger", False)]:
+        assert reaches(lab, source, "server", protocol="udp") == allowed
+        assert not reaches(lab, source, "server", port=8081)
+        assert not reaches(lab, source, "server", protocol="icmp")  # the rule has ports
+    for target in ("near", "far", "stranger"):  # its own connections, and their answers
+        assert reaches(lab, "server", target) and reaches(lab, "server", target, protocol="icmp")
+
+
+def test_NP_5_both_ends_must_allow(lab):
+    lab.apply(policy("out", pods={"app": "near"}, policyTypes=["Egress"], egress=[{"to": [of(app="server")]}]),
+              policy("in", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="far")]}]))
+    settled(lab, "near", "other", False)
+    assert not reaches(lab, "near", "server") and reaches(lab, "far", "server") and not reaches(lab, "near", "far")
+    assert reaches(lab, "far", "near")
+
+
+def test_CNP_tiers(lab):
+    def cnp(name, tier, priority, action, peer):
+        return {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": name}, "spec": {
+            "tier": tier, "priority": priority, "subject": {"pods": {"namespaceSelector": {}, **of(app="server")}},
+            "ingress": [{"action": action, "from": [{"pods": {"namespaceSelector": {}, **of(app=peer)}}]}]}}
+
+    lab.apply(cnp("no-near", "Admin", 10, "Deny", "near"), cnp("no-far", "Baseline", 10, "Deny", "far"))
+    settled(lab, "near", "server", False)
+    settled(lab, "far", "server", False)
+    assert reaches(lab, "stranger", "server")
+    lab.apply(policy("all", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{}]))
+    settled(lab, "far", "server", True)  # a NetworkPolicy is in front of the Baseline tier, and behind the Admin tier
+    assert not reaches(lab, "near", "server")
+    lab.apply(cnp("yes-near", "Admin", 5, "Accept", "near"))
+    settled(lab, "near", "server", True)
+    assert "no-near" in lab.kubectl("get", "cnp").stdout
+    bad = cnp("bad", "Admin", 1001, "Deny", "near")
+    assert "priority" in lab.kubectl("apply", "-f", "-", input=json.dumps(bad), check=False).stderr
+
+
+def test_P7_a_change_cuts_live_connections(lab):
+    lab.apply(policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="near"), of(app="far")]}]))
+    settled(lab, "other", "server", False)
+    for source in ("near", "far"):
+        talker = lab.popen("default/" + source, PYTHON, "-c", TALKER, lab.ips["server"][0], "8080", stdin=-1, stdout=-1)
+        assert talker.stdout.readline() == "go\n"
+        lab.kubectl("label", "pod", source, "app=nobody", "--overwrite")
+        talker.stdin.write("now\n")
+        talker.stdin.flush()
+        out, _ = talker.communicate(timeout=60)
+        assert out.startswith("cut "), out
+        print("%s: the last answer came %s ms after kubectl had returned" % (source, out.split()[1]))
+
+
+def test_a_denied_path_stays_closed_while_agents_die(lab):
+    """1,000 packets a second over kill -9 of both agents; an allowed path beside it loses nothing for long."""
+    seconds, kills = (30, 20) if FULL else (6, 4)
+    server = lab.ips["server"][0]
+    prober = ["default/stranger", PYTHON, "-c", PROBER, server, "8080"]
+    planted = lab.exec(*prober, "0.2").stdout.split()
+    assert int(planted[-1]) > 0, "what is not denied must be seen"
+    lab.apply(policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="far")]}]))
+    settled(lab, "stranger", "server", False)
+    denied = lab.popen(*prober, str(seconds), stdout=-1)
+    allowed = lab.popen("default/far", PYTHON, "-c", PROBER, server, "8080", str(seconds), stdout=-1)
+    assert denied.stdout.readline() == allowed.stdout.readline() == "go\n"
+    for _ in range(kills):
+        for part in ("n1/weftd", "n2/weftd"):
+            old = wait_for("an agent in " + part, lambda: lab.pids(part))
+            for pid in old:
+                os.kill(pid, signal.SIGKILL)
+            wait_for("a new agent in " + part, lambda: lab.pids(part) and not set(old) & set(lab.pids(part)))
+    sent, got = map(int, denied.communicate(timeout=120)[0].split())
+    asked, answered = map(int, allowed.communicate(timeout=120)[0].split())
+    print("denied: %d sent, %d answered; allowed: %d sent, %d answered" % (sent, got, asked, answered))
+    assert sent > 100 * seconds and got == 0
+    assert answered > asked * 0.9
+
+
+def test_P6_pods_that_speak_at_once(lab, tmp_path):
+    """Each pod sends in its first instruction, to a pod of its own node: only those that may are heard, and all of them at once."""
+    count = 500 if FULL else 20
+    heard = tmp_path / "heard"
+    listen = ("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 7000))\n"
+              "f = open(%r, 'a', buffering=1)\nwhile True: f.write(s.recv(100).decode() + '\\n')" % str(heard))
+    speak = "import socket, sys, time; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(sys.argv[1].encode(), (sys.argv[2], 7000)); time.sleep(3600)"
+    lab.apply(pod("ear", node="n1", labels={"app": "ear"}, command=[PYTHON, "-c", listen]))
+    lab.wait_ready()
+    ear = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "ear")
+    lab.apply(policy("ear", pods={"app": "ear"}, policyTypes=["Ingress"], ingress=[{"from": [of(speaks="yes")]}]))
+    wait_for("the policy", lambda: not lab.exec("default/other", "ping", "-c", "1", "-W", "1", ear, check=False).returncode == 0)
+    pods = [pod("s%s%d" % (may, i), node="n1", labels={"speaks": may}, command=[PYTHON, "-c", speak, "%s-%d" % (may, i), ear])
+            for i in range(count // 2) for may in ("yes", "no")]
+    lab.apply(*pods)
+    lab.wait_ready()
+    wanted = {"yes-%d" % i for i in range(count // 2)}
+    wait_for("all that may", lambda: heard.exists() and wanted <= set(heard.read_text().split()))
+    assert set(heard.read_text().split()) == wanted
+    lab.kubectl("delete", "pod", "-l", "speaks", "--grace-period=1")
+    lab.kubectl("delete", "pod", "ear", "--grace-period=1")
