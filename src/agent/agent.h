@@ -113,6 +113,7 @@ void agent_stop_policies(struct agent *a);
 bool agent_policy_is_synced(const struct agent *a); /* has the API told everything once? */
 /* Brings the datapath's policy up to date, now. Before the API has told everything nothing happens. Return: 0, -errno. */
 int agent_update_policies(struct agent *a);
+void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx); /* the method `policy` */
 
 /* cni_calls.c */
 /* ADDs whose pod the API had not told of: answers those that can be. */

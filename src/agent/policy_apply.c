@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* policy_maps_diff() says what changes, and in which order an update is invisible half done; this makes the changes and copes with maps
  * that are full. Then a policy is not whole, so it is not in force at any endpoint: those are locked down before a class is given that
- * it has no entries for. What did not fit is tried again with the next update, when all is written once more. */
+ * it has no entries for; what they had got of the map is given to the smaller ones, so that one that is too large touches no other. What
+ * did not fit is tried again with the next update, when all is written once more. */
 #include "agent/policy_apply.h"
 
 #include <stdlib.h>
@@ -83,12 +84,75 @@ static void spread_failures(struct policy_apply *p, const struct policy_maps *m)
 			mark_failed(&p->failed, &p->n_failed_ids, rules[i].key.policy);
 }
 
+/* The rules of one policy: they stand side by side, as the array is sorted by policy first. */
+struct stretch {
+	const struct policy_rule_entry *rules;
+	size_t n;
+};
+
+static int cmp_stretch(const void *a, const void *b)
+{
+	const struct stretch *x = a, *y = b;
+
+	return x->n < y->n ? -1 : x->n > y->n;
+}
+
+static void withdraw(struct policy_apply *p, const struct stretch *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		datapath_policy_change(p->dp, DP_POLICY_RULES, &s->rules[i].key, NULL);
+}
+
+static bool put_whole(struct policy_apply *p, const struct stretch *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (has_failed(p->failed_ports, p->n_failed_ports, s->rules[i].value.ports) ||
+		    datapath_policy_change(p->dp, DP_POLICY_RULES, &s->rules[i].key, &s->rules[i].value) < 0)
+			return false;
+	return true;
+}
+
+static struct stretch *find_failed(const struct policy_apply *p, const struct policy_maps *m, size_t *ret_n)
+{
+	const struct policy_rule_entry *rules = policy_maps_rules(m);
+	struct stretch *all = NULL;
+	size_t n = 0, cap = 0, end;
+
+	for (size_t i = 0; i < m->n[POLICY_MAP_RULES]; i = end) {
+		for (end = i + 1; end < m->n[POLICY_MAP_RULES] && rules[end].key.policy == rules[i].key.policy; end++)
+			;
+		if (!has_failed(p->failed, p->n_failed_ids, rules[i].key.policy))
+			continue;
+		GROW(all, n, cap);
+		all[n++] = (struct stretch){ &rules[i], end - i };
+	}
+	*ret_n = n;
+	return all;
+}
+
+/* First out with all that is not whole, then the smallest first. Nobody uses them: their endpoints are locked down already. */
+static void fit_failed(struct policy_apply *p, const struct policy_maps *m)
+{
+	size_t n;
+	_cleanup_free_ struct stretch *all = find_failed(p, m, &n);
+
+	if (n > 1)
+		qsort(all, n, sizeof(*all), cmp_stretch);
+	for (size_t i = 0; i < n; i++)
+		withdraw(p, &all[i]);
+	for (size_t i = 0; i < n; i++) {
+		if (put_whole(p, &all[i]))
+			p->failed[all[i].rules->key.policy] = false;
+		else
+			withdraw(p, &all[i]);
+	}
+}
+
 static int lock_failed(struct policy_apply *p, const struct policy_maps *m)
 {
 	const struct policy_endpoint_entry *e = policy_maps_endpoints(m);
 	int first = 0;
 
-	spread_failures(p, m);
 	p->locked = 0;
 	for (size_t i = 0; p->failed && i < m->n[POLICY_MAP_ENDPOINTS]; i++) {
 		int r;
@@ -102,10 +166,24 @@ static int lock_failed(struct policy_apply *p, const struct policy_maps *m)
 	return first < 0 || !p->locked ? first : datapath_policy_commit(p->dp);
 }
 
+static int settle_failed(struct policy_apply *p, const struct policy_maps *m)
+{
+	int r;
+
+	if (!p->failed && !p->failed_ports)
+		return 0;
+	spread_failures(p, m);
+	r = lock_failed(p, m);
+	if (r < 0)
+		return r;
+	fit_failed(p, m);
+	return lock_failed(p, m); /* those that are left; the others change over in their turn */
+}
+
 /* All that is new is there, or known not to fit. */
 static int enter_step(struct run *run, enum policy_step step)
 {
-	int r = run->step < POLICY_STEP_CLASSES && step >= POLICY_STEP_CLASSES ? lock_failed(run->p, run->new_) : 0;
+	int r = run->step < POLICY_STEP_CLASSES && step >= POLICY_STEP_CLASSES ? settle_failed(run->p, run->new_) : 0;
 
 	run->step = step;
 	return r;
@@ -136,6 +214,17 @@ static int on_change(const struct policy_change *c, void *ctx)
 	return 0;
 }
 
+/* Endpoints whose policy has found room after all, but which were locked down for that: it has not changed, so no change says so. */
+static int unlock(struct policy_apply *p, const struct policy_maps *m)
+{
+	const struct policy_endpoint_entry *e = policy_maps_endpoints(m);
+	int r = 0;
+
+	for (size_t i = 0; p->failed && i < m->n[POLICY_MAP_ENDPOINTS] && r == 0; i++)
+		r = put_endpoint(p, &e[i]);
+	return r;
+}
+
 static int run_changes(struct policy_apply *p, const struct policy_maps *old, struct policy_maps *maps, bool *ret_changed)
 {
 	struct run run = { .p = p, .new_ = maps };
@@ -143,6 +232,8 @@ static int run_changes(struct policy_apply *p, const struct policy_maps *old, st
 
 	if (r == 0)
 		r = enter_step(&run, POLICY_STEP_REMOVE); /* when there was nothing else to do */
+	if (r == 0)
+		r = unlock(p, maps);
 	*ret_changed |= run.changed;
 	return r;
 }

@@ -76,6 +76,25 @@ static int on_settle_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, 
 	return 0;
 }
 
+void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
+{
+	struct agent *a = ctx;
+	const struct policy *compiler = policies_compiler(a->policies);
+	const char *pod = json_str_at(params, "pod"), *slash = pod ? strchr(pod, '/') : NULL;
+	_cleanup_free_ char *namespace_ = slash ? xstrndup(pod, slash - pod) : xstrdup("default");
+	json_t *found = NULL;
+
+	if (!pod) {
+		ipc_reply(req, json_pack("{so}", "policies", policy_list_json(compiler)));
+		return;
+	}
+	found = policy_pod_json(compiler, namespace_, slash ? slash + 1 : pod);
+	if (found)
+		ipc_reply(req, found);
+	else
+		ipc_reply_error(req, ENOENT, "no pod of this node has that name (NAMESPACE/POD)", NULL);
+}
+
 int agent_start_policies(struct agent *a)
 {
 	int r = sd_event_add_time_relative(a->event, &a->policy_timer, CLOCK_MONOTONIC, 0, 1, on_policy_timer, a);

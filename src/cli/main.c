@@ -11,7 +11,7 @@ static int verb_version(int argc, char **argv);
 static const struct verb verbs[] = {
     {"lab", "a cluster out of network namespaces on this machine", lab_verb},
     {"observe", "what this node drops and lets through, as it happens", verb_observe},
-    {"policy", "test policies without a cluster", verb_policy},
+    {"policy", "policies in force on this node, and tests without a cluster", verb_policy},
     {"service", "Services as this node serves them, and as the kernel has them", verb_service},
     {"status", "what the agent of this node knows and does", verb_status},
     {"why", "what would happen to a connection, step by step", verb_why},

@@ -13,7 +13,12 @@
 
 enum { FILE_MAX = 32 << 20, EXIT_MISMATCH = 1, EXIT_USAGE = 2, MADE_UP_MAX = 1 << 16 };
 
-static const char usage[] = "usage: weft policy test -f CASE.yaml [-f MORE.yaml]...\n"
+static const char usage[] = "usage: weft policy list [-o json] [--socket PATH]\n"
+			    "       weft policy show NAMESPACE/POD [-o json] [--socket PATH]\n"
+			    "       weft policy test -f CASE.yaml [-f MORE.yaml]...\n"
+			    "\n"
+			    "list: the policies that this node knows, in the order in which they are asked, and how many of its pods each\n"
+			    "selects. show: what applies to a pod of this node, rule by rule. test:\n"
 			    "\n"
 			    "Judges connections by the policies of the case, without a cluster. A case holds API objects (Namespace, Pod,\n"
 			    "Node, NetworkPolicy, ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy) as documents or\n"
@@ -352,6 +357,13 @@ int verb_policy(int argc, char **argv)
 	if (argc > 1 && (streq(argv[argc - 1], "--help") || streq(argv[argc - 1], "-h"))) {
 		fputs(usage, stdout);
 		return 0;
+	}
+	if (argc > 1 && (streq(argv[1], "list") || streq(argv[1], "show"))) {
+		code = policy_live(argc, argv);
+		if (code >= 0)
+			return code;
+		fputs(usage, stderr);
+		return EXIT_USAGE;
 	}
 	if (argc < 2 || !streq(argv[1], "test")) {
 		fputs(usage, stderr);

@@ -88,6 +88,11 @@ enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MAN
 typedef void policy_problem_fn(enum policy_problem what, const char *subject, const char *detail, void *ctx);
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx);
 
+/* For people: all objects in the order in which they are asked; what applies to an endpoint of this node, rule by rule (NULL when there is
+ * none of this name). New references. */
+json_t *policy_list_json(const struct policy *p);
+json_t *policy_pod_json(const struct policy *p, const char *namespace_, const char *name);
+
 struct policy_stats {
 	size_t pods, namespaces, objects, peers_in_use, profiles, classes, policies, blocks;
 };

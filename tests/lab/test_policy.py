@@ -123,6 +123,21 @@ def test_NP_rules_hold_on_one_node_and_across(lab):
         assert reaches(lab, "server", target) and reaches(lab, "server", target, protocol="icmp")
 
 
+def test_policies_are_shown_and_denials_name_the_rule(lab):
+    lab.apply(policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="near")], "ports": [{"port": 8080}]}]))
+    settled(lab, "other", "server", False)
+    listed = lab.exec("n1", "weft", "policy", "list").stdout
+    assert "NetworkPolicy" in listed and "default/only" in listed and listed.splitlines()[1].split()[-1] == "1"
+    shown = lab.exec("n1", "weft", "policy", "show", "default/server").stdout
+    assert "ingress[0] accept from pods [app in (near)]" in shown and "TCP 8080" in shown
+    assert lab.exec("n1", "weft", "policy", "show", "default/far", check=False).returncode == 1
+    events = lab.exec("n1", "weft", "observe", "--verdict", "denied", "--last", "5").stdout
+    assert "NetworkPolicy default/only" in events and "default/other" in events
+    why = lab.exec("n1", "weft", "why", "default/other", lab.ips["server"][0] + ":8080", check=False).stdout
+    assert "denied" in why and "NetworkPolicy default/only" in why
+    assert "denied" not in lab.exec("n1", "weft", "why", "default/near", lab.ips["server"][0] + ":8080", check=False).stdout
+
+
 def test_NP_5_both_ends_must_allow(lab):
     lab.apply(policy("out", pods={"app": "near"}, policyTypes=["Egress"], egress=[{"to": [of(app="server")]}]),
               policy("in", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="far")]}]))

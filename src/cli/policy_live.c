@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weft policy list, show: the policies that this node has in force. Names come from the cluster's users: all text is escaped. */
+#include "base/json.h"
+#include "base/str.h"
+#include "cli/verbs.h"
+#include "ipc/ipc.h"
+
+enum { TIMEOUT_MS = 30000 };
+
+struct args {
+	const char *socket, *pod;
+	bool as_json;
+};
+
+static const char *shown(const char *s, char out[static 512])
+{
+	str_escape(out, 512, s ? s : "");
+	return out;
+}
+
+static void print_object(const json_t *o)
+{
+	const char *ns = json_str_or(json_object_get(o, "namespace"), "");
+	_cleanup_free_ char *name = xasprintf("%s%s%s", ns, *ns ? "/" : "", json_str_or(json_object_get(o, "name"), ""));
+	char text[512], kind[512], tier[512];
+	const json_t *error;
+	size_t i;
+
+	printf("%-24s %-40s %-9s %5lld %5lld\n", shown(json_str_at(o, "kind"), kind), shown(name, text), shown(json_str_at(o, "tier"), tier),
+	       (long long)json_integer_value(json_object_get(o, "priority")), (long long)json_integer_value(json_object_get(o, "pods")));
+	json_array_foreach(json_object_get(o, "errors"), i, error)
+		printf("  invalid, fails closed: %s\n", shown(json_string_value(error), text));
+}
+
+static void print_list(const json_t *list)
+{
+	const json_t *o;
+	size_t i;
+
+	printf("%-24s %-40s %-9s %5s %5s\n", "KIND", "NAME", "TIER", "PRIO", "PODS");
+	json_array_foreach(list, i, o)
+		print_object(o);
+}
+
+static void print_words(const char *before, const json_t *words, bool any)
+{
+	const json_t *word;
+	char text[512];
+	size_t i;
+
+	printf(" %s", before);
+	if (any)
+		printf(" anything");
+	json_array_foreach(words, i, word)
+		printf("%s %s", i ? "," : "", shown(json_string_value(word), text));
+}
+
+static void print_rules(const json_t *o)
+{
+	const json_t *r;
+	char text[512];
+	size_t i;
+
+	json_array_foreach(json_object_get(o, "rules"), i, r) {
+		bool egress = streq(json_str_at(r, "direction"), "egress");
+
+		printf("  %s[%lld] %s", egress ? "egress" : "ingress", (long long)json_integer_value(json_object_get(r, "index")),
+		       shown(json_str_at(r, "verdict"), text));
+		print_words(egress ? "to" : "from", json_object_get(r, "peers"), json_is_true(json_object_get(r, "anyPeer")));
+		print_words("ports", json_object_get(r, "ports"), json_is_true(json_object_get(r, "anyPort")));
+		putchar('\n');
+	}
+	if (json_is_true(json_object_get(o, "isolatesIngress")))
+		puts("  ingress: what no NetworkPolicy allows is denied");
+	if (json_is_true(json_object_get(o, "isolatesEgress")))
+		puts("  egress: what no NetworkPolicy allows is denied");
+}
+
+static void print_pod(const json_t *pod)
+{
+	const json_t *list = json_object_get(pod, "policies"), *o;
+	char text[512];
+	size_t i;
+
+	if (*json_str_or(json_object_get(pod, "state"), ""))
+		printf("%s\n", shown(json_str_at(pod, "state"), text));
+	json_array_foreach(list, i, o) {
+		print_object(o);
+		printf("  selects %s\n", shown(json_str_at(o, "subject"), text));
+		print_rules(o);
+	}
+}
+
+static int parse(int argc, char **argv, struct args *a)
+{
+	for (int i = 2; i < argc; i++) {
+		const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+
+		if (streq(argv[i], "-o") && streq(next, "json"))
+			a->as_json = i++;
+		else if (streq(argv[i], "--socket") && next)
+			a->socket = argv[++i];
+		else if (!a->pod && argv[i][0] != '-')
+			a->pod = argv[i];
+		else
+			return -EINVAL;
+	}
+	return 0;
+}
+
+int policy_live(int argc, char **argv)
+{
+	struct args a = { .socket = "/run/weft/weftd.sock" };
+	_cleanup_ipc_answer_ struct ipc_answer answer = { 0 };
+	_cleanup_json_ json_t *params = NULL;
+	bool list = streq(argv[1], "list");
+	char where[512], why[512];
+	int r;
+
+	if (parse(argc, argv, &a) < 0 || list != !a.pod)
+		return -EINVAL;
+	params = list ? NULL : json_pack("{ss}", "pod", a.pod);
+	r = ipc_call(a.socket, "policy", params, TIMEOUT_MS, &answer);
+	if (r < 0 || !answer.result) {
+		fprintf(stderr, "weft policy: %s: %s%s\n", shown(a.socket, where), shown(r < 0 ? strerror(-r) : answer.msg, why),
+			r == -ENOENT || r == -ECONNREFUSED ? "; weftd does not run there" : "");
+		return 1;
+	}
+	if (a.as_json) {
+		json_dumpf(answer.result, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else if (list) {
+		print_list(json_object_get(answer.result, "policies"));
+	} else {
+		print_pod(answer.result);
+	}
+	return fflush(stdout) == 0 ? 0 : 1;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which objects there are, and which apply to an endpoint, in the order in which they are asked. For people: JSON. */
+#include "policy/store.h"
+
+static const char *const verdicts[] = { [POLICY_ALLOW] = "accept", [POLICY_DENY] = "deny", [POLICY_PASS] = "pass" };
+static const char *const tiers[] = { [TIER_ADMIN] = "admin", [TIER_NETWORK] = "network", [TIER_BASELINE] = "baseline" };
+
+static const char *protocol_name(uint8_t protocol)
+{
+	return protocol == IPPROTO_TCP ? "TCP" : protocol == IPPROTO_UDP ? "UDP" : protocol == IPPROTO_SCTP ? "SCTP" : "";
+}
+
+static json_t *port_json(const struct port_spec *p)
+{
+	const char *protocol = protocol_name(p->protocol);
+
+	if (p->name)
+		return json_sprintf("%s%s%s", protocol, *protocol ? " " : "", p->name);
+	if (p->lo == 0 && p->hi == 65535)
+		return json_string(protocol);
+	return p->lo == p->hi ? json_sprintf("%s %u", protocol, p->lo) : json_sprintf("%s %u-%u", protocol, p->lo, p->hi);
+}
+
+static json_t *rule_json(const struct object_rule *r)
+{
+	json_t *peers = json_array(), *ports = json_array();
+
+	for (unsigned i = 0; i < r->spec->n_peers; i++)
+		json_array_append_new(peers, json_string(r->peers[i]->text));
+	for (unsigned i = 0; i < r->spec->n_ports; i++)
+		json_array_append_new(ports, port_json(&r->spec->ports[i]));
+	return json_pack("{ss, si, ss, ss, sb, so, sb, so}", "direction", r->spec->direction == POLICY_EGRESS ? "egress" : "ingress",
+			 "index", (int)r->spec->index, "verdict", verdicts[r->spec->verdict], "name", r->spec->name ? r->spec->name : "",
+			 "anyPeer", r->spec->any_peer, "peers", peers, "anyPort", r->spec->any_port, "ports", ports);
+}
+
+static unsigned count_pods(const struct policy *p, const struct object *o)
+{
+	struct pod *pod;
+	unsigned n = 0;
+
+	list_for_each(pod, &p->local, local_link)
+		for (unsigned i = 0; pod->pset && i < pod->pset->n_objects; i++)
+			n += pod->pset->objects[i] == o;
+	return n;
+}
+
+static json_t *object_json(const struct policy *p, const struct object *o, bool rules)
+{
+	const struct policy_spec *s = o->spec;
+	json_t *j = json_pack("{ss, ss, ss, ss, si, sb, sb, sI}", "kind", policy_kind_name(s->kind), "namespace", s->namespace_, "name",
+			      s->name, "tier", tiers[s->tier], "priority", s->priority, "isolatesIngress", s->isolates[POLICY_INGRESS],
+			      "isolatesEgress", s->isolates[POLICY_EGRESS], "pods", (json_int_t)count_pods(p, o));
+	json_t *list = json_array(), *errors = json_array();
+
+	for (unsigned i = 0; i < s->errors.n; i++)
+		json_array_append_new(errors, json_string(s->errors.text[i]));
+	for (unsigned i = 0; rules && i < s->n_rules; i++)
+		json_array_append_new(list, rule_json(&o->rules[i]));
+	json_object_set_new(j, "errors", errors);
+	json_object_set_new(j, "subject", json_string(o->subject->text));
+	json_object_set_new(j, "rules", list);
+	return j;
+}
+
+static int cmp_objects(const void *a, const void *b)
+{
+	return object_cmp(*(struct object *const *)a, *(struct object *const *)b);
+}
+
+json_t *policy_list_json(const struct policy *p)
+{
+	_cleanup_free_ struct object **all = xnew0_array(struct object *, p->objects.count + 1);
+	json_t *list = json_array();
+	struct htab_node *n;
+	size_t count = 0;
+
+	for (n = htab_begin(&p->objects); n; n = htab_next(&p->objects, n))
+		all[count++] = container_of(n, struct object, by_name);
+	qsort(all, count, sizeof(*all), cmp_objects);
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, object_json(p, all[i], false));
+	return list;
+}
+
+static const char *state_of(const struct pod *pod)
+{
+	if (pod->locked)
+		return "locked: the labels of its namespace are not known";
+	if (pod->pset && (pod->pset->too_large || pod->pset->blocks_overflow))
+		return "locked: its policies are too large";
+	return pod->pset ? "" : "open: no policy selects it";
+}
+
+json_t *policy_pod_json(const struct policy *p, const char *namespace_, const char *name)
+{
+	json_t *objects = json_array();
+	struct pod *pod, *found = NULL;
+
+	list_for_each(pod, &p->local, local_link)
+		if (streq(pod->ns->name, namespace_) && streq(pod->name, name))
+			found = pod;
+	for (unsigned i = 0; found && found->pset && i < found->pset->n_objects; i++)
+		json_array_append_new(objects, object_json(p, found->pset->objects[i], true));
+	if (!found) {
+		json_decref(objects);
+		return NULL;
+	}
+	return json_pack("{ss, ss, ss, so}", "namespace", namespace_, "name", name, "state", state_of(found), "policies", objects);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Policy as packets meet it: what the flow table remembers, who may answer, what an update and a restart let through, full maps. */
+#include "agent/policy_apply.h"
+#include "base/test.h"
+#include "harness.h"
+#include "policy/offline.h"
+
+#include <bpf/bpf.h>
+#include <err.h>
+
+static struct policy_apply applied;
+static struct offline *cluster;
+static struct frame f;
+
+static void put(json_t *object)
+{
+	char *error = NULL;
+
+	if (offline_put(cluster, object, NULL, &error) < 0)
+		errx(1, "%s", error);
+	json_decref(object);
+}
+
+static void put_pod(const char *name, const char *ip)
+{
+	put(json_pack("{ss, s{ss, ss, s{ss}}, s{}, s{s[{ss}]}}", "kind", "Pod", "metadata", "namespace", "default", "name", name, "labels",
+		      "app", name, "spec", "status", "podIPs", "ip", ip));
+}
+
+/* Pods with label app=@to take UDP and TCP port 2000 from app=@from. */
+static void allow(const char *name, const char *from, const char *to)
+{
+	put(json_pack("{ss, s{ss, ss}, s{s{s{ss}}, s[s], s[{s[{s{s{ss}}}], s[{ss, si}, {ss, si}]}]}}", "kind", "NetworkPolicy", "metadata",
+		      "namespace", "default", "name", name, "spec", "podSelector", "matchLabels", "app", to, "policyTypes", "Ingress", "ingress",
+		      "from", "podSelector", "matchLabels", "app", from, "ports", "protocol", "UDP", "port", 2000, "protocol", "TCP", "port",
+		      2000));
+}
+
+static void apply(void)
+{
+	offline_compile(cluster, true);
+	CHECK_INT(policy_apply(&applied, dp, cluster->maps), 0);
+	CHECK_INT(policy_apply_finish(&applied), 0);
+}
+
+/* A fresh cluster of pods A and B, without policies. */
+static void start(void)
+{
+	flows_clear();
+	offline_free(cluster);
+	cluster = offline_new();
+	put(json_pack("{ss, s{ss}}", "kind", "Namespace", "metadata", "name", "default"));
+	put_pod("a", A4);
+	put_pod("b", B4);
+	apply();
+	last_drop();
+}
+
+static void packet(bool from_a, uint8_t protocol, uint16_t sport, uint16_t dport, const char *flags)
+{
+	frame_ether(&f, from_a ? mac_host_a : mac_host_b, from_a ? mac_pod_a : mac_pod_b, ETH_P_IP);
+	frame_ip(&f, from_a ? A4 : B4, from_a ? B4 : A4, protocol);
+	if (protocol == IPPROTO_TCP)
+		frame_tcp(&f, sport, dport, flags);
+	else
+		frame_udp(&f, sport, dport);
+	frame_end(&f);
+}
+
+/* Return: does it pass? What is dropped is dropped by policy. */
+static bool passes(bool from_a, uint8_t protocol, uint16_t sport, uint16_t dport, const char *flags)
+{
+	enum drop_reason why;
+
+	packet(from_a, protocol, sport, dport, flags);
+	last_drop();
+	if (run("from_pod", &f, from_a ? if_a : if_b).verdict != TC_ACT_SHOT)
+		return true;
+	why = last_drop();
+	CHECK(drop_is_by_policy(why));
+	return false;
+}
+
+static void replies_pass_and_new_flows_do_not(void)
+{
+	start();
+	allow("only-a", "a", "b");
+	allow("nobody", "nobody", "a"); /* A takes nothing */
+	apply();
+	CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	CHECK(passes(false, IPPROTO_UDP, 2000, 1000, NULL)); /* its answer */
+	CHECK(!passes(true, IPPROTO_UDP, 1000, 2001, NULL)); /* another port */
+	CHECK(!passes(false, IPPROTO_UDP, 3000, 1000, NULL)); /* B begins */
+}
+
+static void a_change_is_felt_by_the_next_packet(void)
+{
+	start();
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "S"));
+	CHECK(passes(false, IPPROTO_TCP, 2000, 1000, "SA"));
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "A"));
+	allow("nobody", "nobody", "b");
+	apply();
+	CHECK(!passes(true, IPPROTO_TCP, 1000, 2000, "A"));
+	CHECK(!passes(false, IPPROTO_TCP, 2000, 1000, "A")); /* nor does the answer go on as if B had begun */
+	CHECK(passes(false, IPPROTO_TCP, 2000, 1001, "S"));  /* B may begin */
+	offline_del(cluster, "NetworkPolicy", "default", "nobody");
+	apply();
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "A"));
+}
+
+static void a_denied_datagram_does_not_bar_the_way_back(void)
+{
+	start();
+	allow("nobody", "nobody", "b");
+	apply();
+	CHECK(!passes(true, IPPROTO_UDP, 53, 54, NULL));
+	CHECK(passes(false, IPPROTO_UDP, 54, 53, NULL)); /* B begins a flow of its own between the same ports */
+	CHECK(passes(true, IPPROTO_UDP, 53, 54, NULL));  /* which A answers */
+}
+
+static void without_a_SYN_both_directions_are_judged(void)
+{
+	start();
+	allow("only-a", "a", "b");
+	allow("nobody", "nobody", "a");
+	apply();
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "S"));
+	CHECK(!passes(true, IPPROTO_TCP, 1001, 2000, "A"));  /* as B's connection to port 1001 it would not be allowed */
+	CHECK(!passes(false, IPPROTO_TCP, 2000, 1002, "SA")); /* an answer that nobody asked for */
+}
+
+static void errors_about_denied_flows_do_not_pass(void)
+{
+	struct frame quoted;
+
+	start();
+	for (int denied = 0; denied < 2; denied++) {
+		if (denied) {
+			allow("nobody", "nobody", "b");
+			apply();
+		}
+		CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL) == !denied);
+		packet(true, IPPROTO_UDP, 1000, 2000, NULL);
+		quoted = f;
+		frame_ether(&f, mac_host_b, mac_pod_b, ETH_P_IP);
+		frame_ip(&f, B4, A4, IPPROTO_ICMP);
+		frame_icmp(&f, 3, 3, 0);
+		frame_put(&f, quoted.data + 14, quoted.len - 14);
+		frame_end(&f);
+		last_drop();
+		CHECK_INT(run("from_pod", &f, if_b).verdict == TC_ACT_SHOT, denied);
+		if (denied)
+			CHECK_STR(drop_reason_label(last_drop()), "icmp_unrelated");
+	}
+}
+
+static void its_own_node_always_reaches_a_pod(void)
+{
+	start();
+	allow("nobody", "nobody", "b");
+	apply();
+	for (int own = 0; own < 2; own++) {
+		frame_ether(&f, mac_pod_b, mac_host_b, ETH_P_IP);
+		frame_ip(&f, NODE4, B4, IPPROTO_TCP);
+		frame_tcp(&f, 1000 + own, 2000, "S");
+		frame_end(&f);
+		harness_came_by = own ? 0 : if_uplink;
+		CHECK_INT(run("to_pod", &f, if_b).verdict == TC_ACT_SHOT, !own);
+	}
+	harness_came_by = 0;
+}
+
+/* Another compiler, which counts anew, beside what is in force. */
+static void a_restart_takes_over(void)
+{
+	start();
+	allow("only-a", "a", "b");
+	apply();
+	CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL) && !passes(true, IPPROTO_UDP, 1000, 2001, NULL));
+	policy_apply_forget(&applied);
+	harness_reopen();
+	CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL) && !passes(true, IPPROTO_UDP, 1000, 2001, NULL)); /* nobody has applied yet */
+	offline_free(cluster);
+	cluster = offline_new();
+	put(json_pack("{ss, s{ss}}", "kind", "Namespace", "metadata", "name", "default"));
+	put_pod("b", B4);
+	put_pod("a", A4);
+	allow("others", "nobody", "a");
+	allow("only-a", "a", "b");
+	apply();
+	CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL) && !passes(true, IPPROTO_UDP, 1000, 2001, NULL));
+	CHECK(!passes(false, IPPROTO_UDP, 1, 2, NULL));
+}
+
+static void put_many(unsigned n)
+{
+	char name[32], cidr[32];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "many%u", i);
+		snprintf(cidr, sizeof(cidr), "172.16.%u.0/24", i);
+		put(json_pack("{ss, s{ss, ss}, s{s{s{ss}}, s[s], s[{s[{s{ss}}]}]}}", "kind", "NetworkPolicy", "metadata", "namespace", "default",
+			      "name", name, "spec", "podSelector", "matchLabels", "app", "b", "policyTypes", "Ingress", "ingress", "from",
+			      "ipBlock", "cidr", cidr));
+	}
+}
+
+static void a_policy_that_does_not_fit_locks_down_its_pods_only(void)
+{
+	char name[32];
+
+	dp_config.policy_rule_max = 64;
+	policy_apply_forget(&applied);
+	harness_reopen();
+	start();
+	put_many(200);
+	allow("only-b", "b", "a");
+	apply(); /* both are new: the large one leaves room */
+	CHECK_INT(applied.locked, 1);
+	CHECK(!passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	CHECK_STR(drop_reason_label(DROP_POLICY_LOCKED), "policy_locked");
+	CHECK(drops_of(DROP_POLICY_LOCKED) > 0);
+	offline_del(cluster, "NetworkPolicy", "default", "only-b");
+	allow("only-b", "nobody", "a");
+	apply(); /* A's policy can still change */
+	CHECK_INT(applied.locked, 1);
+	for (unsigned i = 5; i < 200; i++) {
+		snprintf(name, sizeof(name), "many%u", i);
+		offline_del(cluster, "NetworkPolicy", "default", name);
+	}
+	apply();
+	CHECK_INT(applied.locked, 0);
+	allow("only-a", "a", "b");
+	apply();
+	CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	dp_config.policy_rule_max = 0;
+}
+
+int main(void)
+{
+	harness_init();
+	RUN(replies_pass_and_new_flows_do_not);
+	RUN(a_change_is_felt_by_the_next_packet);
+	RUN(a_denied_datagram_does_not_bar_the_way_back);
+	RUN(without_a_SYN_both_directions_are_judged);
+	RUN(errors_about_denied_flows_do_not_pass);
+	RUN(its_own_node_always_reaches_a_pod);
+	RUN(a_restart_takes_over);
+	RUN(a_policy_that_does_not_fit_locks_down_its_pods_only);
+	policy_apply_forget(&applied);
+	offline_free(cluster);
+	harness_done();
+	return test_end();
+}
