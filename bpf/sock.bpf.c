@@ -67,9 +67,9 @@ static __always_inline void client_addr(const struct service_netns *pod, bool v4
 	if (pod)
 		*ret = v4 ? pod->addrs[0] : pod->addrs[1];
 	else if (v4)
-		*ret = *(const struct ip_addr *)&config.node_addrs[0];
+		addr_from_config(ret, &config.node_addrs[0]);
 	else
-		*ret = *(const struct ip_addr *)&config.node_addrs[1];
+		addr_from_config(ret, &config.node_addrs[1]);
 }
 
 static __always_inline void forget(struct bpf_sock_addr *ctx)

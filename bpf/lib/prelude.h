@@ -61,6 +61,14 @@ static __always_inline bool addr_is_underlay(const struct ip_addr *a)
 	return addr_is_config(a, &config.underlay[0]) || addr_is_config(a, &config.underlay[1]);
 }
 
+/* A copy of a configured address. Not by a cast: without volatile the compiler takes the constants for the zeros that they are in
+ * the object file. */
+static __always_inline void addr_from_config(struct ip_addr *a, const volatile struct ip_addr *c)
+{
+	a->q[0] = c->q[0];
+	a->q[1] = c->q[1];
+}
+
 /* Is it one of this node's own? */
 static __always_inline bool addr_is_node(const struct ip_addr *a)
 {

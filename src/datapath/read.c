@@ -220,8 +220,8 @@ int datapath_program_fd(struct datapath *dp, const char *hook)
 
 int datapath_map_fd(struct datapath *dp, const char *name)
 {
-	for (int i = 0; i < HOOK_COUNT; i++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(dp->objects[i], name);
+	for (int i = 0; i <= HOOK_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(i < HOOK_COUNT ? dp->objects[i] : dp->sock, name);
 
 		if (map)
 			return bpf_map__fd(map);

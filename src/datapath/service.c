@@ -23,9 +23,17 @@ static struct service_key encode_key(const struct dp_service *want, const struct
 
 /* ---- a port that comes for the first time ---- */
 
-/* Takes over what an earlier agent has of it. */
+/* Takes over what an earlier agent has of it. Backends that were on their way out are not taken up again. */
 static void adopt(struct services *s, struct service_state *st, struct adopted *a)
 {
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->n_backends; i++)
+		if (a->backends[i].roles)
+			a->backends[n++] = a->backends[i];
+		else
+			services_retire(s, a->backends[i].id, 0);
+	a->n_backends = n;
 	st->id = a->id;
 	st->backends = take_ptr(a->backends);
 	st->n_backends = a->n_backends;

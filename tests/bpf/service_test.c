@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Services in the kernel, with sockets of this process: it moves into a cgroup of its own, to which the socket programs are attached,
+ * and speaks to servers on its loopback interface, which has the endpoints' addresses. */
+#include "base/str.h"
+#include "base/test.h"
+#include "datapath/service.h"
+#include "harness.h"
+#include "net/rtnl.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <err.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#define VIP4 "10.96.0.1"
+#define VIP6 "fd96::1"
+
+enum { SERVERS = 3, PORT = 8080 };
+
+/* Endpoint i has 10.8.0.i+1 and fd08::i+1; -1 where nobody listens. */
+static int tcp[SERVERS], udp[SERVERS], tcp6[SERVERS];
+static char *cgroup;
+
+static const char *server4(unsigned i)
+{
+	static char text[2][32];
+	static unsigned turn;
+
+	snprintf(text[++turn % 2], sizeof(text[0]), "10.8.0.%u", i + 1);
+	return text[turn % 2];
+}
+
+/* ---- the stage ---- */
+
+static int listen_on(const char *address, int type)
+{
+	struct addr a = addr_of(address);
+	struct sockaddr_storage sa;
+	socklen_t n = addr_to_sockaddr(&a, PORT, &sa);
+	int fd = socket(addr_family(&a), type | SOCK_CLOEXEC, 0);
+
+	for (int i = 0; fd >= 0 && i < 1000 && bind(fd, (void *)&sa, n) < 0 && errno == EADDRNOTAVAIL; i++)
+		poll(NULL, 0, 10); /* an IPv6 address is there a moment after it was added */
+	if (fd < 0 || (type == SOCK_STREAM && listen(fd, 4096) < 0))
+		err(1, "listen on %s", address);
+	return fd;
+}
+
+static void add_address(struct rtnl *nl, const char *address)
+{
+	struct link_addr a = { .ifindex = 1, .addr = addr_of(address), .len = 128 };
+
+	if (rtnl_replace_addr(nl, &a) < 0)
+		errx(1, "%s: %s", address, rtnl_error_text(nl));
+}
+
+static void make_servers(void)
+{
+	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
+
+	if (rtnl_open(&nl) < 0 || rtnl_set_link_up(nl, 1, true) < 0)
+		errx(1, "loopback");
+	for (unsigned i = 0; i < SERVERS; i++) {
+		char six[32];
+
+		snprintf(six, sizeof(six), "fd08::%u", i + 1);
+		add_address(nl, server4(i));
+		add_address(nl, six);
+		tcp[i] = listen_on(server4(i), SOCK_STREAM);
+		udp[i] = listen_on(server4(i), SOCK_DGRAM);
+		tcp6[i] = listen_on(six, SOCK_STREAM);
+	}
+}
+
+static char *find_cgroup2(void)
+{
+	static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+	struct statfs fs;
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (statfs(places[i], &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
+			return xasprintf("%s/weft-service-test-%d", places[i], getpid());
+	errx(1, "no cgroup2 is mounted");
+}
+
+static void move_to(const char *dir)
+{
+	_cleanup_free_ char *procs = xasprintf("%s/cgroup.procs", dir);
+	_cleanup_close_ int fd = open(procs, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		err(1, "cannot move into %s", dir);
+}
+
+static void leave_cgroup(void)
+{
+	_cleanup_free_ char *parent = xasprintf("%s/..", cgroup);
+
+	move_to(parent);
+	rmdir(cgroup);
+}
+
+/* ---- what is wanted ---- */
+
+static struct dp_service_backend backends[64];
+static struct dp_service_frontend frontend;
+static bool maglev_like;
+
+/* Each as often as its weight; or the same backend for every slot. */
+static size_t fill(const struct dp_service *s, enum service_role role, uint32_t *ret)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < s->n_backends; i++)
+		for (uint32_t k = 0; (s->backends[i].roles & 1 << role) && k < s->backends[i].weight; k++)
+			ret[n++] = i;
+	return n;
+}
+
+static struct dp_service service_of(const char *key, const char *vip, uint8_t proto, size_t n)
+{
+	bool v6 = strchr(vip, ':');
+
+	frontend = (struct dp_service_frontend){ .addr = addr_of(vip), .port = 80, .flags = maglev_like ? SERVICE_MAGLEV : 0 };
+	for (size_t i = 0; i < n; i++) {
+		char six[32];
+
+		snprintf(six, sizeof(six), "fd08::%zu", i + 1);
+		backends[i] = (struct dp_service_backend){ .addr = addr_of(v6 ? six : server4(i)), .port = PORT, .roles = 1 << SERVICE_CLUSTER, .weight = 1 };
+	}
+	return (struct dp_service){ .key = key, .proto = proto, .frontends = &frontend, .n_frontends = 1, .backends = backends, .n_backends = n, .fill = fill };
+}
+
+static void put(const char *key, const char *vip, uint8_t proto, size_t n)
+{
+	struct dp_service s = service_of(key, vip, proto, n);
+
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+}
+
+/* ---- clients ---- */
+
+static int connect_to(const char *address, uint16_t port, int type, int family, int *ret_errno)
+{
+	struct addr a = addr_of(address);
+	struct sockaddr_storage sa;
+	socklen_t n = addr_to_sockaddr(&a, port, &sa);
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	int fd = socket(family, type | SOCK_CLOEXEC, 0), r;
+
+	memcpy(&mapped.sin6_addr, &a, 16);
+	r = family == AF_INET6 ? connect(fd, (void *)&mapped, sizeof(mapped)) : connect(fd, (void *)&sa, n);
+	*ret_errno = r < 0 ? errno : 0;
+	if (r == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Which of the servers got the connection? It is taken and closed. */
+static int who_accepts(const int *fds)
+{
+	struct pollfd p[SERVERS];
+
+	for (int i = 0; i < SERVERS; i++)
+		p[i] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
+	if (poll(p, SERVERS, 5000) <= 0)
+		return -1;
+	for (int i = 0; i < SERVERS; i++)
+		if (p[i].revents) {
+			close(accept(fds[i], NULL, NULL));
+			return i;
+		}
+	return -1;
+}
+
+static int connect_once(const char *vip, const int *fds)
+{
+	int e, fd = connect_to(vip, 80, SOCK_STREAM, strchr(vip, ':') ? AF_INET6 : AF_INET, &e), who;
+
+	if (fd < 0)
+		return -e;
+	who = who_accepts(fds);
+	close(fd);
+	return who;
+}
+
+static void check_peer(int fd, const char *address, uint16_t port)
+{
+	struct sockaddr_storage sa;
+	socklen_t n = sizeof(sa);
+	struct addr a, want = addr_of(address);
+	uint16_t p;
+
+	CHECK_INT(getpeername(fd, (void *)&sa, &n), 0);
+	if (sa.ss_family == AF_INET6)
+		memcpy(&a, &((struct sockaddr_in6 *)&sa)->sin6_addr, 16), p = ntohs(((struct sockaddr_in6 *)&sa)->sin6_port);
+	else
+		CHECK_INT(addr_from_sockaddr((void *)&sa, &a, &p), 0);
+	CHECK(addr_eq(&a, &want));
+	CHECK_INT(p, port);
+}
+
+/* ---- tests ---- */
+
+static void SVC_20_connections_are_spread_evenly(void)
+{
+	enum { N = 600 };
+	int counts[SERVERS] = { 0 };
+	double chi = 0;
+
+	put("even", VIP4, IPPROTO_TCP, SERVERS);
+	for (int i = 0; i < N; i++) {
+		int who = connect_once(VIP4, tcp);
+
+		CHECK(who >= 0);
+		counts[who]++;
+	}
+	for (int i = 0; i < SERVERS; i++)
+		chi += (counts[i] - N / 3.0) * (counts[i] - N / 3.0) / (N / 3.0);
+	printf("# %d %d %d, chi square %.1f\n", counts[0], counts[1], counts[2], chi);
+	CHECK(chi < 18.4); /* 2 degrees of freedom: 1 in 10,000 */
+	CHECK_INT(datapath_del_service(dp, "even"), 0);
+}
+
+static void SVC_1_both_families_and_mapped_sockets(void)
+{
+	int e, fd;
+
+	put("four", VIP4, IPPROTO_TCP, 1);
+	put("six", VIP6, IPPROTO_TCP, 1);
+	CHECK_INT(connect_once(VIP6, tcp6), 0);
+	fd = connect_to(VIP4, 80, SOCK_STREAM, AF_INET6, &e);
+	CHECK(fd >= 0);
+	CHECK_INT(who_accepts(tcp), 0);
+	check_peer(fd, VIP4, 80);
+	close(fd);
+	CHECK_INT(datapath_del_service(dp, "four"), 0);
+	CHECK_INT(datapath_del_service(dp, "six"), 0);
+}
+
+static void SVC_8_19_nobody_serves(void)
+{
+	struct dp_service_frontend vip = { .addr = addr_of(VIP4), .flags = SERVICE_ADDRESS };
+	struct dp_service all = { .key = "all", .frontends = &vip, .n_frontends = 1 };
+	struct dp_service s = service_of("empty", VIP4, IPPROTO_TCP, 0);
+	int e;
+
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(datapath_put_service(dp, &all), 0);
+	CHECK_INT(connect_to(VIP4, 80, SOCK_STREAM, AF_INET, &e), -1);
+	CHECK_INT(e, ECONNREFUSED);
+	CHECK_INT(connect_to(VIP4, 81, SOCK_STREAM, AF_INET, &e), -1); /* a port that it has not */
+	CHECK_INT(e, ECONNREFUSED);
+	frontend.flags = SERVICE_DROP_EMPTY; /* traffic policy Local; this process is no pod */
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(connect_to(VIP4, 80, SOCK_STREAM, AF_INET, &e), -1);
+	CHECK_INT(e, ETIMEDOUT);
+	CHECK_INT(datapath_del_service(dp, "empty"), 0);
+	CHECK_INT(datapath_del_service(dp, "all"), 0);
+}
+
+static void SVC_42_source_ranges(void)
+{
+	struct dp_service s = service_of("ranges", VIP4, IPPROTO_TCP, 1);
+	struct prefix in, out;
+	int e;
+
+	prefix_parse("10.9.1.0/24", &in, NULL); /* the node's address in the pods' range is there */
+	prefix_parse("192.0.2.0/24", &out, NULL);
+	frontend.flags = SERVICE_SOURCES;
+	s.sources = &out;
+	s.n_sources = 1;
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(connect_to(VIP4, 80, SOCK_STREAM, AF_INET, &e), -1);
+	CHECK_INT(e, ETIMEDOUT);
+	s.sources = &in;
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(connect_once(VIP4, tcp), 0);
+	CHECK_INT(datapath_del_service(dp, "ranges"), 0);
+}
+
+static void SVC_18_affinity_holds_and_ends_with_its_endpoint(void)
+{
+	struct dp_service s = service_of("affine", VIP4, IPPROTO_TCP, SERVERS);
+	int first, other;
+
+	s.affinity_s = 3600;
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	first = connect_once(VIP4, tcp);
+	for (int i = 0; i < 30; i++)
+		CHECK_INT(connect_once(VIP4, tcp), first);
+	harness_reopen(); /* as an agent that is started anew */
+	s = service_of("affine", VIP4, IPPROTO_TCP, SERVERS);
+	s.affinity_s = 3600;
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(datapath_services_end(dp), 0);
+	for (int i = 0; i < 30; i++)
+		CHECK_INT(connect_once(VIP4, tcp), first);
+	backends[first] = backends[--s.n_backends]; /* it goes */
+	if (first == 0) {
+		struct dp_service_backend b = backends[0]; /* sorted by address */
+
+		backends[0] = backends[1];
+		backends[1] = b;
+	}
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	other = connect_once(VIP4, tcp);
+	CHECK(other >= 0 && other != first);
+	for (int i = 0; i < 30; i++)
+		CHECK_INT(connect_once(VIP4, tcp), other);
+	CHECK_INT(datapath_del_service(dp, "affine"), 0);
+}
+
+/* A datagram from an unconnected socket: who gets it, and under which name does the answer come? */
+static int ask(int fd, const char *vip, struct sockaddr_in *ret_from)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(80) }, client;
+	socklen_t n = sizeof(client);
+	struct pollfd p[SERVERS];
+	char byte;
+
+	inet_pton(AF_INET, vip, &to.sin_addr);
+	if (sendto(fd, "q", 1, 0, (void *)&to, sizeof(to)) != 1)
+		return -errno;
+	for (int i = 0; i < SERVERS; i++)
+		p[i] = (struct pollfd){ .fd = udp[i], .events = POLLIN };
+	if (poll(p, SERVERS, 5000) <= 0)
+		return -ETIMEDOUT;
+	for (int i = 0; i < SERVERS; i++)
+		if (p[i].revents) {
+			recvfrom(udp[i], &byte, 1, 0, (void *)&client, &n);
+			sendto(udp[i], "a", 1, 0, (void *)&client, n);
+			n = sizeof(*ret_from);
+			recvfrom(fd, &byte, 1, 0, (void *)ret_from, &n);
+			return i;
+		}
+	return -EIO;
+}
+
+static void SVC_21_datagrams_follow_their_endpoint(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), first, now;
+	struct sockaddr_in from;
+	struct dp_service s;
+
+	put("udp", VIP4, IPPROTO_UDP, SERVERS);
+	first = ask(fd, VIP4, &from);
+	CHECK(first >= 0);
+	CHECK_STR(inet_ntoa(from.sin_addr), VIP4);
+	CHECK_INT(ntohs(from.sin_port), 80);
+	for (int i = 0; i < 10; i++)
+		CHECK_INT(ask(fd, VIP4, &from), first); /* a socket stays */
+	s = service_of("udp", VIP4, IPPROTO_UDP, SERVERS);
+	memmove(&backends[first], &backends[first + 1], (--s.n_backends - first) * sizeof(*backends));
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	now = ask(fd, VIP4, &from);
+	CHECK(now >= 0 && now != first); /* and leaves at once when its endpoint goes */
+	CHECK_STR(inet_ntoa(from.sin_addr), VIP4);
+	close(fd);
+	CHECK_INT(datapath_del_service(dp, "udp"), 0);
+}
+
+static void an_untranslated_peer_keeps_its_name(void)
+{
+	int e, fd;
+
+	put("peer", VIP4, IPPROTO_TCP, 1);
+	fd = connect_to(VIP4, 80, SOCK_STREAM, AF_INET, &e);
+	CHECK(fd >= 0 && who_accepts(tcp) == 0);
+	check_peer(fd, VIP4, 80);
+	close(fd);
+	fd = connect_to(server4(0), PORT, SOCK_STREAM, AF_INET, &e);
+	CHECK(fd >= 0 && who_accepts(tcp) == 0);
+	check_peer(fd, server4(0), PORT);
+	close(fd);
+	CHECK_INT(datapath_del_service(dp, "peer"), 0);
+}
+
+static uint64_t writes(void)
+{
+	struct dp_service_stats s;
+
+	CHECK_INT(datapath_read_service_stats(dp, &s), 0);
+	return s.writes;
+}
+
+static size_t count_keys(const char *map)
+{
+	int fd = datapath_map_fd(dp, map);
+	uint8_t key[64];
+	size_t n = 0;
+
+	for (void *last = NULL; bpf_map_get_next_key(fd, last, key) == 0; last = key)
+		n++;
+	return n;
+}
+
+/* One endpoint's change costs what that Service has, however many others there are. */
+static void one_change_writes_what_it_concerns(void)
+{
+	uint64_t costs[2];
+
+	for (int round = 0; round < 2; round++) {
+		unsigned services = round ? 10000 : 100; /* of ten endpoints each */
+		uint64_t before;
+
+		for (unsigned i = 0; i < services; i++) {
+			_cleanup_free_ char *key = xasprintf("many-%u", i), *vip = xasprintf("10.97.%u.%u", i / 250, i % 250 + 1);
+
+			put(key, vip, IPPROTO_TCP, 10);
+		}
+		before = writes();
+		put("many-7", "10.97.0.8", IPPROTO_TCP, 10); /* as it was */
+		CHECK_INT(writes(), before);
+		put("many-7", "10.97.0.8", IPPROTO_TCP, 9);
+		costs[round] = writes() - before;
+	}
+	printf("# writes for one endpoint among 1,000 and among 100,000: %lu, %lu\n", costs[0], costs[1]);
+	CHECK_INT(costs[0], costs[1]);
+	CHECK(costs[1] <= 5); /* a chunk, a frontend, a backend */
+}
+
+static void what_is_left_behind_goes_after_a_restart(void)
+{
+	uint64_t before;
+	struct pollfd none;
+
+	harness_reopen();
+	put("many-7", "10.97.0.8", IPPROTO_TCP, 9);
+	before = writes();
+	CHECK_INT(before, 0); /* adopted as it is */
+	CHECK_INT(datapath_services_end(dp), 0);
+	CHECK_INT(count_keys("service_frontends"), 1);
+	for (int i = 0; i < 200 && count_keys("service_backends") > 9; i++) {
+		datapath_services_collect(dp);
+		poll(&none, 0, 50); /* the grace period is a second */
+	}
+	CHECK_INT(count_keys("service_backends"), 9);
+	CHECK_INT(count_keys("service_slots"), 1);
+	CHECK_INT(datapath_del_service(dp, "many-7"), 0);
+}
+
+static void a_full_map_is_said_and_harms_nobody(void)
+{
+	unsigned i, r = 0;
+
+	dp_config.service_max = 64;
+	harness_reopen();
+	CHECK_INT(datapath_services_end(dp), 0);
+	for (i = 0; i < 100 && !r; i++) {
+		_cleanup_free_ char *key = xasprintf("full-%u", i), *vip = xasprintf("10.98.0.%u", i + 1);
+		struct dp_service s = service_of(key, vip, IPPROTO_TCP, 1);
+
+		r = -datapath_put_service(dp, &s);
+	}
+	CHECK_INT(r, E2BIG);
+	CHECK_INT(connect_once("10.98.0.1", tcp), 0);
+	dp_config.service_max = 0;
+}
+
+int main(void)
+{
+	cgroup = find_cgroup2();
+	if (mkdir(cgroup, 0755) < 0)
+		err(1, "%s", cgroup);
+	atexit(leave_cgroup);
+	move_to(cgroup);
+	harness_init();
+	dp_config.cgroup = cgroup;
+	make_servers();
+	harness_reopen();
+	RUN(SVC_20_connections_are_spread_evenly);
+	RUN(SVC_1_both_families_and_mapped_sockets);
+	RUN(SVC_8_19_nobody_serves);
+	RUN(SVC_42_source_ranges);
+	RUN(SVC_18_affinity_holds_and_ends_with_its_endpoint);
+	RUN(SVC_21_datagrams_follow_their_endpoint);
+	RUN(an_untranslated_peer_keeps_its_name);
+	RUN(one_change_writes_what_it_concerns);
+	RUN(what_is_left_behind_goes_after_a_restart);
+	RUN(a_full_map_is_said_and_harms_nobody);
+	harness_done();
+	return test_end();
+}
