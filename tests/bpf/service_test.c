@@ -436,7 +436,7 @@ static void what_is_left_behind_goes_after_a_restart(void)
 	CHECK_INT(before, 0); /* adopted as it is */
 	CHECK_INT(datapath_services_end(dp), 0);
 	CHECK_INT(count_keys("service_frontends"), 1);
-	for (int i = 0; i < 200 && count_keys("service_backends") > 9; i++) {
+	for (int i = 0; i < 200 && count_keys("service_backends") + count_keys("service_slots") > 10; i++) {
 		datapath_services_collect(dp);
 		poll(&none, 0, 50); /* the grace period is a second */
 	}
