@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness.h"
+#include "net/netns.h"
 #include "net/rtnl.h"
 
 #include <bpf/bpf.h>
@@ -17,6 +18,8 @@ uint32_t if_a, if_b, if_uplink, if_tunnel;
 struct datapath *dp;
 struct dp_config dp_config;
 
+bool harness_quiet;
+
 static uint64_t seen_drops[DROP_REASON_COUNT];
 
 static uint32_t add_veth(struct rtnl *nl, const char *name, const uint8_t mac[6], const char *peer)
@@ -30,6 +33,14 @@ static uint32_t add_veth(struct rtnl *nl, const char *name, const uint8_t mac[6]
 	return ifindex;
 }
 
+static void silence(void)
+{
+	_cleanup_close_ int self = netns_open_self();
+
+	if (self < 0 || netns_sysctl(self, "ipv6/conf/default/disable_ipv6", "1") < 0)
+		errx(1, "cannot switch IPv6 off");
+}
+
 void harness_init(void)
 {
 	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
@@ -38,6 +49,8 @@ void harness_init(void)
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL) < 0)
 		err(1, "namespaces and a bpf file system (root is needed)");
+	if (harness_quiet)
+		silence();
 	r = rtnl_open(&nl);
 	if (r < 0)
 		errx(1, "netlink: %s", strerror(-r));

@@ -35,6 +35,9 @@ extern uint32_t if_a, if_b, if_uplink, if_tunnel;
 extern struct datapath *dp;
 extern struct dp_config dp_config;
 
+/* Set before harness_init(): the pods' ends have no IPv6 of their own, so nothing but the test's frames is seen (a kernel speaks of
+ * multicast groups by itself, and on a busy machine late). */
+extern bool harness_quiet;
 /* Ends the test program with a message when the node cannot be made (it needs root). */
 void harness_init(void);
 /* Closes and opens the datapath with dp_config as it is now, endpoints and routes applied. */
