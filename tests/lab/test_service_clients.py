@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services with real clients: sockets of pods and of nodes, both families, in every way the datapath is set up."""
+
+import json
+
+import combos
+import pytest
+from labs import FULL, WEFT, Lab, pod, wait_for
+
+ASK = r"""
+import socket, sys
+kind, vip, port, n = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+family = socket.AF_INET6 if ':' in vip or kind.endswith('mapped') else socket.AF_INET
+where = '::ffff:' + vip if kind.endswith('mapped') else vip
+for i in range(n):
+    s = socket.socket(family, socket.SOCK_STREAM if kind.startswith('tcp') else socket.SOCK_DGRAM)
+    s.settimeout(10)
+    if kind == 'udp':
+        s.sendto(b'q\n', (where, port))
+        answer, peer = s.recvfrom(400)
+    else:
+        s.connect((where, port))
+        s.send(b'q\n')
+        answer, peer = s.recv(400), s.getpeername()
+    print(peer[0].replace('::ffff:', ''), peer[1], answer.decode().strip())
+"""
+
+
+def service(name, app, **spec):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
+        "selector": {"app": app}, "ipFamilyPolicy": "RequireDualStack", "ports": [
+            {"name": "http", "port": 80, "targetPort": 8080}, {"name": "dns", "port": 53, "targetPort": 5353, "protocol": "UDP"}], **spec}}
+
+
+def server(name, app, node, **kw):
+    p = pod(name, node=node, labels={"app": app}, **kw)
+    p["spec"]["containers"][0]["ports"].append({"containerPort": 5353, "protocol": "UDP"})
+    return p
+
+
+@pytest.fixture(scope="module", params=combos.params() if FULL else combos.params()[:2])
+def lab(request):
+    with Lab(nodes=2, **combos.options(request.param)) as lab:
+        lab.apply(server("w1", "web", "n1"), server("w2", "web", "n2"), pod("c", node="n1"),
+                  service("web", "web"), service("empty", "nobody"),
+                  service("near", "far", internalTrafficPolicy="Local"), server("far", "far", "n2"))
+        lab.wait_ready()
+        for name, n in (("web", 2), ("near", 1), ("empty", 0)):
+            wait_for("n1 and n2 know " + name, lambda: all(known(lab, node, name, n) for node in ("n1", "n2")))
+        yield lab
+
+
+def known(lab, node, name, n):
+    done = lab.exec(node, WEFT, "service", "show", name, "-o", "json", check=False)
+    return done.returncode == 0 and all(sum(e["inCluster"] for e in p["endpoints"]) == n for p in json.loads(done.stdout)["ports"])
+
+
+def addresses(lab, name):
+    return json.loads(lab.kubectl("get", "svc", name, "-o", "json").stdout)["spec"]["clusterIPs"]
+
+
+def ask(lab, who, kind, vip, port, n=1):
+    """[(peer address, peer port, answer)]"""
+    out = lab.exec(who, "python3", "-c", ASK, kind, vip, port, n).stdout
+    return [(a, int(p), json.loads(rest)) for a, p, rest in (line.split(" ", 2) for line in out.splitlines())]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp", "udp-connected", "tcp-mapped", "udp-connected-mapped"])
+@pytest.mark.parametrize("who", ["default/c", "n1"])
+def test_SVC_1_every_kind_of_socket(lab, who, kind):
+    port = 80 if kind.startswith("tcp") else 53
+    own = set(next(p for p in lab.status()["pods"] if p["name"] == "c")["ips"])
+    for vip in addresses(lab, "web")[:1 if kind.endswith("mapped") else 2]:
+        seen = set()
+        for peer, peer_port, answer in ask(lab, who, kind, vip, port, 20):
+            assert (peer, peer_port) == (vip, port), "the client knows the Service's address only"
+            seen.add(answer["pod"])
+            if who != "n1":
+                assert answer["client"].rsplit(":", 1)[0].strip("[]") in own, "the endpoint sees the pod's own address"
+        assert seen == {"w1", "w2"}
+
+
+def test_curl_finds_both_endpoints(lab):
+    for who in ("default/c", "n1", "n2"):
+        for vip in addresses(lab, "web"):
+            url = "http://[%s]/" % vip if ":" in vip else "http://%s/" % vip
+            assert json.loads(lab.exec(who, "curl", "-sS", "-g", "-m", 10, url).stdout)["pod"] in ("w1", "w2")
+
+
+def fails(lab, who, vip, port, limit=10):
+    done = lab.exec(who, "curl", "-sS", "-g", "-m", limit, "http://[%s]:%d/" % (vip, port) if ":" in vip else "http://%s:%d/" % (vip, port), check=False)
+    return done.returncode
+
+
+@pytest.mark.parametrize("who", ["default/c", "n1"])
+def test_SVC_8_19_nobody_serves(lab, who):
+    refused, timed_out = 7, 28
+    for vip in addresses(lab, "empty"):
+        assert fails(lab, who, vip, 80) == refused
+    for vip in addresses(lab, "web"):
+        assert fails(lab, who, vip, 81) == refused, "a port that the Service has not"
+    for vip in addresses(lab, "near") if who == "n1" else []:
+        assert fails(lab, who, vip, 80, 2) == timed_out, "policy Local, nobody here: dropped"
+        assert fails(lab, "n2", vip, 80) == 0
+
+
+def test_a_killed_agent_changes_nothing(lab):
+    """kill -9: sockets are served on, and what comes back adopts what it finds."""
+    vip = addresses(lab, "web")[0]
+    for pid in lab.exec("n1", "pgrep", "-x", "weftd").stdout.split():
+        lab.exec("n1", "kill", "-9", pid)
+    assert {a["pod"] for _, _, a in ask(lab, "default/c", "tcp", vip, 80, 20)} == {"w1", "w2"}
+    wait_for("the agent is back", lambda: known(lab, "n1", "web", 2))
+    assert lab.node_status("n1")["services"]["writes"] == 0, "nothing had to be written"
+    assert {a["pod"] for _, _, a in ask(lab, "default/c", "tcp", vip, 80, 20)} == {"w1", "w2"}
