@@ -203,6 +203,8 @@ struct inside {
 	char *error;
 };
 
+enum { IPV6_LEAST_MTU = 1280 };
+
 static struct addr gateway_of(int family)
 {
 	struct addr a;
@@ -219,13 +221,16 @@ static void queue_family(struct rtnl *nl, const struct inside *in, uint32_t ifin
 	struct link_addr addr = {
 	    .ifindex = ifindex, .addr = r->addrs[family], .len = 128, .flags = family == IPAM_V6 ? IFA_F_NODAD : 0};
 	struct neigh neigh = {.ifindex = ifindex, .addr = gateway_of(family)};
+	uint32_t mtu = in->env->route_mtu;
 	struct route route = {.dst = prefix_any(family == IPAM_V4 ? AF_INET : AF_INET6),
 			      .via = gateway_of(family),
 			      .oif = ifindex,
 			      .onlink = true};
 
-	if (in->env->route_mtu && in->env->route_mtu < r->mtu)
-		route.mtu = in->env->route_mtu;
+	if (family == IPAM_V6) /* RFC 8200 5: the tunnel carries it in two pieces (route/transport.c) */
+		mtu = MAX(mtu, (uint32_t)IPV6_LEAST_MTU);
+	if (in->env->route_mtu && mtu < r->mtu)
+		route.mtu = mtu;
 	memcpy(neigh.mac, r->host_mac, 6);
 	rtnl_replace_addr(nl, &addr);
 	rtnl_replace_neigh(nl, &neigh);

@@ -38,6 +38,17 @@ static int read_subnets(const char *v, struct lab_args *a, char **error)
 	return read_number(v, LAB_SUBNETS_MAX, &a->subnets, error);
 }
 
+static int read_mtu(const char *v, struct lab_args *a, char **error)
+{
+	int r = read_number(v, LAB_MTU_MAX, &a->mtu, error);
+
+	if (r == 0 && a->mtu >= LAB_MTU_MIN)
+		return 0;
+	free(*error);
+	*error = xasprintf("expected a number from %d to %d", LAB_MTU_MIN, LAB_MTU_MAX);
+	return -EINVAL;
+}
+
 static int read_zones(const char *v, struct lab_args *a, char **error)
 {
 	return read_number(v, LAB_ZONES_MAX, &a->zones, error);
@@ -95,6 +106,7 @@ static const struct {
 	{ "--family", UP, read_family },
 	{ "--subnets", UP, read_subnets },
 	{ "--zones", UP, read_zones },
+	{ "--mtu", UP, read_mtu },
 	{ "--set", UP, read_set },
 	{ "-o", 1u << VERB_STATUS, read_output },
 	{ "--output", 1u << VERB_STATUS, read_output },

@@ -19,7 +19,7 @@ enum lab_verb {
 struct lab_args {
 	enum lab_verb verb;
 	const char *name;    /* of the lab */
-	unsigned nodes, subnets, zones;
+	unsigned nodes, subnets, zones, mtu;
 	enum lab_family family;
 	const char *transport;
 	const char **set;    /* KEY=VALUE */

@@ -67,6 +67,8 @@ static void errors_say_what_was_expected(void)
 		{ "up now", "no further words" },
 		{ "up --transport pigeon", "expected direct, vxlan, geneve, auto or wireguard" },
 		{ "up --nodes 0", "from 1 to 200" },
+		{ "up --mtu 1279", "from 1280 to 65535" },
+		{ "up --mtu big", "from 1280 to 65535" },
 		{ "up --nodes 201", "from 1 to 200" },
 		{ "up --nodes -1", "from 1 to 200" },
 		{ "up --nodes", "needs a value" },

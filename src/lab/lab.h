@@ -23,6 +23,8 @@ struct lab_node {
 	bool stopped;	 /* powered off on purpose */
 };
 
+enum { LAB_MTU_MIN = 1280, LAB_MTU_MAX = 65535 };
+
 struct lab {
 	char *name;
 	char *dir;	 /* /run/weft-lab/NAME */
@@ -30,6 +32,7 @@ struct lab {
 	char *transport;
 	enum lab_family family;
 	unsigned subnets, zones;
+	unsigned mtu; /* of every cable between nodes; 0: 1500 */
 	char **set; /* KEY=VALUE for the agents */
 	size_t n_set, cap_set;
 	struct lab_node *nodes;

@@ -149,8 +149,8 @@ static int add_cable(const struct lab *lab, const struct lab_node *node, int fab
 	if (r == 0 && rtnl_find_link(nl, node->name, &old) == 0)
 		r = rtnl_del_link(nl, old.ifindex);
 	if (r == 0)
-		r = rtnl_add_veth(nl, &(struct link_spec){ .name = node->name, .mac = port_mac, .master = br.ifindex, .up = true },
-				  &(struct link_spec){ .name = "eth0", .mac = mac, .netns_fd = self_fd }, &ifindex);
+		r = rtnl_add_veth(nl, &(struct link_spec){ .name = node->name, .mac = port_mac, .mtu = lab->mtu, .master = br.ifindex, .up = true },
+				  &(struct link_spec){ .name = "eth0", .mac = mac, .mtu = lab->mtu, .netns_fd = self_fd }, &ifindex);
 	return explain(nl, r, "cable of", node->name, ret_error);
 }
 

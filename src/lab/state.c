@@ -86,8 +86,9 @@ int lab_save(const struct lab *lab)
 
 	for (size_t i = 0; i < lab->n_set; i++)
 		json_array_append_new(set, json_string(lab->set[i]));
-	j = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:O,s:o}", "name", lab->name, "bin", lab->bin, "transport", lab->transport,
-		      "family", lab_family_text(lab->family), "subnets", (int)lab->subnets, "zones", (int)lab->zones, "set", set,
+	j = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:O,s:o}", "name", lab->name, "bin", lab->bin, "transport", lab->transport,
+		      "family", lab_family_text(lab->family), "subnets", (int)lab->subnets, "zones", (int)lab->zones, "mtu",
+		      (int)lab->mtu, "set", set,
 		      "nodes", encode_nodes(lab));
 	text = j ? json_text(j) : NULL;
 	return text ? file_write_atomic(path, text, strlen(text), 0600) : -EINVAL;
@@ -116,11 +117,12 @@ static int decode_nodes(const json_t *a, struct lab *lab)
 static int decode(const json_t *j, struct lab *lab)
 {
 	const char *name = json_str_at(j, "name"), *bin = json_str_at(j, "bin"), *transport = json_str_at(j, "transport");
+	json_int_t mtu = json_integer_value(json_at(j, "mtu"));
 	json_int_t subnets = json_integer_value(json_at(j, "subnets")), zones = json_integer_value(json_at(j, "zones"));
 	size_t i;
 	json_t *s;
 
-	if (!name || !bin || !transport || subnets < 1 || subnets > LAB_SUBNETS_MAX || zones < 1 || zones > LAB_ZONES_MAX ||
+	if (!name || !bin || !transport || subnets < 1 || subnets > LAB_SUBNETS_MAX || zones < 1 || zones > LAB_ZONES_MAX || mtu < 0 || mtu > LAB_MTU_MAX ||
 	    lab_family_parse(json_str_or(json_at(j, "family"), ""), &lab->family) < 0)
 		return -EBADMSG;
 	lab->name = xstrdup(name);
@@ -129,6 +131,7 @@ static int decode(const json_t *j, struct lab *lab)
 	lab->transport = xstrdup(transport);
 	lab->subnets = subnets;
 	lab->zones = zones;
+	lab->mtu = mtu;
 	json_array_foreach (json_at(j, "set"), i, s) {
 		if (!json_is_string(s))
 			return -EBADMSG;

@@ -65,6 +65,7 @@ static int describe(const struct lab_args *a, struct lab *lab)
 		.family = a->family,
 		.subnets = a->subnets,
 		.zones = a->zones,
+		.mtu = a->mtu,
 	};
 	for (size_t i = 0; i < a->n_set; i++) {
 		GROW(lab->set, lab->n_set, lab->cap_set);

@@ -13,6 +13,7 @@ static const char usage[] =
 	"     --family F          dual, ipv4 or ipv6 (dual)\n"
 	"     --subnets N         nodes are spread over that many IP networks with a router between them (1)\n"
 	"     --zones N           and over that many zones (1)\n"
+	"     --mtu BYTES         of the cables between nodes (1500)\n"
 	"     --set KEY=VALUE     an option of the agents, for example datapath.fastPath=off; repeatable\n"
 	"  down                   remove every trace of it\n"
 	"  status [-o json]       nodes, pods, services\n"

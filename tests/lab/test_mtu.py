@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M1, M3, M4: what fits, fits to the byte; what does not is answered, on every underlay, transport and family; and a path that shrinks."""
+
+import itertools
+import subprocess
+
+import pytest
+from labs import FULL, Lab, pod, run, wait_for
+
+OVERHEAD = {"direct": (0, 0), "vxlan": (50, 70), "geneve": (50, 70)}  # over IPv4, over IPv6 outside
+ALL = list(itertools.product((1280, 1400, 1500, 9000), OVERHEAD, ("dual", "ipv4", "ipv6")))
+SPANNING = [(1280, "vxlan", "dual"), (1400, "geneve", "ipv6"), (9000, "geneve", "dual"), (1500, "direct", "ipv4"), (9000, "vxlan", "ipv6")]
+HEADERS = {4: 28, 6: 48}  # IP and UDP
+
+# Asks the pod's echo with one datagram of SIZE bytes, without permission to cut it; prints what came of it.
+UDP = """
+import socket, sys
+address, size, tries = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+v6 = ":" in address
+s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP, 23 if v6 else 10, 2)  # IP(V6)_MTU_DISCOVER, DO
+s.settimeout(1)
+s.connect((address, 8080))
+for _ in range(tries):
+    try:
+        s.send(bytes(size))
+        s.recv(65536)
+        print("answered")
+        break
+    except socket.timeout:
+        continue
+    except OSError as e:
+        print(e.errno == 90 and "too big" or str(e))
+        break
+else:
+    print("silence")
+"""
+
+
+def udp(lab, address, size, source="default/a", tries=10):
+    return lab.exec(source, "/usr/bin/python3", "-c", UDP, address, size, tries).stdout.strip()
+
+
+def addresses(lab, name):
+    return next(p["ips"] for p in lab.status()["pods"] if p["name"] == name)
+
+
+def inner(mtu, transport, outer6, version):
+    fits = mtu - OVERHEAD[transport][outer6]
+    return max(fits, 1280) if version == 6 else fits  # RFC 8200 5
+
+
+def forget_route_mtu(lab, name):
+    """As a pod of an older day, whose routes say nothing: the node must tell it."""
+    for family, gateway in (("-4", "169.254.1.1"), ("-6", "fe80::1")):
+        lab.exec("default/" + name, "ip", family, "route", "replace", "default", "via", gateway, "dev", "eth0", "onlink", check=False)
+
+
+# Takes one connection, counts what comes until its end, and tells.
+SINK = """
+import socket
+s = socket.create_server(("::", 5201), family=socket.AF_INET6, dualstack_ipv6=True)
+print("listening", flush=True)
+c, _ = s.accept()
+n = 0
+while data := c.recv(1 << 20):
+    n += len(data)
+c.sendall(str(n).encode())
+"""
+# Sends for so many seconds, at least 20 MB; prints what it sent, what arrived, and the longest pause.
+SOURCE = """
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 5201))
+s.settimeout(60)
+end, n, last, pause = time.monotonic() + float(sys.argv[2]), 0, time.monotonic(), 0
+while n < 20 << 20 or time.monotonic() < end:
+    n += s.send(bytes(1 << 16))
+    pause, last = max(pause, time.monotonic() - last), time.monotonic()
+s.shutdown(socket.SHUT_WR)
+print(n, int(s.recv(64)), "%.2f" % pause)
+"""
+
+
+def bulk(lab, address, seconds=0, meanwhile=None):
+    """Everything that TCP sends arrives, and it does not take for ever. Returns the longest pause."""
+    server = lab.popen("default/b", "/usr/bin/python3", "-c", SINK, stdout=subprocess.PIPE)
+    client = None
+    try:
+        assert server.stdout.readline() == "listening\n"
+        client = lab.popen("default/a", "/usr/bin/python3", "-c", SOURCE, address, seconds, stdout=subprocess.PIPE)
+        if meanwhile:
+            meanwhile()
+        sent, received, pause = client.communicate(timeout=120)[0].split()
+    finally:
+        for p in filter(None, (client, server)):
+            p.kill()
+            p.wait()
+    assert int(sent) == int(received) >= 20 << 20
+    return float(pause)
+
+
+def refused(mtu, transport, outer6, version):
+    """The kernel cuts no tunnel packet over IPv6."""
+    return version == 6 and outer6 and mtu - OVERHEAD[transport][1] < 1280
+
+
+@pytest.mark.parametrize("mtu, transport, family", ALL if FULL else SPANNING)
+def test_M1_what_fits_fits_to_the_byte(mtu, transport, family):
+    outer6 = family == "ipv6"
+    with Lab(nodes=2, transport=transport, family=family, mtu=str(mtu)) as lab:
+        lab.apply(pod("a", node="n1"), pod("b", node="n2"))
+        lab.wait_ready()
+        if refused(mtu, transport, outer6, 6):
+            peer = lab.node_status("n1")["peers"][0]
+            assert peer["state"] == "no-room" and str(1280 + OVERHEAD[transport][1]) in peer["why"]
+            return
+        for address in addresses(lab, "b"):
+            version = 6 if ":" in address else 4
+            size = inner(mtu, transport, outer6, version) - HEADERS[version]
+            assert udp(lab, address, size) == "answered", (address, size)
+            assert udp(lab, address, size + 1) == "too big", (address, size + 1)
+            bulk(lab, address)
+        forget_route_mtu(lab, "a")
+        for address in addresses(lab, "b"):  # the node answers "too big", and what may be cut arrives
+            version = 6 if ":" in address else 4
+            size = inner(mtu, transport, outer6, version) - HEADERS[version]
+            assert udp(lab, address, size) == "answered", (address, size)
+            if transport != "direct":  # there the device itself is that small
+                assert udp(lab, address, size + 1) == "too big", (address, size + 1)
+            bulk(lab, address)
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(nodes=2, transport="vxlan") as lab:
+        lab.apply(pod("a", node="n1"), pod("b", node="n2"))
+        lab.wait_ready()
+        yield lab
+
+
+def test_M4_too_big_from_the_world_reaches_the_pod_behind_the_node(lab):
+    """The router's answer is to the node, about the node's packet: masquerade turns it back."""
+    world = lab.status()["world"]["addresses"]
+    run(*lab.fabric("ip", "link", "set", "world", "mtu", "1400"))
+    try:
+        for address in (a.split("/")[0] for a in world):
+            version = 6 if ":" in address else 4
+            assert udp(lab, address, 1450 - HEADERS[version], tries=3) == "too big", address
+    finally:
+        run(*lab.fabric("ip", "link", "set", "world", "mtu", "1500"))
+
+
+def test_M3_a_path_that_shrinks_under_traffic(lab):
+    address = next(a for a in addresses(lab, "b") if ":" not in a)
+
+    def shrink():
+        for node in ("n1", "n2"):
+            lab.exec(node, "ip", "link", "set", "eth0", "mtu", "1400")
+            run(*lab.fabric("ip", "link", "set", node, "mtu", "1400"))
+        for node in ("n1", "n2"):
+            wait_for("routes follow", lambda: lab.node_status(node)["mtu"] == {"device": 1400, "route": 1350})
+            assert "mtu 1350" in lab.exec(node, "ip", "route", "show", "dev", "weft-vxlan").stdout
+            assert "mtu 1350" in lab.exec(node, "ip", "link", "show", "weft-vxlan").stdout
+
+    print("the longest pause of the sender: %.2f s" % bulk(lab, address, 4, shrink))
+    assert udp(lab, address, 1350 - 28) == "answered"
+    assert udp(lab, address, 1350 - 27) == "too big"
