@@ -24,7 +24,7 @@ enum {
 	START_US = 3000000,	 /* it should stand by then; else it is started again */
 	ANSWER_US = 10000000,	 /* an engine that does not answer is asked anew */
 	BACKOFF_MAX_US = 5000000,
-	QUEUE_LEN = 1000,
+	QUEUE_LEN = 4000, /* as weft-wg makes its own: what comes while it waits for a processor */
 };
 
 struct user {
