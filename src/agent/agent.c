@@ -576,6 +576,7 @@ static int run_pass(struct agent *a)
 		look_for_plain_ways(a);
 	}
 	set_health(a, PART_ROUTES, r, why);
+	agent_apply_meter(a);
 	f = finish(a);
 	if (f < 0 && d == 0 && r == 0)
 		health_set(&a->health, PART_DATAPATH, "endpoints could not all be applied");
@@ -735,6 +736,7 @@ static int start_sources(struct agent *a)
 	else
 		agent_start_watches(a);
 	start_metrics(a);
+	agent_start_meter(a);
 	return r;
 }
 
@@ -788,6 +790,7 @@ static void stop(struct agent *a)
 	a->server = ipc_server_free(a->server);
 	a->stream = stream_free(a->stream);
 	a->scrape = scrape_free(a->scrape);
+	a->meter = meter_free(a->meter);
 	agent_stop_watches(a);
 	a->monitor = rtnl_monitor_free(a->monitor);
 	a->prober = prober_free(a->prober);

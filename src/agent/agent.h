@@ -17,6 +17,7 @@
 #include "ipc/server.h"
 #include "kube/watch.h"
 #include "net/rtnl_monitor.h"
+#include "observe/meter.h"
 #include "observe/scrape.h"
 #include "route/plan.h"
 
@@ -38,6 +39,7 @@ struct agent {
 	struct rtnl_monitor *monitor;
 	struct ipc_server *server;
 	struct scrape *scrape; /* or NULL */
+	struct meter *meter; /* or NULL */
 
 	/* what is wanted, and what it was applied to */
 	struct rtnl *nl;
@@ -121,6 +123,10 @@ void agent_retry_adds(struct agent *a);
 void agent_refuse_adds(struct agent *a); /* the agent ends */
 void agent_on_cni(struct ipc_request *req, json_t *params, void *ctx);
 void agent_drain_del_queue(struct agent *a);
+
+/* meter.c */
+void agent_start_meter(struct agent *a);
+void agent_apply_meter(struct agent *a); /* after the plan has changed */
 
 /* status.c */
 json_t *agent_status(struct agent *a);

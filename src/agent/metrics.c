@@ -12,7 +12,7 @@ typedef void metric_fn(struct exposition *x, const struct metric *m, const struc
 
 static metric_fn info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
 	node_routes, services, service_answers, service_writes, peers, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
-	observe_readers, observe_lost, cni_requests, cni_duration, kube_connected, kube_lists,
+	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
 /* clang-format off */
@@ -44,6 +44,9 @@ static const struct {
 	{ { "weft_events_missed", METRIC_COUNTER, "", "Events that the datapath held back, for their rate or for want of room." }, events_missed },
 	{ { "weft_observe_readers", METRIC_GAUGE, "", "Those who read along: weft observe." }, observe_readers },
 	{ { "weft_observe_lost", METRIC_COUNTER, "", "Events that passed by readers which were too slow." }, observe_lost },
+	{ { "weft_peer_rtt_seconds", METRIC_GAUGE, "peer, family", "Round trip to another node, between the nodes' addresses in the pod ranges, smoothed." }, peer_rtt },
+	{ { "weft_peer_echoes", METRIC_COUNTER, "peer, family", "Echo requests sent to another node." }, peer_probes },
+	{ { "weft_peer_echoes_lost", METRIC_COUNTER, "peer, family", "Echo requests that no answer came to before the next one." }, peer_lost },
 	{ { "weft_cni_requests", METRIC_COUNTER, "command, result", "CNI calls answered." }, cni_requests },
 	{ { "weft_cni_duration_seconds", METRIC_HISTOGRAM, "command", "How long the agent took for a CNI call." }, cni_duration },
 	{ { "weft_kube_watch_connected", METRIC_GAUGE, "resource", "Whether the watch of a resource runs." }, kube_connected },
@@ -292,6 +295,58 @@ static void observe_readers(struct exposition *x, const struct metric *m, const 
 static void observe_lost(struct exposition *x, const struct metric *m, const struct agent *a)
 {
 	metric_value(x, m, stream_stats(a->stream).lost, NULL);
+}
+
+/* Names of nodes are DNS names: nothing to escape. */
+struct meter_ctx {
+	struct exposition *x;
+	const struct metric *m;
+	double (*value)(const struct meter_result *r);
+};
+
+static void add_peer(const struct meter_result *r, void *ctx)
+{
+	struct meter_ctx *c = ctx;
+
+	metric_value(c->x, c->m, c->value(r), "peer=\"%s\",family=\"%s\"", r->name, addr_is_v4(&r->addr) ? "ipv4" : "ipv6");
+}
+
+static void write_peers(struct exposition *x, const struct metric *m, const struct agent *a, double (*value)(const struct meter_result *r))
+{
+	struct meter_ctx c = {x, m, value};
+
+	if (a->meter)
+		meter_each(a->meter, add_peer, &c);
+}
+
+static double rtt_of(const struct meter_result *r)
+{
+	return r->rtt_s;
+}
+
+static double sent_of(const struct meter_result *r)
+{
+	return r->sent;
+}
+
+static double lost_of(const struct meter_result *r)
+{
+	return r->lost;
+}
+
+static void peer_rtt(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_peers(x, m, a, rtt_of);
+}
+
+static void peer_probes(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_peers(x, m, a, sent_of);
+}
+
+static void peer_lost(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	write_peers(x, m, a, lost_of);
 }
 
 /* ---- CNI ---- */

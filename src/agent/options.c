@@ -106,6 +106,8 @@ static const struct option options[] = {
 	  .help = "where Prometheus finds /metrics; empty: nowhere" },
 	{ "observe.keep", T_UINT, AT(observe_keep), "4096", 16, 1048576,
 	  .help = "latest events that the agent keeps for weft observe, of a few hundred bytes each" },
+	{ "observe.measureSeconds", T_UINT, AT(measure_seconds), "5", 0, 3600,
+	  .help = "how often each other node's latency and loss are measured, by an echo between the nodes' addresses in the pod ranges; 0: never" },
 	{ "run.dir", T_PATH, AT(run_dir), "/run/weft", 1, .help = "socket and state; a file system that a reboot empties" },
 	{ "bpf.dir", T_PATH, AT(bpf_dir), "/sys/fs/bpf/weft", 1, .help = "pinned maps, programs and links; on a bpffs" },
 	{ "cni.confDir", T_PATH, AT(cni_conf_dir), "/etc/cni/net.d", 0,

@@ -37,6 +37,7 @@ struct options {
 	uint64_t audit_seconds, netlink_buffer;
 	char *metrics_listen; /* "": nowhere */
 	uint64_t observe_keep; /* events */
+	uint64_t measure_seconds; /* 0: off */
 	char *run_dir, *bpf_dir;
 	char *cni_conf_dir, *cni_bin_dir; /* "": write nothing */
 	uint64_t cni_portmap;		  /* enum auto_switch */

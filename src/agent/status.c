@@ -30,6 +30,31 @@ static json_t *addresses(const struct addr *addrs, size_t n)
 	return a;
 }
 
+struct meter_of {
+	const char *name;
+	json_t *list;
+};
+
+static void add_measured(const struct meter_result *r, void *ctx)
+{
+	struct meter_of *of = ctx;
+	char text[ADDR_TEXT_MAX];
+
+	if (streq(r->name, of->name))
+		json_array_append_new(of->list, json_pack("{ss, sf, sf, sI, sI}", "address", addr_format(&r->addr, text), "rttMs",
+							  r->rtt_s * 1000, "lossPercent", r->recent_loss * 100, "sent",
+							  (json_int_t)r->sent, "lost", (json_int_t)r->lost));
+}
+
+static json_t *measured(const struct agent *a, const char *peer)
+{
+	struct meter_of of = {peer, json_array()};
+
+	if (a->meter)
+		meter_each(a->meter, add_measured, &of);
+	return of.list;
+}
+
 static json_t *peers(const struct agent *a)
 {
 	json_t *list = json_array();
@@ -54,6 +79,7 @@ static json_t *peers(const struct agent *a)
 		json_object_set_new(o, "ranges", ranges);
 		if (reason)
 			json_object_set_new(o, "reason", json_string(reason));
+		json_object_set_new(o, "measured", measured(a, p->name));
 		if (p->why)
 			json_object_set_new(o, "why", json_string(p->why));
 		agent_mesh_peer_status(a, p->name, o);

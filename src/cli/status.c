@@ -125,6 +125,23 @@ static void print_mesh(const json_t *m)
 	       number(m, "port"), text(m, "publicKey"), json_is_true(json_at(m, "settled")) ? "" : ", not as it should be yet");
 }
 
+/* "0.2 ms, 0 % lost" of the family that is worse. */
+static void print_measured(const json_t *probes)
+{
+	double rtt = 0, loss = 0;
+	const json_t *p;
+	size_t i;
+
+	json_array_foreach((json_t *)probes, i, p) {
+		rtt = MAX(rtt, json_number_value(json_at(p, "rttMs")));
+		loss = MAX(loss, json_number_value(json_at(p, "lossPercent")));
+	}
+	if (json_array_size(probes) && rtt > 0)
+		printf("  %.2f ms, %.0f %% lost", rtt, loss);
+	else if (loss > 0)
+		printf("  no answer, %.0f %% lost", loss);
+}
+
 static void print_peers(const json_t *list)
 {
 	const json_t *p;
@@ -133,6 +150,7 @@ static void print_peers(const json_t *list)
 	json_array_foreach((json_t *)list, i, p) {
 		printf("  %-12s %-8s %-14s %-24s MTU %lld", text(p, "name"), text(p, "transport"), text(p, "state"),
 		       text(p, "address"), number(p, "mtu"));
+		print_measured(json_at(p, "measured"));
 		print_handshake(p);
 		if (json_at(p, "reason"))
 			printf("  %s", text(p, "reason"));

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation and the tree say the same."""
 
+import json
 import os
 import re
 import subprocess
@@ -68,3 +69,34 @@ def test_every_drop_reason_is_documented():
     assert len(reasons) > 5
     documented = read("docs/drop-reasons.md")
     assert not [r for r in reasons if "`%s`" % r not in documented]
+
+
+def documented_metrics():
+    """Name to labels, as docs/metrics.md has them; a histogram by the names of its series."""
+    found = {}
+    for name, kind, labels in re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ", read("docs/metrics.md"), re.M):
+        known = set() if labels == "–" else set(labels.split(", "))
+        for tail in ("_bucket", "_count", "_sum") if kind == "histogram" else ("",):
+            found[name + tail] = known | ({"le"} if tail == "_bucket" else set())
+    return found
+
+
+def undocumented(text):
+    """What a dashboard asks for and the agent does not have: names, and labels of the names in one expression."""
+    metrics, wrong = documented_metrics(), set()
+    for panel in json.loads(text)["panels"]:
+        for target in panel.get("targets", []):
+            names = set(re.findall(r"\b(?:weft|process)_\w+", target["expr"]))
+            labels = set(re.findall(r"{{(\w+)}}", target["legendFormat"])) | set(re.findall(r"(\w+)(?:=|!=|=~)\"", target["expr"]))
+            labels |= {w for by in re.findall(r"by \(([^)]*)\)", target["expr"]) for w in by.split(", ")}
+            wrong |= names - set(metrics)
+            wrong |= labels - {"instance"} - set().union(*(metrics.get(n, set()) for n in names))
+    return wrong
+
+
+def test_dashboard_asks_for_metrics_that_are_there():
+    text = read("deploy/grafana/weft.json")
+    assert len(set(re.findall(r"\bweft_\w+", text))) > 20
+    assert not undocumented(text)
+    assert undocumented(text.replace("weft_drops_total", "weft_drop_total")) == {"weft_drop_total", "reason"}, "a planted mistake must be seen"
+    assert undocumented(text.replace("{{way}}", "{{weg}}")) == {"weg"}

@@ -14,7 +14,7 @@ from labs import FULL, WEFT, Lab, family, first_of, pod, wait_for
 
 @pytest.fixture(scope="module")
 def lab():
-    with Lab(nodes=2, transport="vxlan", set="observe.keep=64") as lab:
+    with Lab(nodes=2, transport="vxlan", set=["observe.keep=64", "observe.measureSeconds=1"]) as lab:
         lab.apply(pod("a", node="n1"), pod("c", node="n1"), pod("b", node="n2"))
         lab.wait_ready()
         lab.exec("default/a", "ip", "addr", "add", "10.9.9.9/32", "dev", "eth0")
@@ -104,6 +104,28 @@ def test_a_flood_is_sampled_and_what_is_held_back_is_counted(lab, ips):
     assert told() - before <= metric(lab, "weft_drops_total") - drops
     assert metric(lab, "weft_events_missed_total") > 0
     assert len(observe(lab, "--last", 1000)) <= 64
+
+
+def measured(lab, node, peer):
+    return {p["address"]: p for x in lab.node_status(node)["peers"] if x["name"] == peer for p in x["measured"]}
+
+
+def test_latency_and_loss_between_nodes(lab):
+    """Both families are measured; loss shows when the other node is cut off, and ends with it."""
+    def told(good):
+        found = measured(lab, "n1", "n2").values()
+        return len(found) == 2 and all(p["rttMs"] > 0 and p["lost"] == 0 if good else p["lost"] >= 2 for p in found)
+    wait_for("answers of both families", lambda: told(True))
+    assert 0 < metric(lab, "weft_peer_rtt_seconds") < 10 and metric(lab, "weft_peer_echoes_lost_total") == 0
+    assert "% lost" in lab.exec("n1", WEFT, "status").stdout
+    lab.exec("n2", "ip", "link", "set", "eth0", "down")
+    try:
+        wait_for("loss of both families", lambda: told(False))
+    finally:
+        lab.exec("n2", "ip", "link", "set", "eth0", "up")
+    lost = {a: p["lost"] for a, p in measured(lab, "n1", "n2").items()}
+    wait_for("answers again", lambda: all(p["sent"] - p["lost"] > 0 and p["lossPercent"] < 100 for p in measured(lab, "n1", "n2").values()))
+    assert lost
 
 
 # --- why ---
