@@ -4,10 +4,9 @@
 #include "agent/seeing.h"
 #include "agent/agent.h"
 #include "base/str.h"
+#include "model/service.h"
 
 #include <time.h>
-
-enum { RULE_TEXT_MAX = 640 };
 
 static void name_pod(struct observe_end *end, const char *namespace_, const char *name, const char *node)
 {
@@ -28,6 +27,17 @@ static bool name_endpoint(const struct agent *a, struct observe_end *end)
 	else /* a runtime without Kubernetes */
 		name_pod(end, "", r->container, a->opt.node_name);
 	return true;
+}
+
+/* Of several that claim it the first; which of them has it, the datapath's maps say. */
+static bool name_service(const struct model_service_addr *addr, void *ctx)
+{
+	struct observe_end *end = ctx;
+
+	end->kind = OBSERVE_SERVICE;
+	end->namespace_ = xstrdup(addr->of->namespace_);
+	end->name = xstrdup(addr->of->name);
+	return false;
 }
 
 /* In this node's range: its own address there, or one that no pod has. */
@@ -86,6 +96,9 @@ void seeing_name(const struct agent *a, struct observe_end *end)
 		name_pod(end, pod->namespace_, pod->name, pod->node);
 		return;
 	}
+	model_each_service_at(a->model, &end->addr, name_service, end);
+	if (end->kind == OBSERVE_SERVICE)
+		return;
 	node = model_find_node_by_addr(a->model, &end->addr);
 	if (node) {
 		end->kind = OBSERVE_NODE;
@@ -109,9 +122,14 @@ static uint64_t wall_clock_ms(uint64_t monotonic_ns)
 	return (wall.tv_sec * 1000000000ull + wall.tv_nsec - ago) / 1000000;
 }
 
-static bool is_denial(enum drop_reason reason)
+char *seeing_rule(const struct agent *a, uint32_t rule)
 {
-	return str_has_prefix(drop_reason_label(reason), "policy");
+	char text[700];
+
+	if (!rule)
+		return NULL;
+	policy_rule_format(policies_compiler(a->policies), rule, text, sizeof(text));
+	return xstrdup(text);
 }
 
 void seeing_on_event(const struct dp_event *ev, void *ctx)
@@ -121,7 +139,7 @@ void seeing_on_event(const struct dp_event *ev, void *ctx)
 	struct observe_event e = {
 		.at_ms = wall_clock_ms(ev->time_ns),
 		.kind = OBSERVE_DROP,
-		.verdict = is_denial(ev->reason) ? OBSERVE_DENIED : OBSERVE_DROPPED,
+		.verdict = drop_is_by_policy(ev->reason) ? OBSERVE_DENIED : OBSERVE_DROPPED,
 		.src = { .addr = ev->src, .port = ev->sport },
 		.dst = { .addr = ev->dst, .port = ev->dport },
 		.proto = ev->proto,
@@ -138,10 +156,7 @@ void seeing_on_event(const struct dp_event *ev, void *ctx)
 	seeing_name(a, &e.dst);
 	if (via)
 		e.via = *via->pod_name ? xasprintf("%s/%s", via->pod_namespace, via->pod_name) : xstrdup(via->container);
-	if (ev->rule) {
-		e.rule = xcalloc(1, RULE_TEXT_MAX);
-		policy_rule_format(policies_compiler(a->policies), ev->rule, e.rule, RULE_TEXT_MAX);
-	}
+	e.rule = seeing_rule(a, ev->rule);
 	stream_put(a->stream, &e);
 }
 

@@ -6,7 +6,6 @@
 #include "base/str.h"
 #include "datapath/walk.h"
 #include "observe/query.h"
-#include "policy/lookup.h"
 
 #include <linux/rtnetlink.h>
 #include <stdarg.h>
@@ -37,7 +36,8 @@ struct walk {
 	json_t *steps;
 	enum verdict verdict;
 	enum drop_reason reason;
-	char *ask; /* the node that decides the rest, or NULL */
+	char *rule; /* that denied it, or NULL */
+	char *ask;  /* the node that decides the rest, or NULL */
 };
 
 /* Where a packet is looked at, and what is found. */
@@ -111,7 +111,7 @@ static const char *node_of(const struct observe_end *e)
 /* ---- the flow table ---- */
 
 /* Return: whether the table lets it pass. @owner: the endpoint on whose share a new entry would be. */
-static bool check_table(struct walk *w, const char *at, uint32_t owner)
+static bool check_flow(struct walk *w, const char *at, uint32_t owner)
 {
 	struct dp_tuple t = { .src = w->src.addr, .dst = w->dst.addr, .sport = w->src.port, .dport = w->dst.port, .proto = w->proto };
 	uint32_t share = MAX(w->a->dp_config.flow_max / 4, 1u);
@@ -137,49 +137,32 @@ static bool check_table(struct walk *w, const char *at, uint32_t owner)
 
 /* ---- policy ---- */
 
-static void say_side(struct walk *w, const char *at, enum policy_direction d, const struct policy_side *side)
+/* Does policy let it pass at that end? */
+static bool check_policy(struct walk *w, const char *at, bool egress)
 {
-	const struct policy *compiler = policies_compiler(w->a->policies);
-	bool egress = d == POLICY_EGRESS;
-	char rule[640];
+	const struct observe_end *end = egress ? &w->src : &w->dst, *peer = egress ? &w->dst : &w->src;
+	const char *direction = egress ? "egress" : "ingress";
+	_cleanup_free_ char *rule = NULL;
+	struct dp_judgement j;
 
-	if (!side->judged || (side->policy == POLICY_OPEN && side->allowed))
-		return;
-	policy_rule_format(compiler, side->rule, rule, sizeof(rule));
-	step(w, at, "%s of %s: %s, by %s", egress ? "egress" : "ingress", name_of(egress ? &w->src : &w->dst), side->allowed ? "allowed" : "denied",
-	     side->why == POLICY_BY_RULE	? rule :
-	     side->why == POLICY_BY_LOCK	? "lock-down (its policy is not in place)" :
-	     side->why == POLICY_BY_OWN_NODE ? "its own node's right" :
-					       "default");
-	if (side->allowed)
-		return;
-	w->verdict = WHY_DENIED;
-	w->reason = side->why == POLICY_BY_LOCK			      ? DROP_POLICY_LOCKED :
-		    side->peer.group == POLICY_CLASS_UNKNOWN ? DROP_POLICY_UNKNOWN_POD :
-		    egress				      ? DROP_POLICY_EGRESS :
-								DROP_POLICY_INGRESS;
-}
-
-/* Both ends that are here, as bpf/lib/policy.h. */
-static bool check_policy(struct walk *w, const char *at, bool from_own_node)
-{
-	const struct policy_maps *maps = policies_applied(w->a->policies)->applied;
-	struct policy_query q = { .src = w->src.addr, .dst = w->dst.addr, .protocol = w->proto, .port = w->dst.port,
-				  .from_own_node = from_own_node };
-	struct policy_answer answer;
-
-	if (!maps) /* nothing was ever applied */
+	if (datapath_judge(w->a->dp, &end->addr, &peer->addr, egress, w->proto, w->dst.port, &j) < 0) {
+		step(w, at, "policy, %s of %s: its tables cannot be read", direction, name_of(end));
 		return true;
-	policy_lookup(maps, &q, &answer);
-	say_side(w, at, POLICY_EGRESS, &answer.side[POLICY_EGRESS]);
-	if (answer.side[POLICY_EGRESS].allowed)
-		say_side(w, at, POLICY_INGRESS, &answer.side[POLICY_INGRESS]);
-	return answer.allowed;
-}
-
-static bool check_flow(struct walk *w, const char *at, uint32_t owner)
-{
-	return check_table(w, at, owner) && check_policy(w, at, streq(at, "to_pod"));
+	}
+	if (j.verdict == DP_UNJUDGED) {
+		step(w, at, "policy, %s of %s: none applies", direction, name_of(end));
+		return true;
+	}
+	rule = seeing_rule(w->a, j.rule);
+	step(w, at, "policy, %s of %s: %s by %s", direction, name_of(end), j.verdict == DP_ALLOWED ? "allowed" : "denied",
+	     j.verdict == DP_LOCKED ? "the lock: its policy could not be put in place" : rule ? rule : "no rule that allows it");
+	if (j.verdict == DP_ALLOWED)
+		return true;
+	w->reason = j.verdict == DP_LOCKED ? DROP_POLICY_LOCKED : j.unknown_peer ? DROP_POLICY_UNKNOWN_POD :
+		    egress ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
+	w->verdict = WHY_DENIED;
+	w->rule = take_ptr(rule);
+	return false;
 }
 
 /* ---- onwards ---- */
@@ -255,7 +238,7 @@ static void send_to_node(struct walk *w, const struct dp_node_route *route)
 	struct link l;
 
 	step(w, "from_pod", "node_routes: belongs to another node; %s %s by %s, MTU %u",
-	     route->transport == DP_TUNNEL ? "in the tunnel to" : "as it is via", addr_format(&route->underlay, underlay),
+	     route->transport == DP_TUNNEL ? "in the tunnel to" : route->transport == DP_MESH ? "encrypted, to" : "as it is via", addr_format(&route->underlay, underlay),
 	     link_name(w, route->ifindex, &l), route->mtu);
 	if (w->bytes > route->mtu)
 		step(w, "from_pod", "%u bytes do not fit: a TCP stream is segmented; anything else goes to the stack, which answers "
@@ -276,7 +259,8 @@ static void walk_from_pod(struct walk *w)
 		return dropped(w, "from_pod", DROP_SOURCE_ADDRESS);
 	if (w->dst.kind == OBSERVE_GROUP)
 		return dropped(w, "from_pod", DROP_MULTICAST);
-	if (!check_flow(w, "from_pod", ep->id))
+	if (!check_flow(w, "from_pod", ep->id) || !check_policy(w, "from_pod", true) ||
+	    (w->dst_ep.id && !check_policy(w, "from_pod", false)))
 		return;
 	if (w->dst_ep.id)
 		return deliver_to_pod(w, "from_pod", true);
@@ -291,6 +275,7 @@ static void walk_from_node(struct walk *w)
 	step(w, "stack", "this node sends by itself");
 	if (!w->dst_ep.id)
 		return ask_stack(w, NULL);
+	step(w, "to_pod", "what its own node sends, a pod takes: no policy is asked");
 	if (check_flow(w, "to_pod", w->dst_ep.id))
 		deliver_to_pod(w, "to_pod", false);
 }
@@ -304,6 +289,10 @@ static const char *enter(struct walk *w)
 	if (datapath_find_node_route(w->a->dp, &w->src.addr, &route) < 0) {
 		step(w, "from_net", "comes by an uplink, from outside of the cluster's ranges");
 		return "from_net";
+	}
+	if (route.transport == DP_MESH) {
+		step(w, "from_mesh", "node_routes: the source belongs to another node; accepted from its key only");
+		return "from_mesh";
 	}
 	if (!addr_is_zero(&route.outer)) {
 		step(w, "from_tunnel", "node_routes: the source belongs to another node; accepted in the tunnel from %s%s",
@@ -319,12 +308,12 @@ static void walk_arrival(struct walk *w)
 	const char *at = enter(w);
 
 	if (w->dst_ep.id) {
-		if (check_flow(w, at, w->dst_ep.id))
+		if (check_flow(w, at, w->dst_ep.id) && check_policy(w, at, false))
 			deliver_to_pod(w, at, true);
 	} else if (is_own(w, &w->dst.addr)) {
 		step(w, at, "for this node: the stack's");
 		ends(w, WHY_DELIVERED, NULL);
-	} else if (streq(at, "from_tunnel")) {
+	} else if (!streq(at, "from_net")) {
 		dropped(w, at, DROP_TUNNEL_DESTINATION);
 	} else {
 		step(w, "stack", "no pod of this node has the address: unreachable");
@@ -436,6 +425,8 @@ static json_t *answer(const struct walk *w)
 
 	if (w->reason != DROP_NONE)
 		json_object_set_new(o, "reason", json_string(drop_reason_label(w->reason)));
+	if (w->rule)
+		json_object_set_new(o, "rule", json_string(w->rule));
 	if (w->ask && !streq(w->ask, w->a->opt.node_name))
 		json_object_set_new(o, "ask", json_string(w->ask));
 	return o;
@@ -462,5 +453,6 @@ void agent_on_why(struct ipc_request *req, json_t *params, void *ctx)
 	observe_end_done(&w.src);
 	observe_end_done(&w.dst);
 	json_decref(w.steps);
+	free(w.rule);
 	free(w.ask);
 }

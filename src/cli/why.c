@@ -107,6 +107,8 @@ static void print(const json_t *answer)
 	json_array_foreach(json_object_get(answer, "steps"), i, s)
 		printf("  %2zu. %-12s %s\n", i + 1, text(s, "at"), text(s, "text"));
 	printf("%s%s%s on node %s", text(answer, "verdict"), *text(answer, "reason") ? ", " : "", text(answer, "reason"), text(answer, "node"));
+	if (*text(answer, "rule"))
+		printf(", by %s", text(answer, "rule"));
 	if (*text(answer, "ask"))
 		printf("; node %s decides the rest: ask there", text(answer, "ask"));
 	putchar('\n');

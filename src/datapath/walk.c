@@ -4,6 +4,7 @@
 #include "weft/endpoint.h"
 #include "weft/flow.h"
 #include "weft/nat.h"
+#include "weft/policy.h"
 #include "weft/route.h"
 
 #include <time.h>
@@ -46,7 +47,7 @@ int datapath_find_node_route(struct datapath *dp, const struct addr *a, struct d
 	r = bpf_map_lookup_elem(dp->maps[MAP_NODE_ROUTES], &key, &v);
 	if (r < 0)
 		return r;
-	*ret = (struct dp_node_route){ .transport = v.transport == TRANSPORT_TUNNEL ? DP_TUNNEL : DP_DIRECT,
+	*ret = (struct dp_node_route){ .transport = v.transport == TRANSPORT_TUNNEL ? DP_TUNNEL : v.transport == TRANSPORT_MESH ? DP_MESH : DP_DIRECT,
 				       .underlay = decode_addr(&v.underlay), .outer = decode_addr(&v.outer), .plain = v.plain,
 				       .ifindex = v.ifindex, .mtu = v.mtu };
 	memcpy(ret->vtep_mac, v.vtep_mac, 6);
@@ -107,6 +108,92 @@ int datapath_find_flow(struct datapath *dp, const struct dp_tuple *t, struct dp_
 int datapath_read_share(struct datapath *dp, uint32_t id, uint64_t *ret)
 {
 	return bpf_map_lookup_elem(dp->maps[MAP_ENDPOINT_FLOWS], &id, ret);
+}
+
+/* ---- policy ---- */
+
+/* What is asked of one policy, and the best that was found so far. */
+struct ask {
+	struct policy_rule_key key;
+	struct policy_port_key port;
+	uint16_t number; /* of the port */
+	struct policy_slot best[POLICY_STAGES];
+};
+
+static void offer(struct ask *ask, const struct policy_slot found[POLICY_STAGES])
+{
+	for (int s = 0; s < POLICY_STAGES; s++)
+		if (found[s].precedence > ask->best[s].precedence)
+			ask->best[s] = found[s];
+}
+
+static void probe_class(struct datapath *dp, struct ask *ask, uint32_t class_id)
+{
+	struct policy_port_value of_port;
+	struct policy_rule_value found;
+
+	ask->key.class_id = class_id;
+	if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_RULES], &ask->key, &found) < 0)
+		return;
+	offer(ask, found.slot);
+	ask->port.ports = found.ports;
+	for (unsigned len = 0; found.ports && len <= POLICY_PORT_LEN_MAX; len++) {
+		if (!(found.port_lens >> len & 1))
+			continue;
+		ask->port.len = len;
+		ask->port.port = ask->number & (uint16_t)(0xffff0000 >> len);
+		if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_PORTS], &ask->port, &of_port) == 0)
+			offer(ask, of_port.slot);
+	}
+}
+
+static int find_class(struct datapath *dp, uint32_t policy, const struct addr *a, struct policy_class_value *ret)
+{
+	struct policy_cidr_at at = { .prefixlen = 32 + 128, .generation = policy >> POLICY_GENERATION_SHIFT };
+
+	memcpy(at.addr, a, sizeof(at.addr));
+	if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_ADDRS], &at.generation, ret) == 0)
+		return 0;
+	return bpf_map_lookup_elem(dp->maps[MAP_POLICY_CIDRS], &at, ret);
+}
+
+/* Stage 0 decides, unless it passes or says nothing. */
+static void decide(const struct ask *ask, struct dp_judgement *ret)
+{
+	unsigned first = ask->best[0].precedence & 3;
+	const struct policy_slot *slot = &ask->best[first == POLICY_ALLOW || first == POLICY_DENY ? 0 : 1];
+
+	ret->rule = slot->rule;
+	ret->verdict = (slot->precedence & 3) == POLICY_ALLOW ? DP_ALLOWED : DP_DENIED;
+}
+
+int datapath_judge(struct datapath *dp, const struct addr *end, const struct addr *peer, bool egress, uint8_t proto, uint16_t port,
+		   struct dp_judgement *ret)
+{
+	struct ask ask = { .key.direction = egress ? POLICY_EGRESS : POLICY_INGRESS, .port.protocol = proto, .number = port };
+	struct policy_endpoint_value v;
+	struct policy_class_value class;
+	struct policy_state state;
+	uint32_t zero = 0;
+	int r = bpf_map_lookup_elem(dp->maps[MAP_POLICY_STATE], &zero, &state);
+
+	*ret = (struct dp_judgement){ .verdict = DP_UNJUDGED };
+	if (r < 0 || state.revision == 0 || addr_eq(end, peer)) /* never applied: everything is allowed; a pod to itself is */
+		return r;
+	r = bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], end, &v);
+	if (r < 0 || v.policy == POLICY_OPEN)
+		return r == -ENOENT ? 0 : r;
+	ret->verdict = v.policy == POLICY_LOCKED ? DP_LOCKED : DP_DENIED;
+	if (v.policy == POLICY_LOCKED || find_class(dp, v.policy, peer, &class) < 0)
+		return 0;
+	ret->unknown_peer = class.group == POLICY_CLASS_UNKNOWN;
+	ask.key.policy = v.policy;
+	probe_class(dp, &ask, class.class_id);
+	if (class.class_id != class.group)
+		probe_class(dp, &ask, class.group);
+	probe_class(dp, &ask, addr_is_v4(peer) ? POLICY_CLASS_ANY4 : POLICY_CLASS_ANY6);
+	decide(&ask, ret);
+	return 0;
 }
 
 bool datapath_is_exempt(struct datapath *dp, const struct addr *a, bool source)

@@ -28,6 +28,22 @@ int datapath_find_flow(struct datapath *dp, const struct dp_tuple *t, struct dp_
 /* Entries of `flows` on the share of an endpoint, 0: all. Return: 0, -errno. */
 int datapath_read_share(struct datapath *dp, uint32_t id, uint64_t *ret);
 
+/* What policy says of the first packet of a flow at one of its ends. */
+struct dp_judgement {
+	enum { DP_UNJUDGED, DP_ALLOWED, DP_DENIED, DP_LOCKED } verdict; /* UNJUDGED: no pod of this node, or no policy applies to it */
+	bool unknown_peer; /* in the cluster's ranges, but no pod that this node knows */
+	uint32_t rule;	   /* that decided, 0: none */
+};
+/**
+ * datapath_judge() - the probes of bpf/lib/policy.h, in the same order
+ * @end: whose policy is asked; @peer: the other end
+ * @port: of the destination, host order; 0 with ICMP
+ *
+ * Return: 0, -errno.
+ */
+int datapath_judge(struct datapath *dp, const struct addr *end, const struct addr *peer, bool egress, uint8_t proto, uint16_t port,
+		   struct dp_judgement *ret);
+
 /* Is it left as it is on its way out, by destination or by source? */
 bool datapath_is_exempt(struct datapath *dp, const struct addr *a, bool source);
 /* As whom packets leave by the interface. Return: 0, -ENOENT when it is no uplink, -errno. */

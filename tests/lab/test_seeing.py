@@ -185,9 +185,13 @@ def tuples(lab, n):
     for node in nodes.values():
         addresses += [first_of(node["podCIDRs"], v) for v in (4, 6)] + node["addresses"]
         addresses += [first_of(node["podCIDRs"], 4)[:-1] + "77", first_of(node["podCIDRs"], 6) + "77", ]
+    servers = {ip for p in status["pods"] for ip in p["ips"]}
     for _ in range(n):
         source, node = rng.choice(sources)
-        yield source, node, rng.choice(["tcp", "udp", "icmp"]), rng.choice(addresses), rng.choice([8080, 81])
+        protocol, address, port = rng.choice(["tcp", "udp", "icmp"]), rng.choice(addresses), rng.choice([8080, 81])
+        if protocol == "udp": # kernels answer at closed ports at a limited rate: ask where somebody listens
+            protocol, port = "udp" if address in servers else "tcp", 8080
+        yield source, node, protocol, address, port
 
 
 def source_of(lab, source, node, address):
@@ -219,6 +223,48 @@ def disagreements(lab, some):
 
 def test_why_agrees_with_real_packets(lab):
     assert not disagreements(lab, list(tuples(lab, 2000 if FULL else 200)))
+
+
+def policy(name, selects, **spec):
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"podSelector": selects, **spec}}
+
+
+@pytest.fixture
+def policies(lab, ips):
+    """Some of each kind: by pod, by block with exceptions, by port, range and protocol, and nothing at all."""
+    label = lambda name: {"matchLabels": {"app": name}}
+    blocks = [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [ips["b"][0] + "/32"]}}, {"ipBlock": {"cidr": "::/0"}}]
+    some = [policy("c-from-a", label("c"), policyTypes=["Ingress"], ingress=[{
+                "from": [{"podSelector": label("a")}], "ports": [{"protocol": "TCP", "port": 8080}, {"protocol": "UDP", "port": 80, "endPort": 100}]}]),
+            policy("b-out", label("b"), policyTypes=["Egress"], egress=[
+                {"to": [{"podSelector": label("a")}]}, {"to": [{"ipBlock": {"cidr": "172.16.0.0/12"}}], "ports": [{"protocol": "UDP"}]}]),
+            policy("a-in", label("a"), policyTypes=["Ingress"], ingress=[{"from": blocks}])]
+    for name in "abc":
+        lab.kubectl("label", "pod", name, "app=" + name, "--overwrite")
+    lab.apply(*some)
+    def enforced():
+        return all(lab.node_status(n)["networkPolicies"].get("enforced") == len(some) for n in ("n1", "n2"))
+    wait_for("policies in force", lambda: enforced() and why(lab, "n1", "default/c", "default/a")["verdict"] == "delivered" and
+             why(lab, "n1", "default/b", "default/a")["verdict"] == "denied")
+    yield some
+    lab.kubectl("delete", "networkpolicies", "--all", "-n", "default")
+    wait_for("policies gone", lambda: why(lab, "n1", "default/b", "default/a")["verdict"] == "delivered")
+
+
+def test_why_agrees_with_real_packets_under_policies(lab, policies):
+    assert not disagreements(lab, list(tuples(lab, 2000 if FULL else 200)))
+
+
+def test_a_denial_names_its_rule(lab, ips, policies):
+    answer = why(lab, "n1", "default/c", "default/a:8080")
+    assert any("allowed by NetworkPolicy default/a-in ingress[0]" in s["text"] for s in answer["steps"]), answer
+    answer = why(lab, "n2", "default/b", ips["c"][0] + ":8080")
+    assert (answer["verdict"], answer["reason"]) == ("denied", "policy_egress") and "default/b-out" in answer["rule"]
+    lab.exec("default/b", "ping", "-q", "-c", 1, "-W", "0.2", ips["c"][0], check=False)
+    event = wait_for("the denial", lambda: observe(lab, "--verdict", "denied", "--to", "default/c", "--last", 1, node="n2"))[0]
+    assert (event["reason"], event["source"]["name"], event["verdict"]) == ("policy_egress", "b", "denied") and event["rule"] == answer["rule"]
+    assert "by " + event["rule"] in lab.exec("n2", WEFT, "observe", "--verdict", "denied", "--last", 1).stdout
 
 
 def test_a_way_that_is_closed_behind_why_is_seen(lab, ips):
