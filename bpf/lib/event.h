@@ -18,14 +18,14 @@ struct {
 } event_rates SEC(".maps");
 
 /* May an event be sent now? */
-static __always_inline bool event_allowed(struct event_rate *rate)
+static __always_inline bool event_allowed(struct event_rate *rate, __u32 burst, __u32 per_tick)
 {
 	__u32 now = tick_now(), fresh;
 
-	fresh = (now - rate->tick) * EVENT_PER_TICK;
+	fresh = (now - rate->tick) * per_tick;
 	if (fresh) {
 		rate->tick = now;
-		rate->tokens = fresh >= EVENT_BURST - rate->tokens ? EVENT_BURST : rate->tokens + fresh;
+		rate->tokens = fresh >= burst - rate->tokens ? burst : rate->tokens + fresh;
 	}
 	if (rate->tokens == 0) {
 		rate->missed++;
@@ -41,7 +41,7 @@ static __always_inline void event_drop(struct __sk_buff *skb, const struct packe
 	struct event_rate *rate = bpf_map_lookup_elem(&event_rates, &index);
 	struct event *e;
 
-	if (!rate || !event_allowed(rate))
+	if (!rate || !event_allowed(rate, EVENT_BURST, EVENT_PER_TICK))
 		return;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {

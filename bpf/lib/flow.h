@@ -14,6 +14,7 @@
 #pragma once
 
 #include "lib/endpoint.h"
+#include "lib/flow_event.h"
 #include "lib/flow_sweep.h"
 #include "lib/packet.h"
 #include "lib/policy.h"
@@ -96,6 +97,8 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 	why = policy_check(key, &fresh, pkt, policy_revision());
 	bpf_map_update_elem(&flows_new, key, &fresh, BPF_ANY);
 	flow_count_created();
+	if (why == DROP_NONE)
+		flow_event(pkt, EVENT_FLOW_NEW, DROP_NONE);
 	return why;
 }
 
@@ -132,6 +135,8 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
 			f->stage = FLOW_RESET;
 		else if (f->fin == 3)
 			f->stage = FLOW_CLOSING;
+		if (flow_is_over(f))
+			flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
 		return DROP_NONE;
 	}
 	if (f->stage == FLOW_RESET) /* the reset was not believed: data goes on */
@@ -165,8 +170,8 @@ static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 own
 	why = policy_check(&key, &f->state, pkt, revision);
 	if (unlikely(why != DROP_NONE))
 		return why;
-	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)))
-		flow_control(&key, f, pkt->tcp_flags, end);
+	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)) && flow_control(&key, f, pkt->tcp_flags, end))
+		flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
 	return DROP_NONE;
 }
 

@@ -156,15 +156,13 @@ static __noinline int flow_close(struct flow_key *key, struct flow *f, __u8 stag
 	return 0;
 }
 
-/* A packet of a connection in `flows` that carries SYN, FIN or RST. */
-static __always_inline void flow_control(struct flow_key *key, struct flow *f, __u8 flags, __u8 end)
+/* A packet of a connection in `flows` that carries FIN or RST. Return: is the connection over by it? */
+static __always_inline bool flow_control(struct flow_key *key, struct flow *f, __u8 flags, __u8 end)
 {
-	if (flags & TCP_RST) {
-		flow_close(key, f, FLOW_RESET);
-		return;
-	}
 	if (flags & TCP_FIN)
 		f->state.fin |= 1 << end;
-	if (f->state.fin == 3)
-		flow_close(key, f, FLOW_CLOSING);
+	if (!(flags & TCP_RST) && f->state.fin != 3)
+		return false;
+	flow_close(key, f, flags & TCP_RST ? FLOW_RESET : FLOW_CLOSING);
+	return true;
 }

@@ -7,6 +7,7 @@
  * denial is not remembered but made again for each packet, so that its event names the rule. */
 #pragma once
 
+#include "lib/flow_event.h"
 #include "lib/packet.h"
 #include "weft/flow.h"
 #include "weft/policy.h"
@@ -222,6 +223,8 @@ static __always_inline enum drop_reason policy_check_anew(const struct flow_key 
 {
 	enum drop_reason why = policy_judge(key, f->initiator, f->origin, pkt);
 
+	if (why == DROP_NONE ? f->origin & FLOW_DENIED : f->judged != 0)
+		flow_event(pkt, EVENT_FLOW_CHANGED, why);
 	f->judged = why == DROP_NONE ? revision : 0;
 	f->origin = why == DROP_NONE ? f->origin & ~FLOW_DENIED : f->origin | FLOW_DENIED;
 	return why;

@@ -104,6 +104,8 @@ static const struct option options[] = {
 	  .help = "room for the kernel's events of links, routes and the like; when it overflows everything is listed again" },
 	{ "metrics.listen", T_LISTEN, AT(metrics_listen), "127.0.0.1:10287",
 	  .help = "where Prometheus finds /metrics; empty: nowhere" },
+	{ "observe.flows", T_BOOL, AT(observe_flows), "off",
+	  .help = "connections that begin, end or are judged anew are events for weft observe, beside drops; sampled" },
 	{ "observe.keep", T_UINT, AT(observe_keep), "4096", 16, 1048576,
 	  .help = "latest events that the agent keeps for weft observe, of a few hundred bytes each" },
 	{ "observe.measureSeconds", T_UINT, AT(measure_seconds), "5", 0, 3600,

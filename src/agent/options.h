@@ -36,6 +36,7 @@ struct options {
 	uint64_t rest_seconds, reconcile_seconds;
 	uint64_t audit_seconds, netlink_buffer;
 	char *metrics_listen; /* "": nowhere */
+	bool observe_flows;
 	uint64_t observe_keep; /* events */
 	uint64_t measure_seconds; /* 0: off */
 	char *run_dir, *bpf_dir;

@@ -132,28 +132,48 @@ char *seeing_rule(const struct agent *a, uint32_t rule)
 	return xstrdup(text);
 }
 
+/* How what begins at @src goes on, or came: past the stack to a pod, by another node's way, or through the stack. */
+static const char *path_of(const struct agent *a, const struct observe_event *e)
+{
+	const struct observe_end *far = streq(e->hook, "from_pod") ? &e->dst : &e->src;
+
+	if (streq(e->hook, "to_pod") || !a->opt.fast_path)
+		return "stack";
+	if (far->node && streq(far->node, a->opt.node_name))
+		return "local";
+	for (size_t i = 0; a->planned && i < a->plan.n_node_routes; i++)
+		if (prefix_contains(&a->plan.node_routes[i].prefix, &far->addr))
+			return a->plan.node_routes[i].transport == ROUTE_DIRECT ? "direct" : "tunnel";
+	return "stack";
+}
+
 void seeing_on_event(const struct dp_event *ev, void *ctx)
 {
+	static const enum observe_kind kinds[] = { [DP_EVENT_DROP] = OBSERVE_DROP, [DP_EVENT_NEW] = OBSERVE_NEW,
+						   [DP_EVENT_CLOSED] = OBSERVE_CLOSED, [DP_EVENT_CHANGED] = OBSERVE_CHANGED };
 	struct agent *a = ctx;
 	const struct endpoint_record *via = endpoints_find_link(a->endpoints, ev->ifindex);
+	bool dropped = ev->kind == DP_EVENT_DROP;
 	struct observe_event e = {
 		.at_ms = wall_clock_ms(ev->time_ns),
-		.kind = OBSERVE_DROP,
-		.verdict = drop_is_by_policy(ev->reason) ? OBSERVE_DENIED : OBSERVE_DROPPED,
+		.kind = kinds[ev->kind],
+		.verdict = !dropped && ev->reason == DROP_NONE ? OBSERVE_FORWARDED : drop_is_by_policy(ev->reason) ? OBSERVE_DENIED : OBSERVE_DROPPED,
 		.src = { .addr = ev->src, .port = ev->sport },
 		.dst = { .addr = ev->dst, .port = ev->dport },
 		.proto = ev->proto,
 		.tcp_flags = ev->tcp_flags,
 		.len = ev->len,
 		.missed = ev->missed,
-		.reason = drop_reason_label(ev->reason),
-		.text = drop_reason_text(ev->reason),
+		.reason = ev->reason == DROP_NONE ? "" : drop_reason_label(ev->reason),
+		.text = ev->reason == DROP_NONE ? "" : drop_reason_text(ev->reason),
 		.hook = ev->hook,
 		.path = "",
 	};
 
 	seeing_name(a, &e.src);
 	seeing_name(a, &e.dst);
+	if (!dropped)
+		e.path = path_of(a, &e);
 	if (via)
 		e.via = *via->pod_name ? xasprintf("%s/%s", via->pod_namespace, via->pod_name) : xstrdup(via->container);
 	e.rule = seeing_rule(a, ev->rule);

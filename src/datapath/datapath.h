@@ -18,6 +18,7 @@ struct dp_config {
 	const char *pin_dir; /* for example /sys/fs/bpf/weft; the version directory is made inside */
 	enum dp_attach attach;
 	bool fast_path;	       /* off: packets are checked and counted, then take the stack's routes */
+	bool flow_events; /* connections are events as well as drops */
 	bool foreign_nat; /* others translate addresses in this node's stack: what went through it returns through it */
 	struct addr node_addrs[2]; /* this node's addresses in the pod ranges: IPv4, IPv6; zero where it has none */
 	struct addr underlay[2];   /* this node's underlay addresses: IPv4, IPv6; zero where it has none */
@@ -177,11 +178,14 @@ struct dp_stats {
 };
 int datapath_read_stats(struct datapath *dp, struct dp_stats *ret);
 
-/* A drop, sampled and rate limited in the kernel: what `weft status` shows as recent. */
+enum dp_event_kind { DP_EVENT_DROP, DP_EVENT_NEW, DP_EVENT_CLOSED, DP_EVENT_CHANGED };
+
+/* A drop, or with flow_events what becomes of a connection; sampled and rate limited in the kernel. */
 struct dp_event {
+	enum dp_event_kind kind;
 	uint64_t time_ns; /* CLOCK_MONOTONIC, as bpf_ktime_get_ns() */
-	enum drop_reason reason;
-	uint32_t ifindex; /* where the packet was seen */
+	enum drop_reason reason; /* DROP_NONE unless dropped */
+	uint32_t ifindex; /* where the packet was seen; 0 of a connection */
 	struct addr src, dst; /* zero when the packet was not understood that far */
 	uint16_t sport, dport; /* host order; 0 without ports */
 	uint8_t proto;	       /* IPPROTO_* */

@@ -135,6 +135,7 @@ int datapath_read_stats(struct datapath *dp, struct dp_stats *ret)
 static struct dp_event event_decode(const struct event *e)
 {
 	struct dp_event r = {
+		.kind = e->kind < EVENT_KINDS ? (enum dp_event_kind)e->kind : DP_EVENT_DROP,
 		.time_ns = e->time_ns,
 		.reason = e->reason,
 		.ifindex = e->ifindex,

@@ -21,7 +21,8 @@ struct config {
 	__u16 hook;			  /* which of the loader's programs this is, from 1: for events */
 	__u8 guard;			  /* 1: pods' packets pass no uplink unencrypted */
 	__u8 geneve;			  /* 1: the tunnel device's packets travel as Geneve */
-	__u8 pad[2];
+	__u8 flow_events;		  /* 1: connections are events, too */
+	__u8 pad;
 };
 
 ABI_SIZE(struct config, 112);

@@ -9,6 +9,17 @@
 #define EVENT_BURST 16	 /* events of one reason at once, on one CPU */
 #define EVENT_PER_TICK 1 /* tokens that come back in a tick (FLOW_TICK_SHIFT) */
 
+#define FLOW_EVENT_BURST 64 /* the same of connections, by kind */
+#define FLOW_EVENT_PER_TICK 8
+
+enum event_kind {
+	EVENT_DROP,
+	EVENT_FLOW_NEW,
+	EVENT_FLOW_CLOSED,  /* TCP: by FIN from both ends, or RST */
+	EVENT_FLOW_CHANGED, /* a policy lets pass what it denied, or the other way round */
+	EVENT_KINDS
+};
+
 struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	struct ip_addr src, dst; /* zero when the packet was not understood so far */
@@ -21,10 +32,12 @@ struct event {
 	__u8 tcp_flags;
 	__u32 rule;  /* id of the policy rule that decided; 0: none */
 	__u8 hook;   /* the program: config.hook */
-	__u8 pad[7];
+	__u8 kind;   /* enum event_kind */
+	__u8 pad[6];
 };
 
-/* `event_rates` (per-CPU array by reason) */
+/* `event_rates` (per-CPU array by reason, then by kind) */
+#define EVENT_RATE_FLOWS 120 /* + enum event_kind */
 #define EVENT_RATES 128
 
 struct event_rate {
@@ -36,3 +49,4 @@ struct event_rate {
 
 ABI_SIZE(struct event, 72);
 ABI_SIZE(struct event_rate, 16);
+_Static_assert(EVENT_RATE_FLOWS + (int)EVENT_KINDS <= EVENT_RATES, "more kinds than rates");
