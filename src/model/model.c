@@ -312,14 +312,24 @@ static bool pod_update(struct model *m, struct model_pod *p, const struct decode
 	return changed;
 }
 
-static int pod_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error)
+/* A static pod's mirror in the API has a uid of its own; the runtime, and so CNI, knows the one that the kubelet gave. */
+static const char *runtime_uid(const struct decoded_meta *meta, const json_t *object)
 {
+	const char *mirror = json_string_value(json_object_get(json_at(object, "metadata", "annotations"), "kubernetes.io/config.mirror"));
+
+	return mirror && *mirror && strlen(mirror) <= 128 ? mirror : meta->uid;
+}
+
+static int pod_upsert(struct model *m, const struct decoded_meta *of, const json_t *object, char **ret_error)
+{
+	struct decoded_meta own = *of, *meta = &own;
 	struct model_pod *p = model_find_pod(m, meta->namespace_, meta->name);
 	struct decoded_pod d;
 	bool changed;
 
 	if (decode_pod(object, &d, ret_error) < 0)
 		return -EINVAL;
+	own.uid = runtime_uid(of, object);
 	if (p && !streq(p->uid, meta->uid)) { /* another pod of the same name: its deletion has been missed */
 		tell(m, MODEL_PODS, p, true);
 		pod_remove(m, p);

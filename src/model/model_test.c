@@ -132,6 +132,29 @@ static void pods(void)
 	CHECK_INT(model_count(m, MODEL_PODS), 3);
 }
 
+static void pods_have_named_ports_and_the_uid_that_runtimes_know(void)
+{
+	_cleanup_(model_freep) struct model *m = model_new();
+	const char *text = "{\"metadata\":{\"namespace\":\"default\",\"name\":\"s\",\"uid\":\"mirror\",\"annotations\":{"
+			   "\"kubernetes.io/config.mirror\":\"static\"}},\"spec\":{\"containers\":[{\"ports\":[{\"containerPort\":1},"
+			   "{\"name\":\"dns\",\"protocol\":\"UDP\",\"containerPort\":53}]}],\"initContainers\":[{\"ports\":[{\"name\":"
+			   "\"over\",\"containerPort\":2}]},{\"restartPolicy\":\"Always\",\"ports\":[{\"name\":\"side\","
+			   "\"containerPort\":3}]}]}}";
+	struct model_pod *p;
+
+	CHECK_INT(put(m, MODEL_PODS, text), 1);
+	CHECK_INT(put(m, MODEL_PODS, text), 0);
+	p = model_find_pod(m, "default", "s");
+	CHECK_STR(p->uid, "static");
+	CHECK_INT(p->n_ports, 2);
+	CHECK_STR(p->ports[0].name, "dns");
+	CHECK(p->ports[0].number == 53 && p->ports[0].proto == 17);
+	CHECK_STR(p->ports[1].name, "side");
+	CHECK_INT(put(m, MODEL_PODS, "{\"metadata\":{\"namespace\":\"default\",\"name\":\"bad\"},\"spec\":{\"containers\":[{\"ports\":["
+				     "{\"name\":\"x\",\"containerPort\":70000}]}]}}"),
+		  -EINVAL);
+}
+
 static void policies_and_namespaces(void)
 {
 	_cleanup_(model_freep) struct model *m = model_new();
@@ -392,6 +415,7 @@ int main(void)
 {
 	RUN(nodes);
 	RUN(pods);
+	RUN(pods_have_named_ports_and_the_uid_that_runtimes_know);
 	RUN(policies_and_namespaces);
 	RUN(mesh_nodes);
 	RUN(bad_objects_are_refused);

@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from combos import options, params
 from labs import FULL, Lab, pod, wait_for
 
 PYTHON = "/usr/bin/python3"
@@ -68,9 +69,10 @@ def of(**labels):
     return {"podSelector": {"matchLabels": labels}}
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(nodes=2) as lab:
+# The first way and its opposite: no tunnel, all through the stack.
+@pytest.fixture(scope="module", params=params() if FULL else params()[:2])
+def lab(request):
+    with Lab(nodes=2, **options(request.param)) as lab:
         lab.apply(*[pod(n, node=w, labels={"app": n}, ports=(8080, 8081)) for n, w in
                     [("server", "n1"), ("near", "n1"), ("other", "n1"), ("far", "n2"), ("stranger", "n2")]])
         lab.wait_ready()
