@@ -5,6 +5,7 @@
 #include "lib/arrive.h"
 #include "lib/drop.h"
 #include "lib/forward.h"
+#include "lib/inbound.h"
 #include "lib/route.h"
 
 static __always_inline enum drop_reason check_source(struct __sk_buff *skb, const struct packet *pkt)
@@ -28,6 +29,16 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct packet *p
 	return bpf_redirect_peer(ep->ifindex, 0);
 }
 
+/* An endpoint's answer to a client for whom this node speaks: with a header, by the client's uplink. */
+static __always_inline int leave(struct __sk_buff *skb, const struct packet *pkt, __u32 uplink)
+{
+	__be16 protocol = skb->protocol;
+
+	if (bpf_skb_change_head(skb, ETH_LEN, 0) || bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &protocol, sizeof(protocol), 0))
+		return drop(skb, pkt, DROP_TRUNCATED);
+	return inbound_leave(skb, pkt, uplink);
+}
+
 SEC("tc")
 int from_mesh(struct __sk_buff *skb)
 {
@@ -44,6 +55,12 @@ int from_mesh(struct __sk_buff *skb)
 	if (!ep) {
 		if (!addr_is_node(&pkt.dst))
 			return drop(skb, &pkt, DROP_TUNNEL_DESTINATION);
+		if (config.inbound) {
+			int uplink = nat_return(skb, &pkt);
+
+			if (uplink > NAT_BACK_INSIDE)
+				return leave(skb, &pkt, uplink);
+		}
 		return forward_to_stack(skb);
 	}
 	if (!config.fast_path) /* to_pod looks at it */

@@ -7,7 +7,7 @@
 #include "lib/forward.h"
 #include "lib/geneve.h"
 #include "lib/guard.h"
-#include "lib/nat_return.h"
+#include "lib/inbound.h"
 
 /* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
 static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet *pkt)
@@ -33,12 +33,81 @@ static __always_inline bool may_come_plain(const struct ip_addr *src)
 	return !route || route->plain;
 }
 
+/* To a local pod. @place: of the flow, beside its being the destination's end. */
+static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt, struct endpoint *ep, __u8 place)
+{
+	enum drop_reason why;
+
+	if (!config.fast_path) /* to_pod looks at it */
+		return forward_to_stack(skb);
+	why = arrive_check(skb, pkt, ep->id, place);
+	if (why != DROP_NONE)
+		return drop(skb, pkt, why);
+	if (unlikely(pkt->via_stack))
+		return forward_to_stack(skb);
+	return forward_to_pod(skb, pkt, ep);
+}
+
+/* For a Service: it has got its endpoint's address. */
+static __always_inline int to_endpoint(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct endpoint *ep = endpoint_find(&pkt->dst);
+	struct node_route *route;
+
+	if (ep)
+		return arrive(skb, pkt, ep, FLOW_TRANSLATED);
+	route = node_route_find(&pkt->dst);
+	if (route)
+		return inbound_to_node(skb, pkt, route);
+	if (addr_is_node(&pkt->dst)) /* a pod with the node's own addresses */
+		return forward_to_stack(skb);
+	return inbound_leave(skb, pkt, skb->ifindex);
+}
+
+/* What becomes of a packet for a Service; one that begins a connection finds its entries at the second look. */
+static __always_inline int enter(struct __sk_buff *skb, struct packet *pkt)
+{
+	enum drop_reason why;
+	long way;
+
+	if (unlikely(pkt->icmp == ICMP_ERROR))
+		return inbound_error(skb, pkt);
+	way = inbound_enter(skb, pkt);
+	if (way < INBOUND_CHOSEN)
+		return way;
+	why = inbound_begin(skb, pkt, way - INBOUND_CHOSEN);
+	return why == DROP_NONE ? inbound_enter(skb, pkt) : -why;
+}
+
+/* For no pod as it is. What is neither an answer to what was translated, nor for a Service, is the stack's, untouched. */
+static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct endpoint *ep;
+	int way;
+
+	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || packet_is_multicast(pkt))
+		return TC_ACT_OK;
+	way = nat_return(skb, pkt);
+	if (way > NAT_BACK_INSIDE)
+		return inbound_leave(skb, pkt, way);
+	if (way == NAT_BACK_INSIDE) {
+		ep = endpoint_find(&pkt->dst);
+		return ep ? arrive(skb, pkt, ep, 0) : TC_ACT_OK; /* the node's own connection */
+	}
+	if (!config.inbound)
+		return TC_ACT_OK;
+	way = enter(skb, pkt);
+	if (way == INBOUND_NONE)
+		return TC_ACT_OK;
+	return way == INBOUND_TRANSLATED ? to_endpoint(skb, pkt) : inbound_refuse(skb, pkt, way);
+}
+
 SEC("tc")
 int from_net(struct __sk_buff *skb)
 {
 	struct packet pkt = {};
 	struct endpoint *ep;
-	enum drop_reason why = DROP_NONE;
+	enum drop_reason why;
 
 	if (!peek_addresses(skb, &pkt))
 		return TC_ACT_OK;
@@ -54,25 +123,10 @@ int from_net(struct __sk_buff *skb)
 			return drop(skb, &pkt, why);
 	}
 	ep = endpoint_find(&pkt.dst);
-	if (ep) {
-		why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
-	} else {
-		if (!nat_return(skb, &pkt))
-			return TC_ACT_OK;
-		ep = endpoint_find(&pkt.dst);
-		if (!ep) /* the node's own connection */
-			return TC_ACT_OK;
-	}
-	if (why != DROP_NONE)
-		return drop(skb, &pkt, why);
-	if (!config.fast_path) /* to_pod looks at it */
-		return forward_to_stack(skb);
-	why = arrive_check(skb, &pkt, ep->id, 0);
-	if (why != DROP_NONE)
-		return drop(skb, &pkt, why);
-	if (unlikely(pkt.via_stack))
-		return forward_to_stack(skb);
-	return forward_to_pod(skb, &pkt, ep);
+	if (!ep)
+		return for_node(skb, &pkt);
+	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
+	return why == DROP_NONE ? arrive(skb, &pkt, ep, 0) : drop(skb, &pkt, why);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

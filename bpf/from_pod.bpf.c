@@ -7,6 +7,7 @@
 #include "lib/forward.h"
 #include "lib/fragment.h"
 #include "lib/icmp.h"
+#include "lib/inbound.h"
 
 /* The frame: from the pod's MAC, to its gateway's or to a group, untagged. What a group may carry, the packet says. */
 static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const struct pod_iface *pod, bool *ret_to_group)
@@ -85,6 +86,12 @@ int from_pod(struct __sk_buff *skb)
 		why = check_flow(skb, &pkt, pod);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
+	if (unlikely(pkt.translated) && config.fast_path) { /* to a client of a Service */
+		int uplink = nat_return(skb, &pkt);
+
+		if (uplink > NAT_BACK_INSIDE)
+			return inbound_leave(skb, &pkt, uplink);
+	}
 	return unlikely(pkt.via_stack) ? forward_to_stack(skb) : forward(skb, &pkt, pod);
 }
 

@@ -4,6 +4,7 @@
 #include "lib/arrive.h"
 #include "lib/drop.h"
 #include "lib/forward.h"
+#include "lib/inbound.h"
 
 SEC("tc")
 int from_tunnel(struct __sk_buff *skb)
@@ -23,6 +24,12 @@ int from_tunnel(struct __sk_buff *skb)
 	if (!ep) {
 		if (!addr_is_node(&pkt.dst))
 			return drop(skb, &pkt, DROP_TUNNEL_DESTINATION);
+		if (config.inbound) { /* an endpoint's answer to a client for whom this node speaks */
+			int uplink = nat_return(skb, &pkt);
+
+			if (uplink > NAT_BACK_INSIDE)
+				return inbound_leave(skb, &pkt, uplink);
+		}
 		return forward_to_stack(skb);
 	}
 	if (!config.fast_path) /* to_pod looks at it */

@@ -38,9 +38,23 @@ static __always_inline enum drop_reason leave_pod(struct __sk_buff *skb, struct 
 
 	if (why == DROP_NONE)
 		why = leave_track(pkt, owner);
-	if (why == DROP_NONE && is_on(pkt) && pkt->icmp != ICMP_ND)
-		why = masquerade_pod(skb, pkt, owner);
-	return why;
+	if (why != DROP_NONE || pkt->icmp == ICMP_ND)
+		return why;
+	if (is_on(pkt))
+		return masquerade_pod(skb, pkt, owner);
+	if (config.inbound) /* an answer of a Service, or nothing of ours */
+		nat_return(skb, pkt);
+	return DROP_NONE;
+}
+
+/* The node's own packet, of one of its addresses on this uplink. */
+static __always_inline enum drop_reason leave_own(struct __sk_buff *skb, struct packet *pkt)
+{
+	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || is_tunnel(pkt) || pkt->fragment == FRAGMENT_LATER)
+		return DROP_NONE;
+	if (config.inbound && nat_return(skb, pkt) != NAT_BACK_NONE) /* a pod with the node's addresses answers for a Service */
+		return DROP_NONE;
+	return is_on(pkt) ? masquerade_node(skb, pkt) : DROP_NONE;
 }
 
 /* The outer packets of the tunnel come from this node itself. */
@@ -63,14 +77,13 @@ int to_net(struct __sk_buff *skb)
 		return drop(skb, &pkt, DROP_PLAINTEXT_OUT);
 	if (config.geneve)
 		geneve_leave_own(skb);
-	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade) || !peek(skb, &pkt))
+	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade || config.inbound) || !peek(skb, &pkt))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
 	if (ep)
 		why = leave_pod(skb, &pkt, ep->id);
-	else if (is_on(&pkt) && is_own(skb, &pkt) && packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt) == DROP_NONE &&
-		 !is_tunnel(&pkt) && pkt.fragment != FRAGMENT_LATER)
-		why = masquerade_node(skb, &pkt);
+	else if ((is_on(&pkt) || config.inbound) && is_own(skb, &pkt))
+		why = leave_own(skb, &pkt);
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);
 }
 

@@ -23,7 +23,7 @@
 
 /* How a packet meets the table: at the local pod that sends it, or at the one that gets it; did the stack send it there, and is it
  * the node's own? */
-enum flow_place { FLOW_AT_SOURCE = 0, FLOW_AT_DESTINATION = 1, FLOW_OUT_OF_STACK = 2, FLOW_OF_NODE = 4 };
+enum flow_place { FLOW_AT_SOURCE = 0, FLOW_AT_DESTINATION = 1, FLOW_OUT_OF_STACK = 2, FLOW_OF_NODE = 4, FLOW_TRANSLATED = 8 };
 
 /* Which end of the key the packet's source is. */
 static __always_inline __u8 flow_key_of(const struct packet *pkt, struct flow_key *key)
@@ -73,6 +73,13 @@ static __always_inline bool flow_is_begun_anew(const struct flow_state *f, const
 	return f->origin & FLOW_DENIED && f->stage == FLOW_HALF_OPEN && end != f->initiator && flow_is_begun(pkt);
 }
 
+/* @bits: of flow_state.stack, of the end that is here. */
+static __always_inline void flow_note_way(struct packet *pkt, __u8 bits)
+{
+	pkt->via_stack = bits & 1;
+	pkt->translated = bits & FLOW_STACK_TRANSLATED;
+}
+
 static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 end, __u32 owner, struct packet *pkt, __u8 place,
 						    __u32 now)
 {
@@ -91,9 +98,10 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 		return DROP_FLOW_SHARE;
 	if (share_held(0) >= (__s64)config.flow_max)
 		return DROP_FLOW_TABLE_FULL;
-	pkt->via_stack = flow_needs_stack(pkt, place);
-	if (pkt->via_stack)
-		fresh.stack = 1 << flow_local_end(end, place);
+	pkt->translated = place & FLOW_TRANSLATED;
+	pkt->via_stack = !pkt->translated && flow_needs_stack(pkt, place);
+	if (pkt->via_stack || pkt->translated)
+		fresh.stack = (pkt->translated ? FLOW_STACK_TRANSLATED : 1) << flow_local_end(end, place);
 	why = policy_check(key, &fresh, pkt, policy_revision());
 	bpf_map_update_elem(&flows_new, key, &fresh, BPF_ANY);
 	flow_count_created();
@@ -122,7 +130,7 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
 		return flow_create(&key, end, owner, pkt, place, now);
 	if (flow_is_over(f) && (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) /* the ports are used again */
 		return flow_create(&key, end, owner, pkt, place, now);
-	pkt->via_stack = f->stack >> flow_local_end(end, place) & 1;
+	flow_note_way(pkt, f->stack >> flow_local_end(end, place));
 	if (f->seen != now)
 		f->seen = now;
 	why = policy_check(&key, f, pkt, revision);
@@ -163,7 +171,7 @@ static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 own
 
 	if (!f)
 		return flow_track_new(&key, end, owner, pkt, place);
-	pkt->via_stack = f->state.stack >> flow_local_end(end, place) & 1;
+	flow_note_way(pkt, f->state.stack >> flow_local_end(end, place));
 	now = tick_now();
 	if (f->state.seen != now)
 		f->state.seen = now;

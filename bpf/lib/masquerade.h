@@ -5,14 +5,7 @@
 
 #include "lib/endpoint.h"
 #include "lib/icmp.h"
-#include "lib/nat_rewrite.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, NAT_UPLINKS_MAX);
-	__type(key, __u32);
-	__type(value, struct nat_uplink);
-} nat_uplinks SEC(".maps");
+#include "lib/nat_return.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -76,19 +69,28 @@ __global enum drop_reason masquerade_error(struct __sk_buff *skb, struct packet 
 	return nat_rewrite(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
 }
 
+/* A claim of one of the node's ports: @as and its port are who the sender is from now on. */
+static __noinline enum drop_reason masquerade_as(struct __sk_buff *skb, const struct packet *pkt, const struct ip_addr *as,
+						      __u32 owner, struct nat_end *ret)
+{
+	struct nat_want w = { .owner = owner };
+	enum drop_reason why;
+
+	w.as.addr = *as;
+	why = nat_connect(skb, pkt, &w);
+	*ret = w.as;
+	return why;
+}
+
 /* As whom the packet leaves by @ifindex. */
 static __always_inline enum drop_reason masquerade_claim(struct __sk_buff *skb, const struct packet *pkt, __u32 owner,
 							 struct nat_end *ret)
 {
 	const struct ip_addr *own = masquerade_addr(skb->ifindex, &pkt->src);
-	struct ip_addr as;
 
-	if (!own)
+	if (!own || own->b[0] == ADDR_ABSENT_BYTE)
 		return DROP_NAT_ADDRESS;
-	as = *own;
-	if (as.b[0] == ADDR_ABSENT_BYTE)
-		return DROP_NAT_ADDRESS;
-	return nat_claim(skb, pkt, &as, owner, ret);
+	return masquerade_as(skb, pkt, own, owner, ret);
 }
 
 /* A pod's packet on its way out. */
@@ -101,8 +103,8 @@ static __always_inline enum drop_reason masquerade_pod(struct __sk_buff *skb, st
 
 	if (why != DROP_NONE)
 		return why;
-	if (unlikely(pkt->icmp == ICMP_ERROR))
-		return masquerade_error(skb, pkt);
+	if (unlikely(pkt->icmp == ICMP_ERROR)) /* about a client's packet to a Service, or about one to the pod itself */
+		return config.inbound && nat_return_error(skb, pkt) != NAT_BACK_NONE ? DROP_NONE : masquerade_error(skb, pkt);
 	nat_key_of(pkt, true, &key);
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (likely(forward)) {
@@ -110,6 +112,8 @@ static __always_inline enum drop_reason masquerade_pod(struct __sk_buff *skb, st
 		to.addr = forward->addr;
 		to.port = forward->port;
 	} else {
+		if (config.inbound && nat_return(skb, pkt) != NAT_BACK_NONE) /* an answer of a Service */
+			return DROP_NONE;
 		if (masquerade_passes(pkt))
 			return DROP_NONE;
 		why = masquerade_claim(skb, pkt, owner, &to);
@@ -152,7 +156,7 @@ static __always_inline enum drop_reason masquerade_node(struct __sk_buff *skb, s
 		nat_end_claim(&key, claim);
 		return DROP_NONE;
 	}
-	why = nat_claim(skb, pkt, &pkt->src, NAT_OWNER_NODE, &to);
+	why = masquerade_as(skb, pkt, &pkt->src, NAT_OWNER_NODE, &to);
 	if (why != DROP_NONE)
 		return why;
 	return nat_rewrite(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;

@@ -24,10 +24,17 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096 + 2);
+	__uint(max_entries, 4096 + 3);
 	__type(key, __u32);
 	__type(value, __u64);
 } nat_shares SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NAT_UPLINKS_MAX);
+	__type(key, __u32);
+	__type(value, struct nat_uplink);
+} nat_uplinks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -104,13 +111,24 @@ static __always_inline void nat_release(struct nat_key *key, __u32 owner)
 		nat_share_add(owner, -1);
 }
 
+/* The connection of a claim as its inside end sees it. */
+static __always_inline void nat_key_inside(const struct nat_key *key, const struct nat_claim *claim, struct nat_key *ret)
+{
+	*ret = *key;
+	nat_key_local(ret, &claim->addr, claim->port);
+	if (claim->uplink) {
+		ret->remote = claim->front;
+		ret->remote_port = claim->front_port;
+	}
+}
+
 /* Both entries of the claim @key. */
 static __always_inline void nat_end_claim(struct nat_key *key, const struct nat_claim *claim)
 {
-	struct nat_key inside = *key;
 	__u32 owner = claim->state.owner;
+	struct nat_key inside;
 
-	nat_key_local(&inside, &claim->addr, claim->port);
+	nat_key_inside(key, claim, &inside);
 	bpf_map_delete_elem(&nat_forward, &inside);
 	nat_release(key, owner);
 }
@@ -118,11 +136,11 @@ static __always_inline void nat_end_claim(struct nat_key *key, const struct nat_
 static int nat_on_timer(void *map __attribute__((unused)), struct nat_key *key, struct nat_claim *claim)
 {
 	__u32 timeout = flow_timeout(key->proto, &claim->state), seen = claim->state.seen, owner = claim->state.owner;
-	struct nat_key outside = *key, inside = *key;
+	struct nat_key outside = *key, inside;
 	struct nat_forward *forward;
 	__s32 idle;
 
-	nat_key_local(&inside, &claim->addr, claim->port);
+	nat_key_inside(key, claim, &inside);
 	forward = bpf_map_lookup_elem(&nat_forward, &inside);
 	if (forward && (__s32)(forward->seen - seen) > 0)
 		seen = forward->seen;
@@ -175,6 +193,16 @@ static __always_inline void nat_note(__u8 proto, struct nat_claim *claim, __u8 f
 		bpf_timer_start(&claim->timer, flow_timer_ns(flow_timeout(proto, &claim->state)), 0);
 }
 
+/* Makes the inside end's key into its claim's. */
+static __always_inline void nat_key_outside(struct nat_key *key, const struct nat_forward *forward)
+{
+	nat_key_local(key, &forward->addr, forward->port);
+	if (forward->backend) {
+		key->remote = forward->to;
+		key->remote_port = forward->to_port;
+	}
+}
+
 /* A packet goes out by this entry. The claim is looked at while the conversation is young, and when TCP begins or ends something. */
 static __always_inline void nat_touch_out(const struct packet *pkt, struct nat_forward *forward)
 {
@@ -187,7 +215,7 @@ static __always_inline void nat_touch_out(const struct packet *pkt, struct nat_f
 	if (likely(forward->open && !(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))))
 		return;
 	nat_key_of(pkt, true, &key);
-	nat_key_local(&key, &forward->addr, forward->port);
+	nat_key_outside(&key, forward);
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
 	if (!claim)
 		return;
@@ -238,27 +266,34 @@ static __always_inline bool nat_node_has(struct __sk_buff *skb, const struct nat
 	return true;
 }
 
-/* Identifiers of echo requests are all free to use; ports have a range, and holes in it. */
-static __always_inline bool nat_port_allowed(__u8 proto, __u32 port)
-{
-	__u32 index = port / 64;
-	__u64 *word;
-
-	if (proto_is_icmp(proto))
-		return true;
-	word = bpf_map_lookup_elem(&nat_reserved, &index);
-	return port >= config.nat_port_min && port <= config.nat_port_max && word && !(*word >> (port % 64) & 1);
-}
-
 enum nat_taking { NAT_BUSY, NAT_TAKEN, NAT_OURS_ALREADY, NAT_NO_ROOM };
 
 struct nat_try {
 	struct __sk_buff *skb;
 	struct nat_key key;
 	struct nat_claim fresh;
+	__u32 port_min, port_max, modulus;
 	__u32 at, step; /* the sequence of ports that are tried */
+	bool choice;	/* may it be another port than the inside end's own? */
 	enum nat_taking result;
 };
+
+/* Identifiers of echo requests are all free to use; ports have a range, and holes in it. */
+static __always_inline bool nat_port_allowed(const struct nat_try *t, __u32 port)
+{
+	__u32 index = port / 64;
+	__u64 *word;
+
+	if (proto_is_icmp(t->key.proto))
+		return true;
+	word = bpf_map_lookup_elem(&nat_reserved, &index);
+	return port >= t->port_min && port <= t->port_max && word && !(*word >> (port % 64) & 1);
+}
+
+static __always_inline bool nat_is_same(const struct nat_claim *a, const struct nat_claim *b)
+{
+	return a->port == b->port && addr_eq(&a->addr, &b->addr) && a->front_port == b->front_port && addr_eq(&a->front, &b->front);
+}
 
 static __always_inline enum nat_taking nat_take(struct nat_try *t, __be16 port)
 {
@@ -268,7 +303,7 @@ static __always_inline enum nat_taking nat_take(struct nat_try *t, __be16 port)
 	t->key.local_port = port;
 	there = bpf_map_lookup_elem(&nat_claims, &t->key);
 	if (there)
-		return there->port == t->fresh.port && addr_eq(&there->addr, &t->fresh.addr) ? NAT_OURS_ALREADY : NAT_BUSY;
+		return nat_is_same(there, &t->fresh) ? NAT_OURS_ALREADY : NAT_BUSY;
 	if (nat_node_has(t->skb, &t->key))
 		return NAT_BUSY;
 	r = bpf_map_update_elem(&nat_claims, &t->key, &t->fresh, BPF_NOEXIST);
@@ -277,96 +312,159 @@ static __always_inline enum nat_taking nat_take(struct nat_try *t, __be16 port)
 	return r ? NAT_NO_ROOM : NAT_TAKEN;
 }
 
-/* One port of a sequence that visits each of the range once: steps modulo a prime. Return: 1 to stop. */
-static long nat_try_next(__u32 i __attribute__((unused)), struct nat_try *t)
+/* Another of a sequence that visits each of the range once: steps modulo a prime. Return: 0 when it is none that may be used. */
+static __always_inline __u32 nat_next_port(struct nat_try *t)
 {
 	__u32 port;
 
 	t->at += t->step;
-	if (t->at >= config.nat_modulus)
-		t->at -= config.nat_modulus;
-	port = config.nat_port_min + t->at;
-	if (port > config.nat_port_max || !nat_port_allowed(t->key.proto, port))
+	if (t->at >= t->modulus)
+		t->at -= t->modulus;
+	port = t->port_min + t->at;
+	return port <= t->port_max && nat_port_allowed(t, port) ? port : 0;
+}
+
+/* The @i-th try: first the inside end's own port. Return: 1 to stop. */
+static long nat_try_next(__u32 i, struct nat_try *t)
+{
+	__be16 port = t->fresh.port;
+
+	if (i > 0)
+		port = bpf_htons(nat_next_port(t));
+	if (i > 0 ? !port : t->choice && !nat_port_allowed(t, bpf_ntohs(port)))
 		return 0;
-	t->result = nat_take(t, bpf_htons(port));
+	t->result = nat_take(t, port);
 	return t->result != NAT_BUSY;
 }
 
 /* Finds a port and claims it: the inside end's own if it can be had (endpoints behind NAT that look for each other like it
  * best), else up to NAT_TRIES others in an order that nobody can guess (RFC 6056 3.3.2). */
-static __always_inline void nat_allocate(struct nat_try *t, bool choice)
+static __always_inline void nat_allocate(struct nat_try *t)
 {
-	__be16 own = t->fresh.port;
-
 	t->result = NAT_BUSY;
-	if (!choice || nat_port_allowed(t->key.proto, bpf_ntohs(own)))
-		t->result = nat_take(t, own);
-	if (t->result != NAT_BUSY || !choice)
-		return;
-	t->at = bpf_get_prandom_u32() % config.nat_modulus;
-	t->step = 1 + bpf_get_prandom_u32() % (config.nat_modulus - 1);
-	bpf_loop(NAT_TRIES, nat_try_next, t, 0);
+	t->at = bpf_get_prandom_u32() % t->modulus;
+	t->step = 1 + bpf_get_prandom_u32() % (t->modulus - 1);
+	bpf_loop(t->choice ? 1 + NAT_TRIES : 1, nat_try_next, t, 0);
 }
 
-/* The claim is ours: makes the way out, and starts the clock. */
-static __always_inline enum drop_reason nat_publish(const struct packet *pkt, struct nat_try *t, __u32 owner,
-						    struct nat_end *ret)
-{
-	struct nat_forward fresh = { .addr = t->key.local, .port = t->key.local_port, .seen = t->fresh.state.seen }, *forward;
-	struct nat_claim *claim;
-	struct nat_key inside;
-	long r;
+/* What a connection that begins is given. */
+struct nat_want {
+	struct nat_end as; /* as whom its sender speaks; the port comes from nat_claim() */
+	struct nat_end to; /* inbound: the backend */
+	__u32 backend;	   /* its id; 0: not inbound, the remote end stays as it is */
+	__u32 owner;	   /* endpoint id, NAT_OWNER_NODE, NAT_OWNER_INBOUND: on whose share */
+};
 
-	nat_key_of(pkt, true, &inside);
-	if (t->result == NAT_TAKEN)
-		nat_share_add(owner, 1);
-	r = bpf_map_update_elem(&nat_forward, &inside, &fresh, BPF_NOEXIST);
-	if (r && t->result == NAT_TAKEN)
-		nat_release(&t->key, owner);
-	if (r == -17) { /* EEXIST: another CPU had the same connection's packet */
-		forward = bpf_map_lookup_elem(&nat_forward, &inside);
-		if (!forward)
-			return DROP_NAT_EXHAUSTED;
-		ret->addr = forward->addr;
-		ret->port = forward->port;
-		return DROP_NONE;
+static __always_inline void nat_key_wanted(const struct packet *pkt, const struct nat_want *w, struct nat_key *key)
+{
+	nat_key_of(pkt, true, key);
+	key->local = w->as.addr;
+	if (w->backend) {
+		key->remote = w->to.addr;
+		key->remote_port = w->to.port;
 	}
-	if (r)
-		return DROP_NAT_TABLE_FULL;
-	claim = bpf_map_lookup_elem(&nat_claims, &t->key);
-	if (claim)
-		nat_arm(&t->key, claim);
-	ret->addr = fresh.addr;
-	ret->port = fresh.port;
-	return DROP_NONE;
+}
+
+/* Which ports are used. Where this node speaks for a client, none that the kernel gives to the node's own sockets. */
+static __always_inline void nat_ports(const struct packet *pkt, const struct nat_want *w, struct nat_try *t)
+{
+	bool inbound = w->backend && !addr_eq(&w->as.addr, &pkt->src);
+
+	t->port_min = inbound ? config.inbound_port_min : config.nat_port_min;
+	t->port_max = inbound ? config.inbound_port_max : config.nat_port_max;
+	t->modulus = inbound ? config.inbound_modulus : config.nat_modulus;
 }
 
 /**
- * nat_claim() - a port of @as for a new connection of the packet's sender
- * @owner: endpoint id, or NAT_OWNER_NODE: on whose share
- * @ret: as whom it speaks from now on
+ * nat_claim() - the first half of a translation: a port of @w->as is claimed for a new connection of the packet's sender
  */
-__global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *pkt, const struct ip_addr *as, __u32 owner,
-				    struct nat_end *ret)
+__global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *pkt, struct nat_want *w)
 {
 	struct nat_try t = { .skb = skb };
 	enum drop_reason why;
 
-	if (!pkt || !as || !ret)
+	if (!pkt || !w)
 		return DROP_NAT_ADDRESS;
-	why = nat_check_share(owner);
+	why = nat_check_share(w->owner);
 	if (why != DROP_NONE)
 		return why;
-	nat_key_of(pkt, true, &t.key);
-	t.fresh.addr = t.key.local;
-	t.fresh.port = t.key.local_port;
+	nat_ports(pkt, w, &t);
+	nat_key_wanted(pkt, w, &t.key);
+	t.fresh.addr = pkt->src;
+	t.fresh.port = pkt->sport;
 	t.fresh.state.seen = tick_now();
-	t.fresh.state.owner = owner;
-	t.key.local = *as;
-	nat_allocate(&t, nat_has_choice(pkt));
+	t.fresh.state.owner = w->owner;
+	if (w->backend) {
+		t.fresh.front = pkt->dst;
+		t.fresh.front_port = pkt->dport;
+		t.fresh.uplink = skb->ifindex;
+	}
+	t.choice = nat_has_choice(pkt);
+	nat_allocate(&t);
 	if (t.result == NAT_BUSY)
 		return DROP_NAT_EXHAUSTED;
 	if (t.result == NAT_NO_ROOM)
 		return DROP_NAT_TABLE_FULL;
-	return nat_publish(pkt, &t, owner, ret);
+	if (t.result == NAT_TAKEN)
+		nat_share_add(w->owner, 1);
+	w->as.port = t.key.local_port;
+	return DROP_NONE;
+}
+
+/* Another CPU had the connection's packet at the same time, and was faster: its claim counts. */
+static __always_inline enum drop_reason nat_yield(struct nat_key *inside, struct nat_key *key, struct nat_want *w)
+{
+	struct nat_forward *forward = bpf_map_lookup_elem(&nat_forward, inside);
+
+	if (!forward || forward->port != w->as.port || !addr_eq(&forward->addr, &w->as.addr))
+		nat_release(key, w->owner);
+	if (!forward)
+		return DROP_NAT_EXHAUSTED;
+	w->as.addr = forward->addr;
+	w->as.port = forward->port;
+	return DROP_NONE;
+}
+
+/**
+ * nat_publish() - the second half: the way out, and the clock starts
+ *
+ * Apart from nat_claim() because the verifier adds up the stacks. @w->as: what the packet's sender speaks as from now on.
+ */
+__global enum drop_reason nat_publish(const struct packet *pkt, struct nat_want *w)
+{
+	struct nat_forward fresh = { .seen = tick_now() };
+	struct nat_key inside, key;
+	struct nat_claim *claim;
+	long r;
+
+	if (!pkt || !w)
+		return DROP_NAT_ADDRESS;
+	fresh.addr = w->as.addr;
+	fresh.port = w->as.port;
+	if (w->backend) {
+		fresh.to = w->to.addr;
+		fresh.to_port = w->to.port;
+		fresh.backend = w->backend;
+	}
+	nat_key_of(pkt, true, &inside);
+	nat_key_wanted(pkt, w, &key);
+	key.local_port = w->as.port;
+	r = bpf_map_update_elem(&nat_forward, &inside, &fresh, BPF_NOEXIST);
+	if (r == -17 /* EEXIST */)
+		return nat_yield(&inside, &key, w);
+	if (r) {
+		nat_release(&key, w->owner);
+		return DROP_NAT_TABLE_FULL;
+	}
+	claim = bpf_map_lookup_elem(&nat_claims, &key);
+	if (claim)
+		nat_arm(&key, claim);
+	return DROP_NONE;
+}
+
+static __always_inline enum drop_reason nat_connect(struct __sk_buff *skb, const struct packet *pkt, struct nat_want *w)
+{
+	enum drop_reason why = nat_claim(skb, pkt, w);
+
+	return why == DROP_NONE ? nat_publish(pkt, w) : why;
 }

@@ -1,39 +1,58 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The way back: what comes from a remote end to a port that was claimed towards it goes to the inside end, as if there were no
- * translation. Whatever is not understood, or not claimed, stays as it is: it is the node's. */
+ * translation. Whatever is not understood, or not claimed, stays as it is.
+ *
+ * Of a pod's own connection the inside end is the pod. Of one from outside to a Service it is the client, and the backend
+ * speaks as the Service: both ends change. */
 #pragma once
 
 #include "lib/endpoint.h"
 #include "lib/icmp.h"
 #include "lib/nat_rewrite.h"
 
-/* Whose the claim is: a living pod's, or the node's. */
+/* What came of it. Above: the uplink by which the packet has to leave, to a client outside. */
+enum nat_back { NAT_BACK_NONE = -1, NAT_BACK_INSIDE = 0 };
+
+/* Whose the claim is: a living pod's, the node's, or a client's. */
 static __always_inline bool nat_inside_lives(struct nat_claim *claim)
 {
-	return claim->state.owner == NAT_OWNER_NODE || endpoint_find(&claim->addr);
+	return claim->uplink || claim->state.owner == NAT_OWNER_NODE || endpoint_find(&claim->addr);
 }
 
-/* An error about a packet that went out by a claim: its quoted source is ours. */
-__global bool nat_return_error(struct __sk_buff *skb, struct packet *pkt)
+static __always_inline void nat_front_of(const struct nat_claim *claim, struct nat_end *ret)
 {
+	ret->addr = claim->front;
+	ret->port = claim->front_port;
+}
+
+/* An error about a packet that went out by a claim: its quoted source is ours, its quoted destination the remote end. */
+__global int nat_return_error(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct nat_end to = {}, front = {};
 	struct packet quoted = {};
 	struct nat_claim *claim;
-	struct nat_end to = {};
 	struct nat_key key;
+	int back;
 
 	if (!pkt || packet_parse(skb, pkt->l4_off + 8, packet_protocol(pkt), true, &quoted) != DROP_NONE ||
 	    !addr_eq(&quoted.src, &pkt->dst))
-		return false;
+		return NAT_BACK_NONE;
 	nat_key_of(&quoted, true, &key);
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
 	if (!claim || !nat_inside_lives(claim))
-		return false;
+		return NAT_BACK_NONE;
+	back = claim->uplink;
 	to.addr = claim->addr;
 	to.port = claim->port;
-	if (nat_rewrite_quoted(skb, pkt, &quoted, NAT_SOURCE, &to))
-		return false;
+	nat_front_of(claim, &front);
+	if (nat_rewrite_quoted(skb, pkt, &quoted, NAT_SOURCE, &to) ||
+	    (back && nat_rewrite_quoted(skb, pkt, &quoted, NAT_DESTINATION, &front)))
+		return NAT_BACK_NONE;
 	to.port = 0;
-	return nat_rewrite(skb, pkt, NAT_DESTINATION, &to) == 0;
+	front.port = 0;
+	if (back && nat_rewrite(skb, pkt, NAT_SOURCE, &front)) /* who complains is inside of the cluster: the client knows the Service */
+		return NAT_BACK_NONE;
+	return nat_rewrite(skb, pkt, NAT_DESTINATION, &to) ? NAT_BACK_NONE : back;
 }
 
 /* Could the packet be an answer? A remote end that pings us is no answer to our ping. */
@@ -50,31 +69,40 @@ static __always_inline bool nat_resolve_later(struct packet *pkt)
 	return pkt->fragment != FRAGMENT_LATER || fragment_resolve_ports(pkt) == DROP_NONE;
 }
 
-/**
- * nat_return() - translate a packet that came in by an uplink, if it is claimed
- *
- * @pkt is filled when the packet was translated. Return: was it?
- */
-__global bool nat_return(struct __sk_buff *skb, struct packet *pkt)
+/* Packets that are no ICMP error. */
+__global int nat_return_data(struct __sk_buff *skb, struct packet *pkt)
 {
+	struct nat_end to = {}, front = {};
 	struct nat_claim *claim;
-	struct nat_end to = {};
 	struct nat_key key;
+	int back;
 
-	if (!pkt || packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || packet_is_multicast(pkt))
-		return false;
-	if (unlikely(pkt->icmp == ICMP_ERROR))
-		return nat_return_error(skb, pkt);
+	if (!pkt)
+		return NAT_BACK_NONE;
 	if (!nat_may_return(pkt) || !nat_resolve_later(pkt))
-		return false;
+		return NAT_BACK_NONE;
 	nat_key_of(pkt, false, &key);
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
 	if (likely(!claim) || !nat_inside_lives(claim))
-		return false;
+		return NAT_BACK_NONE;
 	if (unlikely(pkt->fragment == FRAGMENT_FIRST))
 		fragment_resolve_ports(pkt);
 	nat_touch_in(pkt, claim);
+	back = claim->uplink;
 	to.addr = claim->addr;
 	to.port = claim->port;
-	return nat_rewrite(skb, pkt, NAT_DESTINATION, &to) == 0;
+	nat_front_of(claim, &front);
+	if (nat_rewrite(skb, pkt, NAT_DESTINATION, &to) || (back && nat_rewrite(skb, pkt, NAT_SOURCE, &front)))
+		return NAT_BACK_NONE;
+	return back;
+}
+
+/**
+ * nat_return() - translate a packet from a remote end, if the port that it is for is claimed
+ *
+ * @pkt is parsed, no multicast, and changed with the packet. Return: enum nat_back, or an ifindex.
+ */
+static __always_inline int nat_return(struct __sk_buff *skb, struct packet *pkt)
+{
+	return unlikely(pkt->icmp == ICMP_ERROR) ? nat_return_error(skb, pkt) : nat_return_data(skb, pkt);
 }

@@ -39,6 +39,7 @@ struct packet {
 	__u32 l3_off, l4_off; /* from the start of the frame */
 	__u32 ip_len;	      /* the IP packet with its header */
 	bool v6;
+	bool translated; /* its flow came from outside for a Service: set by flow_track() */
 	bool via_stack; /* its flow went through the stack and returns through it: set by flow_track(), icmp_check_error() */
 };
 

@@ -9,6 +9,7 @@
  * At the end of the process nothing is undone: packets flow on. */
 #include "agent/agent.h"
 #include "agent/lists.h"
+#include "agent/inbound.h"
 #include "agent/masquerade.h"
 #include "agent/transport.h"
 #include "base/file.h"
@@ -239,6 +240,8 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 	for (int f = 0; f < 2; f++)
 		c.masquerade[f] = masquerade_is_on(&a->opt, f, &s->ranges[f]);
 	port_range_parse(a->opt.masquerade_ports, &c.nat_port_min, &c.nat_port_max); /* checked when it was read */
+	c.inbound = a->opt.service_inbound;
+	inbound_ports(c.nat_port_min, c.nat_port_max, &c.inbound_port_min, &c.inbound_port_max);
 
 	memcpy(c.node_addrs, s->node_addrs, sizeof(c.node_addrs));
 	memcpy(c.underlay, s->underlay, sizeof(c.underlay));

@@ -36,6 +36,8 @@ struct dp_config {
 	bool guard;	     /* what pods have to do with pods and nodes passes no uplink unencrypted: datapath_apply_guard() */
 	const char *cgroup;   /* whose sockets are translated (a path); "" or NULL: nobody's */
 	uint32_t service_max; /* frontends of Services, and four times as many endpoints; 0: 65536 */
+	bool inbound;	     /* serve Services to clients outside: NodePorts, addresses of load balancers */
+	uint16_t inbound_port_min, inbound_port_max; /* by which the node speaks for them; none that its sockets are given. 0: as nat_port */
 };
 
 /**

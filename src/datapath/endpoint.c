@@ -261,9 +261,10 @@ int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps,
 void dp_count_all_flows(struct datapath *dp)
 {
 	uint64_t none = 0;
-	uint32_t all = 0, nat_all = NAT_OWNER_ALL, nat_node = NAT_OWNER_NODE;
+	uint32_t all = 0, nat_all = NAT_OWNER_ALL, nat_node = NAT_OWNER_NODE, inbound = NAT_OWNER_INBOUND;
 
 	bpf_map_update_elem(dp->maps[MAP_ENDPOINT_FLOWS], &all, &none, BPF_NOEXIST);
 	bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &nat_all, &none, BPF_NOEXIST);
 	bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &nat_node, &none, BPF_NOEXIST);
+	bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &inbound, &none, BPF_NOEXIST);
 }

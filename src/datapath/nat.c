@@ -158,7 +158,7 @@ static int end_orphans(struct datapath *dp, const struct dp_masquerade *m)
 		if (r < 0 && r != -ENOENT)
 			return r;
 		for (uint32_t i = 0; i < n; i++)
-			if (!is_ours(m, &values[i].addr) && bpf_map_delete_elem(map, &keys[i]) < 0 && errno != ENOENT)
+			if (!values[i].backend && !is_ours(m, &values[i].addr) && bpf_map_delete_elem(map, &keys[i]) < 0 && errno != ENOENT)
 				dp_note_error(&first, -errno);
 		in = out;
 		more = true;

@@ -209,7 +209,12 @@ static struct config config_encode(const struct dp_config *c, unsigned hook)
 		.geneve = c->geneve,
 		.hook = hook,
 		.guard = c->guard,
+		.inbound = c->inbound,
+		.inbound_port_min = c->inbound_port_min ? c->inbound_port_min : c->nat_port_min,
+		.inbound_port_max = c->inbound_port_min ? c->inbound_port_max : c->nat_port_max,
 	};
+
+	r.inbound_modulus = dp_prime_from(r.inbound_port_max - r.inbound_port_min + 1u);
 
 	for (int i = 0; i < 2; i++) {
 		r.node_addrs[i] = dp_addr_encode(&c->node_addrs[i]);

@@ -474,6 +474,8 @@ static void every_reason_has_a_test(void)
 	provoked[DROP_PLAINTEXT_IN] = provoked[DROP_PLAINTEXT_OUT] = true; /* guard_test.c */
 	for (int i = DROP_NAT_EXHAUSTED; i <= DROP_NAT_ADDRESS; i++) /* nat_test.c */
 		provoked[i] = true;
+	for (int i = DROP_SERVICE_REFUSED; i <= DROP_TOO_BIG; i++) /* inbound_test.c */
+		provoked[i] = true;
 	for (int i = 1; i < DROP_REASON_COUNT; i++) {
 		if (!provoked[i])
 			printf("# no test provokes %s\n", drop_reason_label(i));

@@ -134,6 +134,7 @@ int main(int argc, char **argv)
 
 	harness_init();
 	dp_config.flow_max = dp_config.flow_share = 2 * FLOWS;
+	dp_config.inbound = true; /* as agents have it */
 	harness_reopen();
 	if (budget) {
 		r = path ? check_budget(path) : 1;

@@ -19,10 +19,13 @@ struct config {
 	__u32 nat_modulus;		  /* the smallest prime that is not below the number of ports */
 	__u16 tunnel_port;		  /* host order; 0 without a tunnel */
 	__u16 hook;			  /* which of the loader's programs this is, from 1: for events */
+	__u16 inbound_port_min, inbound_port_max; /* host order: by which this node speaks for clients from outside */
+	__u32 inbound_modulus;			  /* as nat_modulus */
+	__u32 inbound;				  /* 1: Services are served to the outside */
 	__u8 guard;			  /* 1: pods' packets pass no uplink unencrypted */
 	__u8 geneve;			  /* 1: the tunnel device's packets travel as Geneve */
 	__u8 flow_events;		  /* 1: connections are events, too */
-	__u8 pad;
+	__u8 pad[5];
 };
 
-ABI_SIZE(struct config, 112);
+ABI_SIZE(struct config, 128);

@@ -13,7 +13,8 @@
 	X(DIRECT, "direct", "as it is, to another node") \
 	X(STACK,  "stack",  "handed to the node's stack") \
 	X(TO_POD, "to_pod", "from the node's stack to a pod") \
-	X(MESH,   "mesh",   "to the WireGuard interface, for another node")
+	X(MESH,   "mesh",   "to the WireGuard interface, for another node") \
+	X(CLIENT, "client", "from a Service's endpoint to a client outside, past the stack")
 /* clang-format on */
 
 enum forward_way {

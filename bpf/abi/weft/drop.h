@@ -48,7 +48,12 @@
 	X(POLICY_LOCKED,        "policy_locked",        "the pod's policy is not known or could not be put in place: locked down") \
 	X(GENEVE_HEADER,        "geneve_header",        "a Geneve packet of another version, without a frame inside, or with options in a fragment") \
 	X(GENEVE_CONTROL,       "geneve_control",       "a Geneve control packet") \
-	X(GENEVE_CRITICAL,      "geneve_critical",      "a Geneve packet with an option that must be understood")
+	X(GENEVE_CRITICAL,      "geneve_critical",      "a Geneve packet with an option that must be understood") \
+	X(SERVICE_REFUSED,      "service_refused",      "a Service that nobody serves, or a port that it has not; answered") \
+	X(SERVICE_NO_LOCAL,     "service_no_local",     "a Service that nobody on this node serves, as its traffic policy asks") \
+	X(SERVICE_SOURCE,       "service_source",       "a client that the Service's source ranges keep out") \
+	X(SERVICE_PORT,         "service_port",         "another port is needed that the protocol's checksum does not allow") \
+	X(TOO_BIG,              "too_big",              "too big for the path, not to be fragmented; answered")
 /* clang-format on */
 
 enum drop_reason {

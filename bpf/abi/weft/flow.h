@@ -34,7 +34,8 @@ struct flow_state {
 	__u8 stage;	/* enum flow_stage */
 	__u8 initiator; /* end that sent the first packet */
 	__u8 fin;	/* bit 0, 1: that end has sent FIN */
-	__u8 stack;	/* bit 0, 1: that end's packets, to and from, go through the stack of its node (lib/flow.h) */
+	__u8 stack;	/* bit 0, 1: that end's packets, to and from, go through the stack of its node (lib/flow.h);
+			 * bit 2, 3: they are translated, as a client's from outside to a Service (lib/inbound.h) */
 	__u32 judged;	/* revision (weft/policy.h) under which policy let it pass, at each end that is here; 0: it did not, or was not asked */
 	__u8 origin;	/* enum flow_origin bits */
 	__u8 pad[3];
@@ -45,6 +46,8 @@ enum flow_origin {
 	FLOW_UNSURE = 2,    /* nobody saw who began it: allowed only as if either had */
 	FLOW_FROM_NODE = 4, /* begun by this node itself, not forwarded: its own pods take it */
 };
+
+#define FLOW_STACK_TRANSLATED 4
 
 struct flow {
 	struct flow_state state;

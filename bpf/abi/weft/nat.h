@@ -12,6 +12,9 @@
  *  - a socket that comes later, and speaks to the same remote end from a port that is claimed, is given a claim of its own:
  *    the node is then one more inside end (NAT_OWNER_NODE), translated like a pod's;
  *  - where there is no port to choose (no ports in the protocol, or under its checksum) the node wins and the pod's claim ends.
+ * What comes from outside for a Service (lib/inbound.h) is translated at both ends: the client is the inside end, and speaks to the
+ * backend as itself or as this node; the address that it spoke to is the claim's `front`. Where it speaks as this node, ports
+ * are used from which the kernel picks none for the node's sockets (inbound_port_min … inbound_port_max): nothing has to be settled.
  * Setting ip_local_reserved_ports would leave the node less than half of its ports; ranges apart would leave pods less. */
 #pragma once
 
@@ -32,20 +35,27 @@ struct nat_forward {
 	__be16 port;
 	__u16 open;  /* the claim's stage is FLOW_OPEN, as far as this side knows */
 	__u32 seen; /* tick of the latest packet on the way out */
+	struct ip_addr to; /* inbound: the backend */
+	__be16 to_port;
+	__u16 pad;
+	__u32 backend; /* its id (weft/service.h); 0: not inbound, the remote end is as it is */
 };
 
 /* `nat_claims`: local is what the remote end sees → the inside end. */
 struct nat_claim {
 	struct ip_addr addr;
-	__be16 port;
-	__u16 pad;
+	struct ip_addr front; /* inbound: the address and port that the inside end speaks to */
+	__be16 port, front_port;
+	__u32 uplink; /* ifindex by which the inside end came, and answers leave; 0: not inbound */
 	struct flow_state state; /* seen: on the way in; stages: HALF_OPEN until a reply, then OPEN, CLOSING, RESET; fin: bit 0 inside */
+	__u32 pad;
 	struct bpf_timer timer;
 };
 
 /* `nat_shares`: owner (__u32) → claims that it holds (__u64). Endpoint ids, and: */
 #define NAT_OWNER_ALL 0
 #define NAT_OWNER_NODE 0xffffffff
+#define NAT_OWNER_INBOUND 0xfffffffe /* connections from outside to Services */
 
 /* `nat_uplinks`: ifindex (__u32) → as whom packets leave by it; ADDR_ABSENT_BYTE where it has no address. */
 struct nat_uplink {
@@ -73,6 +83,6 @@ struct nat_exempt_key {
 #define NAT_TRIES 128
 
 ABI_SIZE(struct nat_key, 40);
-ABI_SIZE(struct nat_forward, 24);
-ABI_SIZE(struct nat_claim, 56);
+ABI_SIZE(struct nat_forward, 48);
+ABI_SIZE(struct nat_claim, 80);
 ABI_SIZE(struct nat_exempt_key, 24);

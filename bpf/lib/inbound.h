@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* From outside to a Service: NodePorts of this node, addresses of load balancers, external addresses.
+ *
+ * The first packet of a connection chooses an endpoint; from then on the entry in `nat_forward` leads there, whatever becomes of the
+ * frontend. Who is sent to an endpoint of this node keeps the client's address (its port too, unless another connection of the
+ * client to the same endpoint has it already: SVC-47); towards other nodes this node speaks in the client's place, so that the
+ * answer comes back here. The answer finds the claim (lib/nat_return.h).
+ *
+ * Such packets never meet the stack: it would drop a packet that comes in with an address of this node as its source. */
+#pragma once
+
+#include "lib/answer.h"
+#include "lib/drop.h"
+#include "lib/forward.h"
+#include "lib/nat_return.h"
+#include "lib/service.h"
+
+/* What came of a packet; below zero: - enum drop_reason. */
+enum inbound_way { INBOUND_NONE, INBOUND_TRANSLATED, INBOUND_ANSWER_TOO_BIG /* + mtu */ };
+
+/* A connection begins: + the id of the backend that was chosen for it, for inbound_begin(). */
+#define INBOUND_CHOSEN (1l << 32)
+
+static __always_inline bool inbound_fragments(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__be16 off;
+
+	return !pkt->v6 && !bpf_skb_load_bytes(skb, pkt->l3_off + offsetof(struct iphdr, frag_off), &off, 2) && !(off & bpf_htons(0x4000));
+}
+
+/* Does the packet fit into the way to the endpoint? Return: 0, or the MTU that it is too big for. */
+static __always_inline __u32 inbound_check_size(struct __sk_buff *skb, const struct packet *pkt, const struct ip_addr *to)
+{
+	struct node_route *route = node_route_find(to);
+
+	if (!route || packet_wire_len(skb, pkt) <= route->mtu || inbound_fragments(skb, pkt))
+		return 0;
+	return route->mtu;
+}
+
+/* Both ends, as the entry says. Of a later fragment only the addresses are there to be changed. */
+static __always_inline int inbound_rewrite(struct __sk_buff *skb, struct packet *pkt, const struct nat_end *as, const struct nat_end *to)
+{
+	__u32 mtu = inbound_check_size(skb, pkt, &to->addr);
+
+	if (unlikely(mtu))
+		return INBOUND_ANSWER_TOO_BIG + mtu;
+	if (unlikely(pkt->proto == IPPROTO_SCTP && (as->port != pkt->sport || to->port != pkt->dport)))
+		return -DROP_SERVICE_PORT;
+	if (nat_rewrite(skb, pkt, NAT_DESTINATION, to))
+		return -DROP_TRUNCATED;
+	if (addr_eq(&as->addr, &pkt->src) && as->port == pkt->sport)
+		return INBOUND_TRANSLATED;
+	return nat_rewrite(skb, pkt, NAT_SOURCE, as) ? -DROP_TRUNCATED : INBOUND_TRANSLATED;
+}
+
+/* May the connection go on with the endpoint that it has? TCP does until somebody ends it; what begins anew, and datagrams, turn to
+ * another one when theirs is gone (SVC-21). */
+static __always_inline bool inbound_backend_serves(const struct packet *pkt, const struct nat_forward *forward)
+{
+	__u32 id = forward->backend;
+
+	if (pkt->proto == IPPROTO_TCP && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return true;
+	return bpf_map_lookup_elem(&service_backends, &id);
+}
+
+static __always_inline void inbound_forget(struct nat_key *inside, struct nat_forward *forward)
+{
+	struct nat_key key = *inside;
+	struct nat_claim *claim;
+
+	nat_key_outside(&key, forward);
+	claim = bpf_map_lookup_elem(&nat_claims, &key);
+	if (claim)
+		nat_end_claim(&key, claim);
+	else
+		bpf_map_delete_elem(&nat_forward, inside);
+}
+
+/* As whom the client speaks to this endpoint. */
+static __always_inline bool inbound_as(struct __sk_buff *skb, const struct packet *pkt, const struct service_backend *b, struct nat_want *w)
+{
+	__u32 ifindex = skb->ifindex;
+	struct nat_uplink *uplink;
+
+	if (b->flags & SERVICE_ON_THIS_NODE) {
+		w->as.addr = pkt->src;
+		return true;
+	}
+	if (node_route_find(&b->addr)) {
+		if (pkt->v6)
+			addr_from_config(&w->as.addr, &config.node_addrs[1]);
+		else
+			addr_from_config(&w->as.addr, &config.node_addrs[0]);
+	} else { /* outside of the pod ranges: as who is on this uplink */
+		uplink = bpf_map_lookup_elem(&nat_uplinks, &ifindex);
+		if (!uplink)
+			return false;
+		w->as.addr = pkt->v6 ? uplink->addrs[1] : uplink->addrs[0];
+	}
+	return w->as.addr.b[0] != ADDR_ABSENT_BYTE;
+}
+
+/* A connection begins with the endpoint @id: its entries are made. */
+static __always_inline enum drop_reason inbound_begin(struct __sk_buff *skb, const struct packet *pkt, __u32 id)
+{
+	struct service_backend *b = bpf_map_lookup_elem(&service_backends, &id);
+	struct nat_want w = { .backend = id, .owner = NAT_OWNER_INBOUND };
+
+	if (!b)
+		return DROP_SERVICE_REFUSED;
+	w.to.addr = b->addr;
+	w.to.port = b->port;
+	return inbound_as(skb, pkt, b, &w) ? nat_connect(skb, pkt, &w) : DROP_NAT_ADDRESS;
+}
+
+/* The same on every node, so that with Maglev another node chooses the same endpoint. FNV-1a. */
+static __always_inline __u32 inbound_hash(const struct packet *pkt)
+{
+	__u32 words[5] = { pkt->src.w[0], pkt->src.w[1], pkt->src.w[2], pkt->src.w[3], pkt->sport };
+	__u32 h = 0x811c9dc5;
+
+#pragma unroll
+	for (int i = 0; i < 5; i++)
+#pragma unroll
+		for (int b = 0; b < 32; b += 8)
+			h = (h ^ (words[i] >> b & 0xff)) * 0x01000193;
+	return h;
+}
+
+/* Which endpoint serves a new connection? */
+static __always_inline long inbound_choose(struct packet *pkt)
+{
+	struct service_ask ask = { .client = pkt->src };
+	struct service_frontend *f = service_find(&pkt->dst, pkt->dport, pkt->proto, SERVICE_EXTERNAL);
+	struct service_backend backend = {};
+	__u32 id = 0;
+
+	if (!f)
+		return INBOUND_NONE;
+	if (!service_lets_in(f, &pkt->src))
+		return -DROP_SERVICE_SOURCE;
+	if (!f->slots)
+		return service_empty(f) == SERVICE_DROP ? -DROP_SERVICE_NO_LOCAL : -DROP_SERVICE_REFUSED;
+	ask.hash = f->flags & SERVICE_MAGLEV ? inbound_hash(pkt) : bpf_get_prandom_u32();
+	if (service_choose(f, &ask, &backend, &id) != SERVICE_CHOSEN)
+		return -DROP_SERVICE_REFUSED;
+	service_count(SERVICE_TRANSLATED_PACKET);
+	return INBOUND_CHOSEN + id;
+}
+
+/* An error about what an endpoint sent to a client: on to the endpoint, and about the packet as it sent it (M4). */
+__global int inbound_error(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct nat_end as = {}, to = {};
+	struct nat_forward *forward;
+	struct packet quoted = {};
+	struct nat_key key;
+
+	if (!pkt || packet_parse(skb, pkt->l4_off + 8, packet_protocol(pkt), true, &quoted) != DROP_NONE || !addr_eq(&quoted.src, &pkt->dst))
+		return INBOUND_NONE;
+	nat_key_of(&quoted, false, &key); /* its receiver is the inside end */
+	forward = bpf_map_lookup_elem(&nat_forward, &key);
+	if (!forward || !forward->backend)
+		return INBOUND_NONE;
+	as.addr = forward->addr;
+	as.port = forward->port;
+	to.addr = forward->to;
+	to.port = forward->to_port;
+	if (nat_rewrite_quoted(skb, pkt, &quoted, NAT_SOURCE, &to) || nat_rewrite_quoted(skb, pkt, &quoted, NAT_DESTINATION, &as))
+		return -DROP_TRUNCATED;
+	as.port = to.port = 0;
+	if (nat_rewrite(skb, pkt, NAT_DESTINATION, &to))
+		return -DROP_TRUNCATED;
+	/* Another node takes packets from our addresses only. */
+	if (node_route_find(&to.addr) && nat_rewrite(skb, pkt, NAT_SOURCE, &as))
+		return -DROP_TRUNCATED;
+	return INBOUND_TRANSLATED;
+}
+
+/**
+ * inbound_enter() - a packet from outside that is for no pod: is it for a Service?
+ *
+ * @pkt is parsed, no multicast, and changed with the packet. Return: enum inbound_way, INBOUND_CHOSEN + id, or - enum drop_reason.
+ */
+__global long inbound_enter(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct nat_end as = {}, to = {};
+	struct nat_forward *forward;
+	struct nat_key key;
+
+	if (!pkt || !nat_resolve_later(pkt))
+		return INBOUND_NONE;
+	if (pkt->icmp != ICMP_NOT) /* errors: inbound_error(), not called from here as the verifier adds up the stacks */
+		return INBOUND_NONE;
+	if (unlikely(pkt->fragment == FRAGMENT_FIRST))
+		fragment_resolve_ports(pkt);
+	nat_key_of(pkt, true, &key);
+	forward = bpf_map_lookup_elem(&nat_forward, &key);
+	if (!forward || !forward->backend)
+		return inbound_choose(pkt);
+	if (unlikely(!inbound_backend_serves(pkt, forward))) {
+		inbound_forget(&key, forward);
+		return inbound_choose(pkt);
+	}
+	nat_touch_out(pkt, forward);
+	as.addr = forward->addr;
+	as.port = forward->port;
+	to.addr = forward->to;
+	to.port = forward->to_port;
+	return inbound_rewrite(skb, pkt, &as, &to);
+}
+
+/* To the client, by the uplink that it came by. The neighbour is found in the kernel's tables. */
+static __always_inline int inbound_leave(struct __sk_buff *skb, const struct packet *pkt, __u32 uplink)
+{
+	static const __u8 zero[ETH_ALEN];
+
+	if (!rewrite_hop(skb, pkt, zero, zero))
+		return drop(skb, pkt, DROP_TRUNCATED);
+	skb->tc_index = PAST_STACK;
+	count_forward(skb, FORWARD_CLIENT);
+	return bpf_redirect_neigh(uplink, NULL, 0, 0);
+}
+
+/* To the node of an endpoint, also when the fast path is off. */
+static __always_inline int inbound_to_node(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route)
+{
+	__u8 own_mac[ETH_ALEN];
+
+	if (bpf_skb_load_bytes(skb, 0, own_mac, sizeof(own_mac)))
+		return drop(skb, pkt, DROP_TRUNCATED);
+	if (route->transport == TRANSPORT_TUNNEL)
+		return forward_tunnel(skb, pkt, route, own_mac);
+	if (route->transport == TRANSPORT_MESH)
+		return forward_mesh(skb, pkt, route);
+	return forward_direct(skb, pkt, route);
+}
+
+/* What is said to somebody whose packet goes no further. */
+static __always_inline int inbound_refuse(struct __sk_buff *skb, const struct packet *pkt, int way)
+{
+	enum drop_reason why = -way;
+
+	if (way >= INBOUND_ANSWER_TOO_BIG) {
+		drop(skb, pkt, DROP_TOO_BIG);
+		return answer_send(skb, pkt, ANSWER_TOO_BIG, way - INBOUND_ANSWER_TOO_BIG);
+	}
+	drop(skb, pkt, why);
+	return why == DROP_SERVICE_REFUSED ? answer_send(skb, pkt, ANSWER_PORT_UNREACHABLE, 0) : TC_ACT_SHOT;
+}

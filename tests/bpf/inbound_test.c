@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Services from outside, packet by packet: in through from_net, back through from_pod, from_tunnel and from_net; every header and
+ * checksum of what comes out is looked at. The node is 192.0.2.1 and fd30::1 on its uplink. */
+#include "base/test.h"
+#include "harness.h"
+#include "view.h"
+#include "weft/nat.h"
+#include "weft/service.h"
+
+#include <bpf/bpf.h>
+#include <netinet/in.h>
+
+#define OURS4 "192.0.2.1"
+#define OURS6 "fd30::1"
+
+enum { NODE_PORT = 30080, REDIRECT = TC_ACT_REDIRECT };
+
+static const struct family {
+	const char *client, *ours, *local, *remote, *own, *any;
+} families[] = {
+	{ WORLD4, OURS4, A4, TUNNEL4, NODE4, "0.0.0.0" },
+	{ WORLD6, OURS6, A6, TUNNEL6, NODE6, "::" },
+};
+
+static struct frame f;
+static struct outcome out;
+
+static struct ip_addr ip_of(const char *text)
+{
+	struct addr a = addr_of(text);
+	struct ip_addr r;
+
+	memcpy(&r, &a, 16);
+	return r;
+}
+
+static void put(const char *map, const void *key, const void *value)
+{
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, map), key, value, BPF_ANY), 0);
+}
+
+/* One Service with one endpoint, reached at @addr:@port. @backend NULL: nobody serves. */
+static void service(const char *addr, uint16_t port, uint8_t proto, const char *backend, uint16_t to, uint8_t flags, uint32_t id)
+{
+	struct service_key key = { .addr = ip_of(addr), .port = htons(port), .proto = proto, .scope = SERVICE_EXTERNAL };
+	struct service_frontend fe = { .service = id, .set = id, .slots = backend ? 1 : 0, .flags = flags };
+	struct service_slot_key slot = { .set = id };
+	struct service_slot_chunk chunk = { .backend = { id } };
+	bool local = backend && (streq(backend, A4) || streq(backend, A6));
+	struct service_backend b = { .port = htons(to), .proto = proto, .roles = 1, .flags = local ? SERVICE_ON_THIS_NODE : 0,
+				     .service = id };
+
+	if (backend) {
+		b.addr = ip_of(backend);
+		put("service_backends", &id, &b);
+		put("service_slots", &slot, &chunk);
+	}
+	put("service_frontends", &key, &fe);
+}
+
+static void clear(const char *name)
+{
+	uint8_t key[64];
+
+	while (bpf_map_get_next_key(datapath_map_fd(dp, name), NULL, key) == 0)
+		bpf_map_delete_elem(datapath_map_fd(dp, name), key);
+}
+
+static void forget(void)
+{
+	uint32_t ids[] = { NAT_OWNER_ALL, NAT_OWNER_NODE, NAT_OWNER_INBOUND }, this = SERVICE_NODE_THIS;
+	uint64_t none = 0;
+
+	flows_clear();
+	clear("nat_claims");
+	clear("nat_forward");
+	clear("service_frontends");
+	clear("service_backends");
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
+		put("nat_shares", &ids[i], &none);
+	for (size_t i = 0; i < 2; i++) {
+		struct ip_addr ours = ip_of(families[i].ours);
+
+		put("service_nodes", &ours, &this);
+	}
+}
+
+static void packet(uint8_t proto, const char *src, uint16_t sport, const char *dst, uint16_t dport, const char *flags, size_t payload)
+{
+	frame_ether(&f, mac_other, mac_other, strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ip(&f, src, dst, proto);
+	if (proto == IPPROTO_TCP)
+		frame_tcp(&f, sport, dport, flags);
+	else
+		frame_udp(&f, sport, dport);
+	frame_payload(&f, payload);
+	frame_end(&f);
+	set_transport_sum(&f);
+}
+
+static void from_pod_a(void)
+{
+	memcpy(f.data, mac_host_a, 6);
+	memcpy(f.data + 6, mac_pod_a, 6);
+}
+
+/* What comes out of a program that sends it on. */
+static struct view through(const char *program, uint32_t ifindex)
+{
+	struct view v;
+
+	out = run(program, &f, ifindex);
+	CHECK_INT(out.verdict, REDIRECT);
+	v = view_of(out.data + ETH_HLEN);
+	return v;
+}
+
+#define CHECK_ENDS(v, s, sp, d, dp_)                                                                                   \
+	do {                                                                                                           \
+		struct addr _s = addr_of(s), _d = addr_of(d);                                                          \
+		CHECK(addr_eq(&(v).src, &_s));                                                                         \
+		CHECK(addr_eq(&(v).dst, &_d));                                                                         \
+		CHECK_INT((v).sport, sp);                                                                              \
+		CHECK_INT((v).dport, dp_);                                                                             \
+	} while (0)
+#define CHECK_SUMS(v)                                                                                                  \
+	do {                                                                                                           \
+		CHECK((v)->v6 || frame_ip4_checksum_ok((v)->ip));                                                      \
+		CHECK_INT(transport_sum(v), 0xffff);                                                                   \
+	} while (0)
+
+/* An endpoint here sees the client as it is, and answers as the Service. */
+static void svc_4_node_port_of_a_local_endpoint(void)
+{
+	for (int i = 0; i < 4; i++) {
+		const struct family *a = &families[i % 2];
+		uint8_t proto = i < 2 ? IPPROTO_TCP : IPPROTO_UDP;
+		struct view v;
+
+		forget();
+		service(a->any, NODE_PORT, proto, a->local, 8080, 0, 1);
+		packet(proto, a->client, 40000, a->ours, NODE_PORT, "S", 10);
+		v = through("from_net", if_uplink);
+		CHECK_ENDS(v, a->client, 40000, a->local, 8080);
+		CHECK_SUMS(&v);
+		CHECK(memcmp(out.data, mac_pod_a, 6) == 0);
+		packet(proto, a->local, 8080, a->client, 40000, "SA", 10);
+		from_pod_a();
+		v = through("from_pod", if_a);
+		CHECK_ENDS(v, a->ours, NODE_PORT, a->client, 40000);
+		CHECK_SUMS(&v);
+	}
+}
+
+/* For an endpoint elsewhere this node speaks in the client's place; the answer is found again in the tunnel, and at an uplink. */
+static void svc_17_remote_endpoints_answer_to_this_node(void)
+{
+	for (int i = 0; i < 4; i++) {
+		const struct family *a = &families[i % 2];
+		uint8_t proto = i < 2 ? IPPROTO_TCP : IPPROTO_UDP;
+		struct view v;
+		uint16_t port;
+
+		forget();
+		service(a->any, NODE_PORT, proto, a->remote, 8080, 0, 1);
+		packet(proto, a->client, 40000, a->ours, NODE_PORT, "S", 10);
+		v = through("from_net", if_uplink);
+		port = v.sport;
+		CHECK_ENDS(v, a->own, port, a->remote, 8080);
+		CHECK(port >= dp_config.inbound_port_min && port <= dp_config.inbound_port_max);
+		CHECK_SUMS(&v);
+		v = through("from_net", if_uplink); /* the second packet goes the same way */
+		CHECK_INT(v.sport, port);
+	}
+}
+
+static void svc_17_answers_come_back_by_a_direct_node(void)
+{
+	static const struct family direct[] = { { WORLD4, OURS4, A4, DIRECT4, NODE4, "0.0.0.0" },
+						{ WORLD6, OURS6, A6, DIRECT6, NODE6, "::" } };
+
+	for (int i = 0; i < 2; i++) {
+		const struct family *a = &direct[i];
+		struct view v;
+
+		forget();
+		service(a->ours, 80, IPPROTO_TCP, a->remote, 8080, 0, 1); /* as an address of a load balancer */
+		packet(IPPROTO_TCP, a->client, 40000, a->ours, 80, "S", 0);
+		v = through("from_net", if_uplink);
+		packet(IPPROTO_TCP, a->remote, 8080, a->own, v.sport, "SA", 0);
+		v = through("from_net", if_uplink);
+		CHECK_ENDS(v, a->ours, 80, a->client, 40000);
+		CHECK_SUMS(&v);
+	}
+}
+
+/* The same client's port towards two addresses with one endpoint behind: two connections, told apart on the way back. */
+static void svc_47_one_client_two_addresses_one_endpoint(void)
+{
+	struct view first, second, back;
+
+	forget();
+	service("0.0.0.0", NODE_PORT, IPPROTO_TCP, A4, 8080, 0, 1);
+	service("203.0.113.9", 80, IPPROTO_TCP, A4, 8080, 0, 2);
+	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, NODE_PORT, "S", 0);
+	first = through("from_net", if_uplink);
+	CHECK_INT(first.sport, 40000);
+	packet(IPPROTO_TCP, WORLD4, 40000, "203.0.113.9", 80, "S", 0);
+	second = through("from_net", if_uplink);
+	CHECK(second.sport != 40000);
+	CHECK_ENDS(second, WORLD4, second.sport, A4, 8080);
+	packet(IPPROTO_TCP, A4, 8080, WORLD4, second.sport, "SA", 0);
+	from_pod_a();
+	back = through("from_pod", if_a);
+	CHECK_ENDS(back, "203.0.113.9", 80, WORLD4, 40000);
+	packet(IPPROTO_TCP, A4, 8080, WORLD4, 40000, "SA", 0);
+	from_pod_a();
+	back = through("from_pod", if_a);
+	CHECK_ENDS(back, OURS4, NODE_PORT, WORLD4, 40000);
+}
+
+static void established_connections_outlive_the_frontend(void)
+{
+	struct view v;
+
+	forget();
+	service("0.0.0.0", NODE_PORT, IPPROTO_TCP, A4, 8080, 0, 1);
+	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, NODE_PORT, "S", 0);
+	through("from_net", if_uplink);
+	clear("service_frontends");
+	clear("service_backends");
+	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, NODE_PORT, "A", 0);
+	v = through("from_net", if_uplink);
+	CHECK_ENDS(v, WORLD4, 40000, A4, 8080);
+}
+
+static void svc_21_udp_turns_to_another_endpoint_at_once(void)
+{
+	struct view v;
+
+	forget();
+	service("0.0.0.0", NODE_PORT, IPPROTO_UDP, A4, 8080, 0, 1);
+	packet(IPPROTO_UDP, WORLD4, 40000, OURS4, NODE_PORT, "", 4);
+	through("from_net", if_uplink);
+	clear("service_backends");
+	service("0.0.0.0", NODE_PORT, IPPROTO_UDP, B4, 8080, 0, 2);
+	put("service_backends", &(uint32_t){ 2 },
+	    &(struct service_backend){ .addr = ip_of(B4), .port = htons(8080), .proto = IPPROTO_UDP, .roles = 1,
+				       .flags = SERVICE_ON_THIS_NODE, .service = 2 });
+	packet(IPPROTO_UDP, WORLD4, 40000, OURS4, NODE_PORT, "", 4);
+	v = through("from_net", if_uplink);
+	CHECK_ENDS(v, WORLD4, 40000, B4, 8080);
+}
+
+/* An ICMP error about the packet as it was sent, to its sender, with checksums that hold. */
+static void check_answer(const struct family *a, uint8_t type, uint8_t code)
+{
+	struct view v, quoted;
+
+	CHECK_INT(out.verdict, REDIRECT);
+	v = view_of(out.data + ETH_HLEN);
+	CHECK_INT(v.proto, v.v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+	CHECK_INT(v.ip[v.l4], type);
+	CHECK_INT(v.ip[v.l4 + 1], code);
+	CHECK(addr_eq(&v.src, &(struct addr[]){ addr_of(a->ours) }[0]));
+	CHECK(addr_eq(&v.dst, &(struct addr[]){ addr_of(a->client) }[0]));
+	CHECK_SUMS(&v);
+	quoted = view_of(v.ip + v.l4 + 8);
+	CHECK_ENDS(quoted, a->client, 40000, a->ours, NODE_PORT);
+}
+
+static void svc_19_nobody_serves(void)
+{
+	for (int i = 0; i < 4; i++) {
+		const struct family *a = &families[i % 2];
+		uint8_t proto = i < 2 ? IPPROTO_TCP : IPPROTO_UDP;
+		uint64_t before = drops_of(DROP_SERVICE_REFUSED);
+
+		forget();
+		service(a->any, NODE_PORT, proto, NULL, 0, 0, 1);
+		packet(proto, a->client, 40000, a->ours, NODE_PORT, "S", 8);
+		out = run("from_net", &f, if_uplink);
+		check_answer(a, i % 2 ? 1 : 3, i % 2 ? 4 : 3);
+		CHECK_INT(drops_of(DROP_SERVICE_REFUSED), before + 1);
+		service(a->any, NODE_PORT, proto, NULL, 0, SERVICE_DROP_EMPTY, 1);
+		CHECK_DROP("from_net", &f, if_uplink, DROP_SERVICE_NO_LOCAL);
+	}
+}
+
+/* The sender's kernel had left the checksum to the hardware: the field holds the sum of the pseudo header. What it will be when it is
+ * filled in on the way out is counted in already. */
+static void answers_to_unfinished_checksums(void)
+{
+	uint8_t *sum;
+	struct view v;
+	uint32_t pseudo, whole;
+
+	forget();
+	service("0.0.0.0", NODE_PORT, IPPROTO_TCP, NULL, 0, 0, 1);
+	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, NODE_PORT, "S", 0);
+	pseudo = fold(sum_of(f.data + f.l3 + 12, 8) + IPPROTO_TCP + 20);
+	sum = f.data + f.l4 + 16;
+	sum[0] = pseudo >> 8;
+	sum[1] = pseudo;
+	out = run("from_net", &f, if_uplink);
+	CHECK_INT(out.verdict, REDIRECT);
+	v = view_of(out.data + ETH_HLEN);
+	whole = fold(sum_of(v.ip + v.l4 + 28, 20)); /* the quoted TCP header, as the hardware sums it up */
+	sum = (uint8_t *)v.ip + v.l4 + 28 + 16;
+	sum[0] = ~whole >> 8;
+	sum[1] = ~whole;
+	CHECK_SUMS(&v);
+}
+
+static void svc_42_source_ranges(void)
+{
+	struct service_source_key key = { .len = 32 + 120, .service = 1 };
+	struct ip_addr range = ip_of("198.51.100.0");
+	uint32_t yes = 1;
+
+	forget();
+	service("0.0.0.0", NODE_PORT, IPPROTO_TCP, A4, 8080, SERVICE_SOURCES, 1);
+	memcpy(key.addr, &range, 16);
+	put("service_sources", &key, &yes);
+	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, NODE_PORT, "S", 0);
+	through("from_net", if_uplink);
+	packet(IPPROTO_TCP, "203.0.113.50", 40000, OURS4, NODE_PORT, "S", 0);
+	CHECK_DROP("from_net", &f, if_uplink, DROP_SERVICE_SOURCE);
+}
+
+/* SCTP's checksum covers ports: only where none changes. */
+static void sctp_keeps_its_ports(void)
+{
+	struct view v;
+
+	forget();
+	service("0.0.0.0", NODE_PORT, IPPROTO_SCTP, A4, NODE_PORT, 0, 1);
+	service("0.0.0.0", NODE_PORT + 1, IPPROTO_SCTP, A4, 9999, 0, 2);
+	packet(IPPROTO_UDP, WORLD4, 40000, OURS4, NODE_PORT, "", 12);
+	frame_ip4(&f)->protocol = IPPROTO_SCTP;
+	frame_end(&f);
+	v = through("from_net", if_uplink);
+	CHECK_ENDS(v, WORLD4, 40000, A4, NODE_PORT);
+	packet(IPPROTO_UDP, WORLD4, 40000, OURS4, NODE_PORT + 1, "", 12);
+	frame_ip4(&f)->protocol = IPPROTO_SCTP;
+	frame_end(&f);
+	CHECK_DROP("from_net", &f, if_uplink, DROP_SERVICE_PORT);
+}
+
+/* The tunnel carries 1450 bytes: a client is told so, about the packet that it sent (M4). */
+static void m4_too_big_for_the_tunnel(void)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct family *a = &families[i];
+		uint64_t before = drops_of(DROP_TOO_BIG);
+		struct view v;
+
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_UDP, a->remote, 8080, 0, 1);
+		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 1430);
+		if (i == 0)
+			frame_ip4(&f)->frag_off = htons(0x4000);
+		frame_end(&f);
+		set_transport_sum(&f);
+		out = run("from_net", &f, if_uplink);
+		check_answer(a, i ? 2 : 3, i ? 0 : 4);
+		v = view_of(out.data + ETH_HLEN);
+		CHECK_INT(v.ip[v.l4 + 6] << 8 | v.ip[v.l4 + 7], 1450);
+		CHECK_INT(drops_of(DROP_TOO_BIG), before + 1);
+	}
+}
+
+/* An error about what an endpoint sent to the client goes to the endpoint, about the packet as it sent it. */
+static void m4_errors_reach_the_endpoint(void)
+{
+	struct view v, quoted;
+	struct frame sent;
+	size_t l4;
+
+	forget();
+	service("0.0.0.0", NODE_PORT, IPPROTO_TCP, A4, 8080, 0, 1);
+	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, NODE_PORT, "S", 0);
+	through("from_net", if_uplink);
+	packet(IPPROTO_TCP, A4, 8080, WORLD4, 40000, "SA", 0);
+	from_pod_a();
+	through("from_pod", if_a);
+	packet(IPPROTO_TCP, OURS4, NODE_PORT, WORLD4, 40000, "A", 0);
+	sent = f;
+	frame_ether(&f, mac_other, mac_other, ETH_P_IP);
+	frame_ip(&f, "203.0.113.1", OURS4, IPPROTO_ICMP);
+	frame_icmp(&f, 3, 4, 0);
+	l4 = f.l4;
+	frame_put(&f, sent.data + sent.l3, 28);
+	f.l4 = l4;
+	frame_end(&f);
+	set_transport_sum(&f);
+	v = through("from_net", if_uplink);
+	CHECK(addr_eq(&v.dst, &(struct addr[]){ addr_of(A4) }[0]));
+	CHECK_SUMS(&v);
+	quoted = view_of(v.ip + v.l4 + 8);
+	CHECK_ENDS(quoted, A4, 8080, WORLD4, 40000);
+}
+
+/* What is no Service's stays the stack's. */
+static void the_rest_is_left_alone(void)
+{
+	forget();
+	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, 22, "S", 0);
+	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	packet(IPPROTO_UDP, WORLD6, 40000, OURS6, NODE_PORT, "", 4);
+	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+}
+
+int main(void)
+{
+	harness_init();
+	dp_config.inbound = true;
+	dp_config.inbound_port_min = 2000;
+	dp_config.inbound_port_max = 2999;
+	harness_reopen();
+	RUN(svc_4_node_port_of_a_local_endpoint);
+	RUN(svc_17_remote_endpoints_answer_to_this_node);
+	RUN(svc_17_answers_come_back_by_a_direct_node);
+	RUN(svc_47_one_client_two_addresses_one_endpoint);
+	RUN(established_connections_outlive_the_frontend);
+	RUN(svc_21_udp_turns_to_another_endpoint_at_once);
+	RUN(svc_19_nobody_serves);
+	RUN(answers_to_unfinished_checksums);
+	RUN(svc_42_source_ranges);
+	RUN(sctp_keeps_its_ports);
+	RUN(m4_too_big_for_the_tunnel);
+	RUN(m4_errors_reach_the_endpoint);
+	RUN(the_rest_is_left_alone);
+	harness_done();
+	return test_end();
+}

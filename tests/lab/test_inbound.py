@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services from outside: node ports and load balancer addresses, from 'world', with the endpoint here, elsewhere, or nowhere."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from labs import Lab, run, wait_for
+
+POOL = {"apiVersion": "weft.dev/v1alpha1", "kind": "LoadBalancerPool", "metadata": {"name": "world"},
+        "spec": {"addresses": ["172.30.0.200-172.30.0.210", "fd30::200-fd30::210"]}}
+
+
+def service(name, app, node_port, **spec):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": "LoadBalancer", "ipFamilyPolicy": "PreferDualStack", "selector": {"app": app},
+                     "ports": [{"name": "web", "port": 80, "targetPort": 8080, "nodePort": node_port},
+                               {"name": "udp", "protocol": "UDP", "port": 53, "targetPort": 8053, "nodePort": node_port}], **spec}}
+
+
+def pod(name, app, node):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": app}},
+            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "none", "ports": [
+                {"containerPort": 8080}, {"containerPort": 8053, "protocol": "UDP"}]}]}}
+
+
+@pytest.fixture(scope="module", params=["vxlan", "direct"])
+def lab(request):
+    with Lab(nodes=3, transport=request.param) as lab:
+        lab.apply(POOL, service("web", "web", 30080), service("local", "web", 30081, externalTrafficPolicy="Local"),
+                  service("none", "nobody", 30082), pod("w1", "web", "n1"), pod("w2", "web", "n2"))
+        lab.wait_ready()
+        nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
+        for port in (30080, 30081):
+            wait_for("node port %d" % port, lambda: ask(lab, nodes["n1"][0], port))
+        wait_for("a refusal of node port 30082", lambda: refused(lab, nodes["n3"][0], 30082))
+        lab.nodes = nodes
+        yield lab
+
+
+def url(address, port):
+    return "http://%s:%d/" % ("[%s]" % address if ":" in address else address, port)
+
+
+def ask(lab, address, port):
+    done = lab.exec("world", "curl", "-s", "-g", "-m", "3", url(address, port), check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def refused(lab, address, port):
+    return lab.exec("world", "curl", "-s", "-g", "-m", "3", url(address, port), check=False).returncode == 7
+
+
+def client_of(answer):
+    return answer["client"].rsplit(":", 1)[0].strip("[]")
+
+
+def test_SVC_4_every_node_serves_node_ports(lab):
+    world = lab.status()["world"]["addresses"]
+    for node, addresses in lab.nodes.items():
+        for address in addresses:
+            answers = [ask(lab, address, 30080) for _ in range(12)]
+            assert all(answers), (node, address, answers)
+            for a in answers: # who is here sees the client, who is elsewhere this node's address in the pod range
+                assert (client_of(a) in world) == (a["node"] == node), a
+            assert {a["pod"] for a in answers} == {"w1", "w2"}
+
+
+def test_SVC_4_udp(lab):
+    program = ("import socket,sys\n"
+               "s=socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)\n"
+               "s.settimeout(3); s.connect((sys.argv[1],30080)); s.send(b'hello'); print(s.recv(4096).decode())\n")
+    for address in lab.nodes["n3"]:
+        done = lab.exec("world", "/usr/bin/python3", "-c", program, address)
+        assert json.loads(done.stdout)["pod"] in ("w1", "w2")
+
+
+def test_SVC_17_local_keeps_the_client_and_drops_elsewhere(lab):
+    world = lab.status()["world"]["addresses"]
+    for node in ("n1", "n2"):
+        for address in lab.nodes[node]:
+            a = ask(lab, address, 30081)
+            assert a["node"] == node and client_of(a) in world
+    for address in lab.nodes["n3"]:
+        done = lab.exec("world", "curl", "-s", "-g", "-m", "1", url(address, 30081), check=False)
+        assert done.returncode == 28, "no answer at all is expected"
+
+
+def test_SVC_19_nobody_serves(lab):
+    for addresses in lab.nodes.values():
+        for address in addresses:
+            assert refused(lab, address, 30082)
+
+
+def test_SVC_5_load_balancer_address(lab):
+    """Nothing announces the addresses: the router between world and the nodes is given a route."""
+    ips = [i["ip"] for i in json.loads(lab.kubectl("get", "svc", "web", "-o", "json").stdout)["status"]["loadBalancer"]["ingress"]]
+    assert len(ips) == 2
+    for ip in ips:
+        via = next(a for a in lab.nodes["n3"] if (":" in a) == (":" in ip))
+        bits = "/128" if ":" in ip else "/32"
+        run(*lab.fabric("ip", "route", "replace", ip + bits, "via", via)) # the fabric leads world to the nodes' network
+        assert ask(lab, ip, 80)["pod"] in ("w1", "w2")
+        assert ask(lab, ip, 81) is None
+
+
+def test_connections_outlive_the_agent(lab):
+    """A connection through a node port to another node, byte by byte, over a kill -9 of that node's agent."""
+    address = lab.nodes["n3"][0]
+    program = ("import socket,sys\n"
+               "s=socket.create_connection((%r,30080),5)\n"
+               "s.settimeout(5)\n"
+               "for line in sys.stdin:\n"
+               " s.sendall(b'x\\n'); d=s.recv(4096)\n"
+               " print('answer' if d else 'closed', flush=True)\n" % address)
+    client = lab.popen("world", "/usr/bin/python3", "-c", program, stdin=-1, stdout=-1)
+
+    def say():
+        client.stdin.write("go\n")
+        client.stdin.flush()
+        return client.stdout.readline().strip()
+
+    try:
+        assert say() == "answer"
+        for pid in lab.pids("n3/weftd"):
+            os.kill(pid, signal.SIGKILL)
+        for _ in range(20):
+            assert say() == "answer"
+        assert ask(lab, address, 30080) # and new ones begin
+    finally:
+        client.kill()
+        client.wait()
