@@ -34,7 +34,7 @@ __weft_values() {
 		;;
 	--config | --socket) COMPREPLY=($(compgen -f -- "$2")) ;;
 	--data | --state-dir | --run-dir) COMPREPLY=($(compgen -d -- "$2")) ;;
-	--nodes | --subnets | --zones | --listen | --listen-fd | --ready-fd | --tls-san | --*-cidr | --node-cidr-mask-size-* | \
+	--nodes | --mtu | --subnets | --zones | --listen | --listen-fd | --ready-fd | --tls-san | --*-cidr | --node-cidr-mask-size-* | \
 		--server | --user | --group | --workers | --metrics | --disable | \
 		--pod | --from | --to | --port | --reason | --last | --since | --source-port | --bytes) COMPREPLY=() ;;
 	*) return 1 ;;

@@ -32,7 +32,7 @@ __weft_values() {
 	--set) compadd -S '' -- $(__weft_option_names) ;;
 	--config | --socket) _files ;;
 	--data | --state-dir | --run-dir) _files -/ ;;
-	--nodes | --subnets | --zones | --listen | --listen-fd | --ready-fd | --tls-san | --*-cidr | --node-cidr-mask-size-* | \
+	--nodes | --mtu | --subnets | --zones | --listen | --listen-fd | --ready-fd | --tls-san | --*-cidr | --node-cidr-mask-size-* | \
 		--server | --user | --group | --workers | --metrics | --disable | \
 		--pod | --from | --to | --port | --reason | --last | --since | --source-port | --bytes) ;;
 	*) return 1 ;;
