@@ -6,6 +6,7 @@
 #include "lib/drop.h"
 #include "lib/forward.h"
 #include "lib/inbound.h"
+#include "lib/outbound.h"
 #include "lib/route.h"
 
 static __always_inline enum drop_reason check_source(struct __sk_buff *skb, const struct packet *pkt)
@@ -70,6 +71,7 @@ int from_mesh(struct __sk_buff *skb)
 		return drop(skb, &pkt, why);
 	if (unlikely(pkt.via_stack))
 		return forward_to_stack(skb);
+	outbound_return(skb, &pkt);
 	return deliver(skb, &pkt, ep);
 }
 

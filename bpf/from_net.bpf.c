@@ -8,6 +8,7 @@
 #include "lib/geneve.h"
 #include "lib/guard.h"
 #include "lib/inbound.h"
+#include "lib/outbound.h"
 
 /* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
 static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet *pkt)
@@ -45,6 +46,7 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt, str
 		return drop(skb, pkt, why);
 	if (unlikely(pkt->via_stack))
 		return forward_to_stack(skb);
+	outbound_return(skb, pkt);
 	return forward_to_pod(skb, pkt, ep);
 }
 
@@ -72,11 +74,11 @@ static __always_inline int enter(struct __sk_buff *skb, struct packet *pkt)
 
 	if (unlikely(pkt->icmp == ICMP_ERROR))
 		return inbound_error(skb, pkt);
-	way = inbound_enter(skb, pkt);
+	way = inbound_enter(skb, pkt, SERVICE_EXTERNAL);
 	if (way < INBOUND_CHOSEN)
 		return way;
 	why = inbound_begin(skb, pkt, way - INBOUND_CHOSEN);
-	return why == DROP_NONE ? inbound_enter(skb, pkt) : -why;
+	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_EXTERNAL) : -why;
 }
 
 /* For no pod as it is. What is neither an answer to what was translated, nor for a Service, is the stack's, untouched. */

@@ -7,7 +7,7 @@
 #include "lib/forward.h"
 #include "lib/fragment.h"
 #include "lib/icmp.h"
-#include "lib/inbound.h"
+#include "lib/outbound.h"
 
 /* The frame: from the pod's MAC, to its gateway's or to a group, untagged. What a group may carry, the packet says. */
 static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const struct pod_iface *pod, bool *ret_to_group)
@@ -36,7 +36,7 @@ static __always_inline enum drop_reason check_addresses(const struct packet *pkt
 	return to_group ? DROP_DESTINATION_MAC : DROP_NONE;
 }
 
-static __always_inline enum drop_reason check_flow(struct __sk_buff *skb, struct packet *pkt, const struct pod_iface *pod)
+static __always_inline enum drop_reason check_flow(struct __sk_buff *skb, struct packet *pkt, const struct pod_iface *pod, __u8 place)
 {
 	enum drop_reason why = fragment_resolve(pkt);
 
@@ -46,20 +46,57 @@ static __always_inline enum drop_reason check_flow(struct __sk_buff *skb, struct
 		return icmp_check_error(skb, pkt, true);
 	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
 		return DROP_ICMP_REDIRECT;
-	return flow_track(pkt, pod->id, FLOW_AT_SOURCE);
+	return flow_track(pkt, pod->id, FLOW_AT_SOURCE | place);
 }
 
-static __always_inline int forward(struct __sk_buff *skb, struct packet *pkt, const struct pod_iface *pod)
-{
-	struct endpoint *ep = endpoint_find(&pkt->dst);
+/* Whose the destination is: a pod's of this node, another node's, or neither. */
+struct way {
+	struct endpoint *ep;
 	struct node_route *route;
+};
 
-	if (ep)
-		return forward_to_pod(skb, pkt, ep);
-	route = node_route_find(&pkt->dst);
-	if (route)
-		return forward_to_node(skb, pkt, route, pod->host_mac);
+static __always_inline void find_way(struct packet *pkt, struct way *way)
+{
+	way->ep = endpoint_find(&pkt->dst);
+	way->route = way->ep ? NULL : node_route_find(&pkt->dst);
+}
+
+static __always_inline int forward(struct __sk_buff *skb, struct packet *pkt, const struct way *way, const struct pod_iface *pod)
+{
+	if (way->ep)
+		return forward_to_pod(skb, pkt, way->ep);
+	if (way->route)
+		return forward_to_node(skb, pkt, way->route, pod->host_mac);
 	return forward_to_stack(skb);
+}
+
+/* Back to who spoke to a Service: a client outside, or a pod of this node. Return: TC_ACT_UNSPEC when it was nobody. */
+static __always_inline int give_back(struct __sk_buff *skb, struct packet *pkt)
+{
+	int uplink = nat_return(skb, pkt);
+	struct endpoint *ep;
+
+	if (uplink <= NAT_BACK_INSIDE)
+		return TC_ACT_UNSPEC;
+	ep = endpoint_find(&pkt->dst);
+	return ep ? forward_past_stack(skb, pkt, ep) : inbound_leave(skb, pkt, uplink);
+}
+
+/* What has been noted and judged goes on. @translated: it is for a Service's endpoint. To itself a pod speaks as this node, and answers
+ * this node: neither is for the stack. */
+static __always_inline int send(struct __sk_buff *skb, struct packet *pkt, const struct way *way, const struct pod_iface *pod,
+				bool translated)
+{
+	int r;
+
+	if (unlikely(translated && way->ep && addr_is_node(&pkt->src)))
+		return forward_past_stack(skb, pkt, way->ep);
+	if (unlikely(pkt->translated && !translated && (config.fast_path || addr_is_node(&pkt->dst)))) {
+		r = give_back(skb, pkt);
+		if (r != TC_ACT_UNSPEC)
+			return r;
+	}
+	return unlikely(pkt->via_stack) ? forward_to_stack(skb) : forward(skb, pkt, way, pod);
 }
 
 SEC("tc")
@@ -69,6 +106,8 @@ int from_pod(struct __sk_buff *skb)
 	struct packet pkt = {};
 	enum drop_reason why;
 	bool to_group = false;
+	struct way way;
+	int service = INBOUND_NONE;
 
 	if (!pod)
 		return drop(skb, &pkt, DROP_NO_ENDPOINT);
@@ -82,17 +121,20 @@ int from_pod(struct __sk_buff *skb)
 		return why == DROP_NONE ? forward_to_stack(skb) : drop(skb, &pkt, why);
 	}
 	why = check_addresses(&pkt, pod, to_group);
-	if (why == DROP_NONE)
-		why = check_flow(skb, &pkt, pod);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
-	if (unlikely(pkt.translated) && config.fast_path) { /* to a client of a Service */
-		int uplink = nat_return(skb, &pkt);
-
-		if (uplink > NAT_BACK_INSIDE)
-			return inbound_leave(skb, &pkt, uplink);
+	find_way(&pkt, &way);
+	if (config.inbound && unlikely(!way.ep && !way.route)) {
+		service = outbound_enter(skb, &pkt, pod->id);
+		if (service == INBOUND_TRANSLATED)
+			find_way(&pkt, &way);
+		else if (service != INBOUND_NONE)
+			return inbound_refuse(skb, &pkt, service);
 	}
-	return unlikely(pkt.via_stack) ? forward_to_stack(skb) : forward(skb, &pkt, pod);
+	why = check_flow(skb, &pkt, pod, service == INBOUND_TRANSLATED ? FLOW_TRANSLATED : 0);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
+	return send(skb, &pkt, &way, pod, service == INBOUND_TRANSLATED);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

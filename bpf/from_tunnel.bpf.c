@@ -5,6 +5,7 @@
 #include "lib/drop.h"
 #include "lib/forward.h"
 #include "lib/inbound.h"
+#include "lib/outbound.h"
 
 SEC("tc")
 int from_tunnel(struct __sk_buff *skb)
@@ -39,6 +40,7 @@ int from_tunnel(struct __sk_buff *skb)
 		return drop(skb, &pkt, why);
 	if (unlikely(pkt.via_stack))
 		return forward_to_stack(skb);
+	outbound_return(skb, &pkt);
 	return forward_to_pod(skb, &pkt, ep);
 }
 

@@ -194,6 +194,8 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, bool v6, bool on
 		return no_endpoint(SERVICE_DROP, pod);
 	if (f->slots == 0)
 		return no_endpoint(service_empty(f), pod);
+	if (only && pod && config.inbound && ctx->protocol == IPPROTO_UDP)
+		return leave_to_packets(pod); /* connected, it would never come here again, and stay with an endpoint that is gone */
 	if (!only && find_pair(ctx, f, &vip, port, &pair)) {
 		write_peer(ctx, v6, &pair.backend, pair.backend_port);
 		return ALLOW;
@@ -247,16 +249,25 @@ int sock_connect6(struct bpf_sock_addr *ctx)
 	return translate(ctx, true, true);
 }
 
+/* A connected socket hears its peer only, whomever it sends to. It comes here with an address of its own making when it is an IPv6
+ * one that speaks IPv4, for each datagram. */
+static __always_inline int translate_datagram(struct bpf_sock_addr *ctx, bool v6)
+{
+	enum { CONNECTED = 1 /* TCP_ESTABLISHED */ };
+
+	return ctx->sk && ctx->sk->state == CONNECTED ? ALLOW : translate(ctx, v6, false);
+}
+
 SEC("cgroup/sendmsg4")
 int sock_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return translate(ctx, false, false);
+	return translate_datagram(ctx, false);
 }
 
 SEC("cgroup/sendmsg6")
 int sock_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return translate(ctx, true, false);
+	return translate_datagram(ctx, true);
 }
 
 SEC("cgroup/recvmsg4")

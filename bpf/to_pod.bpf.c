@@ -4,6 +4,7 @@
 #include "lib/arrive.h"
 #include "lib/drop.h"
 #include "lib/forward.h"
+#include "lib/outbound.h"
 
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
@@ -12,6 +13,8 @@ int to_pod(struct __sk_buff *skb)
 	struct packet pkt = {};
 	enum drop_reason why;
 
+	if (unlikely(skb->tc_index == PAST_STACK)) /* an answer to the pod itself, made in from_pod */
+		return TC_ACT_OK;
 	if (!pod)
 		return drop(skb, &pkt, DROP_NO_ENDPOINT);
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
@@ -27,6 +30,7 @@ int to_pod(struct __sk_buff *skb)
 	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (skb->ingress_ifindex == 0 ? FLOW_OF_NODE : 0));
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
+	outbound_return(skb, &pkt);
 	count_forward(skb, FORWARD_TO_POD);
 	return TC_ACT_OK;
 }

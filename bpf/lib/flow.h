@@ -102,6 +102,8 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 	pkt->via_stack = !pkt->translated && flow_needs_stack(pkt, place);
 	if (pkt->via_stack || pkt->translated)
 		fresh.stack = (pkt->translated ? FLOW_STACK_TRANSLATED : 1) << flow_local_end(end, place);
+	if (pkt->translated && !(place & FLOW_AT_DESTINATION)) /* a pod's, to a Service: the endpoint may be here as well */
+		fresh.stack = FLOW_STACK_TRANSLATED * 3;
 	why = policy_check(key, &fresh, pkt, policy_revision());
 	bpf_map_update_elem(&flows_new, key, &fresh, BPF_ANY);
 	flow_count_created();

@@ -53,13 +53,19 @@ static __always_inline bool rewrite_hop(struct __sk_buff *skb, const struct pack
 	return true;
 }
 
-/* Into the pod's own interface; it sees the packet come from its gateway. */
-static __always_inline int forward_to_pod(struct __sk_buff *skb, const struct packet *pkt, const struct endpoint *ep)
+/* Into the pod's own interface, also when the fast path is off: what was translated the stack would not know. */
+static __always_inline int forward_past_stack(struct __sk_buff *skb, const struct packet *pkt, const struct endpoint *ep)
 {
-	if (!config.fast_path || pkt->ttl <= 1 || !rewrite_hop(skb, pkt, ep->pod_mac, ep->host_mac))
+	if (pkt->ttl <= 1 || !rewrite_hop(skb, pkt, ep->pod_mac, ep->host_mac))
 		return forward_to_stack(skb);
 	count_forward(skb, FORWARD_LOCAL);
 	return bpf_redirect_peer(ep->ifindex, 0);
+}
+
+/* Into the pod's own interface; it sees the packet come from its gateway. */
+static __always_inline int forward_to_pod(struct __sk_buff *skb, const struct packet *pkt, const struct endpoint *ep)
+{
+	return config.fast_path ? forward_past_stack(skb, pkt, ep) : forward_to_stack(skb);
 }
 
 static __always_inline int forward_direct(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route)

@@ -59,10 +59,12 @@ static __always_inline int inbound_rewrite(struct __sk_buff *skb, struct packet 
 static __always_inline bool inbound_backend_serves(const struct packet *pkt, const struct nat_forward *forward)
 {
 	__u32 id = forward->backend;
+	struct service_backend *b;
 
 	if (pkt->proto == IPPROTO_TCP && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 		return true;
-	return bpf_map_lookup_elem(&service_backends, &id);
+	b = bpf_map_lookup_elem(&service_backends, &id);
+	return b && b->roles;
 }
 
 static __always_inline void inbound_forget(struct nat_key *inside, struct nat_forward *forward)
@@ -130,10 +132,10 @@ static __always_inline __u32 inbound_hash(const struct packet *pkt)
 }
 
 /* Which endpoint serves a new connection? */
-static __always_inline long inbound_choose(struct packet *pkt)
+static __always_inline long inbound_choose(struct packet *pkt, __u32 scope)
 {
 	struct service_ask ask = { .client = pkt->src };
-	struct service_frontend *f = service_find(&pkt->dst, pkt->dport, pkt->proto, SERVICE_EXTERNAL);
+	struct service_frontend *f = service_find(&pkt->dst, pkt->dport, pkt->proto, scope);
 	struct service_backend backend = {};
 	__u32 id = 0;
 
@@ -180,11 +182,12 @@ __global int inbound_error(struct __sk_buff *skb, struct packet *pkt)
 }
 
 /**
- * inbound_enter() - a packet from outside that is for no pod: is it for a Service?
+ * inbound_enter() - a packet that is for no pod: is it for a Service?
+ * @scope: enum service_scope: from outside, or a pod's
  *
  * @pkt is parsed, no multicast, and changed with the packet. Return: enum inbound_way, INBOUND_CHOSEN + id, or - enum drop_reason.
  */
-__global long inbound_enter(struct __sk_buff *skb, struct packet *pkt)
+__global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 scope)
 {
 	struct nat_end as = {}, to = {};
 	struct nat_forward *forward;
@@ -199,10 +202,10 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt)
 	nat_key_of(pkt, true, &key);
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (!forward || !forward->backend)
-		return inbound_choose(pkt);
+		return inbound_choose(pkt, scope);
 	if (unlikely(!inbound_backend_serves(pkt, forward))) {
 		inbound_forget(&key, forward);
-		return inbound_choose(pkt);
+		return inbound_choose(pkt, scope);
 	}
 	nat_touch_out(pkt, forward);
 	as.addr = forward->addr;

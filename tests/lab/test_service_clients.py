@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services with real clients: sockets of pods and of nodes, both families, in every way the datapath is set up."""
+"""Services with real clients: sockets of pods and of nodes, raw packets, both families, in every way the datapath is set up."""
 
 import json
+import subprocess
+import time
 
 import combos
 import pytest
@@ -25,6 +27,28 @@ for i in range(n):
     print(peer[0].replace('::ffff:', ''), peer[1], answer.decode().strip())
 """
 
+# A client that a socket program never sees: the packet is written by hand. It prints who answered, and from which address.
+RAW = r"""
+import socket, struct, sys
+vip, port, own = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+def checksum(b):
+    s = sum(struct.unpack('!%dH' % (len(b) // 2), b))
+    while s >> 16: s = (s & 0xffff) + (s >> 16)
+    return ~s & 0xffff
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+s.settimeout(10)
+body = b'raw\n'
+udp = struct.pack('!HHHH', 4242, port, 8 + len(body), 0)
+pseudo = socket.inet_aton(own) + socket.inet_aton(vip) + struct.pack('!BBH', 0, 17, 8 + len(body))
+udp = udp[:6] + struct.pack('!H', checksum(pseudo + udp + body))
+hidden = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+hidden.bind((own, 4242))
+hidden.settimeout(10)
+s.sendto(udp + body, (vip, 0))
+answer, peer = hidden.recvfrom(400)
+print(peer[0], peer[1], answer.decode().strip())
+"""
+
 
 def service(name, app, **spec):
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
@@ -41,11 +65,11 @@ def server(name, app, node, **kw):
 @pytest.fixture(scope="module", params=combos.params() if FULL else combos.params()[:2])
 def lab(request):
     with Lab(nodes=2, **combos.options(request.param)) as lab:
-        lab.apply(server("w1", "web", "n1"), server("w2", "web", "n2"), pod("c", node="n1"),
-                  service("web", "web"), service("empty", "nobody"),
+        lab.apply(server("w1", "web", "n1"), server("w2", "web", "n2"), server("me", "self", "n1"), pod("c", node="n1"),
+                  service("web", "web"), service("self", "self"), service("empty", "nobody"),
                   service("near", "far", internalTrafficPolicy="Local"), server("far", "far", "n2"))
         lab.wait_ready()
-        for name, n in (("web", 2), ("near", 1), ("empty", 0)):
+        for name, n in (("web", 2), ("self", 1), ("near", 1), ("empty", 0)):
             wait_for("n1 and n2 know " + name, lambda: all(known(lab, node, name, n) for node in ("n1", "n2")))
         yield lab
 
@@ -87,6 +111,21 @@ def test_curl_finds_both_endpoints(lab):
             assert json.loads(lab.exec(who, "curl", "-sS", "-g", "-m", 10, url).stdout)["pod"] in ("w1", "w2")
 
 
+@pytest.mark.parametrize("kind", ["tcp", "udp-connected"])
+def test_SVC_40_a_pod_reaches_itself(lab, kind):
+    for vip in addresses(lab, "self"):
+        for peer, _, answer in ask(lab, "default/me", kind, vip, 80 if kind == "tcp" else 53, 3):
+            assert answer["pod"] == "me" and peer == vip
+            assert answer["client"].rsplit(":", 1)[0].strip("[]") != answer["server"].rsplit(":", 1)[0].strip("[]")
+
+
+def test_raw_packets_are_served_as_well(lab):
+    own = next(p for p in lab.status()["pods"] if p["name"] == "c")["ips"][0]
+    vip = addresses(lab, "web")[0]
+    out = lab.exec("default/c", "python3", "-c", RAW, vip, 53, own).stdout.split(" ", 2)
+    assert out[:2] == [vip, "53"] and json.loads(out[2])["pod"] in ("w1", "w2")
+
+
 def fails(lab, who, vip, port, limit=10):
     done = lab.exec(who, "curl", "-sS", "-g", "-m", limit, "http://[%s]:%d/" % (vip, port) if ":" in vip else "http://%s:%d/" % (vip, port), check=False)
     return done.returncode
@@ -99,9 +138,31 @@ def test_SVC_8_19_nobody_serves(lab, who):
         assert fails(lab, who, vip, 80) == refused
     for vip in addresses(lab, "web"):
         assert fails(lab, who, vip, 81) == refused, "a port that the Service has not"
-    for vip in addresses(lab, "near") if who == "n1" else []:
+    for vip in addresses(lab, "near"):
         assert fails(lab, who, vip, 80, 2) == timed_out, "policy Local, nobody here: dropped"
         assert fails(lab, "n2", vip, 80) == 0
+
+
+def test_SVC_21_a_connected_client_follows_its_endpoint(lab):
+    """One socket that only ever calls connect() once: its server goes, another comes."""
+    lab.apply(server("u1", "moving", "n2"), service("moving", "moving"))
+    wait_for("one endpoint", lambda: known(lab, "n1", "moving", 1))
+    script = ("import socket,time\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.connect(('%s',53))\ns.settimeout(.1)\n"
+              "while True:\n try:\n  s.send(b'q')\n  print(s.recv(400).decode().strip(), flush=True)\n except OSError: pass\n time.sleep(.02)\n"
+              % addresses(lab, "moving")[0])
+    client = lab.popen("default/c", "python3", "-u", "-c", script, stdout=subprocess.PIPE)
+    try:
+        assert json.loads(client.stdout.readline())["pod"] == "u1"
+        lab.apply(server("u2", "moving", "n1"))
+        wait_for("two endpoints", lambda: known(lab, "n1", "moving", 2))
+        lab.kubectl("delete", "pod", "u1", "--grace-period=1")
+        end, follower = time.monotonic() + 60, ""
+        while follower != "u2":
+            follower = json.loads(client.stdout.readline())["pod"]
+            assert time.monotonic() < end
+    finally:
+        client.kill()
+        client.wait()
 
 
 def test_a_killed_agent_changes_nothing(lab):
