@@ -53,6 +53,7 @@ bench: build ## figures beside the peers, interleaved (root)
 	@$(PYTHON) tests/bench/run.py
 	@$(PYTHON) tests/bench/wg.py
 	@$(BUILD)/tests/policy/policy_bench
+	@$(BUILD)/tests/service_bench
 
 TARGET ?=
 SECONDS ?= 60

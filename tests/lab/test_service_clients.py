@@ -174,3 +174,45 @@ def test_a_killed_agent_changes_nothing(lab):
     wait_for("the agent is back", lambda: known(lab, "n1", "web", 2))
     assert lab.node_status("n1")["services"]["writes"] == 0, "nothing had to be written"
     assert {a["pod"] for _, _, a in ask(lab, "default/c", "tcp", vip, 80, 20)} == {"w1", "w2"}
+
+
+LOAD = r"""
+import select, socket, sys
+sent = failed = 0
+seen = set()
+print('ready', flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    s = socket.socket()
+    s.settimeout(10)
+    try:
+        s.connect((sys.argv[1], 80))
+        s.send(b'q\n')
+        seen.add(s.recv(400).split(b'"')[3].decode())
+    except (OSError, IndexError):
+        failed += 1
+    s.close()
+    sent += 1
+print(sent, failed, *seen)
+"""
+
+
+def test_S7_a_rolling_update_loses_nothing(lab):
+    """Pod by pod, each serves until its grace period ends; a client asks all the time."""
+    n = 20 if FULL else 4
+    lab.apply(service("roll", "roll"), *[server("old%d" % i, "roll", "n%d" % (i % 2 + 1), terminationGracePeriodSeconds=3) for i in range(n)])
+    wait_for("all old ones", lambda: known(lab, "n1", "roll", n))
+    client = lab.popen("default/c", "python3", "-u", "-c", LOAD, addresses(lab, "roll")[0], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert client.stdout.readline() == "ready\n"
+        for i in range(n):
+            lab.apply(server("new%d" % i, "roll", "n%d" % (i % 2 + 1)))
+            wait_for("one more", lambda: known(lab, "n1", "roll", n + 1))
+            lab.kubectl("delete", "pod", "old%d" % i, "--wait=false")
+            wait_for("one less", lambda: known(lab, "n1", "roll", n))
+        wait_for("the old ones are gone", lambda: not [p for p in lab.status()["pods"] if p["name"].startswith("old")])
+        out = client.communicate("end\n", timeout=60)[0].split()
+    finally:
+        client.kill()
+        client.wait()
+    assert int(out[0]) > 50 and out[1] == "0", out
+    assert {"new%d" % i for i in range(n)} <= set(out[2:])
