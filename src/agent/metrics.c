@@ -7,11 +7,12 @@
 
 #include <dirent.h>
 #include <sys/resource.h>
+#include <time.h>
 
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
-	node_routes, services, service_answers, service_writes, peers, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
+	node_routes, services, service_answers, service_writes, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
@@ -35,6 +36,12 @@ static const struct {
 	{ { "weft_service_answers", METRIC_COUNTER, "what", "What sockets and packets that asked for a Service got." }, service_answers },
 	{ { "weft_service_writes", METRIC_COUNTER, "", "Entries written to or deleted from the tables of Services." }, service_writes },
 	{ { "weft_peers", METRIC_GAUGE, "transport, state", "Other nodes, by how and whether they are reached." }, peers },
+	{ { "weft_mesh_info", METRIC_GAUGE, "engine", "One, with who encrypts; nothing without encryption." }, mesh_info },
+	{ { "weft_mesh_peers", METRIC_GAUGE, "state", "Other nodes, by whether WireGuard can speak with them." }, mesh_peers },
+	{ { "weft_mesh_peers_alive", METRIC_GAUGE, "", "Peers with a handshake in the last three minutes." }, mesh_alive },
+	{ { "weft_mesh_received_bytes", METRIC_COUNTER, "", "Bytes that WireGuard received of the peers that it has now." }, mesh_received },
+	{ { "weft_mesh_sent_bytes", METRIC_COUNTER, "", "Bytes that it sent to them." }, mesh_sent },
+	{ { "weft_mesh_engine_starts", METRIC_COUNTER, "", "Times that this agent started weft-wg." }, mesh_starts },
 	{ { "weft_probes", METRIC_COUNTER, "what", "Transport auto: probes sent and answered, of others answered, refused, not looked at." }, probes },
 	{ { "weft_route_mtu_bytes", METRIC_GAUGE, "", "MTU of the pods' routes: the smallest of all paths." }, peer_mtu },
 	{ { "weft_ipam_addresses", METRIC_GAUGE, "range, state", "Addresses of the node's ranges: used, resting, free." }, ipam },
@@ -223,6 +230,69 @@ static void peers(struct exposition *x, const struct metric *m, const struct age
 			metric_value(x, m, n, "transport=\"%s\",state=\"%s\"", route_transport_name(t),
 				     route_peer_state_name(state));
 		}
+}
+
+static struct mesh_status mesh_of(const struct agent *a)
+{
+	static const struct mesh_device none;
+	struct mesh_status s = {.engine = "", .device = &none};
+
+	if (a->mesh.mesh)
+		mesh_status(a->mesh.mesh, &s);
+	return s;
+}
+
+static void mesh_info(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	if (*mesh_of(a).engine)
+		metric_value(x, m, 1, "engine=\"%s\"", mesh_of(a).engine);
+}
+
+static void mesh_peers(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	for (int state = MESH_PEER_OK; state <= MESH_PEER_DUPLICATE; state++) {
+		size_t n = 0;
+
+		for (size_t i = 0; a->mesh.planned && i < a->mesh.plan.n_found; i++)
+			n += a->mesh.plan.found[i].state == (enum mesh_peer_state)state;
+		metric_value(x, m, n, "state=\"%s\"", mesh_peer_state_name(state));
+	}
+}
+
+static void mesh_alive(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct mesh_status s = mesh_of(a);
+	int64_t now = time(NULL);
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.device->n_peers; i++)
+		n += s.device->peers[i].handshake_s + 180 > now;
+	metric_value(x, m, n, NULL);
+}
+
+static void mesh_received(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct mesh_status s = mesh_of(a);
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s.device->n_peers; i++)
+		n += s.device->peers[i].rx_bytes;
+	metric_value(x, m, n, NULL);
+}
+
+static void mesh_sent(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct mesh_status s = mesh_of(a);
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s.device->n_peers; i++)
+		n += s.device->peers[i].tx_bytes;
+	metric_value(x, m, n, NULL);
+}
+
+static void mesh_starts(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, mesh_of(a).starts, NULL);
 }
 
 static void probes(struct exposition *x, const struct metric *m, const struct agent *a)

@@ -32,6 +32,8 @@ struct compiling {
 	const struct model *model;
 	struct use *uses; /* sorted */
 	size_t n_uses;
+	struct prefix *claimed; /* by address; disjoint */
+	size_t n_claimed;
 	struct mesh_plan *plan;
 };
 
@@ -76,13 +78,44 @@ static const char *foreign_holder(const struct compiling *c, const char *name, c
 	return holder && !streq(holder->name, name) ? holder->name : NULL;
 }
 
+static int cmp_prefix(const void *a, const void *b)
+{
+	return addr_cmp(&((const struct prefix *)a)->addr, &((const struct prefix *)b)->addr);
+}
+
+/* Ranges only: a node's own address is where it may well be reached. */
+static void collect_claimed(struct compiling *c, const struct mesh_claim *claims, size_t n)
+{
+	c->claimed = xnew0_array(struct prefix, n + 1);
+	for (size_t i = 0; i < n; i++)
+		if (claims[i].prefix.len < 128)
+			c->claimed[c->n_claimed++] = claims[i].prefix;
+	qsort(c->claimed, c->n_claimed, sizeof(*c->claimed), cmp_prefix);
+}
+
+/* An endpoint among the pods would send encrypted packets into the tunnel again. */
+static bool is_claimed(const struct compiling *c, const struct addr *a)
+{
+	size_t low = 0, high = c->n_claimed;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (addr_cmp(&c->claimed[mid].addr, a) <= 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low > 0 && prefix_contains(&c->claimed[low - 1], a);
+}
+
 static bool choose_endpoint(const struct compiling *c, const struct model_mesh_node *node, struct mesh_peer *peer)
 {
 	struct model_mesh_endpoint usable[MESH_ENDPOINTS_MAX];
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < node->n_endpoints; i++)
-		if (addr_is_v4(&node->endpoints[i].addr) ? c->config->ipv4 : c->config->ipv6)
+		if ((addr_is_v4(&node->endpoints[i].addr) ? c->config->ipv4 : c->config->ipv6) && !is_claimed(c, &node->endpoints[i].addr))
 			usable[n++] = node->endpoints[i];
 	if (!n)
 		return false;
@@ -141,6 +174,7 @@ void mesh_compile(const struct mesh_config *config, const struct model *m, const
 	memcpy(ret->device.key, config->private_key, MESH_KEY);
 	ret->found = xnew0_array(struct mesh_found, n + 1);
 	collect_uses(&c);
+	collect_claimed(&c, claims, n);
 	for (size_t i = 0; i < n; i = end) {
 		for (end = i + 1; end < n && streq(claims[end].node, claims[i].node); end++)
 			;
@@ -150,6 +184,7 @@ void mesh_compile(const struct mesh_config *config, const struct model *m, const
 	ret->own_holder = own && !streq(own->name, config->node) ? own->name : NULL;
 	mesh_device_sort(&ret->device);
 	free(c.uses);
+	free(c.claimed);
 }
 
 void mesh_plan_done(struct mesh_plan *p)

@@ -53,7 +53,7 @@ static void peers_by_their_objects(void)
 	uint8_t key[MESH_KEY] = {2};
 
 	publish(m, "n1", 1, 0, EARLY, "\"10.0.0.1:51820\"");
-	publish(m, "n2", 2, 0, EARLY, "\"[fd00::2]:1\", \"10.0.0.2:51820\"");
+	publish(m, "n2", 2, 0, EARLY, "\"[fd00::2]:1\", \"10.244.1.1:1\", \"10.0.0.2:51820\"");
 	publish(m, "n3", 3, 0, EARLY, "\"[fd00::3]:1\"");
 	publish(m, "n5", 5, 0, EARLY, "\"10.0.0.5:1\""); /* owns nothing */
 	compile(m, nodes, 3, &p);

@@ -205,6 +205,48 @@ class FlannelVxlan(ByHand):
         self.address = "10.0.2.2"
 
 
+def hurry(pid):
+    """All threads of an engine get the priority that both ends of a measurement have."""
+    sh("chrt", "-a", "-f", "-p", "10", str(pid))
+
+
+class Engine(ByHand):
+    """Two nodes and a userspace WireGuard engine, from node to node: no pods, nothing but the engine."""
+
+    def __init__(self, name, engine):
+        super().__init__(name)
+        self.engine, self.processes = engine, []
+
+    def build(self):
+        self.fabric()
+        keys = [sh("wg", "genkey").strip() for _ in range(2)]
+        public = [sh("wg", "pubkey", input=k).strip() for k in keys]
+        for i in (1, 2):
+            n, device = "n%d" % i, "%s%d-%d" % (self.name[:2], i, os.getpid())
+            self.processes.append(subprocess.Popen(["nsenter", "--net=/run/netns/%s-%s" % (self.tag, n), self.engine, "-f", device],
+                                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            for _ in range(100):
+                if subprocess.run(["wg", "show", device], capture_output=True).returncode == 0:
+                    break
+                time.sleep(0.05)
+            setup = "[Interface]\nPrivateKey = %s\nListenPort = 51820\n[Peer]\nPublicKey = %s\nEndpoint = 192.168.0.%d:51820\nAllowedIPs = 10.0.0.%d/32\n" % (
+                keys[i - 1], public[2 - i], 3 - i, 3 - i)
+            self.run(n, "wg", "setconf", device, "/dev/stdin", input=setup)
+            self.ip(n, "addr add 10.0.0.%d/24 dev %s" % (i, device))
+            self.ip(n, "link set %s up mtu 1420" % device)
+            hurry(self.processes[-1].pid)
+        self.address = "10.0.0.2"
+
+    def in_pod(self, pod):
+        return super().in_pod(pod.replace("p", "n"))
+
+    def close(self):
+        for p in self.processes:
+            p.terminate()
+            p.wait()
+        super().close()
+
+
 class WeftLab:
     """Two pods of a Weft lab; on one node or on two."""
 
@@ -227,6 +269,12 @@ class WeftLab:
         assert len(status["pods"]) == 2, status
         if self.nodes == 2:
             self.cable()
+        if self.transport == "wireguard":
+            for i in (1, 2):
+                for pid in self.node("n%d" % i, "cat", "/sys/fs/cgroup/weftd/cgroup.procs").split():
+                    with open("/proc/%s/comm" % pid) as f:
+                        if f.read().strip() == "weft-wg":
+                            hurry(pid)
 
     def node(self, n, *command):
         return sh(os.path.join(WEFT_BIN, "weft"), "lab", "exec", "--name", self.lab, n, "--", *command)
@@ -283,4 +331,5 @@ def catalogue():
         SameNodeBridge("bridge"), SameNodeRouted("routed"), WeftLab("weft-node", "direct", 1),
         RoutedNodes("calico"), WeftLab("weft-direct", "direct", 2),
         FlannelVxlan("flannel"), WeftLab("weft-vxlan", "vxlan", 2),
+        Engine("wireguard-go", "wireguard-go"), Engine("weft-wg", os.path.join(WEFT_BIN, "weft-wg")), WeftLab("weft-wireguard", "wireguard", 2),
     ]
