@@ -663,7 +663,7 @@ static void on_services(struct ipc_request *req, json_t *params, void *ctx)
 
 static const struct ipc_method methods[] = {
     {"cni", agent_on_cni}, {"observe", agent_on_observe}, {"policy", agent_on_policy}, {"services", on_services},
-    {"status", on_status}, {"why", agent_on_why},	      {NULL, NULL}};
+    {"status", on_status}, {"rotateKey", agent_on_rotate_key}, {"why", agent_on_why},	      {NULL, NULL}};
 
 int agent_lock(const struct options *o)
 {

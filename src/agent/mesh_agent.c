@@ -64,6 +64,8 @@ int agent_mesh_start(struct agent *a)
 	r = mesh_new(a->event, &o, on_mesh, a, &m->mesh);
 	if (r == 0)
 		r = sd_event_add_time_relative(a->event, &m->attempt_timer, CLOCK_MONOTONIC, MESH_ATTEMPT_S * 1000000ull, 0, on_attempt, a);
+	if (r >= 0)
+		agent_mesh_resume_rotation(a);
 	return MIN(r, 0);
 }
 
@@ -73,6 +75,7 @@ void agent_mesh_stop(struct agent *a)
 
 	m->mesh = mesh_free(m->mesh);
 	sd_event_source_disable_unref(m->attempt_timer);
+	sd_event_source_disable_unref(m->rotation_timer);
 	agent_mesh_publish_done(a);
 	mesh_plan_done(&m->plan);
 	mesh_key_done(&m->key);
@@ -161,7 +164,7 @@ void agent_mesh_apply(struct agent *a)
 	struct agent_mesh *m = &a->mesh;
 	_cleanup_free_ struct mesh_claim *claims = NULL;
 	struct mesh_config c = {.node = a->opt.node_name,
-				.private_key = m->key.private_key,
+				.private_key = m->key.uses_next ? m->key.next_private : m->key.private_key,
 				.public_key = m->key.public_key,
 				.port = a->opt.mesh_port,
 				.keepalive_s = a->opt.mesh_keepalive,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/options.h"
+#include "ipc/server.h"
 #include "mesh/key.h"
 #include "mesh/mesh.h"
 #include "mesh/plan.h"
@@ -26,7 +27,9 @@ struct agent_mesh {
 	struct mesh_plan plan;
 	bool planned;
 	struct mesh_publication told;
-	sd_event_source *attempt_timer;
+	sd_event_source *attempt_timer, *rotation_timer;
+	uint64_t rotation_us; /* when its present step began */
+	int64_t switched_s;   /* when this node began to speak under the next key, by the wall clock */
 	unsigned attempt;
 };
 
@@ -45,6 +48,10 @@ int agent_mesh_guard(struct agent *a);
 /* Peers, keys and allowed addresses as the plan of routes says. */
 void agent_mesh_apply(struct agent *a);
 void agent_mesh_set_health(struct agent *a);
+
+/* mesh_rotate.c: goes on with a rotation that an earlier agent began; begins one for `weft mesh rotate-key`. */
+void agent_mesh_resume_rotation(struct agent *a);
+void agent_on_rotate_key(struct ipc_request *req, json_t *params, void *ctx);
 
 /* mesh_publish.c: this node's MeshNode is as it should be, or a request is under way. */
 void agent_mesh_publish(struct agent *a);

@@ -10,6 +10,7 @@ static int verb_version(int argc, char **argv);
 
 static const struct verb verbs[] = {
     {"lab", "a cluster out of network namespaces on this machine", lab_verb},
+    {"mesh", "change this node's WireGuard key", verb_mesh},
     {"observe", "what this node drops and lets through, as it happens", verb_observe},
     {"policy", "policies in force on this node, and tests without a cluster", verb_policy},
     {"service", "Services as this node serves them, and as the kernel has them", verb_service},

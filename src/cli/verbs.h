@@ -2,6 +2,7 @@
 /* Verbs whose work is done in this directory. */
 #pragma once
 
+int verb_mesh(int argc, char **argv);
 int verb_observe(int argc, char **argv);
 int verb_policy(int argc, char **argv);
 int policy_live(int argc, char **argv); /* list, show. Return: exit code, -EINVAL when it is not understood */

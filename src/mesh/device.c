@@ -134,8 +134,9 @@ static struct mesh_step *add_step(struct mesh_change *c, const uint8_t key[stati
 }
 
 /* Gains come first, for all peers: a prefix is never without an owner. */
-static void gain(const struct mesh_peer *have, const struct mesh_peer *want, int64_t now_s, struct mesh_change *c)
+static void gain(const struct mesh_device *all, const struct mesh_peer *want, int64_t now_s, struct mesh_change *c)
 {
+	const struct mesh_peer *have = mesh_device_find(all, want->key);
 	struct mesh_step s = {.create = !have};
 	bool moved = !have || !addr_eq(&have->endpoint, &want->endpoint) || have->port != want->port;
 
@@ -145,7 +146,9 @@ static void gain(const struct mesh_peer *have, const struct mesh_peer *want, int
 	s.set_keepalive = have ? have->keepalive_s != want->keepalive_s : want->keepalive_s != 0;
 	s.keepalive_s = want->keepalive_s;
 	s.n_add = missing(want, have, &s.add);
-	if (!s.create && !s.set_endpoint && !s.set_keepalive && !s.n_add)
+	s.set_predecessor = want->has_predecessor && !(have && have->has_predecessor) && mesh_device_find(all, want->predecessor);
+	memcpy(s.predecessor, want->predecessor, MESH_KEY);
+	if (!s.create && !s.set_endpoint && !s.set_keepalive && !s.set_predecessor && !s.n_add)
 		return;
 	memcpy(s.key, want->key, MESH_KEY);
 	*add_step(c, want->key) = s;
@@ -211,7 +214,7 @@ void mesh_diff(const struct mesh_device *have, const struct mesh_device *given, 
 	ret->set_mark = have->mark != want.mark;
 	ret->mark = want.mark;
 	for (size_t i = 0; i < want.n_peers; i++)
-		gain(mesh_device_find(have, want.peers[i].key), &want.peers[i], now_s, ret);
+		gain(have, &want.peers[i], now_s, ret);
 	for (size_t i = 0; i < have->n_peers; i++)
 		lose(&want, &have->peers[i], ret);
 	mesh_device_done(&want);

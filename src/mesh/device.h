@@ -15,6 +15,8 @@ struct mesh_peer {
 	size_t n_allowed, cap_allowed;
 	bool has_successor;
 	uint8_t successor[MESH_KEY]; /* wanted: this key takes over the prefixes when its first handshake succeeds */
+	bool has_predecessor; /* an engine that knows of it moves the prefixes by itself, and takes packets of either key */
+	uint8_t predecessor[MESH_KEY];
 	/* as found */
 	int64_t handshake_s; /* seconds since 1970; 0: never */
 	uint64_t rx_bytes, tx_bytes;
@@ -50,6 +52,8 @@ struct mesh_step {
 	uint16_t port;
 	bool set_keepalive;
 	uint16_t keepalive_s;
+	bool set_predecessor;
+	uint8_t predecessor[MESH_KEY];
 	struct prefix *add; /* taken from whoever has it */
 	size_t n_add;
 	struct prefix *take; /* given up, to nobody */

@@ -235,6 +235,35 @@ static void uapi_says_the_difference(void)
 	mesh_device_done(&want);
 }
 
+static void uapi_says_who_replaces_whom_once_both_are_there(void)
+{
+	struct mesh_device have = {0}, want = {0};
+	struct mesh_peer *heir;
+	struct mesh_change c;
+	struct buf out = {0};
+
+	add(&want, 1, NULL, NULL);
+	heir = add(&want, 2, NULL, NULL);
+	heir->has_predecessor = true;
+	heir->predecessor[0] = 1;
+	mesh_diff(&have, &want, NOW, &c);
+	CHECK(c.n_steps == 2 && !c.steps[1].set_predecessor); /* an engine would not know whom it means */
+	mesh_change_done(&c);
+	add(&have, 1, NULL, NULL);
+	add(&have, 2, NULL, NULL);
+	mesh_diff(&have, &want, NOW, &c);
+	mesh_uapi_format(&c, &out);
+	CHECK_STR(out.data, "set=1\npublic_key=" HEX2 "\nupdate_only=true\nreplaces=" HEX1 "\n\n");
+	mesh_change_done(&c);
+	have.peers[1].has_predecessor = true;
+	mesh_diff(&have, &want, NOW, &c);
+	CHECK(mesh_change_is_empty(&c));
+	mesh_change_done(&c);
+	buf_done(&out);
+	mesh_device_done(&have);
+	mesh_device_done(&want);
+}
+
 static void uapi_answers(void)
 {
 	static const struct {
@@ -342,6 +371,7 @@ int main(void)
 	RUN(a_peer_that_roamed_stays_where_it_was_heard);
 	RUN(a_successor_takes_over_when_it_was_heard);
 	RUN(uapi_says_the_difference);
+	RUN(uapi_says_who_replaces_whom_once_both_are_there);
 	RUN(uapi_answers);
 	RUN(uapi_reads_a_device);
 	RUN(genl_says_what_it_reads);

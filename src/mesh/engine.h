@@ -7,6 +7,7 @@
 struct mesh_engine_ops {
 	const char *name;
 	const char *link_kind; /* as rtnetlink says it */
+	bool knows_heirs;      /* a peer's new key takes over without a gap; else we move the prefixes when we see it */
 	/* Makes the interface, down. Return: 0, -EOPNOTSUPP when there is no such engine here. */
 	int (*make_device)(const struct mesh_options *o, struct rtnl *nl, uint32_t mtu);
 	/* To be called before the others; idempotent. Return: 0, -errno. */

@@ -329,6 +329,7 @@ static void write_device(struct mesh *m, const struct mesh_change *c)
 const struct mesh_engine_ops mesh_userspace = {
     .name = "userspace",
     .link_kind = "tun",
+    .knows_heirs = true,
     .make_device = make_device,
     .start = start,
     .stop = stop,

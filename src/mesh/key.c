@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The file is JSON: {"node": "n1", "privateKey": "…", "nextPrivateKey": "…"}. The public keys follow from the private ones. */
+/* The file is JSON: {"node": "n1", "privateKey": "…", "nextPrivateKey": "…", "usesNext": false}. The public keys follow from the private ones. */
 #include "mesh/key.h"
 #include "base/base64.h"
 #include "base/file.h"
@@ -46,7 +46,8 @@ int mesh_key_save(const char *path, const char *node, const struct mesh_key *k)
 
 	base64_encode(k->private_key, MESH_KEY, now);
 	base64_encode(k->next_private, MESH_KEY, next);
-	text = k->has_next ? xasprintf("{\"node\": \"%s\", \"privateKey\": \"%s\", \"nextPrivateKey\": \"%s\"}\n", node, now, next)
+	text = k->has_next ? xasprintf("{\"node\": \"%s\", \"privateKey\": \"%s\", \"nextPrivateKey\": \"%s\", \"usesNext\": %s}\n", node, now, next,
+				     k->uses_next ? "true" : "false")
 			   : xasprintf("{\"node\": \"%s\", \"privateKey\": \"%s\"}\n", node, now);
 	*strrchr(dir, '/') = '\0';
 	r = mkdir_parents(dir, 0700);
@@ -75,6 +76,7 @@ static int parse(const char *path, const char *text, size_t len, const char *nod
 	*ret_foreign = !streq(json_str_at(j, "node"), node);
 	r = take_key(j, "privateKey", ret->private_key, ret->public_key);
 	ret->has_next = json_object_get(j, "nextPrivateKey") != NULL;
+	ret->uses_next = ret->has_next && json_is_true(json_object_get(j, "usesNext"));
 	if (r == 0 && ret->has_next)
 		r = take_key(j, "nextPrivateKey", ret->next_private, ret->next_public);
 	return r;

@@ -7,6 +7,7 @@
 struct mesh_key {
 	uint8_t private_key[MESH_KEY], public_key[MESH_KEY];
 	bool has_next; /* a rotation is under way */
+	bool uses_next; /* and this node already speaks under the next key */
 	uint8_t next_private[MESH_KEY], next_public[MESH_KEY];
 };
 void mesh_key_done(struct mesh_key *k); /* wipes */

@@ -149,6 +149,8 @@ void mesh_apply(struct mesh *m, const struct mesh_device *want)
 {
 	mesh_device_done(&m->want);
 	mesh_device_copy(want, &m->want);
+	for (size_t i = 0; i < m->want.n_peers; i++)
+		m->want.peers[i].has_predecessor &= m->engine && m->engine->knows_heirs;
 	m->wanted = true;
 	m->written = false;
 	look(m);

@@ -153,7 +153,9 @@ static void plan_node(struct compiling *c, const struct mesh_claim *claims, size
 	found->has_next = node->has_next && memcmp(node->next_key, node->key, MESH_KEY) != 0 && !foreign_holder(c, node->name, node->next_key);
 	if (found->has_next) {
 		memcpy(found->next_key, node->next_key, MESH_KEY);
-		add_peer(c, node, node->next_key, &next_reached);
+		peer = add_peer(c, node, node->next_key, &next_reached);
+		peer->has_predecessor = true;
+		memcpy(peer->predecessor, node->key, MESH_KEY);
 	}
 	peer = add_peer(c, node, node->key, &reached); /* last: what was added before may have moved */
 	peer->has_successor = found->has_next;

@@ -39,6 +39,8 @@ static void add_step(struct buf *out, const struct mesh_step *s)
 		(void)buf_addf(out, "endpoint=%s\n", addr_port_format(&s->endpoint, s->port, text));
 	if (s->set_keepalive)
 		(void)buf_addf(out, "persistent_keepalive_interval=%u\n", s->keepalive_s);
+	if (s->set_predecessor)
+		add_key(out, "replaces", s->predecessor);
 	add_prefixes(out, "", s->add, s->n_add);
 	add_prefixes(out, "-", s->take, s->n_take);
 }
@@ -125,6 +127,10 @@ static int take_peer_line(struct mesh_peer *p, const char *key, const char *valu
 		return addr_port_parse(value, &p->endpoint, &p->port) < 0 ? -EINVAL : 0;
 	if (streq(key, "allowed_ip"))
 		return take_allowed(p, value);
+	if (streq(key, "replaces")) {
+		p->has_predecessor = true;
+		return parse_key(value, p->predecessor);
+	}
 	if (streq(key, "persistent_keepalive_interval")) {
 		r = take_number(value, UINT16_MAX, &v);
 		p->keepalive_s = v;

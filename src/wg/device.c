@@ -203,8 +203,39 @@ static void free_peer(void *ctx, void *v)
 	peer_free(v);
 }
 
+void device_set_heir(struct peer *heir, struct peer *old)
+{
+	if (heir == old || atomic_load(&heir->twin) == old || atomic_load(&heir->twin) || atomic_load(&old->twin))
+		return;
+	atomic_store(&heir->twin, old);
+	atomic_store(&old->twin, heir);
+	heir->is_heir = true;
+	changed(heir->device);
+}
+
+/* A prefix at a time, each at once: none is without an owner. */
+void device_inherit(struct peer *heir)
+{
+	struct peer *old = atomic_load(&heir->twin);
+	struct allowed_node *n, *tmp;
+
+	if (!heir->is_heir || !old)
+		return;
+	list_for_each_safe(n, tmp, &old->allowed, of_peer) {
+		struct prefix p = n->prefix;
+
+		allowedips_insert(&heir->device->allowed, &p, heir, &heir->allowed);
+	}
+}
+
 void device_remove_peer(struct device *d, struct peer *p)
 {
+	struct peer *twin = atomic_load(&p->twin);
+
+	if (twin) {
+		atomic_store(&twin->twin, NULL);
+		twin->is_heir = false;
+	}
 	allowedips_remove_all(&d->allowed, &p->allowed);
 	zero_keys(p);
 	timers_stop(&p->timers);

@@ -64,6 +64,10 @@ struct peer *device_find_peer(struct device *d, const uint8_t pub[static KEY_LEN
 /* Return: the new peer, or NULL at PEERS_MAX or when it is ourselves. */
 struct peer *device_add_peer(struct device *d, const uint8_t pub[static KEY_LEN]);
 void device_remove_peer(struct device *d, struct peer *p);
+/* @heir is @old under a new key: until one of them is removed each may speak as the other. Nothing happens when either has a twin. */
+void device_set_heir(struct peer *heir, struct peer *old);
+/* An heir that has shaken hands takes over the allowed IPs of the peer before it. */
+void device_inherit(struct peer *heir);
 void device_set_psk(struct peer *p, const uint8_t psk[static KEY_LEN]);
 void device_set_keepalive(struct peer *p, uint16_t seconds, int64_t now);
 void device_set_up(struct device *d, bool up, int64_t now);

@@ -117,6 +117,7 @@ void device_handshake_done(struct peer *p)
 	struct device *d = p->device;
 
 	timers_handshake_done(&p->timers);
+	device_inherit(p);
 	p->last_handshake_real_ns = d->ops->real_time(d->ctx);
 	d->stats.handshakes_completed++;
 	if (d->ops->changed)

@@ -35,7 +35,7 @@ static void deliver(struct inbound *in, struct peer *p, uint8_t *pkt, size_t pad
 	}
 	owner = pkt[0] >> 4 == 4 ? allowedips_find_v4(&in->device->allowed, pkt + 12) :
 				   allowedips_find_v6(&in->device->allowed, pkt + 8);
-	if (owner != p) {
+	if (owner != p && (!owner || owner != atomic_load_explicit(&p->twin, memory_order_relaxed))) {
 		STAT_ADD(in->stats, drop_wrong_source, 1);
 		return;
 	}

@@ -51,6 +51,10 @@ struct peer {
 	_Atomic uint32_t events;
 	struct peer *dirty_next;
 	bool dead;
+	/* The same node under another key, while its keys change: each may speak as the other (compared only, never followed by
+	 * workers). @is_heir: it takes over the other's allowed IPs with its first handshake. */
+	_Atomic(struct peer *) twin;
+	bool is_heir;
 	bool had_session; /* in a former life: shake hands as soon as we are up */
 
 	/* slots: stored by the owner only */

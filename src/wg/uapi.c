@@ -160,6 +160,21 @@ static int set_keepalive(struct request *q, const char *value)
 	return r;
 }
 
+/* "replaces=KEY": the peer is the one of that key under a new one, and takes its place once it has shaken hands. */
+static int set_replaces(struct request *q, const char *value)
+{
+	uint8_t key[KEY_LEN];
+	struct peer *old;
+	int r = parse_key(value, key);
+
+	if (r < 0 || !q->peer)
+		return r;
+	old = device_find_peer(q->device, key);
+	if (old)
+		device_set_heir(q->peer, old);
+	return 0;
+}
+
 static int replace_allowed(struct request *q, const char *value)
 {
 	if (!streq(value, "true"))
@@ -235,6 +250,7 @@ static const struct uapi_key peer_keys[] = {
 	{ "persistent_keepalive_interval", set_keepalive },
 	{ "replace_allowed_ips", replace_allowed },
 	{ "allowed_ip", set_allowed },
+	{ "replaces", set_replaces },
 	{ "protocol_version", protocol_version },
 	{ "last_handshake_time_sec", restore_handshake },
 	{ "last_handshake_time_nsec", ignore_saved },
@@ -310,6 +326,8 @@ static void format_peer(struct peer *p, struct buf *out)
 		endpoint_format(&e, text, sizeof(text));
 		(void)buf_addf(out, "endpoint=%s\n", text);
 	}
+	if (p->is_heir && atomic_load(&p->twin))
+		add_key(out, "replaces", atomic_load(&p->twin)->noise.pub);
 	(void)buf_addf(out,
 		       "last_handshake_time_sec=%lld\nlast_handshake_time_nsec=%lld\ntx_bytes=%llu\nrx_bytes=%llu\n"
 		       "persistent_keepalive_interval=%u\n",

@@ -190,6 +190,24 @@ def test_W_10_a_killed_engine_comes_back(lab, capsys):
         print("\nengines killed: pods reach each other after %s s" % ", ".join("%.2f" % t for t in took))
 
 
+def test_W_7_a_key_is_changed_without_loss(lab):
+    """Both ways, both families, while node 1 changes its key; then packets of the old key's owner are nobody's."""
+    near, far = ips(lab, "p1-0"), ips(lab, "p2-0")
+    shown = lambda: lab.exec("n2", "wg", "show", "weft-wg", "peers").stdout.split()
+    old = shown()
+    talkers = [lab.popen(source, "ping", "-q", "-i0.005", "-c2000", "-W5", address, stdout=subprocess.PIPE)
+               for source, address in (("default/p1-0", far[0]), ("default/p1-0", far[1]), ("default/p2-0", near[0]), ("default/p2-0", near[1]))]
+    lab.exec("n1", "weft", "mesh", "rotate-key")
+    assert lab.exec("n1", "weft", "mesh", "rotate-key", check=False).returncode == 1  # one after the other
+    wait_for("the next key is known", lambda: len(shown()) == 2)
+    wait_for("the old key is forgotten", lambda: len(shown()) == 1)
+    assert shown() != old and lab.node_status("n1")["mesh"]["publicKey"] == shown()[0]
+    for t in talkers:
+        text = t.communicate(timeout=120)[0]
+        assert "2000 packets transmitted, 2000 received" in text, text
+    assert "nextPrivateKey" not in lab.exec("n1", "cat", "/var/lib/weft/mesh.key").stdout
+
+
 def test_W_9_nothing_of_pods_in_plaintext_whatever_happens(lab, tmp_path):
     far4, far6 = ips(lab, "p2-0")
     capture = Capture(lab, tmp_path / "pcap")
