@@ -16,14 +16,14 @@ static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		__be32 a[2];
 
-		if (bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct iphdr, saddr), a, sizeof(a)))
+		if (packet_read(skb, ETH_LEN + offsetof(struct iphdr, saddr), a, sizeof(a)))
 			return false;
 		addr_from_v4(&pkt->src, a[0]);
 		addr_from_v4(&pkt->dst, a[1]);
 		return true;
 	}
 	return skb->protocol == bpf_htons(ETH_P_IPV6) &&
-	       !bpf_skb_load_bytes(skb, ETH_LEN + offsetof(struct ipv6hdr, saddr), &pkt->src, 2 * sizeof(struct ip_addr));
+	       !packet_read(skb, ETH_LEN + offsetof(struct ipv6hdr, saddr), &pkt->src, 2 * sizeof(struct ip_addr));
 }
 
 /* What a tunnel carries comes out of the tunnel: as it is, anybody outside could have sent it. */

@@ -16,7 +16,7 @@ static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const
 
 	if (skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
 		return DROP_VLAN;
-	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
+	if (packet_read(skb, 0, macs, sizeof(macs)))
 		return DROP_TRUNCATED;
 	if (!mac_eq(macs + ETH_ALEN, pod->pod_mac))
 		return DROP_SOURCE_MAC;

@@ -15,13 +15,13 @@ static __always_inline bool peek_source(struct __sk_buff *skb, __u32 l3_off, str
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		__be32 v4;
 
-		if (bpf_skb_load_bytes(skb, l3_off + offsetof(struct iphdr, saddr), &v4, sizeof(v4)))
+		if (packet_read(skb, l3_off + offsetof(struct iphdr, saddr), &v4, sizeof(v4)))
 			return false;
 		addr_from_v4(src, v4);
 		return true;
 	}
 	return skb->protocol == bpf_htons(ETH_P_IPV6) &&
-	       !bpf_skb_load_bytes(skb, l3_off + offsetof(struct ipv6hdr, saddr), src, sizeof(*src));
+	       !packet_read(skb, l3_off + offsetof(struct ipv6hdr, saddr), src, sizeof(*src));
 }
 
 /* Errors belong to the flow that they quote, later fragments to what the first one noted. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A packet, parsed once: both families become one struct, extension headers and options are followed. Reads go through
- * bpf_skb_load_bytes(), which copes with headers that lie outside of the linear part. */
+/* A packet, parsed once: both families become one struct, extension headers and options are followed. Headers are read where they lie;
+ * those outside of the linear part, and rare ones, through bpf_skb_load_bytes(), whose call costs more than the reading. */
 #pragma once
 
 #include "lib/prelude.h"
@@ -95,6 +95,28 @@ static __always_inline enum packet_icmp icmp6_kind(__u8 type)
 	return ICMP_QUERY;
 }
 
+/* Headers of common packets begin before this. */
+#define PACKET_NEAR 256
+
+/* Reads @n bytes (a constant, whole words, as @to is aligned) at @off. Return: 0, or not 0 when the packet is shorter. */
+static __always_inline long packet_read(struct __sk_buff *skb, __u32 off, void *to, __u32 n)
+{
+	void *data = (void *)(long)skb->data;
+
+	if (unlikely(off >= PACKET_NEAR || data + off + n > (void *)(long)skb->data_end))
+		return bpf_skb_load_bytes(skb, off, to, n);
+#pragma unroll
+	for (__u32 i = 0; i < n / 4; i++)
+		((__u32 *)to)[i] = ((const __u32 *)(data + off))[i];
+	return 0;
+}
+
+/* What an ICMP error quotes is rare, and read far down the stack of calls, where there is no room for a second way. */
+static __always_inline long packet_read_header(struct __sk_buff *skb, __u32 off, void *to, __u32 n, bool quoted)
+{
+	return quoted ? bpf_skb_load_bytes(skb, off, to, n) : packet_read(skb, off, to, n);
+}
+
 /* Bytes of transport header that must be there; a quoted packet is cut after 8 (RFC 792). */
 static __always_inline __u32 transport_len(__u8 proto, bool quoted)
 {
@@ -141,7 +163,7 @@ static __always_inline enum drop_reason parse_ipv4(struct __sk_buff *skb, struct
 	struct iphdr ip;
 	__u32 header, fragment;
 
-	if (bpf_skb_load_bytes(skb, pkt->l3_off, &ip, sizeof(ip)))
+	if (packet_read_header(skb, pkt->l3_off, &ip, sizeof(ip), quoted))
 		return DROP_TRUNCATED;
 	header = ip.ihl * 4;
 	if (ip.version != 4 || header < sizeof(ip))
@@ -233,7 +255,7 @@ static __always_inline enum drop_reason parse_ipv6(struct __sk_buff *skb, struct
 {
 	struct ipv6hdr ip;
 
-	if (bpf_skb_load_bytes(skb, pkt->l3_off, &ip, sizeof(ip)))
+	if (packet_read_header(skb, pkt->l3_off, &ip, sizeof(ip), quoted))
 		return DROP_TRUNCATED;
 	if (ip.version != 6)
 		return DROP_MALFORMED;
@@ -284,12 +306,12 @@ static __always_inline enum drop_reason parse_transport(struct __sk_buff *skb, s
 	if (!quoted && pkt->l4_off + need > pkt->l3_off + pkt->ip_len)
 		return pkt->fragment == FRAGMENT_FIRST ? DROP_FRAGMENT_TINY : DROP_TRUNCATED;
 	if (pkt->proto == IPPROTO_TCP && !quoted) {
-		if (bpf_skb_load_bytes(skb, pkt->l4_off, header, 16))
+		if (packet_read(skb, pkt->l4_off, header, 16))
 			return DROP_TRUNCATED;
 		if (header[12] >> 4 < 5)
 			return DROP_MALFORMED;
 		pkt->tcp_flags = header[13];
-	} else if (bpf_skb_load_bytes(skb, pkt->l4_off, header, 8)) {
+	} else if (packet_read_header(skb, pkt->l4_off, header, 8, quoted)) {
 		return DROP_TRUNCATED;
 	}
 	if (pkt->proto == IPPROTO_ICMP || pkt->proto == IPPROTO_ICMPV6)
