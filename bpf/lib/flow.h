@@ -14,6 +14,7 @@
 #pragma once
 
 #include "lib/endpoint.h"
+#include "lib/flow_asks.h"
 #include "lib/flow_event.h"
 #include "lib/flow_sweep.h"
 #include "lib/packet.h"
@@ -98,6 +99,11 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 		return DROP_FLOW_SHARE;
 	if (share_held(0) >= (__s64)config.flow_max)
 		return DROP_FLOW_TABLE_FULL;
+	if (!(place & (FLOW_AT_DESTINATION | FLOW_OUT_OF_STACK))) {
+		if (!flow_ask(owner, now))
+			return DROP_FLOW_UNANSWERED;
+		fresh.origin |= FLOW_ASKED;
+	}
 	pkt->translated = place & FLOW_TRANSLATED;
 	pkt->via_stack = !pkt->translated && flow_needs_stack(pkt, place);
 	if (pkt->via_stack || pkt->translated)
@@ -110,6 +116,15 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 	if (why == DROP_NONE)
 		flow_event(pkt, EVENT_FLOW_NEW, DROP_NONE);
 	return why;
+}
+
+/* The other end has spoken, be it to refuse. */
+static __always_inline void flow_on_answer(struct flow_state *f)
+{
+	if (!(f->origin & FLOW_ASKED))
+		return;
+	f->origin &= ~FLOW_ASKED;
+	flow_answered(f->owner);
 }
 
 /* The packet belongs to no conversation: the flow is new, half-open, one-way or over. */
@@ -138,6 +153,8 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
 	why = policy_check(&key, f, pkt, revision);
 	if (why != DROP_NONE)
 		return why;
+	if (end != f->initiator)
+		flow_on_answer(f);
 	if (tcp && (flags & (TCP_RST | TCP_FIN))) {
 		if (flags & TCP_FIN)
 			f->fin |= 1 << end;

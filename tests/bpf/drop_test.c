@@ -336,6 +336,7 @@ static void icmp_about_nothing(void)
 static void flow_limits(void)
 {
 	uint64_t share = FLOW_SHARE, all = FLOW_MAX, none = 0;
+	struct flow_asks asks = { .unanswered = 2 * FLOW_SHARE };
 	int map = datapath_map_fd(dp, "endpoint_flows");
 	uint32_t a = 1, total = 0;
 
@@ -346,6 +347,10 @@ static void flow_limits(void)
 	bpf_map_update_elem(map, &a, &none, BPF_ANY);
 	bpf_map_update_elem(map, &total, &all, BPF_ANY);
 	FROM_A(DROP_FLOW_TABLE_FULL);
+	bpf_map_update_elem(map, &total, &none, BPF_ANY);
+	asks.tick = ticks_now(); /* a tick forgives an eighth of the share */
+	bpf_map_update_elem(datapath_map_fd(dp, "flow_asks"), &a, &asks, BPF_ANY);
+	FROM_A(DROP_FLOW_UNANSWERED);
 	flows_clear();
 	CHECK_WAY("from_pod", &f, if_a, FORWARD_LOCAL, TC_ACT_REDIRECT);
 }

@@ -170,6 +170,36 @@ static void a_flood_of_new_flows_evicts_no_conversation(void)
 	CHECK_INT(s.initiator, pod_end());
 }
 
+/* What pod A begins and nobody answers is bounded; what is answered is not, nor is B, nor what others begin with A. */
+static void a_pod_that_floods_is_refused_before_it_evicts_others(void)
+{
+	struct flow_state s;
+	uint64_t before;
+
+	flows_clear();
+	frame_ether(&f, mac_host_b, mac_pod_b, ETH_P_IP);
+	frame_ip(&f, B4, WORLD4, IPPROTO_TCP);
+	frame_tcp(&f, 1000, 80, "S");
+	frame_end(&f);
+	CHECK_INT(run("from_pod", &f, if_b).verdict, TC_ACT_OK); /* half-open */
+	for (int port = 1; port <= FLOW_SHARE; port++) {
+		udp(true, port);
+		udp(false, port);
+	}
+	before = drops_of(DROP_FLOW_UNANSWERED);
+	for (int port = 2000; port < 2000 + 4 * FLOW_MAX; port++) {
+		frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+		frame_ip(&f, A4, WORLD4, IPPROTO_TCP);
+		frame_tcp(&f, port, 80, "S");
+		frame_end(&f);
+		run("from_pod", &f, if_a);
+	}
+	CHECK(drops_of(DROP_FLOW_UNANSWERED) - before > 3 * FLOW_MAX);
+	CHECK(flow_get("flows_new", IPPROTO_TCP, B4, 1000, WORLD4, 80, &s));
+	udp(false, 9999);
+	last_drop();
+}
+
 static void a_running_connection_is_picked_up(void)
 {
 	struct flow_state s;
@@ -387,6 +417,7 @@ int main(void)
 	RUN(a_reset_frees_the_share);
 	RUN(a_short_connection_stays_out_of_the_table);
 	RUN(a_flood_of_new_flows_evicts_no_conversation);
+	RUN(a_pod_that_floods_is_refused_before_it_evicts_others);
 	RUN(a_running_connection_is_picked_up);
 	RUN(a_syn_flood_never_enters_the_table);
 	RUN(a_query_and_its_answer_stay_out_of_the_table);

@@ -244,6 +244,12 @@ bool flow_moved(uint8_t proto, const char *a, uint16_t aport, const char *b, uin
 	return false;
 }
 
+void flows_forgive(void)
+{
+	for (uint32_t id = 0; id < 3; id++)
+		bpf_map_delete_elem(datapath_map_fd(dp, "flow_asks"), &id);
+}
+
 void flows_clear(void)
 {
 	static const char *const maps[] = { "flows", "flows_new", "fragments" };
@@ -255,6 +261,7 @@ void flows_clear(void)
 			bpf_map_delete_elem(datapath_map_fd(dp, maps[i]), key);
 	for (uint32_t id = 0; id < 3; id++)
 		bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &id, &none, BPF_ANY);
+	flows_forgive();
 }
 
 uint64_t share_of(uint32_t id)

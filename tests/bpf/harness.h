@@ -92,5 +92,6 @@ bool flow_get(const char *map, uint8_t proto, const char *a, uint16_t aport, con
 bool flow_moved(uint8_t proto, const char *a, uint16_t aport, const char *b, uint16_t bport, struct flow_state *ret);
 struct flow_key flow_key_of(uint8_t proto, const char *a, uint16_t aport, const char *b, uint16_t bport);
 void flows_clear(void);
+void flows_forgive(void); /* nobody has begun what was not answered */
 uint64_t share_of(uint32_t id); /* entries of `flows` that the endpoint holds; 0 counts all */
 uint32_t ticks_now(void);

@@ -77,6 +77,7 @@ bool vectors_judge(const struct offline *o, const struct offline_end *src, const
 	become(from_pod ? &src->addr : &dst->addr);
 	build(&f, from_pod, &src->addr, &dst->addr, protocol, port);
 	harness_came_by = src->node && streq(src->node, dst->pod_node) ? 0 : if_b;
+	flows_forgive();
 	last_drop();
 	verdict = run(from_pod ? "from_pod" : "to_pod", &f, if_a).verdict;
 	if (verdict != TC_ACT_SHOT)

@@ -53,7 +53,8 @@
 	X(SERVICE_NO_LOCAL,     "service_no_local",     "a Service that nobody on this node serves, as its traffic policy asks") \
 	X(SERVICE_SOURCE,       "service_source",       "a client that the Service's source ranges keep out") \
 	X(SERVICE_PORT,         "service_port",         "another port is needed that the protocol's checksum does not allow") \
-	X(TOO_BIG,              "too_big",              "too big for the path, not to be fragmented; answered")
+	X(TOO_BIG,              "too_big",              "too big for the path, not to be fragmented; answered") \
+	X(FLOW_UNANSWERED,      "flow_unanswered",      "the endpoint has begun more flows than were answered to it, beyond its bound")
 /* clang-format on */
 
 enum drop_reason {

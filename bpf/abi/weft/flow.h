@@ -45,6 +45,7 @@ enum flow_origin {
 	FLOW_DENIED = 1,    /* by policy: what is left is a tombstone, so that the other end's packets begin no flow of their own */
 	FLOW_UNSURE = 2,    /* nobody saw who began it: allowed only as if either had */
 	FLOW_FROM_NODE = 4, /* begun by this node itself, not forwarded: its own pods take it */
+	FLOW_ASKED = 8,     /* counted as unanswered until it is answered (lib/flow_asks.h) */
 };
 
 #define FLOW_STACK_TRANSLATED 4
@@ -67,6 +68,14 @@ struct flow_sweep {
 #define FLOW_SWEEP_BATCH 512 /* moved in one go */
 
 /* `flows_created` (per-CPU array of one __u32): entries made in `flows_new` since this CPU asked for a sweep. */
+
+/* `flow_asks` (LRU hash): endpoint id (__u32) → flows that it has begun and nobody answered. */
+struct flow_asks {
+	__u32 tick; /* when some were last forgiven */
+	__s32 unanswered;
+};
+
+#define FLOW_ASKS_MAX 4096
 
 /* A tick is 2^27 ns (134 ms) of CLOCK_MONOTONIC. */
 #define FLOW_TICK_SHIFT 27
@@ -104,5 +113,6 @@ ABI_SIZE(struct flow_key, 40);
 ABI_SIZE(struct flow_state, 20);
 ABI_SIZE(struct flow, 40);
 ABI_SIZE(struct flow_sweep, 16);
+ABI_SIZE(struct flow_asks, 8);
 ABI_SIZE(struct fragment_key, 40);
 ABI_SIZE(struct fragment, 8);
