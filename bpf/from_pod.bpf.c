@@ -7,6 +7,7 @@
 #include "lib/forward.h"
 #include "lib/fragment.h"
 #include "lib/icmp.h"
+#include "lib/mss.h"
 #include "lib/outbound.h"
 
 /* The frame: from the pod's MAC, to its gateway's or to a group, untagged. What a group may carry, the packet says. */
@@ -46,7 +47,10 @@ static __always_inline enum drop_reason check_flow(struct __sk_buff *skb, struct
 		return icmp_check_error(skb, pkt, true);
 	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
 		return DROP_ICMP_REDIRECT;
-	return flow_track(pkt, pod->id, FLOW_AT_SOURCE | place);
+	why = flow_track(pkt, pod->id, FLOW_AT_SOURCE | place);
+	if (why == DROP_NONE)
+		mss_clamp(skb, pkt, MSS_POD_SENDS);
+	return why;
 }
 
 /* Whose the destination is: a pod's of this node, another node's, or neither. */

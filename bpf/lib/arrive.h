@@ -4,6 +4,7 @@
 
 #include "lib/fragment.h"
 #include "lib/icmp.h"
+#include "lib/mss.h"
 
 /* @place: FLOW_OUT_OF_STACK, FLOW_OF_NODE, or nothing */
 static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, struct packet *pkt, __u32 endpoint_id, __u8 place)
@@ -16,5 +17,8 @@ static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, stru
 		return icmp_check_error(skb, pkt, false);
 	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
 		return DROP_ICMP_REDIRECT;
-	return flow_track(pkt, endpoint_id, FLOW_AT_DESTINATION | place);
+	why = flow_track(pkt, endpoint_id, FLOW_AT_DESTINATION | place);
+	if (why == DROP_NONE)
+		mss_clamp(skb, pkt, MSS_POD_GETS);
+	return why;
 }

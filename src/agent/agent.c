@@ -201,7 +201,7 @@ static void close_datapath(struct agent *a)
 
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
-	return x->attach == y->attach && x->fast_path == y->fast_path && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat &&
+	return x->attach == y->attach && x->fast_path == y->fast_path && x->mss_clamp == y->mss_clamp && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat &&
 	       x->vni == y->vni && x->tunnel_port == y->tunnel_port && x->geneve == y->geneve && x->guard == y->guard && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
 	       x->masquerade[1] == y->masquerade[1] && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
@@ -221,6 +221,7 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 	struct dp_config c = {.pin_dir = a->opt.bpf_dir,
 			      .attach = (enum dp_attach)a->opt.attach,
 			      .fast_path = a->opt.fast_path,
+			      .mss_clamp = a->opt.mss_clamp,
 			      .flow_events = a->opt.observe_flows,
 			      .foreign_nat = a->opt.foreign_nat,
 			      .tunnel_ifindex = s->tunnel_ifindex,

@@ -46,6 +46,9 @@ static const struct option options[] = {
 		  "or auto: plain to the peers where probes prove that it works, VXLAN to the others" },
 	{ "datapath.fastPath", T_BOOL, AT(fast_path), "on",
 	  .help = "deliver from program to program; off: check and count packets, then let the stack route them" },
+	{ "datapath.mssClamp", T_BOOL, AT(mss_clamp), "off",
+	  .help = "pods' TCP connections to other nodes and the world begin with segments that the path carries: where the answer "
+		  "that a packet is too big is lost on the way" },
 	{ "datapath.foreignNat", T_BOOL, AT(foreign_nat), "on",
 	  .help = "others (kube-proxy, port maps) translate addresses in this node's stack: flows that it translated return through it" },
 	{ "datapath.attach", T_CHOICE, AT(attach), "auto", .choices = attaches,

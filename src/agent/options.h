@@ -12,7 +12,7 @@ struct options {
 	char *node_name; /* never empty after options_finish() */
 	char *kubeconfig;
 	uint64_t transport; /* enum transport */
-	bool fast_path, foreign_nat;
+	bool fast_path, mss_clamp, foreign_nat;
 	uint64_t attach; /* enum attach */
 	uint64_t flow_table_size;
 	uint64_t masquerade_ipv4, masquerade_ipv6; /* enum auto_switch */

@@ -198,6 +198,7 @@ static struct config config_encode(const struct dp_config *c, unsigned hook)
 		.flow_share = c->flow_share ? c->flow_share : MAX(c->flow_max / 4, 1u),
 		.flow_events = c->flow_events,
 		.fast_path = c->fast_path,
+		.mss_clamp = c->mss_clamp,
 		.foreign_nat = c->foreign_nat,
 		.masquerade = c->masquerade[0] | c->masquerade[1] << 1,
 		.nat_max = c->nat_max,

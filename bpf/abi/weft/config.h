@@ -25,7 +25,8 @@ struct config {
 	__u8 guard;			  /* 1: pods' packets pass no uplink unencrypted */
 	__u8 geneve;			  /* 1: the tunnel device's packets travel as Geneve */
 	__u8 flow_events;		  /* 1: connections are events, too */
-	__u8 pad[5];
+	__u8 mss_clamp;			  /* 1: SYNs speak of no larger segments than the path carries */
+	__u8 pad[4];
 };
 
 ABI_SIZE(struct config, 128);
