@@ -107,7 +107,8 @@ def test_one_family_that_does_not_pass_is_enough(lab):
     wait_transport(lab, "direct", *BOTH)
 
 
-def test_a_new_agent_goes_on_with_what_was_proven(lab):
+def test_a_new_agent_begins_with_what_was_proven(lab):
+    """No probe passes, so nothing is proven to it anew; and it can lose only what it had from the start."""
     wait_transport(lab, "direct", *BOTH)
     old = lab.pids("n1/weftd")
     with Dropped(lab, "udp dport %d" % PORT):  # it could not find out by itself

@@ -9,16 +9,17 @@ from labs import FULL, Lab, pod, run, wait_for
 
 OVERHEAD = {"direct": (0, 0), "vxlan": (50, 70), "geneve": (50, 70)}  # over IPv4, over IPv6 outside
 ALL = list(itertools.product((1280, 1400, 1500, 9000), OVERHEAD, ("dual", "ipv4", "ipv6")))
-SPANNING = [(1280, "vxlan", "dual"), (1400, "geneve", "ipv6"), (9000, "geneve", "dual"), (1500, "direct", "ipv4"), (9000, "vxlan", "ipv6")]
+# 1280 and vxlan, outside IPv6: has no room for IPv6, and must say so.
+SPANNING = [(1280, "vxlan", "dual"), (1280, "vxlan", "ipv6"), (1400, "geneve", "ipv6"), (9000, "geneve", "dual"), (1500, "direct", "ipv4"), (9000, "vxlan", "ipv6")]
 HEADERS = {4: 28, 6: 48}  # IP and UDP
 
-# Asks the pod's echo with one datagram of SIZE bytes, without permission to cut it; prints what came of it.
+# Asks the pod's echo with one datagram of SIZE bytes, with permission to cut it (0) or without (2); prints what came of it.
 UDP = """
 import socket, sys
-address, size, tries = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+address, size, tries, cut = sys.argv[1], *map(int, sys.argv[2:5])
 v6 = ":" in address
 s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP, 23 if v6 else 10, 2)  # IP(V6)_MTU_DISCOVER, DO
+s.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP, 23 if v6 else 10, cut)  # IP(V6)_MTU_DISCOVER: DONT, DO
 s.settimeout(1)
 s.connect((address, 8080))
 for _ in range(tries):
@@ -37,8 +38,14 @@ else:
 """
 
 
-def udp(lab, address, size, source="default/a", tries=10):
-    return lab.exec(source, "/usr/bin/python3", "-c", UDP, address, size, tries).stdout.strip()
+def udp(lab, address, size, source="default/a", tries=10, cut=False):
+    return lab.exec(source, "/usr/bin/python3", "-c", UDP, address, size, tries, 0 if cut else 2).stdout.strip()
+
+
+def put_together(lab, name, version):
+    """How many packets a pod has put together out of fragments."""
+    counter = "Ip6ReasmOKs" if version == 6 else "IpReasmOKs"
+    return int(lab.exec("default/" + name, "nstat", "-asz", counter).stdout.split(counter)[1].split()[0])
 
 
 def addresses(lab, name):
@@ -121,12 +128,16 @@ def test_M1_what_fits_fits_to_the_byte(mtu, transport, family):
             assert udp(lab, address, size + 1) == "too big", (address, size + 1)
             bulk(lab, address)
         forget_route_mtu(lab, "a")
-        for address in addresses(lab, "b"):  # the node answers "too big", and what may be cut arrives
+        for address in addresses(lab, "b"):  # the node answers "too big", and what may be cut arrives in fragments
             version = 6 if ":" in address else 4
             size = inner(mtu, transport, outer6, version) - HEADERS[version]
             assert udp(lab, address, size) == "answered", (address, size)
             if transport != "direct":  # there the device itself is that small
                 assert udp(lab, address, size + 1) == "too big", (address, size + 1)
+            before = put_together(lab, "b", version)
+            assert udp(lab, address, size, cut=True) == "answered" and put_together(lab, "b", version) == before
+            assert udp(lab, address, size + 1, cut=True) == "answered", (address, size + 1)
+            assert put_together(lab, "b", version) > before
             bulk(lab, address)
 
 
