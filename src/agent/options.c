@@ -82,7 +82,7 @@ static const struct option options[] = {
 	  .help = "addresses of pods and nodes that policy can tell apart, and prefixes; twice as many are needed while an agent starts" },
 	{ "policy.ruleTableSize", T_UINT, AT(policy_rule_table_size), "262144", 64, 16777216,
 	  .help = "rules of the policies of this node's pods, and ports of rules; likewise" },
-	{ "service.inbound", T_BOOL, AT(service_inbound), "on",
+	{ "service.inbound", T_BOOL, AT(service_inbound), "off",
 	  .help = "serve Services to clients outside: NodePorts, addresses of load balancers, and external ones if those are served" },
 	{ "uplinks", T_TEXT, AT(uplinks), "auto", 1,
 	  .help = "interfaces towards the other nodes, joined by commas; auto: those that hold the node's addresses" },
