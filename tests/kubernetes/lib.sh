@@ -147,10 +147,11 @@ start_proxy() {
         --conntrack-tcp-timeout-established=0s --conntrack-tcp-timeout-close-wait=0s \
         ${FEATURE_GATES:+--feature-gates=$FEATURE_GATES}
 }
+# Services are kube-proxy's here: these nodes share one cgroup2 root, so socket programs of one would serve the sockets of all, and of the machine.
 start_weftd() {
     local s sets=
     for s in "transport=$TRANSPORT" "node.name=knode$1" $WEFT_SET; do sets="$sets --set $s"; done
-    spawn_node "$1" weftd "$WEFT_BIN/weftd" --set kubeconfig=/etc/kubernetes/weft.kubeconfig $sets
+    spawn_node "$1" weftd "$WEFT_BIN/weftd" --set service.enabled=off --set kubeconfig=/etc/kubernetes/weft.kubeconfig $sets
 }
 have_cidr() { [ -n "$(kc get node "knode$1" -o 'jsonpath={.spec.podCIDR}')" ]; }
 api_ready() { kc get --raw /readyz --request-timeout=2s; }
