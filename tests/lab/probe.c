@@ -3,6 +3,7 @@
  *
  * Standard input: a line a check, "PROTOCOL ADDRESS PORT POD CLIENT": PROTOCOL tcp, udp or icmp; POD is NAMESPACE/NAME as the server's
  * answer must name it; CLIENT is our address as the server must see it; "-" checks neither.
+ * Argument: after how many milliseconds a check fails, 5000 if there is none (what is denied takes that long to say).
  * Standard output: a line for each failed check, "fail LINE: reason", and at the end "ok N failed M".
  *
  * Each check is a small state machine on one epoll instance. Datagrams and echo requests are sent again after a while
@@ -18,7 +19,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-enum { AT_ONCE = 128, TIMEOUT_MS = 5000, RESEND_MS = 400, CHECKS_MAX = 20000 };
+enum { AT_ONCE = 128, TIMEOUT_MS = 5000, RESEND_MS = 300, CHECKS_MAX = 20000 };
 
 struct check {
 	char *line, *protocol, *pod, *client;
@@ -32,7 +33,7 @@ struct check {
 
 static struct check *checks;
 static size_t n_checks, cap_checks, running, next, passed, failed;
-static int epoll_fd;
+static int epoll_fd, timeout_ms = TIMEOUT_MS;
 
 static int64_t now_ms(void)
 {
@@ -208,7 +209,7 @@ static void on_time(void)
 
 		if (c->done)
 			continue;
-		if (now - c->started > TIMEOUT_MS)
+		if (now - c->started > timeout_ms)
 			finish(c, "no answer");
 		else if (!is(c, "tcp") && now - c->sent > RESEND_MS)
 			send_out(c);
@@ -241,9 +242,17 @@ static int read_checks(void)
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	int64_t looked = 0;
+	uint64_t ms;
+
+	if (argc > 1 && parse_u64(argv[1], 60000, &ms) < 0) {
+		fputs("lab-probe: the time-out is no number of milliseconds up to 60000\n", stderr);
+		return 2;
+	}
+	if (argc > 1)
+		timeout_ms = ms;
 
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0 || read_checks() < 0)
