@@ -105,7 +105,7 @@ def test_interrupted_up_takes_itself_down():
 
 
 @pytest.mark.parametrize("args,expected", [
-    (["--transport", "geneve"], "transport geneve: not in this version"),
+    (["--transport", "ipip"], "transport ipip: expected direct, vxlan, geneve, auto or wireguard"),
     (["--nodes", "x"], "expected a number"),
     (["--set", "datapath.fastPath=maybe"], "datapath.fastPath"),
     (["--set", "no.such=1"], "no.such"),
