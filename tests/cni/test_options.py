@@ -17,7 +17,7 @@ def weftd(*argv):
     (["--set", "mtu=70000"], ["--set mtu=70000", "mtu", "0 to 65535"]),
     (["--set", "mtu"], ["--set mtu", "KEY=VALUE"]),
     (["--set", "nothing=1"], ["unknown option", "nothing"]),
-    (["--set", "transport=geneve"], ["not in this version"]),
+    (["--set", "transport=ipip"], ["transport", "geneve"]),
     (["--set"], ["--set"]),
     (["--config", "/nonexistent.yaml"], ["/nonexistent.yaml", "No such file"]),
     (["--surprise\x1b[2J"], ["unknown argument"]),
