@@ -195,7 +195,8 @@ static void close_datapath(struct agent *a)
 {
 	agent_unwatch_pins(a);
 	a->dp_events = sd_event_source_disable_unref(a->dp_events);
-	policies_forget_datapath(a->policies);
+	if (a->policies) /* none yet when the start fails early */
+		policies_forget_datapath(a->policies);
 	a->dp = datapath_close(a->dp);
 }
 

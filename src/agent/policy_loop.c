@@ -111,7 +111,8 @@ int agent_start_policies(struct agent *a)
 
 void agent_stop_policies(struct agent *a)
 {
-	model_on_object(a->model, NULL, NULL);
+	if (a->model)
+		model_on_object(a->model, NULL, NULL);
 	a->policies = policies_free(a->policies);
 	sd_event_source_disable_unref(a->policy_timer);
 	sd_event_source_disable_unref(a->settle_timer);
