@@ -742,6 +742,7 @@ static int start_sources(struct agent *a)
 	else
 		agent_start_watches(a);
 	start_metrics(a);
+	agent_services_start(a);
 	agent_start_meter(a);
 	return r;
 }

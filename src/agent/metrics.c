@@ -12,7 +12,7 @@
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
-	node_routes, services, service_answers, service_writes, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
+	node_routes, services, service_answers, service_writes, health_ports, health_answers, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
@@ -35,6 +35,8 @@ static const struct {
 	{ { "weft_services", METRIC_GAUGE, "what", "What the datapath has of Services: ports, frontends, backends, slots." }, services },
 	{ { "weft_service_answers", METRIC_COUNTER, "what", "What sockets and packets that asked for a Service got." }, service_answers },
 	{ { "weft_service_writes", METRIC_COUNTER, "", "Entries written to or deleted from the tables of Services." }, service_writes },
+	{ { "weft_service_health_ports", METRIC_GAUGE, "state", "Health check ports of Services, open or taken by another process." }, health_ports },
+	{ { "weft_service_health_answers", METRIC_COUNTER, "code", "Answers to health checks of Services and to /healthz and /livez." }, health_answers },
 	{ { "weft_peers", METRIC_GAUGE, "transport, state", "Other nodes, by how and whether they are reached." }, peers },
 	{ { "weft_mesh_info", METRIC_GAUGE, "engine", "One, with who encrypts; nothing without encryption." }, mesh_info },
 	{ { "weft_mesh_peers", METRIC_GAUGE, "state", "Other nodes, by whether WireGuard can speak with them." }, mesh_peers },
@@ -216,6 +218,18 @@ static void service_answers(struct exposition *x, const struct metric *m, const 
 static void service_writes(struct exposition *x, const struct metric *m, const struct agent *a)
 {
 	metric_value(x, m, service_stats(a).writes, NULL);
+}
+
+static void health_ports(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->services.n_open, "state=\"open\"");
+	metric_value(x, m, a->services.n_checks - a->services.n_open, "state=\"taken\"");
+}
+
+static void health_answers(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->services.health_answers[0], "code=\"200\"");
+	metric_value(x, m, a->services.health_answers[1], "code=\"503\"");
 }
 
 static void peers(struct exposition *x, const struct metric *m, const struct agent *a)

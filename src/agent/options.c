@@ -84,6 +84,8 @@ static const struct option options[] = {
 	  .help = "rules of the policies of this node's pods, and ports of rules; likewise" },
 	{ "service.inbound", T_BOOL, AT(service_inbound), "off",
 	  .help = "serve Services to clients outside: NodePorts, addresses of load balancers, and external ones if those are served" },
+	{ "service.healthListen", T_LISTEN, AT(service_health), "[::]:10256",
+	  .help = "with service.inbound, where /healthz and /livez say whether Services are served here, for load balancers; taken by another process: tried again; empty: nowhere" },
 	{ "uplinks", T_TEXT, AT(uplinks), "auto", 1,
 	  .help = "interfaces towards the other nodes, joined by commas; auto: those that hold the node's addresses" },
 	{ "mtu", T_UINT, AT(mtu), "0", 0, 65535, .help = "MTU of the underlay, in bytes; 0: detect" },

@@ -26,6 +26,7 @@ struct options {
 	uint64_t service_table_size;
 	uint64_t policy_address_table_size, policy_rule_table_size;
 	bool service_inbound;
+	char *service_health; /* "": no healthz */
 	char *uplinks; /* "auto" or interface names joined by commas */
 	uint64_t mtu;  /* 0: detect */
 	uint64_t vxlan_port, vxlan_vni;

@@ -103,6 +103,7 @@ struct service_entry *services_find(const struct services_view *s, const char *n
 
 static void entry_free(struct services_view *s, struct service_entry *e)
 {
+	services_check_free(s, e);
 	htab_remove(&s->by_name, &e->node);
 	service_view_free(e->view);
 	free(e);
@@ -154,7 +155,7 @@ static void say_refused(const struct service_view *old, const struct service_vie
 	}
 }
 
-static void replace_view(struct services_view *s, struct service_entry *e, struct service_view *view)
+static struct service_entry *replace_view(struct services_view *s, struct service_entry *e, struct service_view *view)
 {
 	if (!e) {
 		e = xnew0(struct service_entry);
@@ -162,6 +163,7 @@ static void replace_view(struct services_view *s, struct service_entry *e, struc
 	}
 	service_view_free(e->view);
 	e->view = view;
+	return e;
 }
 
 static int update_one(struct agent *a, const struct model_service_name *name)
@@ -183,7 +185,7 @@ static int update_one(struct agent *a, const struct model_service_name *name)
 	say_refused(e ? e->view : NULL, view);
 	r = put_ports(a, view);
 	d = drop_ports(a, e ? e->view : NULL, view);
-	replace_view(s, e, view);
+	services_check_apply(a, replace_view(s, e, view));
 	return r ? r : d;
 }
 
@@ -227,7 +229,8 @@ static int on_turn(sd_event_source *source, void *ctx)
 		s->complete = r == 0;
 		log_info("Services are programmed", L_UINT("services", s->by_name.count), L_ERRNO(r));
 	}
-	health_set(&a->health, PART_SERVICES, s->failed ? "some Services could not be programmed: a map is full?" : NULL);
+	s->healthy = s->complete && !s->failed;
+	services_say_health(a);
 	return 0;
 }
 
@@ -261,7 +264,7 @@ void agent_services_check(struct agent *a)
 		return; /* again with the next pass */
 	}
 	if (s->dp != a->dp || s->dp_generation != a->dp_generation)
-		s->complete = false;
+		s->complete = s->healthy = false;
 	s->nodes = digest;
 	s->dp = a->dp;
 	s->dp_generation = a->dp_generation;
@@ -275,6 +278,7 @@ void agent_services_tick(struct agent *a)
 
 	if (a->dp)
 		datapath_services_collect(a->dp);
+	services_health_tick(a);
 	if (!s->failed)
 		return;
 	s->failed = false;
@@ -288,6 +292,7 @@ void agent_services_stop(struct agent *a)
 	struct htab_node *i;
 
 	s->turn = sd_event_source_disable_unref(s->turn);
+	services_health_stop(a);
 	while ((i = htab_begin(&s->by_name)))
 		entry_free(s, container_of(i, struct service_entry, node));
 	htab_done(&s->by_name);

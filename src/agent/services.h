@@ -7,6 +7,7 @@
 #include "service/service.h"
 
 #include <systemd/sd-event.h>
+#include <time.h>
 
 struct agent;
 
@@ -19,10 +20,20 @@ struct services_view {
 	uint64_t dp_generation;	   /* and the how manieth one that was */
 	bool complete; /* everything has been put */
 	bool failed;
+	bool healthy; /* the last turn left everything programmed */
+	time_t healthy_at; /* when that was last so */
 	uint64_t compiled;
 	sd_event_source *turn;
+
+	/* services_health.c */
+	struct scrape *healthz; /* or NULL */
+	size_t n_checks, n_open; /* health check ports, and those of them that could be had */
+	uint64_t health_answers[2]; /* 200, 503 */
+	bool healthz_said; /* that its port is taken */
 };
 
+/* Opens /healthz; where that cannot be, agent_services_tick() tries again. */
+void agent_services_start(struct agent *a);
 /* A Service or a slice has changed, or the datapath is another one. What is due is done in the next turn of the loop. */
 void agent_services_changed(struct agent *a);
 /* The cluster's nodes or the datapath may have changed: looks, and compiles everything again if so. */

@@ -7,6 +7,7 @@
 struct service_entry {
 	struct htab_node node;
 	struct service_view *view;
+	struct service_check *check; /* or NULL */
 };
 
 struct service_entry *services_find(const struct services_view *s, const char *namespace_, const char *name);
@@ -14,3 +15,10 @@ struct service_entry *services_find(const struct services_view *s, const char *n
 /* Ports have keys by their index; the index behind the last port means the Service's addresses for all other ports. */
 char *services_key(const struct service_view *v, size_t port); /* owned by the caller */
 int services_put_port(struct datapath *dp, const struct service_view *v, size_t port);
+
+/* services_health.c. A check answers for the entry that it is of. */
+void services_check_apply(struct agent *a, struct service_entry *e); /* the entry's view is new */
+void services_check_free(struct services_view *s, struct service_entry *e);
+void services_health_tick(struct agent *a); /* ports that were taken may be free */
+void services_health_stop(struct agent *a);
+void services_say_health(struct agent *a); /* the part PART_SERVICES */

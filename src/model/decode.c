@@ -108,11 +108,24 @@ static int decode_node_addrs(const json_t *list, struct decoded_node *ret, char 
 	return 0;
 }
 
+/* KEP-3836: the taint by which the cluster autoscaler says that the node will go. Its other fields do not matter. */
+static bool has_leaving_taint(const json_t *taints)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(taints, i, item)
+		if (streq(json_str_at(item, "key"), "ToBeDeletedByClusterAutoscaler"))
+			return true;
+	return false;
+}
+
 int decode_node(const json_t *object, struct decoded_node *ret, char **ret_error)
 {
 	int r;
 
 	memset(ret, 0, sizeof(*ret)); /* compared as bytes */
+	ret->leaving = has_leaving_taint(json_at(object, "spec", "taints"));
 	r = decode_cidrs(json_object_get(object, "spec"), ret, ret_error);
 	return r < 0 ? r : decode_node_addrs(json_at(object, "status", "addresses"), ret, ret_error);
 }

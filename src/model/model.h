@@ -57,6 +57,7 @@ struct model_node {
 	unsigned n_cidrs;
 	struct addr addrs[NODE_ADDRS_MAX]; /* InternalIP, in the order of the API */
 	unsigned n_addrs;
+	bool leaving; /* being deleted, or tainted by the cluster autoscaler, which is about to */
 	struct model_labels *labels;
 	struct model_labels *annotations; /* weft.dev/… only */
 	unsigned generation;

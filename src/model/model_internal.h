@@ -43,6 +43,7 @@ struct decoded_node {
 	unsigned n_cidrs;
 	struct addr addrs[NODE_ADDRS_MAX];
 	unsigned n_addrs;
+	bool leaving; /* by its taint */
 };
 int decode_node(const json_t *object, struct decoded_node *ret, char **ret_error);
 

@@ -62,6 +62,27 @@ static const char node1[] =
     "30.0.11\"},"
     "{\"type\":\"InternalIP\",\"address\":\"fd30::11\"}]}}";
 
+static void SVC_31_nodes_that_leave(void)
+{
+	static const char *const leaving[] = {
+	    "{\"metadata\":{\"name\":\"n1\",\"deletionTimestamp\":\"2026-11-28T12:00:00Z\"}}",
+	    "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"taints\":[{\"key\":\"a\"},{\"key\":\"ToBeDeletedByClusterAutoscaler\"}]}}",
+	};
+	static const char *const staying[] = {
+	    "{\"metadata\":{\"name\":\"n1\"}}",
+	    "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"taints\":[{\"key\":\"a\"}, 1, {}]}}",
+	    "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"taints\":\"ToBeDeletedByClusterAutoscaler\"}}",
+	};
+	_cleanup_(model_freep) struct model *m = model_new();
+
+	for (size_t i = 0; i < ARRAY_SIZE(staying); i++) {
+		put(m, MODEL_NODES, leaving[i % ARRAY_SIZE(leaving)]);
+		CHECK(model_find_node(m, "n1")->leaving);
+		CHECK_INT(put(m, MODEL_NODES, staying[i]), 1);
+		CHECK(!model_find_node(m, "n1")->leaving);
+	}
+}
+
 static void nodes(void)
 {
 	_cleanup_(model_freep) struct model *m = model_new();
@@ -83,6 +104,7 @@ static void nodes(void)
 	CHECK(node_at(m, "fd30::11") == n && !node_at(m, "fd30::12"));
 	CHECK_INT(put(m, MODEL_NODES, "{\"metadata\":{\"name\":\"n1\"},\"spec\":{\"podCIDR\":\"10.244.7.0/24\"}}"), 1);
 	CHECK(n->n_cidrs == 1 && n->n_addrs == 0 && !node_at(m, "fd30::11"));
+	CHECK(!n->leaving);
 	CHECK_INT(del(m, MODEL_NODES, node1), 1);
 	CHECK_INT(del(m, MODEL_NODES, node1), 0);
 	CHECK(!model_find_node(m, "n1"));
@@ -414,6 +436,7 @@ static void a_pod_costs_less_than_400_bytes(void)
 int main(void)
 {
 	RUN(nodes);
+	RUN(SVC_31_nodes_that_leave);
 	RUN(pods);
 	RUN(pods_have_named_ports_and_the_uid_that_runtimes_know);
 	RUN(policies_and_namespaces);

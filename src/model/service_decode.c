@@ -240,6 +240,8 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 		d->proxied = false;
 	d->internal_local = is_local(spec, "internalTrafficPolicy");
 	d->external_local = is_local(spec, "externalTrafficPolicy");
+	if (!d->external_local || !streq(type, "LoadBalancer"))
+		d->health_port = 0; /* left over from what the Service was */
 	d->maglev = streq(json_string_value(json_object_get(annotations, ANNOTATION_ALGORITHM)), "maglev");
 	d->dsr = streq(json_string_value(json_object_get(annotations, ANNOTATION_FORWARDING)), "dsr");
 	return r;

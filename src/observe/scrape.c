@@ -27,7 +27,8 @@ struct scrape {
 	sd_event_source *io, *timer, *sweep;
 	struct list conns;
 	bool ended; /* a connection did, during MHD_run() */
-	scrape_fn *fn;
+	scrape_fn *fn; /* or: */
+	page_fn *page;
 	void *ctx;
 };
 
@@ -107,7 +108,16 @@ static void on_connection(void *ctx, struct MHD_Connection *mhd, void **socket_c
 	}
 }
 
-static enum MHD_Result answer(struct MHD_Connection *mhd, unsigned code, const char *type, struct buf *body)
+static void add_header(struct MHD_Response *r, const char *header)
+{
+	const char *colon = strstr(header, ": ");
+	_cleanup_free_ char *name = colon ? xstrndup(header, colon - header) : NULL;
+
+	if (name)
+		MHD_add_response_header(r, name, colon + 2);
+}
+
+static enum MHD_Result answer(struct MHD_Connection *mhd, unsigned code, const char *type, const char *header, struct buf *body)
 {
 	struct MHD_Response *r =
 	    MHD_create_response_from_buffer(body->len, body->data ? body->data : xstrdup(""), MHD_RESPMEM_MUST_FREE);
@@ -117,6 +127,7 @@ static enum MHD_Result answer(struct MHD_Connection *mhd, unsigned code, const c
 	if (!r)
 		return MHD_NO;
 	MHD_add_response_header(r, "Content-Type", type);
+	add_header(r, header);
 	MHD_add_response_header(r, "Connection", "close");
 	if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(r, "Allow", "GET, HEAD");
@@ -133,21 +144,26 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *mhd, const c
 	bool openmetrics = accept && strstr(accept, "application/openmetrics-text");
 	struct scrape *s = ctx;
 	struct buf body = {0};
+	struct page page = {.code = MHD_HTTP_OK, .type = "text/plain; charset=utf-8"};
 
 	*data_len = 0;
 	if (!streq(method, "GET") && !streq(method, "HEAD")) {
 		buf_adds(&body, "GET or HEAD are expected\n");
-		return answer(mhd, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", &body);
+		return answer(mhd, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "", &body);
+	}
+	if (s->page) {
+		s->page(url, &page, s->ctx);
+		return answer(mhd, page.code, page.type, page.header, &page.body);
 	}
 	if (!streq(url, "/metrics")) {
 		buf_adds(&body, "there is /metrics, and nothing else\n");
-		return answer(mhd, MHD_HTTP_NOT_FOUND, "text/plain; charset=utf-8", &body);
+		return answer(mhd, MHD_HTTP_NOT_FOUND, "text/plain; charset=utf-8", "", &body);
 	}
 	s->fn(&body, openmetrics, s->ctx);
 	return answer(mhd, MHD_HTTP_OK,
 		      openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
 				  : "text/plain; version=0.0.4; charset=utf-8",
-		      &body);
+		      "", &body);
 }
 
 static void on_log(_unused_ void *ctx, const char *fmt, va_list ap)
@@ -155,7 +171,23 @@ static void on_log(_unused_ void *ctx, const char *fmt, va_list ap)
 	_cleanup_free_ char *text = xvasprintf(fmt, ap);
 
 	text[strcspn(text, "\n")] = '\0';
-	log_debug("metrics over HTTP", L_STR("message", text));
+	log_debug("HTTP", L_STR("message", text));
+}
+
+/* Does "[::]" mean IPv4 as well? Said, as net.ipv6.bindv6only may say otherwise. */
+static int open_socket(bool v4, const struct addr *a)
+{
+	int fd = socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, only = !addr_is_zero(a);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    (!v4 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) < 0)) {
+		int r = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	return fd;
 }
 
 int scrape_listen(const char *where)
@@ -166,16 +198,22 @@ int scrape_listen(const char *where)
 	struct addr a;
 	uint16_t port;
 	bool v4;
-	int one = 1;
+	int r;
 
 	if (addr_port_parse(where, &a, &port) < 0)
 		return -EINVAL;
 	v4 = addr_is_v4(&a);
 	memcpy(v4 ? (void *)&in4.sin_addr : (void *)&in6.sin6_addr, addr_raw(&a), addr_raw_len(&a));
 	in4.sin_port = in6.sin6_port = htons(port);
-	fd = socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, v4 ? (struct sockaddr *)&in4 : (struct sockaddr *)&in6, v4 ? sizeof(in4) : sizeof(in6)) < 0 ||
+	r = open_socket(v4, &a);
+	if (r == -EAFNOSUPPORT && !v4 && addr_is_zero(&a)) {
+		v4 = true; /* without IPv6; in4 has the address 0.0.0.0 */
+		r = open_socket(v4, &a);
+	}
+	if (r < 0)
+		return r;
+	fd = r;
+	if (bind(fd, v4 ? (struct sockaddr *)&in4 : (struct sockaddr *)&in6, v4 ? sizeof(in4) : sizeof(in6)) < 0 ||
 	    listen(fd, CONNECTIONS_MAX) < 0)
 		return -errno;
 	return take_fd(fd);
@@ -193,12 +231,12 @@ static int add_sources(struct scrape *s)
 	return r;
 }
 
-int scrape_new(sd_event *event, int fd, scrape_fn *fn, void *ctx, struct scrape **ret)
+static int start(sd_event *event, int fd, scrape_fn *fn, page_fn *page, void *ctx, struct scrape **ret)
 {
 	struct scrape *s = xnew0(struct scrape);
 	int r;
 
-	*s = (struct scrape){.event = sd_event_ref(event), .fn = fn, .ctx = ctx};
+	*s = (struct scrape){.event = sd_event_ref(event), .fn = fn, .page = page, .ctx = ctx};
 	list_init(&s->conns);
 	s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s,
 				     MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
@@ -215,6 +253,16 @@ int scrape_new(sd_event *event, int fd, scrape_fn *fn, void *ctx, struct scrape 
 	}
 	*ret = s;
 	return 0;
+}
+
+int scrape_new(sd_event *event, int fd, scrape_fn *fn, void *ctx, struct scrape **ret)
+{
+	return start(event, fd, fn, NULL, ctx, ret);
+}
+
+int scrape_new_pages(sd_event *event, int fd, page_fn *fn, void *ctx, struct scrape **ret)
+{
+	return start(event, fd, NULL, fn, ctx, ret);
 }
 
 struct scrape *scrape_free(struct scrape *s)
