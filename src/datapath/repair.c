@@ -96,19 +96,27 @@ static int mend_pin(struct datapath *dp, const char *dir, const char *name, int 
 	return r;
 }
 
-int datapath_apply_pins(struct datapath *dp)
+static void mend_maps(struct datapath *dp, struct bpf_object *object, int *first)
 {
 	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object)
+		if (!bpf_map__is_internal(map))
+			dp_note_error(first, mend_pin(dp, "maps", bpf_map__name(map), bpf_map__fd(map), id_of_map));
+}
+
+int datapath_apply_pins(struct datapath *dp)
+{
 	int first = mend_dirs(dp);
 
 	for (int i = 0; i < HOOK_COUNT && first == 0; i++) {
 		if (!dp->objects[i])
 			continue;
-		bpf_object__for_each_map(map, dp->objects[i])
-			if (!bpf_map__is_internal(map))
-				dp_note_error(&first, mend_pin(dp, "maps", bpf_map__name(map), bpf_map__fd(map), id_of_map));
+		mend_maps(dp, dp->objects[i], &first);
 		dp_note_error(&first, mend_pin(dp, "programs", dp_hook_names[i], dp->programs[i], id_of_program));
 	}
+	if (first == 0 && dp->sock)
+		mend_maps(dp, dp->sock, &first);
 	if (first == 0)
 		dp_note_error(&first, dp_mend_socket_pins(dp));
 	return first;
