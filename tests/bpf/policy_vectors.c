@@ -30,7 +30,7 @@ void vectors_compiled(const struct offline *o)
 	CHECK(!policy_apply_is_failed(&applied));
 }
 
-/* The interface of pod A is the pod's with this address for now. */
+/* From the next packet on, the interface of pod A is that of the pod with this address. */
 static void become(const struct addr *a)
 {
 	struct pod_iface iface = { .id = 1 };

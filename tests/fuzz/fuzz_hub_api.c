@@ -5,6 +5,7 @@
 #include "fuzz.h"
 #include "base/log.h"
 #include "hub/api.h"
+#include "hub/load_balancers.h"
 #include "hub/slices.h"
 #include "hub/watch.h"
 
@@ -114,6 +115,7 @@ static void ask(struct hub *hub, const struct identity *id, char *text, size_t l
 		rq.accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 	api_handle(hub, &rq, &rp);
 	slices_run(hub->slices, 1000); /* what the event loop would do between requests */
+	load_balancers_run(hub->load_balancers);
 	check_reply(&rp);
 	request_done(&rq);
 	reply_done(&rp);
