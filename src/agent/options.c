@@ -83,7 +83,7 @@ static const struct option options[] = {
 	{ "policy.ruleTableSize", T_UINT, AT(policy_rule_table_size), "262144", 64, 16777216,
 	  .help = "rules of the policies of this node's pods, and ports of rules; likewise" },
 	{ "service.inbound", T_BOOL, AT(service_inbound), "off",
-	  .help = "serve Services to clients outside: NodePorts, addresses of load balancers, and external ones if those are served" },
+	  .help = "serve Services packet by packet: to clients outside (NodePorts, addresses of load balancers, and external ones if those are served), and to pods what sockets leave alone; on where there is no kube-proxy" },
 	{ "service.healthListen", T_LISTEN, AT(service_health), "[::]:10256",
 	  .help = "with service.inbound, where /healthz and /livez say whether Services are served here, for load balancers; taken by another process: tried again; empty: nowhere" },
 	{ "uplinks", T_TEXT, AT(uplinks), "auto", 1,
