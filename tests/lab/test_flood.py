@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""N6: somebody floods with SYNs, a pod or a host of the LAN, as fast as it may: new connections of others succeed all the same, and
+running and idle ones notice nothing. That a lost SYN would be seen is shown first."""
+
+import contextlib
+import json
+import os
+import subprocess
+
+import pytest
+from labs import FULL, HELPERS, Lab, pod, run, wait_for
+
+FLOOD, DIAL, TRAFFIC = (os.path.join(HELPERS, "lab-" + name) for name in ("flood", "dial", "traffic"))
+TABLE = 16384  # entries; a pod may have begun a quarter of them, and as many each second, without an answer
+PPS = 20000
+IDLE, RATE = 100, 400
+NEW = 20000 if FULL else 2500
+SERVE = 7000
+# client, server, family: on one node, across nodes and back
+PATHS = (("a", "b", 4), ("a", "c", 6), ("c", "b", 4))
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(nodes=2, transport="vxlan", set="datapath.flowTableSize=%d" % TABLE) as lab:
+        lab.apply(*(pod(name, node="n1") for name in ("flood", "a", "b")), pod("c", node="n2"))
+        lab.wait_ready()
+        yield lab
+
+
+def addresses(lab, name):
+    return next(p["ips"] for p in lab.status()["pods"] if p["name"] == name)
+
+
+def address(lab, name, version):
+    return next(a for a in addresses(lab, name) if (":" in a) == (version == 6))
+
+
+def upper_half(lab, node):
+    """Pod addresses of the node that no pod has."""
+    range4 = next(r for n in lab.status()["nodes"] if n["name"] == node for r in n["podCIDRs"] if ":" not in r)
+    return range4.replace(".0/24", ".128/25")
+
+
+@contextlib.contextmanager
+def running(lab, where, *command, says):
+    """A program that runs until its input ends."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    p = subprocess.Popen(lab.fabric(*command), text=True, **pipes) if where == "fabric" else lab.popen(where, *command, **pipes)
+    try:
+        assert p.stdout.readline() == says + "\n"
+        yield p
+    finally:
+        p.kill()
+        p.wait()
+
+
+def end(p):
+    """Ends it; returns the last thing that it said."""
+    return json.loads(p.communicate(timeout=120)[0])
+
+
+def floods(lab, who):
+    """What the flood consists of: where it comes from, and the arguments of lab-flood."""
+    if who == "pod":
+        own = address(lab, "flood", 4) + "/32"
+        return [("default/flood", own, upper_half(lab, node), 0, PPS) for node in ("n1", "n2")]
+    return [("fabric", "198.18.0.0/15", address(lab, name, 4) + "/32", 0, PPS) for name in ("b", "c")]
+
+
+@contextlib.contextmanager
+def flooded(lab, who):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(running(lab, where, FLOOD, *args, says="flooding")) for where, *args in floods(lab, who)]
+
+
+@contextlib.contextmanager
+def lan_knows_pods(lab):
+    """A host on the LAN that sends to pods as if they were there."""
+    hops = {name: next(a for n in lab.status()["nodes"] if n["name"] == node for a in n["addresses"] if ":" not in a) for name, node in (("b", "n1"), ("c", "n2"))}
+    for name, hop in hops.items():
+        run(*lab.fabric("ip", "route", "add", address(lab, name, 4), "via", hop))
+    yield
+    for name in hops:
+        run(*lab.fabric("ip", "route", "del", address(lab, name, 4)))
+
+
+def clients(lab, meanwhile):
+    """New, idle and running connections on each path while it lasts; returns what they counted."""
+    with contextlib.ExitStack() as stack:
+        for name in ("b", "c"):
+            stack.enter_context(running(lab, "default/" + name, TRAFFIC, "serve", SERVE, says="listening"))
+        dials = [stack.enter_context(running(lab, "default/" + client, DIAL, address(lab, server, version), SERVE, IDLE, RATE, says="dialling"))
+                 for client, server, version in PATHS]
+        busy = stack.enter_context(running(lab, "default/a", TRAFFIC, "run", address(lab, "c", 4), SERVE, 1000, 50, says="running"))
+        meanwhile()
+        return [end(d) for d in dials], end(busy)
+
+
+def handshakes(lab):
+    """How many connections the servers have taken."""
+    return sum(int(lab.exec("default/" + name, "nstat", "-asz", "TcpPassiveOpens").stdout.split("TcpPassiveOpens")[1].split()[0]) for name in "bc")
+
+
+def enough(lab, count=NEW):
+    start = handshakes(lab)
+    wait_for("%d new connections" % count, lambda: handshakes(lab) >= start + count, every=0.2)
+
+
+def drops(lab, node, reason):
+    return next(d["packets"] for d in lab.node_status(node)["drops"] if d["reason"] == reason)
+
+
+def test_a_lost_SYN_is_seen(lab):
+    """One of fifty, at the server."""
+    table = "table inet lossy { chain c { type filter hook input priority 0; tcp dport %d tcp flags & (syn | ack) == syn numgen inc mod 50 == 0 drop; }; }"
+    lab.exec("default/b", "nft", table % SERVE)
+    try:
+        dials, _ = clients(lab, lambda: enough(lab, 400))
+    finally:
+        lab.exec("default/b", "nft", "delete table inet lossy")
+    assert all(d["repeated"] > 0.001 * d["new"] for d, (_, server, _) in zip(dials, PATHS) if server == "b"), dials
+
+
+@pytest.mark.parametrize("who", ["pod", "lan"])
+def test_N6_a_flood_of_SYNs_is_not_felt_by_others(lab, who, capsys):
+    before = drops(lab, "n1", "flow_unanswered")
+
+    def flood():
+        with flooded(lab, who) as processes:
+            enough(lab)
+            if who == "pod":
+                wait_for("the flood is refused", lambda: drops(lab, "n1", "flow_unanswered") > before + TABLE)
+            sent.extend(end(p) for p in processes)
+
+    sent = []
+    with lan_knows_pods(lab):
+        dials, busy = clients(lab, flood)
+    refused = drops(lab, "n1", "flow_unanswered") - before
+    with capsys.disabled():
+        print("\nflood from a %s: %d SYNs, %d refused; %s; running: %s" % (who, sum(sent), refused, json.dumps(dials), json.dumps(busy)), flush=True)
+    assert sum(sent) > 4 * TABLE
+    assert sum(d["failed"] + d["repeated"] for d in dials) <= 0.001 * sum(d["new"] for d in dials)
+    assert all(d["new"] > 0 and d["idle"] == IDLE and d["idle_failed"] == 0 for d in dials)
+    assert busy["resets"] == 0 and busy["tcp_wrong"] == 0 and busy["tcp_received"] == busy["tcp_sent"] > 0
+    assert (refused > 0) == (who == "pod")
+    if who == "pod":
+        assert any(e["reason"] == "flow_unanswered" and e["source"].startswith(address(lab, "flood", 4)) for e in lab.node_status("n1")["recentDrops"])
