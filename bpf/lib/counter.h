@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Packets and bytes: by drop reason, by way of forwarding. */
+/* Packets and bytes: by drop reason, by way of forwarding; flows that policies on trial would deny. */
 #pragma once
 
 #include "lib/prelude.h"
@@ -20,6 +20,18 @@ static __always_inline void count(struct __sk_buff *skb, __u32 index)
 		return;
 	c->packets++;
 	c->bytes += skb->len;
+}
+
+/* A flow, at its first packet, that may pass but would be denied for @why. */
+static __always_inline void count_audit(__u32 why, __u32 bytes)
+{
+	__u32 index = COUNTER_AUDITS + why - DROP_POLICY_EGRESS;
+	struct counter *c = bpf_map_lookup_elem(&counters, &index);
+
+	if (!c)
+		return;
+	c->packets++;
+	c->bytes += bytes;
 }
 
 static __always_inline void count_forward(struct __sk_buff *skb, enum forward_way way)

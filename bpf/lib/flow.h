@@ -194,9 +194,11 @@ static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 own
 	now = tick_now();
 	if (f->state.seen != now)
 		f->state.seen = now;
-	why = policy_check(&key, &f->state, pkt, revision);
-	if (unlikely(why != DROP_NONE))
-		return why;
+	if (unlikely(f->state.judged != revision)) {
+		why = policy_check_open(&key, &f->state, pkt, revision);
+		if (why != DROP_NONE)
+			return why;
+	}
 	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)) && flow_control(&key, f, pkt->tcp_flags, end))
 		flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
 	return DROP_NONE;

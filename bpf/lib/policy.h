@@ -4,9 +4,13 @@
  * A flow is always judged as its initiator's: egress at the initiator if that is a pod of this node, ingress at the other end
  * likewise; so whichever end of it a packet meets first, and in whichever direction it travels, all judgements that this
  * node has to make are made together, and one revision in the entry stands for them. Where that is the current one, nothing is looked up. A
- * denial is not remembered but made again for each packet, so that its event names the rule. */
+ * denial is not remembered but made again for each packet, so that its event names the rule.
+ *
+ * Policies that only observe are not in what decides. An end that has some has a second policy, on trial, with all of them: it is
+ * asked when the first lets the flow pass, at the same moments, and what it would deny is told and counted, once for a flow. */
 #pragma once
 
+#include "lib/counter.h"
 #include "lib/flow_event.h"
 #include "lib/packet.h"
 #include "weft/flow.h"
@@ -164,8 +168,14 @@ static __always_inline bool policy_asks(struct policy_ask *ask, struct policy_ci
 	return policy_allows(ask, ret_rule);
 }
 
+/* Beside the bits of enum flow_origin, in one byte with them because the stack is short: by the policies on trial; there are some. */
+enum { POLICY_BY_TRIAL = 0x80, POLICY_HAS_TRIAL = 0x40 };
+/* Not a reason: it may pass, and is to be judged by the policies on trial, too. */
+#define POLICY_ON_TRIAL 0x100
+
 /* One end of a flow from end @initiator: egress if it is that end, else ingress. */
-static __always_inline enum drop_reason policy_judge_end(const struct flow_key *key, __u8 end, __u8 initiator, struct packet *pkt)
+static __always_inline enum drop_reason policy_judge_end(const struct flow_key *key, __u8 end, __u8 initiator, struct packet *pkt,
+							 __u8 *how)
 {
 	struct policy_endpoint_value *v;
 	struct policy_cidr_at peer = {};
@@ -175,9 +185,13 @@ static __always_inline enum drop_reason policy_judge_end(const struct flow_key *
 
 	__builtin_memcpy(peer.addr, end ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
 	v = bpf_map_lookup_elem(&policy_endpoints, peer.addr);
-	if (!v || v->policy == POLICY_OPEN) /* no pod of this node, or nothing is said about it */
+	if (!v) /* no pod of this node */
 		return DROP_NONE;
-	ask.policy = v->policy;
+	if (v->trial)
+		*how |= POLICY_HAS_TRIAL;
+	ask.policy = *how & POLICY_BY_TRIAL ? v->trial : v->policy;
+	if (ask.policy == POLICY_OPEN) /* nothing is said about it */
+		return DROP_NONE;
 	if (ask.policy == POLICY_LOCKED) {
 		pkt->rule = 0;
 		return DROP_POLICY_LOCKED;
@@ -195,8 +209,9 @@ static __always_inline enum drop_reason policy_judge_end(const struct flow_key *
 	return ask.direction == POLICY_EGRESS ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
 }
 
-/* Both ends as those of a flow that @initiator began; when that is not known, also as if the other had. */
-__global enum drop_reason policy_judge(const struct flow_key *key, __u8 initiator, __u8 origin, struct packet *pkt)
+/* Both ends as those of a flow that @initiator began; when that is not known, also as if the other had. @how: enum flow_origin
+ * bits, and POLICY_BY_TRIAL. */
+__global enum drop_reason policy_judge(const struct flow_key *key, __u8 initiator, __u8 how, struct packet *pkt)
 {
 	if (!key || !pkt)
 		return DROP_POLICY_LOCKED;
@@ -206,15 +221,31 @@ __global enum drop_reason policy_judge(const struct flow_key *key, __u8 initiato
 		__u8 by = (initiator ^ i >> 1) & 1, end = (by ^ i) & 1;
 		enum drop_reason why;
 
-		if (i == 2 && !(origin & FLOW_UNSURE))
+		if (i == 2 && !(how & FLOW_UNSURE))
 			break;
-		if (end != by && origin & FLOW_FROM_NODE)
+		if (end != by && how & FLOW_FROM_NODE)
 			continue;
-		why = policy_judge_end(key, end, by, pkt);
+		why = policy_judge_end(key, end, by, pkt, &how);
 		if (why != DROP_NONE)
 			return why;
 	}
-	return DROP_NONE;
+	return how & POLICY_HAS_TRIAL ? POLICY_ON_TRIAL : DROP_NONE;
+}
+
+/* It may pass: what if the policies that only observe were in force? */
+static __always_inline void policy_try(const struct flow_key *key, struct flow_state *f, struct packet *pkt)
+{
+	enum drop_reason why = policy_judge(key, f->initiator, f->origin | POLICY_BY_TRIAL, pkt);
+
+	if (why == POLICY_ON_TRIAL) {
+		f->origin &= ~FLOW_AUDITED;
+		return;
+	}
+	if (f->origin & FLOW_AUDITED)
+		return;
+	f->origin |= FLOW_AUDITED;
+	count_audit(why, pkt->ip_len);
+	flow_event_send(pkt, EVENT_AUDIT, why);
 }
 
 /* The policy is another than when the flow was judged, or it never was, or it was denied. */
@@ -223,11 +254,23 @@ static __always_inline enum drop_reason policy_check_anew(const struct flow_key 
 {
 	enum drop_reason why = policy_judge(key, f->initiator, f->origin, pkt);
 
+	if (unlikely(why == POLICY_ON_TRIAL)) {
+		policy_try(key, f, pkt);
+		why = DROP_NONE;
+	} else {
+		f->origin &= ~FLOW_AUDITED;
+	}
 	if (why == DROP_NONE ? f->origin & FLOW_DENIED : f->judged != 0)
 		flow_event(pkt, EVENT_FLOW_CHANGED, why);
 	f->judged = why == DROP_NONE ? revision : 0;
 	f->origin = why == DROP_NONE ? f->origin & ~FLOW_DENIED : f->origin | FLOW_DENIED;
 	return why;
+}
+
+/* As a function of its own, for the programs themselves: their stacks are the fullest. */
+__global enum drop_reason policy_check_open(const struct flow_key *key, struct flow_state *f, struct packet *pkt, __u32 revision)
+{
+	return key && f && pkt ? policy_check_anew(key, f, pkt, revision) : DROP_POLICY_LOCKED;
 }
 
 /**

@@ -33,6 +33,8 @@ static const char *const transports[] = {"direct", "vxlan", "auto", "wireguard",
 static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
 static const char *const switches[] = {"auto", "on", "off", NULL};
 static const char *const engines[] = {"auto", "kernel", "userspace", NULL};
+static const char *const policy_modes[] = {"enforce", "observe", NULL};
+static const char *const policy_defaults[] = {"allow", "deny", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 #define AT(member) offsetof(struct options, member)
@@ -78,6 +80,10 @@ static const struct option options[] = {
 	  .help = "prefer endpoints of this zone, then of this region, where no hints say whom to use; the rest is used as far as the near ones are too few" },
 	{ "service.tableSize", T_UINT, AT(service_table_size), "65536", 1024, 1048576,
 	  .help = "addresses and ports of Services that the datapath holds; four times as many endpoints" },
+	{ "policy.mode", T_CHOICE, AT(policy_mode), "enforce", .choices = policy_modes,
+	  .help = "observe: what policies would deny is told (weft observe --verdict audit) and counted, and nothing is denied on this node" },
+	{ "policy.default", T_CHOICE, AT(policy_default), "allow", .choices = policy_defaults,
+	  .help = "what no policy speaks of, of this node's pods, in either direction; deny: DNS too needs a policy that allows it" },
 	{ "policy.addressTableSize", T_UINT, AT(policy_address_table_size), "262144", 64, 16777216,
 	  .help = "addresses of pods and nodes that policy can tell apart, and prefixes; twice as many are needed while an agent starts" },
 	{ "policy.ruleTableSize", T_UINT, AT(policy_rule_table_size), "262144", 64, 16777216,

@@ -6,6 +6,8 @@
 
 enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN, TRANSPORT_AUTO, TRANSPORT_WIREGUARD, TRANSPORT_GENEVE };
 enum attach { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
+enum policy_mode { POLICY_MODE_ENFORCE, POLICY_MODE_OBSERVE };
+enum policy_default { POLICY_DEFAULT_ALLOW, POLICY_DEFAULT_DENY };
 enum auto_switch { SWITCH_AUTO, SWITCH_ON, SWITCH_OFF };
 
 struct options {
@@ -24,6 +26,7 @@ struct options {
 	char *service_cgroup;	  /* "auto" or a path */
 	bool service_external_ips, service_tiers;
 	uint64_t service_table_size;
+	uint64_t policy_mode, policy_default; /* enums above */
 	uint64_t policy_address_table_size, policy_rule_table_size;
 	bool service_inbound;
 	char *service_health; /* "": no healthz */

@@ -153,8 +153,8 @@ static void on_policy(struct policies *p, const struct model_policy *policy, boo
 		policy_del_object(p->policy, kind, policy->namespace_, policy->name);
 		return;
 	}
-	object = json_pack("{ss, s{ss, ss}, sO}", "kind", policy_kind_name(kind), "metadata", "namespace", policy->namespace_, "name",
-			   policy->name, "spec", policy->spec);
+	object = json_pack("{ss, s{ss, ss, s{ss*}}, sO}", "kind", policy_kind_name(kind), "metadata", "namespace", policy->namespace_,
+			   "name", policy->name, "annotations", POLICY_MODE_ANNOTATION, policy->mode, "spec", policy->spec);
 	if (policy_spec_parse(object, NULL, &spec, &why) == 0)
 		policy_put_object(p->policy, spec);
 	else
@@ -401,15 +401,16 @@ const struct policy_apply *policies_applied(const struct policies *p)
 	return &p->apply;
 }
 
-struct policies *policies_new(struct model *m, const char *node, policies_wake_fn *wake, void *ctx)
+struct policies *policies_new(struct model *m, const struct options *opt, policies_wake_fn *wake, void *ctx)
 {
 	struct policies *p = xnew0(struct policies);
 
 	p->model = m;
-	p->node = node;
+	p->node = opt->node_name;
 	p->wake = wake;
 	p->wake_ctx = ctx;
 	p->policy = policy_new();
+	policy_set_modes(p->policy, opt->policy_mode == POLICY_MODE_OBSERVE, opt->policy_default == POLICY_DEFAULT_DENY);
 	p->labels = xnew0_array(struct label_in, LABELS_MAX);
 	p->dirty = true;
 	return p;

@@ -4,15 +4,16 @@
 #pragma once
 
 #include "agent/endpoints.h"
+#include "agent/options.h"
 #include "agent/policy_apply.h"
 #include "model/model.h"
 #include "policy/policy.h"
 
 struct policies;
 
-/* @wake: something has changed; called with @ctx, at any time but from policies_update(). @m and @node are borrowed. */
+/* @wake: something has changed; called with @ctx, at any time but from policies_update(). @m and @opt are borrowed. */
 typedef void policies_wake_fn(void *ctx);
-struct policies *policies_new(struct model *m, const char *node, policies_wake_fn *wake, void *ctx);
+struct policies *policies_new(struct model *m, const struct options *opt, policies_wake_fn *wake, void *ctx);
 struct policies *policies_free(struct policies *p);
 DEFINE_CLEANUP(struct policies *, policies_free)
 

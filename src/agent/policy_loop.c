@@ -104,7 +104,7 @@ int agent_start_policies(struct agent *a)
 	if (r < 0)
 		return r;
 	sd_event_source_set_enabled(a->settle_timer, SD_EVENT_OFF);
-	a->policies = policies_new(a->model, a->opt.node_name, on_wake, a);
+	a->policies = policies_new(a->model, &a->opt, on_wake, a);
 	model_on_object(a->model, policies_on_object, a->policies);
 	return 0;
 }

@@ -147,17 +147,27 @@ static const char *path_of(const struct agent *a, const struct observe_event *e)
 	return "stack";
 }
 
+static enum observe_verdict verdict_of(const struct dp_event *ev)
+{
+	if (ev->kind == DP_EVENT_AUDIT)
+		return OBSERVE_AUDITED;
+	if (ev->kind != DP_EVENT_DROP && ev->reason == DROP_NONE)
+		return OBSERVE_FORWARDED;
+	return drop_is_by_policy(ev->reason) ? OBSERVE_DENIED : OBSERVE_DROPPED;
+}
+
 void seeing_on_event(const struct dp_event *ev, void *ctx)
 {
 	static const enum observe_kind kinds[] = { [DP_EVENT_DROP] = OBSERVE_DROP, [DP_EVENT_NEW] = OBSERVE_NEW,
-						   [DP_EVENT_CLOSED] = OBSERVE_CLOSED, [DP_EVENT_CHANGED] = OBSERVE_CHANGED };
+						   [DP_EVENT_CLOSED] = OBSERVE_CLOSED, [DP_EVENT_CHANGED] = OBSERVE_CHANGED,
+						   [DP_EVENT_AUDIT] = OBSERVE_AUDIT };
 	struct agent *a = ctx;
 	const struct endpoint_record *via = endpoints_find_link(a->endpoints, ev->ifindex);
 	bool dropped = ev->kind == DP_EVENT_DROP;
 	struct observe_event e = {
 		.at_ms = wall_clock_ms(ev->time_ns),
 		.kind = kinds[ev->kind],
-		.verdict = !dropped && ev->reason == DROP_NONE ? OBSERVE_FORWARDED : drop_is_by_policy(ev->reason) ? OBSERVE_DENIED : OBSERVE_DROPPED,
+		.verdict = verdict_of(ev),
 		.src = { .addr = ev->src, .port = ev->sport },
 		.dst = { .addr = ev->dst, .port = ev->dport },
 		.proto = ev->proto,

@@ -37,6 +37,7 @@ struct walk {
 	enum verdict verdict;
 	enum drop_reason reason;
 	char *rule; /* that denied it, or NULL */
+	json_t *would_deny; /* array: the rules of policies that only observe which would deny it */
 	char *ask;  /* the node that decides the rest, or NULL */
 };
 
@@ -137,6 +138,19 @@ static bool check_flow(struct walk *w, const char *at, uint32_t owner)
 
 /* ---- policy ---- */
 
+/* It passes, for what would stop it only observes. */
+static void note_trial(struct walk *w, const char *at, bool egress, const struct dp_judgement *j)
+{
+	_cleanup_free_ char *rule = seeing_rule(w->a, j->trial_rule);
+	const char *by = rule ? rule : "no rule that allows it";
+
+	if (!j->would_deny)
+		return;
+	step(w, at, "policy, %s of %s: would be denied by %s, which only observes", egress ? "egress" : "ingress",
+	     name_of(egress ? &w->src : &w->dst), by);
+	json_array_append_new(w->would_deny, json_string(by));
+}
+
 /* Does policy let it pass at that end? */
 static bool check_policy(struct walk *w, const char *at, bool egress)
 {
@@ -150,14 +164,17 @@ static bool check_policy(struct walk *w, const char *at, bool egress)
 		return true;
 	}
 	if (j.verdict == DP_UNJUDGED) {
-		step(w, at, "policy, %s of %s: none applies", direction, name_of(end));
+		step(w, at, "policy, %s of %s: none %s", direction, name_of(end), j.would_deny ? "is in force" : "applies");
+		note_trial(w, at, egress, &j);
 		return true;
 	}
 	rule = seeing_rule(w->a, j.rule);
 	step(w, at, "policy, %s of %s: %s by %s", direction, name_of(end), j.verdict == DP_ALLOWED ? "allowed" : "denied",
 	     j.verdict == DP_LOCKED ? "the lock: its policy could not be put in place" : rule ? rule : "no rule that allows it");
-	if (j.verdict == DP_ALLOWED)
+	if (j.verdict == DP_ALLOWED) {
+		note_trial(w, at, egress, &j);
 		return true;
+	}
 	w->reason = j.verdict == DP_LOCKED ? DROP_POLICY_LOCKED : j.unknown_peer ? DROP_POLICY_UNKNOWN_POD :
 		    egress ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
 	w->verdict = WHY_DENIED;
@@ -427,6 +444,8 @@ static json_t *answer(const struct walk *w)
 		json_object_set_new(o, "reason", json_string(drop_reason_label(w->reason)));
 	if (w->rule)
 		json_object_set_new(o, "rule", json_string(w->rule));
+	if (json_array_size(w->would_deny) && !w->rule)
+		json_object_set(o, "wouldDeny", w->would_deny);
 	if (w->ask && !streq(w->ask, w->a->opt.node_name))
 		json_object_set_new(o, "ask", json_string(w->ask));
 	return o;
@@ -434,7 +453,7 @@ static json_t *answer(const struct walk *w)
 
 void agent_on_why(struct ipc_request *req, json_t *params, void *ctx)
 {
-	struct walk w = { .a = ctx, .steps = json_array() };
+	struct walk w = { .a = ctx, .steps = json_array(), .would_deny = json_array() };
 	_cleanup_free_ char *error = NULL;
 	struct query q = { 0 };
 
@@ -453,6 +472,7 @@ void agent_on_why(struct ipc_request *req, json_t *params, void *ctx)
 	observe_end_done(&w.src);
 	observe_end_done(&w.dst);
 	json_decref(w.steps);
+	json_decref(w.would_deny);
 	free(w.rule);
 	free(w.ask);
 }

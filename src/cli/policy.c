@@ -27,7 +27,10 @@ static const char usage[] = "usage: weft policy list [-o json] [--socket PATH]\n
 			    "  expect:\n"
 			    "  - {from: default/client, to: default/web, port: 80, protocol: TCP, expect: allow}\n"
 			    "  - {from: 192.0.2.1, to: default/web, port: 80, expect: deny}\n"
+			    "  - {from: default/web, to: 192.0.2.1, port: 80, expect: audit}\n"
 			    "\n"
+			    "audit is allowed, but would be denied if what only observes (annotation weft.dev/mode: observe) were in force.\n"
+			    "`mode: observe` and `default: deny` beside it are the agent's policy.mode and policy.default.\n"
 			    "`from` and `to` are NAMESPACE/POD or an address; protocol is TCP unless said (TCP, UDP, SCTP, ICMP, ICMPv6);\n"
 			    "family: 6 picks the pods' IPv6 addresses. Prints each verdict with the rule that decides.\n"
 			    "Exit code: 0 all as expected, 1 a verdict differs, 2 the case cannot be read.\n";
@@ -35,6 +38,7 @@ static const char usage[] = "usage: weft policy list [-o json] [--socket PATH]\n
 struct case_ {
 	struct offline *cluster;
 	json_t *expect; /* array */
+	bool observe, deny; /* policy_set_modes() */
 	unsigned made_up;
 };
 
@@ -109,6 +113,18 @@ static int take_object(struct case_ *c, const json_t *object)
 	return 0;
 }
 
+/* What the agent is told by options. */
+static int take_option(struct case_ *c, const char *key, const json_t *v)
+{
+	const char *text = json_string_value(v);
+	bool *on = streq(key, "mode") ? &c->observe : &c->deny;
+
+	*on = streq(text, on == &c->observe ? "observe" : "deny");
+	if (*on || streq(text, on == &c->observe ? "enforce" : "allow"))
+		return 0;
+	return complain(on == &c->observe ? "mode: expected enforce or observe" : "default: expected allow or deny", text);
+}
+
 static int take_document(struct case_ *c, const char *path, const json_t *doc)
 {
 	const json_t *objects = json_object_get(doc, "objects"), *expect = json_object_get(doc, "expect");
@@ -119,9 +135,14 @@ static int take_document(struct case_ *c, const char *path, const json_t *doc)
 		return take_object(c, doc);
 	if (!json_is_object(doc))
 		return complain(path, "expected an API object, or objects and expect");
-	json_object_foreach((json_t *)doc, key, v)
-		if ((!streq(key, "objects") && !streq(key, "expect")) || !json_is_array(v))
+	json_object_foreach((json_t *)doc, key, v) {
+		if (streq(key, "mode") || streq(key, "default")) {
+			if (take_option(c, key, v) < 0)
+				return -EINVAL;
+		} else if ((!streq(key, "objects") && !streq(key, "expect")) || !json_is_array(v)) {
 			return complain("expected lists under objects and expect, not", key);
+		}
+	}
 	for (size_t i = 0; i < json_array_size(objects); i++)
 		if (take_object(c, json_array_get(objects, i)) < 0)
 			return -EINVAL;
@@ -171,8 +192,19 @@ struct expectation {
 	const char *from_text, *to_text, *protocol_text;
 	uint8_t protocol;
 	uint16_t port;
-	bool allow;
+	const char *expect; /* of words below */
 };
+
+static const char *word_of(const struct policy_answer *a)
+{
+	return !a->allowed ? "deny" : a->would_deny ? "audit" : "allow";
+}
+
+/* What would be denied is allowed all the same. */
+static bool is_expected(const struct policy_answer *a, const char *expect)
+{
+	return streq(expect, "allow") ? a->allowed : streq(expect, word_of(a));
+}
 
 static int protocol_parse(const char *text, uint8_t *ret)
 {
@@ -249,9 +281,9 @@ static int expectation_parse(const struct offline *o, const json_t *j, struct ex
 	if (has_port(e->protocol) ? !json_is_integer(port) || n < 1 || n > UINT16_MAX : port != NULL)
 		return complain("expect: port: expected a number, 1 to 65535, and none with ICMP", NULL);
 	e->port = n;
-	e->allow = streq(expect, "allow");
-	if (!e->allow && !streq(expect, "deny"))
-		return complain("expect: expect: expected allow or deny, not", expect);
+	e->expect = expect;
+	if (!streq(expect, "allow") && !streq(expect, "deny") && !streq(expect, "audit"))
+		return complain("expect: expect: expected allow, deny or audit, not", expect);
 	return find_ends(o, j, e);
 }
 
@@ -264,7 +296,7 @@ static void side_text(const struct offline *o, const struct policy_side *s, cons
 		policy_rule_format(o->policy, s->rule, rule, sizeof(rule));
 		break;
 	case POLICY_BY_DEFAULT:
-		snprintf(rule, sizeof(rule), "%s", !s->judged ? "outside" : s->policy == POLICY_OPEN ? "no policy" : "no rule");
+		snprintf(rule, sizeof(rule), "%s", !s->judged ? "outside" : !s->allowed ? "default" : s->policy == POLICY_OPEN ? "no policy" : "no rule");
 		break;
 	case POLICY_BY_SELF:
 		snprintf(rule, sizeof(rule), "a pod to itself");
@@ -277,6 +309,10 @@ static void side_text(const struct offline *o, const struct policy_side *s, cons
 		break;
 	}
 	(void)buf_addf(b, "%s%s %s by %s", b->len ? "; " : "", direction, s->allowed ? "allowed" : "denied", rule);
+	if (!s->would_deny)
+		return;
+	policy_rule_format(o->policy, s->trial_rule, rule, sizeof(rule));
+	(void)buf_addf(b, ", would be denied by %s", rule);
 }
 
 static bool judge(const struct offline *o, const struct expectation *e)
@@ -294,10 +330,10 @@ static bool judge(const struct offline *o, const struct expectation *e)
 	str_escape(to, sizeof(to), e->to_text);
 	if (has_port(e->protocol))
 		snprintf(port, sizeof(port), "/%u", e->port);
-	printf("%s %s -> %s %s%s: %s (%s)\n", a.allowed == e->allow ? "ok  " : "FAIL", from, to, e->protocol_text, port,
-	       a.allowed ? "allow" : "deny", why.data);
+	printf("%s %s -> %s %s%s: %s (%s)\n", is_expected(&a, e->expect) ? "ok  " : "FAIL", from, to, e->protocol_text, port,
+	       word_of(&a), why.data);
 	buf_done(&why);
-	return a.allowed == e->allow;
+	return is_expected(&a, e->expect);
 }
 
 static void print_problem(enum policy_problem what, const char *subject, const char *detail, _unused_ void *ctx)
@@ -314,6 +350,7 @@ static int run_case(struct case_ *c)
 
 	if (add_namespaces(c) < 0)
 		return EXIT_USAGE;
+	policy_set_modes(c->cluster->policy, c->observe, c->deny);
 	offline_compile(c->cluster, true);
 	policy_each_problem(c->cluster->policy, print_problem, NULL);
 	if (n == 0) {

@@ -22,12 +22,13 @@ static void print_object(const json_t *o)
 {
 	const char *ns = json_str_or(json_object_get(o, "namespace"), "");
 	_cleanup_free_ char *name = xasprintf("%s%s%s", ns, *ns ? "/" : "", json_str_or(json_object_get(o, "name"), ""));
-	char text[512], kind[512], tier[512];
+	char text[512], kind[512], tier[512], mode[512];
 	const json_t *error;
 	size_t i;
 
-	printf("%-24s %-40s %-9s %5lld %5lld\n", shown(json_str_at(o, "kind"), kind), shown(name, text), shown(json_str_at(o, "tier"), tier),
-	       (long long)json_integer_value(json_object_get(o, "priority")), (long long)json_integer_value(json_object_get(o, "pods")));
+	printf("%-24s %-40s %-9s %5lld %5lld %s\n", shown(json_str_at(o, "kind"), kind), shown(name, text), shown(json_str_at(o, "tier"), tier),
+	       (long long)json_integer_value(json_object_get(o, "priority")), (long long)json_integer_value(json_object_get(o, "pods")),
+	       shown(json_str_at(o, "mode"), mode));
 	json_array_foreach(json_object_get(o, "errors"), i, error)
 		printf("  invalid, fails closed: %s\n", shown(json_string_value(error), text));
 }
@@ -37,7 +38,7 @@ static void print_list(const json_t *list)
 	const json_t *o;
 	size_t i;
 
-	printf("%-24s %-40s %-9s %5s %5s\n", "KIND", "NAME", "TIER", "PRIO", "PODS");
+	printf("%-24s %-40s %-9s %5s %5s %s\n", "KIND", "NAME", "TIER", "PRIO", "PODS", "MODE");
 	json_array_foreach(list, i, o)
 		print_object(o);
 }
@@ -57,6 +58,8 @@ static void print_words(const char *before, const json_t *words, bool any)
 
 static void print_rules(const json_t *o)
 {
+	bool observes = streq(json_str_at(o, "mode"), "observe");
+	const char *is = observes ? "would be" : "is";
 	const json_t *r;
 	char text[512];
 	size_t i;
@@ -71,9 +74,11 @@ static void print_rules(const json_t *o)
 		putchar('\n');
 	}
 	if (json_is_true(json_object_get(o, "isolatesIngress")))
-		puts("  ingress: what no NetworkPolicy allows is denied");
+		printf("  ingress: what no NetworkPolicy allows %s denied\n", is);
 	if (json_is_true(json_object_get(o, "isolatesEgress")))
-		puts("  egress: what no NetworkPolicy allows is denied");
+		printf("  egress: what no NetworkPolicy allows %s denied\n", is);
+	if (observes)
+		puts("  only observes: what it would deny is told (weft observe --verdict audit), nothing is denied");
 }
 
 static void print_pod(const json_t *pod)
@@ -84,6 +89,8 @@ static void print_pod(const json_t *pod)
 
 	if (*json_str_or(json_object_get(pod, "state"), ""))
 		printf("%s\n", shown(json_str_at(pod, "state"), text));
+	if (streq(json_str_at(pod, "default"), "deny"))
+		puts("by default denied: what no policy speaks of (policy.default)");
 	json_array_foreach(list, i, o) {
 		print_object(o);
 		printf("  selects %s\n", shown(json_str_at(o, "subject"), text));

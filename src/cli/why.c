@@ -109,6 +109,12 @@ static void print(const json_t *answer)
 	printf("%s%s%s on node %s", text(answer, "verdict"), *text(answer, "reason") ? ", " : "", text(answer, "reason"), text(answer, "node"));
 	if (*text(answer, "rule"))
 		printf(", by %s", text(answer, "rule"));
+	json_array_foreach(json_object_get(answer, "wouldDeny"), i, s) {
+		char rule[700];
+
+		str_escape(rule, sizeof(rule), json_str_or(s, ""));
+		printf("; would be denied by %s, which only observes", rule);
+	}
 	if (*text(answer, "ask"))
 		printf("; node %s decides the rest: ask there", text(answer, "ask"));
 	putchar('\n');

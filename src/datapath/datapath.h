@@ -167,6 +167,8 @@ struct dp_counter {
 };
 int datapath_read_drops(struct datapath *dp, struct dp_counter ret[DROP_REASON_COUNT]);
 int datapath_read_forwards(struct datapath *dp, struct dp_counter ret[FORWARD_WAY_COUNT]);
+/* Flows that were let pass, and policies that only observe would deny: by reason from DROP_POLICY_EGRESS on. */
+int datapath_read_audits(struct datapath *dp, struct dp_counter ret[DROP_POLICY_REASONS]);
 /* Metric label and text of the lists in weft/drop.h and weft/counter.h; "unknown" outside of them. */
 const char *drop_reason_label(unsigned reason);
 const char *drop_reason_text(unsigned reason);
@@ -181,13 +183,13 @@ struct dp_stats {
 };
 int datapath_read_stats(struct datapath *dp, struct dp_stats *ret);
 
-enum dp_event_kind { DP_EVENT_DROP, DP_EVENT_NEW, DP_EVENT_CLOSED, DP_EVENT_CHANGED };
+enum dp_event_kind { DP_EVENT_DROP, DP_EVENT_NEW, DP_EVENT_CLOSED, DP_EVENT_CHANGED, DP_EVENT_AUDIT };
 
 /* A drop, or with flow_events what becomes of a connection; sampled and rate limited in the kernel. */
 struct dp_event {
 	enum dp_event_kind kind;
 	uint64_t time_ns; /* CLOCK_MONOTONIC, as bpf_ktime_get_ns() */
-	enum drop_reason reason; /* DROP_NONE unless dropped */
+	enum drop_reason reason; /* DROP_NONE unless dropped; of AUDIT: why it would be */
 	uint32_t ifindex; /* where the packet was seen; 0 of a connection */
 	struct addr src, dst; /* zero when the packet was not understood that far */
 	uint16_t sport, dport; /* host order; 0 without ports */

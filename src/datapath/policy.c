@@ -129,8 +129,12 @@ static void find_used(struct datapath *dp, bool used[GENERATIONS])
 	while (bpf_map_get_next_key(dp->maps[MAP_POLICY_ENDPOINTS], last, &next) == 0) {
 		key = next;
 		last = &key;
-		if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], &key, &v) == 0 && v.policy >= POLICY_ID_FIRST)
+		if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], &key, &v) < 0)
+			continue;
+		if (v.policy >= POLICY_ID_FIRST)
 			used[v.policy >> POLICY_GENERATION_SHIFT] = true;
+		if (v.trial >= POLICY_ID_FIRST)
+			used[v.trial >> POLICY_GENERATION_SHIFT] = true;
 	}
 }
 

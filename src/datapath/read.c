@@ -39,6 +39,11 @@ int datapath_read_forwards(struct datapath *dp, struct dp_counter ret[FORWARD_WA
 	return read_counters(dp, COUNTER_FORWARDS, FORWARD_WAY_COUNT, ret);
 }
 
+int datapath_read_audits(struct datapath *dp, struct dp_counter ret[DROP_POLICY_REASONS])
+{
+	return read_counters(dp, COUNTER_AUDITS, DROP_POLICY_REASONS, ret);
+}
+
 const char *drop_reason_label(unsigned reason)
 {
 	static const char *const labels[] = {

@@ -158,13 +158,33 @@ static int find_class(struct datapath *dp, uint32_t policy, const struct addr *a
 }
 
 /* Stage 0 decides, unless it passes or says nothing. */
-static void decide(const struct ask *ask, struct dp_judgement *ret)
+static bool decide(const struct ask *ask, uint32_t *ret_rule)
 {
 	unsigned first = ask->best[0].precedence & 3;
 	const struct policy_slot *slot = &ask->best[first == POLICY_ALLOW || first == POLICY_DENY ? 0 : 1];
 
-	ret->rule = slot->rule;
-	ret->verdict = (slot->precedence & 3) == POLICY_ALLOW ? DP_ALLOWED : DP_DENIED;
+	*ret_rule = slot->rule;
+	return (slot->precedence & 3) == POLICY_ALLOW;
+}
+
+/* @of: what is asked, but for the policy and the class. */
+static bool policy_allows(struct datapath *dp, struct ask of, uint32_t policy, const struct addr *peer, struct dp_judgement *j,
+			  uint32_t *ret_rule)
+{
+	struct policy_class_value class;
+
+	*ret_rule = 0;
+	if (policy == POLICY_OPEN)
+		return true;
+	if (policy == POLICY_LOCKED || find_class(dp, policy, peer, &class) < 0)
+		return false;
+	j->unknown_peer = class.group == POLICY_CLASS_UNKNOWN;
+	of.key.policy = policy;
+	probe_class(dp, &of, class.class_id);
+	if (class.class_id != class.group)
+		probe_class(dp, &of, class.group);
+	probe_class(dp, &of, addr_is_v4(peer) ? POLICY_CLASS_ANY4 : POLICY_CLASS_ANY6);
+	return decide(&of, ret_rule);
 }
 
 int datapath_judge(struct datapath *dp, const struct addr *end, const struct addr *peer, bool egress, uint8_t proto, uint16_t port,
@@ -172,7 +192,6 @@ int datapath_judge(struct datapath *dp, const struct addr *end, const struct add
 {
 	struct ask ask = { .key.direction = egress ? POLICY_EGRESS : POLICY_INGRESS, .port.protocol = proto, .number = port };
 	struct policy_endpoint_value v;
-	struct policy_class_value class;
 	struct policy_state state;
 	uint32_t zero = 0;
 	int r = bpf_map_lookup_elem(dp->maps[MAP_POLICY_STATE], &zero, &state);
@@ -181,18 +200,14 @@ int datapath_judge(struct datapath *dp, const struct addr *end, const struct add
 	if (r < 0 || state.revision == 0 || addr_eq(end, peer)) /* never applied: everything is allowed; a pod to itself is */
 		return r;
 	r = bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], end, &v);
-	if (r < 0 || v.policy == POLICY_OPEN)
+	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	ret->verdict = v.policy == POLICY_LOCKED ? DP_LOCKED : DP_DENIED;
-	if (v.policy == POLICY_LOCKED || find_class(dp, v.policy, peer, &class) < 0)
-		return 0;
-	ret->unknown_peer = class.group == POLICY_CLASS_UNKNOWN;
-	ask.key.policy = v.policy;
-	probe_class(dp, &ask, class.class_id);
-	if (class.class_id != class.group)
-		probe_class(dp, &ask, class.group);
-	probe_class(dp, &ask, addr_is_v4(peer) ? POLICY_CLASS_ANY4 : POLICY_CLASS_ANY6);
-	decide(&ask, ret);
+	if (!policy_allows(dp, ask, v.policy, peer, ret, &ret->rule))
+		ret->verdict = v.policy == POLICY_LOCKED ? DP_LOCKED : DP_DENIED;
+	else if (v.policy != POLICY_OPEN)
+		ret->verdict = DP_ALLOWED;
+	if (ret->verdict == DP_UNJUDGED || ret->verdict == DP_ALLOWED)
+		ret->would_deny = !policy_allows(dp, ask, v.trial, peer, ret, &ret->trial_rule);
 	return 0;
 }
 

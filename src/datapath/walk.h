@@ -33,6 +33,8 @@ struct dp_judgement {
 	enum { DP_UNJUDGED, DP_ALLOWED, DP_DENIED, DP_LOCKED } verdict; /* UNJUDGED: no pod of this node, or no policy applies to it */
 	bool unknown_peer; /* in the cluster's ranges, but no pod that this node knows */
 	uint32_t rule;	   /* that decided, 0: none */
+	bool would_deny;   /* not denied, but a policy that only observes would deny it, by */
+	uint32_t trial_rule;
 };
 /**
  * datapath_judge() - the probes of bpf/lib/policy.h, in the same order

@@ -446,6 +446,7 @@ static void policy_remove(struct model *m, void *object)
 	json_decref(p->spec);
 	free((char *)p->name);
 	free((char *)p->uid);
+	free((char *)p->mode);
 	free(p);
 }
 
@@ -454,6 +455,7 @@ static int upsert_policy(struct model *m, enum model_table table, const struct d
 {
 	struct model_policy *p = find_policy(m, table, meta->namespace_, meta->name);
 	json_t *spec = json_object_get(object, "spec");
+	const char *mode = json_str_at(object, "metadata", "annotations", "weft.dev/mode");
 
 	if (!json_is_object(spec)) {
 		if (ret_error)
@@ -468,12 +470,14 @@ static int upsert_policy(struct model *m, enum model_table table, const struct d
 		htab_insert(&m->tables[table], model_hash_name(meta->namespace_, meta->name), &p->by_name);
 	}
 	p->generation = m->generation[table];
-	if (p->spec && json_equal(p->spec, spec) && streq(p->uid, meta->uid))
+	if (p->spec && json_equal(p->spec, spec) && streq(p->uid, meta->uid) && (mode ? streq(p->mode, mode) : !p->mode))
 		return 0;
 	json_decref(p->spec);
 	p->spec = json_incref(spec);
 	free((char *)p->uid);
 	p->uid = xstrdup(meta->uid);
+	free((char *)p->mode);
+	p->mode = mode ? xstrdup(mode) : NULL;
 	return model_touched(m, table);
 }
 

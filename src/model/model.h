@@ -111,6 +111,7 @@ struct model_policy {
 	enum model_table table;
 	const char *namespace_, *name, *uid;
 	json_t *spec; /* as the API has it */
+	const char *mode; /* annotation weft.dev/mode, or NULL */
 	unsigned generation;
 };
 

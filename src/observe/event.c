@@ -5,10 +5,11 @@
 #include <strings.h>
 
 static const char *const kind_names[] = {
-	[OBSERVE_DROP] = "drop", [OBSERVE_NEW] = "new", [OBSERVE_CLOSED] = "closed", [OBSERVE_CHANGED] = "changed"
+	[OBSERVE_DROP] = "drop", [OBSERVE_NEW] = "new", [OBSERVE_CLOSED] = "closed", [OBSERVE_CHANGED] = "changed",
+	[OBSERVE_AUDIT] = "audit"
 };
 static const char *const verdict_names[] = {
-	[OBSERVE_FORWARDED] = "forwarded", [OBSERVE_DENIED] = "denied", [OBSERVE_DROPPED] = "dropped"
+	[OBSERVE_FORWARDED] = "forwarded", [OBSERVE_DENIED] = "denied", [OBSERVE_DROPPED] = "dropped", [OBSERVE_AUDITED] = "audit"
 };
 static const char *const end_names[] = {
 	[OBSERVE_UNKNOWN] = "unknown", [OBSERVE_POD] = "pod",	    [OBSERVE_NODE] = "node",

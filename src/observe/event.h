@@ -6,10 +6,10 @@
 #include "base/json.h"
 #include "net/addr.h"
 
-enum observe_kind { OBSERVE_DROP, OBSERVE_NEW, OBSERVE_CLOSED, OBSERVE_CHANGED, OBSERVE_KINDS };
+enum observe_kind { OBSERVE_DROP, OBSERVE_NEW, OBSERVE_CLOSED, OBSERVE_CHANGED, OBSERVE_AUDIT, OBSERVE_KINDS };
 
-/* DENIED: a policy says no; DROPPED: for any other reason. */
-enum observe_verdict { OBSERVE_FORWARDED, OBSERVE_DENIED, OBSERVE_DROPPED, OBSERVE_VERDICTS };
+/* DENIED: a policy says no; DROPPED: for any other reason; AUDITED: forwarded, but a policy that only observes would say no. */
+enum observe_verdict { OBSERVE_FORWARDED, OBSERVE_DENIED, OBSERVE_DROPPED, OBSERVE_AUDITED, OBSERVE_VERDICTS };
 
 enum observe_end_kind {
 	OBSERVE_UNKNOWN, /* the packet was not understood that far */
@@ -42,7 +42,7 @@ struct observe_event {
 	uint8_t proto, tcp_flags;
 	uint32_t len;	    /* bytes of the frame */
 	uint32_t missed;    /* events of this kind held back in the kernel since the one before */
-	const char *reason; /* label of a drop, "" else; static */
+	const char *reason; /* label of a drop, or of what one would be; "" else; static */
 	const char *text;   /* what it means; static */
 	const char *hook;   /* the program that saw it; static, "" unknown */
 	const char *path;   /* "local", "tunnel", "direct", "stack" or ""; static */

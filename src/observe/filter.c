@@ -113,12 +113,12 @@ static const char *kind_word(unsigned i)
 
 static int take_verdict(struct observe_filter *f, const json_t *v, const char *name, char **ret_error)
 {
-	return take_words(v, name, verdict_word, OBSERVE_VERDICTS, "forwarded, denied or dropped", &f->verdicts, ret_error);
+	return take_words(v, name, verdict_word, OBSERVE_VERDICTS, "forwarded, denied, dropped or audit", &f->verdicts, ret_error);
 }
 
 static int take_kind(struct observe_filter *f, const json_t *v, const char *name, char **ret_error)
 {
-	return take_words(v, name, kind_word, OBSERVE_KINDS, "drop, new, closed or changed", &f->kinds, ret_error);
+	return take_words(v, name, kind_word, OBSERVE_KINDS, "drop, new, closed, changed or audit", &f->kinds, ret_error);
 }
 
 static int take_protocol(struct observe_filter *f, const json_t *v, const char *name, char **ret_error)

@@ -74,6 +74,8 @@ static void pod_problems(const struct pod *pod, policy_problem_fn *fn, void *ctx
 		fn(PROBLEM_NAMESPACE_UNKNOWN, name, "the labels of its namespace are not known yet: locked down", ctx);
 	if (pod->pset && pod->pset->too_large)
 		fn(PROBLEM_TOO_LARGE, name, "its policies need more map entries than one policy may have: locked down", ctx);
+	if (pod->trial && (pod->trial->too_large || pod->trial->blocks_overflow))
+		fn(PROBLEM_TRIAL_TOO_LARGE, name, "with those that only observe its policies are too large: would be locked down", ctx);
 	if (pod->pset && pod->pset->blocks_overflow)
 		fn(PROBLEM_TOO_MANY_BLOCKS, name, "the CIDR blocks in use nest too much: locked down", ctx);
 }

@@ -132,6 +132,11 @@ static void dump_pods(const struct policy *p, struct lines *l)
 		_cleanup_free_ char *policy = pod->pset ? pset_text(p, pod->pset) : xstrdup(pod->locked ? "locked" : "open");
 
 		add_line(l, xasprintf("pod %s/%s has %s", pod->ns->name, pod->name, policy));
+		if (pod->trial) {
+			_cleanup_free_ char *trial = pset_text(p, pod->trial);
+
+			add_line(l, xasprintf("pod %s/%s has on trial %s", pod->ns->name, pod->name, trial));
+		}
 	}
 }
 

@@ -139,11 +139,20 @@ static void emit_ports(const struct policy *p, struct policy_maps *m)
 	m->n[POLICY_MAP_PORTS] = count;
 }
 
-static uint32_t policy_id_of(const struct pod *pod)
+static uint32_t id_of(const struct pset *s)
 {
-	if (pod->locked || (pod->pset && (pod->pset->too_large || pod->pset->blocks_overflow)))
-		return POLICY_LOCKED;
-	return pod->pset ? pod->pset->id : POLICY_OPEN;
+	if (!s)
+		return POLICY_OPEN;
+	return s->too_large || s->blocks_overflow ? POLICY_LOCKED : s->id;
+}
+
+/* Where everything only observes, so does the lock. */
+static struct policy_endpoint_value value_of(const struct policy *p, const struct pod *pod)
+{
+	if (!pod->locked)
+		return (struct policy_endpoint_value){ .policy = id_of(pod->pset), .trial = id_of(pod->trial) };
+	return p->observe_all ? (struct policy_endpoint_value){ .trial = POLICY_LOCKED } :
+				(struct policy_endpoint_value){ .policy = POLICY_LOCKED };
 }
 
 static int cmp_endpoint(const void *a, const void *b)
@@ -169,7 +178,7 @@ static void emit_endpoints(const struct policy *p, struct policy_maps *m)
 			if (claim_winner(a, &node) != pod)
 				continue;
 			memcpy(e[count].key.addr, a->addr.b, sizeof(e[count].key.addr));
-			e[count++].value.policy = policy_id_of(pod);
+			e[count++].value = value_of(p, pod);
 		}
 	}
 	if (count)

@@ -34,21 +34,27 @@ static json_t *rule_json(const struct object_rule *r)
 			 "anyPeer", r->spec->any_peer, "peers", peers, "anyPort", r->spec->any_port, "ports", ports);
 }
 
+/* All that select the pod, those that only observe too; NULL: none. */
+static const struct pset *all_of(const struct pod *pod)
+{
+	return pod->trial ? pod->trial : pod->pset;
+}
+
 static unsigned count_pods(const struct policy *p, const struct object *o)
 {
 	struct pod *pod;
 	unsigned n = 0;
 
 	list_for_each(pod, &p->local, local_link)
-		for (unsigned i = 0; pod->pset && i < pod->pset->n_objects; i++)
-			n += pod->pset->objects[i] == o;
+		for (unsigned i = 0; all_of(pod) && i < all_of(pod)->n_objects; i++)
+			n += all_of(pod)->objects[i] == o;
 	return n;
 }
 
 static json_t *object_json(const struct policy *p, const struct object *o, bool rules)
 {
 	const struct policy_spec *s = o->spec;
-	json_t *j = json_pack("{ss, ss, ss, ss, si, sb, sb, sI}", "kind", policy_kind_name(s->kind), "namespace", s->namespace_, "name",
+	json_t *j = json_pack("{ss, ss, ss, ss, ss, si, sb, sb, sI}", "mode", p->observe_all || s->observes ? "observe" : "enforce", "kind", policy_kind_name(s->kind), "namespace", s->namespace_, "name",
 			      s->name, "tier", tiers[s->tier], "priority", s->priority, "isolatesIngress", s->isolates[POLICY_INGRESS],
 			      "isolatesEgress", s->isolates[POLICY_EGRESS], "pods", (json_int_t)count_pods(p, o));
 	json_t *list = json_array(), *errors = json_array();
@@ -83,12 +89,18 @@ json_t *policy_list_json(const struct policy *p)
 	return list;
 }
 
-static const char *state_of(const struct pod *pod)
+static const char *state_of(const struct policy *p, const struct pod *pod)
 {
+	if (pod->locked && p->observe_all)
+		return "would be locked: the labels of its namespace are not known";
 	if (pod->locked)
 		return "locked: the labels of its namespace are not known";
 	if (pod->pset && (pod->pset->too_large || pod->pset->blocks_overflow))
 		return "locked: its policies are too large";
+	if (pod->trial && (pod->trial->too_large || pod->trial->blocks_overflow))
+		return "would be locked: with those that only observe its policies are too large";
+	if (pod->trial && !pod->pset)
+		return "open: what selects it only observes";
 	return pod->pset ? "" : "open: no policy selects it";
 }
 
@@ -100,11 +112,12 @@ json_t *policy_pod_json(const struct policy *p, const char *namespace_, const ch
 	list_for_each(pod, &p->local, local_link)
 		if (streq(pod->ns->name, namespace_) && streq(pod->name, name))
 			found = pod;
-	for (unsigned i = 0; found && found->pset && i < found->pset->n_objects; i++)
-		json_array_append_new(objects, object_json(p, found->pset->objects[i], true));
+	for (unsigned i = 0; found && all_of(found) && i < all_of(found)->n_objects; i++)
+		json_array_append_new(objects, object_json(p, all_of(found)->objects[i], true));
 	if (!found) {
 		json_decref(objects);
 		return NULL;
 	}
-	return json_pack("{ss, ss, ss, so}", "namespace", namespace_, "name", name, "state", state_of(found), "policies", objects);
+	return json_pack("{ss, ss, ss, ss, so}", "namespace", namespace_, "name", name, "state", state_of(p, found), "default",
+			 p->deny_default ? "deny" : "allow", "policies", objects);
 }

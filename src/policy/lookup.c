@@ -102,11 +102,23 @@ static void decide(const struct policy_slot best[POLICY_STAGES], struct policy_s
 	ret->why = ret->rule ? POLICY_BY_RULE : best[stage].precedence ? POLICY_BY_DEFAULT : POLICY_BY_LOCK;
 }
 
+static void ask(const struct policy_maps *m, uint32_t policy, const struct addr *peer, enum policy_direction d, uint8_t protocol,
+		uint16_t port, struct policy_side *ret)
+{
+	struct policy_slot best[POLICY_STAGES] = { 0 };
+
+	if (ret->peer.class_id != ret->peer.group)
+		probe(m, policy, ret->peer.class_id, d, protocol, port, best);
+	probe(m, policy, ret->peer.group, d, protocol, port, best);
+	probe(m, policy, addr_is_v4(peer) ? POLICY_CLASS_ANY4 : POLICY_CLASS_ANY6, d, protocol, port, best);
+	decide(best, ret);
+}
+
 void policy_lookup_side(const struct policy_maps *m, const struct addr *endpoint, const struct addr *peer, enum policy_direction d,
 			uint8_t protocol, uint16_t port, struct policy_side *ret)
 {
-	struct policy_slot best[POLICY_STAGES] = { 0 };
 	const struct policy_endpoint_value *ep;
+	struct policy_side trial;
 	struct policy_addr_key key;
 
 	memcpy(key.addr, endpoint->b, sizeof(key.addr));
@@ -116,13 +128,14 @@ void policy_lookup_side(const struct policy_maps *m, const struct addr *endpoint
 		return;
 	ret->policy = ep->policy;
 	ret->peer = policy_lookup_class(m, peer);
-	if (ep->policy == POLICY_OPEN)
+	trial = *ret;
+	if (ep->policy != POLICY_OPEN)
+		ask(m, ep->policy, peer, d, protocol, port, ret);
+	if (!ret->allowed || ep->trial == POLICY_OPEN)
 		return;
-	if (ret->peer.class_id != ret->peer.group)
-		probe(m, ep->policy, ret->peer.class_id, d, protocol, port, best);
-	probe(m, ep->policy, ret->peer.group, d, protocol, port, best);
-	probe(m, ep->policy, addr_is_v4(peer) ? POLICY_CLASS_ANY4 : POLICY_CLASS_ANY6, d, protocol, port, best);
-	decide(best, ret);
+	ask(m, ep->trial, peer, d, protocol, port, &trial);
+	ret->would_deny = !trial.allowed;
+	ret->trial_rule = trial.rule;
 }
 
 static void excuse(struct policy_side *side, enum policy_why why)
@@ -130,6 +143,7 @@ static void excuse(struct policy_side *side, enum policy_why why)
 	side->allowed = true;
 	side->why = why;
 	side->rule = 0;
+	side->would_deny = false;
 }
 
 void policy_lookup(const struct policy_maps *m, const struct policy_query *q, struct policy_answer *ret)
@@ -145,4 +159,5 @@ void policy_lookup(const struct policy_maps *m, const struct policy_query *q, st
 	if (q->from_own_node && ingress->judged)
 		excuse(ingress, POLICY_BY_OWN_NODE);
 	ret->allowed = egress->allowed && ingress->allowed;
+	ret->would_deny = ret->allowed && (egress->would_deny || ingress->would_deny);
 }

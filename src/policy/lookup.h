@@ -28,10 +28,13 @@ struct policy_side {
 	uint32_t rule;
 	uint32_t policy;
 	struct policy_class_value peer;
+	bool would_deny;      /* allowed, but denied if what only observes were in force */
+	uint32_t trial_rule; /* that would; 0: none by name */
 };
 
 struct policy_answer {
 	bool allowed;
+	bool would_deny; /* allowed, but not at each end if what only observes were in force */
 	struct policy_side side[POLICY_DIRECTIONS]; /* egress at the source, ingress at the destination */
 };
 

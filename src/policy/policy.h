@@ -24,6 +24,10 @@ void policy_set_ranges(struct policy *p, const struct prefix *ranges, size_t n);
  * endpoints concerned are locked down and policy_each_problem() says so. 0 keeps the built-in value. */
 void policy_set_limits(struct policy *p, size_t entries, size_t memberships);
 
+/* Of the whole cluster, before anything is put. @observe: as if every policy (and the default) only observed. @deny: what no policy
+ * speaks of is denied, not allowed. */
+void policy_set_modes(struct policy *p, bool observe, bool deny);
+
 struct policy_port_in {
 	const char *name;
 	uint8_t protocol; /* IPPROTO_ */
@@ -83,7 +87,7 @@ bool policy_find_rule(const struct policy *p, uint32_t rule, struct policy_rule_
 /* "NetworkPolicy default/web ingress[0]" */
 void policy_rule_format(const struct policy *p, uint32_t rule, char *out, size_t size);
 
-enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN };
+enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE };
 /* What is wrong now: objects that fail closed (with their errors), endpoints locked down. @subject: "NetworkPolicy a/b", "a/pod". */
 typedef void policy_problem_fn(enum policy_problem what, const char *subject, const char *detail, void *ctx);
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx);

@@ -168,6 +168,17 @@ static int refuse(char **ret_error, const char *what, const char *value)
 	return -EINVAL;
 }
 
+static void parse_mode(struct policy_spec *s, const json_t *object)
+{
+	const json_t *mode = json_at(object, "metadata", "annotations", POLICY_MODE_ANNOTATION);
+	const char *text = json_string_value(mode);
+
+	s->observes = streq(text, "observe");
+	if (mode && !s->observes && !streq(text, "enforce"))
+		policy_error_value(&s->errors, AT_KEY(AT_KEY(AT_KEY(NULL, "metadata"), "annotations"), POLICY_MODE_ANNOTATION),
+				   text ? text : "", "expected observe or enforce: enforced");
+}
+
 int policy_spec_parse(const json_t *object, const char *fallback_kind, struct policy_spec **ret, char **ret_error)
 {
 	_cleanup_(policy_spec_freep) struct policy_spec *s = NULL;
@@ -188,6 +199,7 @@ int policy_spec_parse(const json_t *object, const char *fallback_kind, struct po
 	s->kind = kind;
 	s->name = xstrdup(name);
 	s->namespace_ = xstrdup(kind == KIND_NETWORK_POLICY ? ns : "");
+	parse_mode(s, object);
 	if (spec && !json_is_object(spec) && !json_is_null(spec))
 		policy_error(&s->errors, at, "expected an object");
 	if (kind == KIND_NETWORK_POLICY)

@@ -7,7 +7,8 @@
  *   namespace; bad policyTypes isolate both directions.
  * - In the cluster-wide kinds a rule with anything unknown in it matches nothing if it accepts, and becomes "deny
  *   everything" if it denies or passes. With a bad tier, priority or subject the object denies everything in the directions
- *   that it has rules for, before all others; with a bad subject, for every pod. */
+ *   that it has rules for, before all others; with a bad subject, for every pod.
+ * - The annotation weft.dev/mode says "observe" or "enforce"; anything else is enforced. */
 #pragma once
 
 #include "net/addr.h"
@@ -17,6 +18,8 @@
 enum policy_kind { KIND_NETWORK_POLICY, KIND_CLUSTER, KIND_ADMIN, KIND_BASELINE, KIND_COUNT };
 enum policy_tier { TIER_ADMIN, TIER_NETWORK, TIER_BASELINE };
 enum { PRIORITY_FIRST = -1, PRIORITY_MAX = 1000, PRIORITY_LAST = PRIORITY_MAX + 1 /* BaselineAdminNetworkPolicy */ };
+
+#define POLICY_MODE_ANNOTATION "weft.dev/mode"
 
 enum peer_type { PEER_PODS, PEER_BLOCK, PEER_NODES };
 
@@ -57,6 +60,7 @@ struct policy_spec {
 	char *name;
 	struct peer_spec subject; /* PODS */
 	bool isolates[POLICY_DIRECTIONS];
+	bool observes; /* weft.dev/mode: observe: it is told what this would deny, and nothing is denied */
 	struct rule_spec *rules;
 	unsigned n_rules, cap_rules;
 	struct policy_errors errors;

@@ -240,6 +240,15 @@ static void pod_fill(struct policy *p, struct pod *pod, const struct policy_pod_
 	pod->subject_dirty = p->subjects_dirty = true;
 }
 
+static void put_psets(struct policy *p, struct pod *pod)
+{
+	if (pod->pset)
+		pset_put(p, pod->pset);
+	if (pod->trial)
+		pset_put(p, pod->trial);
+	pod->pset = pod->trial = NULL;
+}
+
 void policy_put_pod(struct policy *p, const struct policy_pod_in *in)
 {
 	uint64_t h;
@@ -260,17 +269,14 @@ void policy_put_pod(struct policy *p, const struct policy_pod_in *in)
 	list_remove(&pod->local_link);
 	if (pod->local)
 		list_push_back(&p->local, &pod->local_link);
-	if (!pod->local && pod->pset) {
-		pset_put(p, pod->pset);
-		pod->pset = NULL;
-	}
+	if (!pod->local)
+		put_psets(p, pod);
 }
 
 static void pod_free(struct policy *p, struct pod *pod)
 {
 	pod_clear(p, pod);
-	if (pod->pset)
-		pset_put(p, pod->pset);
+	put_psets(p, pod);
 	if (pod->profile)
 		profile_put(p, pod->profile);
 	list_remove(&pod->by_ns);
@@ -362,6 +368,12 @@ static struct object *find_object(const struct policy *p, enum policy_kind kind,
 	HTAB_FIND(&p->objects, *ret_hash, o, by_name,
 		  o->spec->kind == kind && streq(o->spec->name, name) && streq(o->spec->namespace_, ns));
 	return o;
+}
+
+void policy_set_modes(struct policy *p, bool observe, bool deny)
+{
+	p->observe_all = observe;
+	p->deny_default = deny;
 }
 
 /* Whom an object may select has to be looked at again. */

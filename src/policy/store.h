@@ -82,6 +82,7 @@ struct pod {
 	struct claim claims[2];
 	uint64_t serial;
 	struct pset *pset;
+	struct pset *trial; /* if those that only observe were in force too; NULL: none does, or that is `pset` */
 	unsigned n_ports;
 	uint8_t n_claims;
 	bool local, subject_dirty;
@@ -174,7 +175,7 @@ struct port_table {
 /* The policy of endpoints to which the same objects apply (and for which named ports of their ingress rules mean the same). */
 struct pset {
 	struct htab_node node;
-	unsigned refs; /* pods */
+	unsigned refs; /* pods, by pset and trial */
 	uint32_t id;
 	bool retiring; /* no pod has it; kept until policy_settle() */
 	unsigned n_objects, n_ports;
@@ -218,6 +219,7 @@ struct policy {
 	uint64_t generation, serial;
 	size_t max_entries, max_memberships;
 	unsigned retiring;
+	bool observe_all, deny_default; /* policy_set_modes() */
 	uint64_t ported_version; /* when classes with named ports last changed */
 	struct class_ **ported;	 /* classes with named ports */
 	size_t n_ported, cap_ported;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Endpoints to policies. The objects that select an endpoint, in the order of judgement, are its policy; endpoints with the
- * same objects share it (unless a named port of an ingress rule means another number in them). */
+ * same objects share it (unless a named port of an ingress rule means another number in them). Where some of the objects only
+ * observe there are two: that of the others, which is in force, and that of all, which is on trial. */
 #include "policy/store.h"
 
 struct key {
@@ -66,7 +67,9 @@ static void collect_ports(struct key *k, const struct pod *pod)
 
 static bool is_key(const struct pset *s, const struct key *k)
 {
-	if (s->n_objects != k->n || s->n_ports != k->n_ports || memcmp(s->objects, k->objects, k->n * sizeof(*k->objects)) != 0)
+	if (s->n_objects != k->n || s->n_ports != k->n_ports)
+		return false;
+	if (k->n && memcmp(s->objects, k->objects, k->n * sizeof(*k->objects)) != 0)
 		return false;
 	for (unsigned i = 0; i < k->n_ports; i++)
 		if (cmp_port(&s->ports[i], &k->ports[i]) != 0 || s->ports[i].number != k->ports[i].number)
@@ -80,8 +83,8 @@ static struct pset *pset_new(struct policy *p, const struct key *k)
 
 	*s = (struct pset){ .id = id_take(&p->policy_ids), .n_objects = k->n, .n_ports = k->n_ports };
 	s->objects = xnew0_array(struct object *, k->n);
-	memcpy(s->objects, k->objects, k->n * sizeof(*k->objects));
 	for (size_t i = 0; i < k->n; i++) {
+		s->objects[i] = k->objects[i];
 		k->objects[i]->refs++;
 		object_use(p, k->objects[i], 1);
 	}
@@ -95,7 +98,7 @@ static struct pset *pset_new(struct policy *p, const struct key *k)
 
 static struct pset *pset_get(struct policy *p, const struct key *k)
 {
-	uint64_t h = hash_mem(k->objects, k->n * sizeof(*k->objects));
+	uint64_t h = k->n ? hash_mem(k->objects, k->n * sizeof(*k->objects)) : 0;
 	struct pset *s = NULL;
 
 	for (size_t i = 0; i < k->n_ports; i++)
@@ -137,23 +140,59 @@ void pset_free(struct policy *p, struct pset *s)
 	free(s);
 }
 
-static void update_pod(struct policy *p, struct pod *pod, struct key *k)
+/* Leaves those in the list that are in force. Return: whether any is not. */
+static bool drop_observing(const struct policy *p, struct key *k)
 {
-	struct pset *old = pod->pset;
+	size_t n = k->n;
 
-	k->n = k->n_ports = 0;
-	pod->subject_dirty = false;
-	pod->locked = !pod->ns->known;
-	if (!pod->locked) {
-		select_from(k, &pod->ns->objects, pod);
-		select_from(k, &p->cluster_objects, pod);
-	}
+	k->n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (!p->observe_all && !k->objects[i]->spec->observes)
+			k->objects[k->n++] = k->objects[i];
+	return k->n < n;
+}
+
+static struct pset *pset_of(struct policy *p, struct key *k, const struct pod *pod, bool deny_default)
+{
+	if (!k->n && !deny_default)
+		return NULL;
+	k->n_ports = 0;
+	collect_ports(k, pod);
+	return pset_get(p, k);
+}
+
+static void choose_psets(struct policy *p, struct pod *pod, struct key *k)
+{
+	bool deny_in_force = p->deny_default && !p->observe_all;
+	struct pset *all;
+
+	select_from(k, &pod->ns->objects, pod);
+	select_from(k, &p->cluster_objects, pod);
 	if (k->n > 1)
 		qsort(k->objects, k->n, sizeof(*k->objects), cmp_object);
-	collect_ports(k, pod);
-	pod->pset = k->n ? pset_get(p, k) : NULL;
+	all = pset_of(p, k, pod, p->deny_default);
+	if (drop_observing(p, k) || (all && p->observe_all)) {
+		pod->trial = all;
+		pod->pset = pset_of(p, k, pod, deny_in_force);
+	} else {
+		pod->pset = all;
+	}
+}
+
+static void update_pod(struct policy *p, struct pod *pod, struct key *k)
+{
+	struct pset *old = pod->pset, *old_trial = pod->trial;
+
+	k->n = 0;
+	pod->subject_dirty = false;
+	pod->pset = pod->trial = NULL;
+	pod->locked = !pod->ns->known;
+	if (!pod->locked)
+		choose_psets(p, pod, k);
 	if (old)
 		pset_put(p, old);
+	if (old_trial)
+		pset_put(p, old_trial);
 }
 
 void subjects_update(struct policy *p)

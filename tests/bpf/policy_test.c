@@ -119,6 +119,100 @@ static void a_denied_datagram_does_not_bar_the_way_back(void)
 	CHECK(passes(true, IPPROTO_UDP, 53, 54, NULL));  /* which A answers */
 }
 
+static unsigned n_audits;
+static struct dp_event audit;
+
+static void on_event(const struct dp_event *e, void *ctx _unused_)
+{
+	if (e->kind != DP_EVENT_AUDIT)
+		return;
+	audit = *e;
+	n_audits++;
+}
+
+/* Audits told since the last call; @audit is the last one. */
+static unsigned audits(void)
+{
+	n_audits = 0;
+	CHECK(datapath_read_events(dp, 1024, on_event, NULL) >= 0);
+	return n_audits;
+}
+
+static uint64_t audits_counted(void)
+{
+	struct dp_counter counters[DROP_POLICY_REASONS];
+	uint64_t n = 0;
+
+	CHECK_INT(datapath_read_audits(dp, counters), 0);
+	for (int i = 0; i < DROP_POLICY_REASONS; i++)
+		n += counters[i].packets;
+	return n;
+}
+
+static void observe(const char *name, bool on)
+{
+	json_t *object = json_deep_copy(offline_find(cluster, "NetworkPolicy", "default", name));
+
+	json_object_set_new(json_object_get(object, "metadata"), "annotations", json_pack("{ss}", "weft.dev/mode", on ? "observe" : "enforce"));
+	put(object);
+}
+
+static void what_only_observes_is_told_once_and_denies_nothing(void)
+{
+	char rule[200];
+	uint64_t before;
+
+	start();
+	allow("only-a", "nobody", "b");
+	observe("only-a", true);
+	apply();
+	audits();
+	before = audits_counted();
+	CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	CHECK_INT(audits(), 1);
+	policy_rule_format(cluster->policy, audit.rule, rule, sizeof(rule));
+	CHECK_STR(rule, "NetworkPolicy default/only-a isolates for ingress");
+	CHECK_INT(audit.reason, DROP_POLICY_INGRESS);
+	CHECK_INT(audit.dport, 2000);
+	CHECK(passes(false, IPPROTO_UDP, 2000, 1000, NULL) && passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	put_pod("c", "10.244.0.77");
+	apply(); /* judged anew, and no otherwise */
+	CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	CHECK_INT(audits(), 0);
+	CHECK_INT(audits_counted(), before + 1);
+}
+
+static void from_observing_to_enforcing_is_felt_by_the_next_packet(void)
+{
+	start();
+	allow("only-a", "nobody", "b");
+	observe("only-a", true);
+	apply();
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "S"));
+	CHECK(passes(false, IPPROTO_TCP, 2000, 1000, "SA"));
+	observe("only-a", false);
+	apply();
+	audits();
+	CHECK(!passes(true, IPPROTO_TCP, 1000, 2000, "A"));
+	observe("only-a", true);
+	apply();
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "A"));
+	CHECK_INT(audits(), 1);
+}
+
+/* What is in force decides alone, and what it denies is no audit. */
+static void an_observing_policy_allows_nothing(void)
+{
+	start();
+	allow("in-force", "nobody", "b");
+	allow("only-a", "a", "b");
+	observe("only-a", true);
+	apply();
+	audits();
+	CHECK(!passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	CHECK_INT(audits(), 0);
+}
+
 static void without_a_SYN_both_directions_are_judged(void)
 {
 	start();
@@ -243,6 +337,9 @@ int main(void)
 	RUN(replies_pass_and_new_flows_do_not);
 	RUN(a_change_is_felt_by_the_next_packet);
 	RUN(a_denied_datagram_does_not_bar_the_way_back);
+	RUN(what_only_observes_is_told_once_and_denies_nothing);
+	RUN(from_observing_to_enforcing_is_felt_by_the_next_packet);
+	RUN(an_observing_policy_allows_nothing);
 	RUN(without_a_SYN_both_directions_are_judged);
 	RUN(errors_about_denied_flows_do_not_pass);
 	RUN(its_own_node_always_reaches_a_pod);

@@ -129,7 +129,7 @@ def test_policies_are_shown_and_denials_name_the_rule(lab):
     lab.apply(policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="near")], "ports": [{"port": 8080}]}]))
     settled(lab, "other", "server", False)
     listed = lab.exec("n1", "weft", "policy", "list").stdout
-    assert "NetworkPolicy" in listed and "default/only" in listed and listed.splitlines()[1].split()[-1] == "1"
+    assert "NetworkPolicy" in listed and "default/only" in listed and listed.splitlines()[1].split()[-2:] == ["1", "enforce"]
     shown = lab.exec("n1", "weft", "policy", "show", "default/server").stdout
     assert "ingress[0] accept from pods [app in (near)]" in shown and "TCP 8080" in shown
     assert lab.exec("n1", "weft", "policy", "show", "default/far", check=False).returncode == 1
@@ -138,6 +138,43 @@ def test_policies_are_shown_and_denials_name_the_rule(lab):
     why = lab.exec("n1", "weft", "why", "default/other", lab.ips["server"][0] + ":8080", check=False).stdout
     assert "denied" in why and "NetworkPolicy default/only" in why
     assert "denied" not in lab.exec("n1", "weft", "why", "default/near", lab.ips["server"][0] + ":8080", check=False).stdout
+
+
+def audits(lab, node):
+    """Events of this node that say what would be denied, and how many flows were counted."""
+    lines = lab.exec(node, "weft", "observe", "--verdict", "audit", "--last", "1000", "-o", "json").stdout.splitlines()
+    metrics = lab.exec(node, "curl", "-s", "-m", "5", "http://127.0.0.1:10287/metrics").stdout
+    counted = [float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("weft_policy_audits_total{")]
+    return [json.loads(line) for line in lines], sum(counted)
+
+
+def test_a_policy_that_observes_denies_nothing_and_tells_what_it_would(lab):
+    only = policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="near")]}])
+    only["metadata"]["annotations"] = {"weft.dev/mode": "observe"}
+    before = audits(lab, "n1")[1]
+    lab.apply(only)
+    wait_for("the policy", lambda: "default/only" in lab.exec("n1", "weft", "policy", "list").stdout)
+    shown = lab.exec("n1", "weft", "policy", "show", "default/server").stdout
+    assert "open: what selects it only observes" in shown and "only observes" in shown
+    for source in ("near", "other", "far"):
+        assert reaches(lab, source, "server")
+    events, counted = audits(lab, "n1")
+    told = {(e["source"]["name"], e["destination"]["name"], e["reason"], e["rule"]) for e in events}
+    rule = "NetworkPolicy default/only isolates for ingress"
+    assert {("other", "server", "policy_ingress", rule), ("far", "server", "policy_ingress", rule)} <= told
+    assert not [e for e in events if e["source"]["name"] == "near" and e["destination"]["name"] == "server"]
+    assert counted - before == 4  # two sources, two families
+    why = lab.exec("n1", "weft", "why", "default/other", lab.ips["server"][0] + ":8080").stdout
+    assert "delivered" in why and "would be denied by %s, which only observes" % rule in why
+    talker = lab.popen("default/far", PYTHON, "-c", TALKER, lab.ips["server"][0], "8080", stdin=-1, stdout=-1)
+    assert talker.stdout.readline() == "go\n"
+    lab.kubectl("annotate", "netpol", "only", "weft.dev/mode=enforce", "--overwrite")
+    talker.stdin.write("now\n")
+    talker.stdin.flush()
+    assert talker.communicate(timeout=60)[0].startswith("cut ")
+    assert not reaches(lab, "other", "server") and reaches(lab, "near", "server")
+    lab.kubectl("annotate", "netpol", "only", "weft.dev/mode=observe", "--overwrite")
+    settled(lab, "other", "server", True)
 
 
 def test_NP_5_both_ends_must_allow(lab):

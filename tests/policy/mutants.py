@@ -15,7 +15,7 @@ MUTANTS = [
     ("labels.c", "if (pair->used[use])\n\t\t\tret[n++] = pair;\n\t\telse ", ""),  # values are not told apart
     # directions and isolation
     ("network_policy.c", "if (s->isolates[POLICY_EGRESS])\n\t\tparse_rules", "if (s->isolates[POLICY_INGRESS])\n\t\tparse_rules"),
-    ("flatten.c", "if (isolated(w->s, w->direction, &otherwise.rule))", "if (isolated(w->s, POLICY_INGRESS, &otherwise.rule))"),
+    ("flatten.c", "if (isolated(w->s, w->direction, &otherwise.rule) ", "if (isolated(w->s, POLICY_INGRESS, &otherwise.rule) "),
     ("network_policy.c", "s->isolates[POLICY_EGRESS] = present(egress) &&", "s->isolates[POLICY_EGRESS] = !present(egress) ||"),
     # tiers and precedence
     ("flatten.c", "if (o->spec->tier == TIER_BASELINE && isolates)", "if (o->spec->tier == TIER_ADMIN && isolates)"),
@@ -23,7 +23,7 @@ MUTANTS = [
     ("object.c", "c = strcmp(a->spec->name, b->spec->name);", "c = strcmp(b->spec->name, a->spec->name);"),
     ("flatten.c", "DEFAULT_PRECEDENCE + 2 * (w->n_rules - (t >> 1)) - (t & 1)", "DEFAULT_PRECEDENCE + 2 * (1 + (t >> 1)) - (t & 1)"),
     ("flatten.c", "unknown ? POLICY_DENY : f->verdict", "f->verdict"),  # an unknown pod passes by a Pass
-    ("flatten.c", "f->verdict = POLICY_ALLOW; /* what follows", "f->verdict = POLICY_DENY; /* what follows"),
+    ("flatten.c", "f->verdict = p->deny_default ? POLICY_DENY : POLICY_ALLOW;", "f->verdict = POLICY_DENY;"),
     ("flatten.c", "if (dead[f->stage])", "if (dead[0] || dead[1])"),
     ("lookup.c", "if (found[s].precedence > best[s].precedence)", "if (found[s].precedence)"),  # the last probe wins
     # ports
@@ -45,6 +45,12 @@ MUTANTS = [
     ("cluster_policy.c", "r->any_peer = r->any_port = r->verdict != POLICY_ALLOW;", "r->any_peer = r->any_port = true;"),
     ("network_policy.c", "r->any_peer = n == 0;", "r->any_peer = false;"),
     ("offline.c", "if (!is_host_network(object) && !is_finished(object) &&", "if (!is_host_network(object) &&"),
+    # on trial
+    ("subjects.c", "if (!p->observe_all && !k->objects[i]->spec->observes)", "if (!p->observe_all)"),
+    ("subjects.c", "pod->trial = all;", "pset_put(p, all);"),
+    ("lookup.c", "if (!ret->allowed || ep->trial == POLICY_OPEN)", "if (true)"),
+    ("flatten.c", "|| w->p->deny_default)", ")"),
+    ("flatten.c", "p->deny_default ? POLICY_DENY : POLICY_ALLOW", "POLICY_ALLOW"),
     # incremental
     ("flatten.c", "if (r->peers[k]->version > s->flattened)", "if (false)"),
     ("profiles.c", "if (p->labels.dirty)\n\t\tupdate_all_pods(p);", ""),

@@ -25,7 +25,7 @@ import copy
 import ipaddress
 import json
 
-from naive_random import NAME_LABEL, POLICY_KINDS, PORT_PROTOCOLS, random_cluster, random_event, random_probes  # noqa: F401
+from naive_random import MODE, NAME_LABEL, POLICY_KINDS, PORT_PROTOCOLS, random_cluster, random_event, random_probes  # noqa: F401
 
 NO, MAYBE, YES = 0, 1, 2
 ACCEPT, DENY, PASS = "Accept", "Deny", "Pass"
@@ -402,11 +402,11 @@ class Cluster:
     """A set of objects to judge by.
 
     pod_cidrs: the pods' ranges; the nodes' podCIDRs when absent. node: judge only the ends on this node.
-    dns: name → addresses, as domainNames peers see them.
+    dns: name → addresses, as domainNames peers see them. deny_default: what no policy speaks of is denied.
     """
 
-    def __init__(self, objects, pod_cidrs=None, node=None, dns=None):
-        self.node, self.dns = node, dns or {}
+    def __init__(self, objects, pod_cidrs=None, node=None, dns=None, deny_default=False):
+        self.node, self.dns, self.deny_default = node, dns or {}, deny_default
         self.problems = []          # "where: what" of each part that was not understood
         self.namespaces, self.pods, self.owner = {}, {}, {}
         self.node_addresses = {}    # address → names of the nodes that own it
@@ -521,7 +521,7 @@ class Cluster:
         return peer.kind == "node" and (pod.node in peer.nodes or peer.address in pod.host_addresses)
 
     def _judge(self, direction, subject, peer, proto, port):
-        """Admin tier, then NetworkPolicy (final for pods it isolates), then Baseline tier, then allow."""
+        """Admin tier, then NetworkPolicy (final for pods it isolates), then Baseline tier, then the default."""
         plan = self._plan(direction, subject, peer)
         action, why = walk(plan.admin, proto, port)
         if action in (ACCEPT, DENY):
@@ -534,7 +534,7 @@ class Cluster:
         action, why = walk(plan.baseline, proto, port)
         if action in (ACCEPT, DENY):
             return action == ACCEPT, why
-        return True, "default"
+        return not self.deny_default, "default"
 
     def _plan(self, direction, subject, peer):
         key = (direction, subject.address, peer.address)
@@ -596,6 +596,28 @@ def walk(rules, proto, port):
         if match == MAYBE and action != ACCEPT:
             return DENY, "%s, which may cover this unknown pod" % why
     return None, None
+
+
+# Observing
+
+def observes(obj):
+    """Does this policy only tell what it would deny?"""
+    return (obj["metadata"].get("annotations") or {}).get(MODE) == "observe"
+
+
+class Trial:
+    """Objects of which some, or with observe all policies, only observe: judged once without those, and once as if none did."""
+
+    def __init__(self, objects, observe=False, deny_default=False):
+        in_force = [o for o in objects if o["kind"] not in POLICY_KINDS or not (observe or observes(o))]
+        self.now = Cluster(in_force, deny_default=deny_default and not observe)
+        self.then = Cluster(objects, deny_default=deny_default)
+
+    def letter(self, *probe):
+        """'.' allowed, 'X' denied, '!' allowed, but would be denied; Cluster.verdict() says what a probe is."""
+        if not self.now.verdict(*probe)[0]:
+            return "X"
+        return "." if self.then.verdict(*probe)[0] else "!"
 
 
 # Shrinking

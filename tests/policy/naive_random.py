@@ -12,6 +12,7 @@ import ipaddress
 PORT_PROTOCOLS = ("TCP", "UDP", "SCTP")
 POLICY_KINDS = ("NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
 NAME_LABEL = "kubernetes.io/metadata.name"
+MODE = "weft.dev/mode"
 WORLD = {4: ["198.51.100.7", "198.51.100.200", "203.0.113.9", "10.9.8.7", "0.0.0.1", "255.255.255.254"],
          6: ["2001:db8::7", "2001:db8:1::9", "fd99::1", "::2", "ffff::ffff"]}
 POD_LABELS = {"app": ["a", "b", "c", ""], "tier": ["web", "db"], "env": ["prod", "dev"], "pod-template-hash": ["1", "2", "3", "4"]}
@@ -35,10 +36,13 @@ def is_live(pod):
 
 
 class Generator:
-    """Random objects that fit those which exist. invalid: the share of rules, peers and ports that no API server takes."""
+    """Random objects that fit those which exist.
 
-    def __init__(self, rng, objects, invalid=0.0):
-        self.rng, self.objects, self.invalid = rng, objects, invalid
+    invalid: the share of rules, peers and ports that no API server takes; observing: of policies that only observe.
+    """
+
+    def __init__(self, rng, objects, invalid=0.0, observing=0.0):
+        self.rng, self.objects, self.invalid, self.observing = rng, objects, invalid, observing
 
     def chance(self, p):
         return self.rng.random() < p
@@ -182,6 +186,16 @@ class Generator:
                                        sorted(self.rng.sample(range(1, 65536), 2))])
         return first, last
 
+    def policy(self):
+        """Of any kind."""
+        return self.net_policy() if self.chance(0.55) else self.cluster_policy()
+
+    def mode(self):
+        """The metadata that says whether a policy is in force."""
+        if self.chance(self.observing):
+            return {"annotations": {MODE: "observe"}}
+        return {"annotations": {MODE: self.rng.choice(["enforce", "Observe", ""])}} if self.chance(0.1) else {}
+
     def net_policy(self, name=None, namespace=None):
         rng = self.rng
         spec = {"podSelector": self.selector(POD_LABELS)}
@@ -193,7 +207,7 @@ class Generator:
             spec["policyTypes"] = types
         namespace = namespace or rng.choice(of_kind(self.objects, "Namespace"))["metadata"]["name"]
         return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-                "metadata": {"name": name or self.name("np"), "namespace": namespace}, "spec": spec}
+                "metadata": {"name": name or self.name("np"), "namespace": namespace, **self.mode()}, "spec": spec}
 
     def net_rule(self, side):
         rule = {}
@@ -248,7 +262,7 @@ class Generator:
                 spec[direction] = self.some(0, 4, lambda: self.tier_rule(kind, direction))
         version = "v1alpha2" if kind == "ClusterNetworkPolicy" else "v1alpha1"
         return {"apiVersion": "policy.networking.k8s.io/" + version, "kind": kind,
-                "metadata": {"name": name or self.name("cp")}, "spec": spec}
+                "metadata": {"name": name or self.name("cp"), **self.mode()}, "spec": spec}
 
     def tier_rule(self, kind, direction):
         old = kind != "ClusterNetworkPolicy"
@@ -294,10 +308,10 @@ class Generator:
         return {protocol.lower(): {"destinationPort": {"number": number}}}
 
 
-def random_cluster(rng, size=24, policies=None, families=None, invalid=0.0):
+def random_cluster(rng, size=24, policies=None, families=None, invalid=0.0, observing=0.0):
     """A cluster of size pods and policies policies, by default an eighth of size to size; families: (4,), (6,) or (4, 6)."""
     objects = []
-    g = Generator(rng, objects, invalid)
+    g = Generator(rng, objects, invalid, observing)
     families = families or rng.choice([(4, 6), (4, 6), (4,), (6,)])
     objects += [g.node(i, families) for i in range(rng.randint(1, 3))]
     objects += [g.namespace("ns%d" % i) for i in range(rng.randint(2, 5))]
@@ -306,19 +320,19 @@ def random_cluster(rng, size=24, policies=None, families=None, invalid=0.0):
         if g.chance(0.08):
             objects[-1]["status"]["phase"] = rng.choice(["Succeeded", "Failed"])
     for _ in range(rng.randint(max(size // 8, 1), size) if policies is None else policies):
-        objects.append(g.net_policy() if g.chance(0.55) else g.cluster_policy())
+        objects.append(g.policy())
     rng.shuffle(objects)
     return objects
 
 
-def random_event(rng, objects, invalid=0.0):
+def random_event(rng, objects, invalid=0.0, observing=0.0):
     """The objects after one more event; the list and what changed in it are new, the rest is shared."""
-    g = Generator(rng, objects, invalid)
+    g = Generator(rng, objects, invalid, observing)
     pods, policies = of_kind(objects, "Pod"), of_kind(objects, *POLICY_KINDS)
     kind = rng.choice(["relabel pod", "relabel namespace", "add policy", "remove policy", "change policy",
                        "add pod", "remove pod", "end pod", "move pod"])
     if kind == "add policy" or (kind.endswith("policy") and not policies):
-        return objects + [g.net_policy() if g.chance(0.55) else g.cluster_policy()]
+        return objects + [g.policy()]
     if kind == "add pod" or (kind.endswith("pod") and not pods):
         return objects + [g.pod(host_network=g.chance(0.08))]
     old = rng.choice(policies if kind.endswith("policy") else

@@ -2,10 +2,11 @@
 /* Compiler and look-up behind a pipe, for the differential test. One request a line:
  *
  *	{"objects": [...], "events": [{"put": OBJECT} | {"del": [KIND, NAMESPACE, NAME]} | {"compile": true}, ...],
- *	 "ranges"…, "family": 4, "srcs": [END, ...], "dsts": [END, ...], "ports": [["TCP", 80], ...], "rules": true}
+ *	 "observe": false, "deny": false, "family": 4, "srcs": [END, ...], "dsts": [END, ...], "ports": [["TCP", 80], ...],
+ *	 "rules": true}
  *
  * Objects are put first, then the events are run; the answer judges the last state, source by source, destination by
- * destination, port by port: {"verdicts": "..X?"} ('?': no such end), with "rules" also who decided at each end. */
+ * destination, port by port: {"verdicts": "..X!?"} ('!': would be denied; '?': no such end), with "rules" also who decided at each end. */
 #include "base/buf.h"
 #include "base/str.h"
 #include "policy/offline.h"
@@ -102,7 +103,7 @@ static void judge_ports(const struct sweep *s, const struct offline_end *src, co
 		}
 		offline_judge(s->o, src, dst, protocol_of(json_string_value(json_array_get(p, 0))),
 			      json_integer_value(json_array_get(p, 1)), &a);
-		(void)buf_adds(s->out, a.allowed ? "." : "X");
+		(void)buf_adds(s->out, a.would_deny ? "!" : a.allowed ? "." : "X");
 		if (s->rules)
 			add_rules(s->o, &a, s->rules);
 	}
@@ -161,6 +162,7 @@ static void handle(const char *line, size_t len)
 
 	if (!request)
 		die("request", error);
+	policy_set_modes(o->policy, json_is_true(json_object_get(request, "observe")), json_is_true(json_object_get(request, "deny")));
 	for (size_t i = 0; i < json_array_size(objects); i++)
 		put(o, json_array_get(objects, i));
 	for (size_t i = 0; i < json_array_size(events); i++)

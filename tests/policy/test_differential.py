@@ -73,10 +73,12 @@ class Round:
         rng = random.Random(seed)
         invalid = rng.choice((0.0, 0.0, 0.15))
         self.seed = seed
-        self.objects = naive.random_cluster(rng, size=rng.choice((6, 16, 24, 24, 40)), invalid=invalid)
+        observing = rng.choice((0.0, 0.0, 0.4))
+        self.modes = {"observe": rng.random() < 0.05, "deny": rng.random() < 0.15}
+        self.objects = naive.random_cluster(rng, size=rng.choice((6, 16, 24, 24, 40)), invalid=invalid, observing=observing)
         self.history = self.beginning(rng)
         for _ in range(rng.randrange(6)):
-            after = naive.random_event(rng, self.objects, invalid=invalid)
+            after = naive.random_event(rng, self.objects, invalid=invalid, observing=observing)
             self.history += changes(self.objects, after) + rng.choice(([], [{"compile": True}], [{"compile": 1}]))
             self.objects = after
         self.shuffled = rng.sample(self.objects, len(self.objects))
@@ -103,16 +105,19 @@ class Round:
         return rng.sample(items, min(n, len(items)))
 
     def request(self, **how):
-        return dict(how, family=self.family, srcs=self.srcs, dsts=self.dsts, ports=self.ports)
+        return dict(how, **self.modes, family=self.family, srcs=self.srcs, dsts=self.dsts, ports=self.ports)
+
+    def naive(self, objects):
+        return naive.Trial(objects, self.modes["observe"], self.modes["deny"])
 
     def expected(self):
-        """As policy_eval prints it: '.' allowed, 'X' denied, '?' no such end."""
-        cluster, out = naive.Cluster(self.objects), []
+        """As policy_eval prints it: '.' allowed, 'X' denied, '!' would be denied, '?' no such end."""
+        cluster, out = self.naive(self.objects), []
         for src in self.srcs:
             for dst in self.dsts:
                 for proto, port in self.ports:
                     try:
-                        out.append(".X"[not cluster.verdict(src, dst, proto, port, self.family)[0]])
+                        out.append(cluster.letter(src, dst, proto, port, self.family))
                     except (KeyError, ValueError):
                         out.append("?")
         return "".join(out)
@@ -131,17 +136,19 @@ def explain(compiled, rnd, index):
         if not whole(objects):
             return False
         try:
-            allowed = naive.Cluster(objects).verdict(src, dst, proto, port, rnd.family)[0]
+            letter = rnd.naive(objects).letter(src, dst, proto, port, rnd.family)
         except (KeyError, ValueError):
             return False
-        answer = compiled.ask(objects=objects, family=rnd.family, srcs=[src], dsts=[dst], ports=[[proto, port]])
-        return answer["verdicts"] in ".X" and (answer["verdicts"] == ".") != allowed
+        answer = compiled.ask(objects=objects, **rnd.modes, family=rnd.family, srcs=[src], dsts=[dst], ports=[[proto, port]])
+        return answer["verdicts"] != "?" and answer["verdicts"] != letter
 
     lines = ["seed %d: %s -> %s %s/%s, IPv%d" % (rnd.seed, src, dst, proto, port, rnd.family)]
     if differs(rnd.objects):
         small = naive.shrink(rnd.objects, differs)
-        answer = compiled.ask(objects=small, family=rnd.family, srcs=[src], dsts=[dst], ports=[[proto, port]], rules=True)
-        lines += [naive.dump(small), "compiled: %s" % answer, "naive: %s" % (naive.Cluster(small).verdict(src, dst, proto, port, rnd.family),)]
+        answer = compiled.ask(objects=small, **rnd.modes, family=rnd.family, srcs=[src], dsts=[dst], ports=[[proto, port]], rules=True)
+        trial = rnd.naive(small)
+        lines += [naive.dump(small), "modes: %s" % rnd.modes, "compiled: %s" % answer,
+                  "naive: %s" % [c.verdict(src, dst, proto, port, rnd.family) for c in (trial.now, trial.then)]]
     else:
         lines.append("only by its history, not as a whole: repeat with WEFT_POLICY_SEED=%d" % rnd.seed)
     return "\n".join(lines)

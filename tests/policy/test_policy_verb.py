@@ -81,9 +81,44 @@ def test_an_unknown_pod_that_surely_matches_is_not_one_that_may(tmp_path, networ
     assert done.returncode == 0, done.stdout
 
 
+OBSERVED = DENY_B.replace("{name: deny-b}", "{name: deny-b, annotations: {weft.dev/mode: observe}}")
+
+
+def test_a_policy_that_observes_denies_nothing_and_is_named(tmp_path):
+    done = run(tmp_path, PODS + OBSERVED + "expect: [{from: default/a, to: default/b, port: 80, expect: audit}, "
+               "{from: default/a, to: default/b, port: 80, expect: allow}, {from: default/b, to: default/a, port: 80, expect: allow}]")
+    assert done.returncode == 0, done.stdout
+    assert "TCP/80: audit (egress allowed by no policy; ingress allowed by no policy, " \
+           "would be denied by NetworkPolicy default/deny-b isolates for ingress)" in done.stdout
+
+
+def test_what_observes_is_no_denial(tmp_path):
+    done = run(tmp_path, PODS + OBSERVED + "expect: [{from: default/a, to: default/b, port: 80, expect: deny}]")
+    assert done.returncode == 1 and "FAIL" in done.stdout
+
+
+def test_a_mode_that_nobody_knows_is_named_and_enforced(tmp_path):
+    policy = OBSERVED.replace("weft.dev/mode: observe", "weft.dev/mode: dry-run")
+    done = run(tmp_path, PODS + policy + "expect: [{from: default/a, to: default/b, port: 80, expect: deny}]")
+    assert done.returncode == 0, done.stdout
+    assert 'metadata.annotations.weft.dev/mode: "dry-run": expected observe or enforce: enforced' in done.stderr
+
+
+def test_the_whole_cluster_observes_or_denies_by_default(tmp_path):
+    expect = "expect: [{from: default/a, to: default/b, port: 80, expect: %s}, {from: 192.0.2.1, to: default/b, port: 80, expect: %s}]\n"
+    for text, words in (("mode: observe\n", ("allow", "allow")), ("default: deny\n", ("deny", "deny")),
+                        ("default: deny\nmode: observe\n", ("audit", "audit"))):
+        done = run(tmp_path, PODS + text + expect % words)
+        assert done.returncode == 0, done.stdout
+    done = run(tmp_path, PODS + DENY_B + "mode: observe\n" + expect % ("audit", "audit"))
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("text, complaint", [
     ("", "no expect"),
-    ("expect: [{from: default/a, to: default/b, port: 80, expect: perhaps}]", "expected allow or deny"),
+    ("expect: [{from: default/a, to: default/b, port: 80, expect: perhaps}]", "expected allow, deny or audit"),
+    ("mode: dry", "expected enforce or observe: dry"),
+    ("default: drop", "expected allow or deny: drop"),
     ("expect: [{from: default/a, to: default/b, port: 0, expect: deny}]", "1 to 65535"),
     ("expect: [{from: default/a, to: default/b, protocol: ICMP, port: 8, expect: deny}]", "none with ICMP"),
     ("expect: [{from: default/a, to: default/b, protocol: tcp, port: 8, expect: deny}]", "not: tcp"),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The per-CPU array `counters`: packets and bytes by drop reason, then by the way they were forwarded. */
+/* The per-CPU array `counters`: packets and bytes by drop reason, then by the way they were forwarded; then flows that would be denied. */
 #pragma once
 
 #include "weft/addr.h"
@@ -27,6 +27,7 @@ enum forward_way {
 /* The places of the array are fixed, so that a longer list of reasons finds its counters again. */
 #define COUNTER_DROPS 0 /* + enum drop_reason */
 #define COUNTER_FORWARDS 128 /* + enum forward_way */
+#define COUNTER_AUDITS 152 /* + enum drop_reason - DROP_POLICY_EGRESS: flows that were let pass and would be denied */
 #define COUNTER_MAX 160
 
 struct counter {
@@ -35,4 +36,5 @@ struct counter {
 
 ABI_SIZE(struct counter, 16);
 _Static_assert((int)DROP_REASON_COUNT <= COUNTER_FORWARDS, "drop reasons have run into the other counters");
-_Static_assert(COUNTER_FORWARDS + (int)FORWARD_WAY_COUNT <= COUNTER_MAX, "more ways than counters");
+_Static_assert(COUNTER_FORWARDS + (int)FORWARD_WAY_COUNT <= COUNTER_AUDITS, "more ways than counters");
+_Static_assert(COUNTER_AUDITS + (int)DROP_POLICY_REASONS <= COUNTER_MAX, "more reasons than counters");

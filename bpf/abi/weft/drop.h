@@ -65,6 +65,8 @@ enum drop_reason {
 	DROP_REASON_COUNT, /* DROP_NONE is counted, as a place that stays zero */
 };
 
+enum { DROP_POLICY_REASONS = DROP_POLICY_LOCKED - DROP_POLICY_EGRESS + 1 };
+
 static inline __attribute__((always_inline)) int drop_is_by_policy(unsigned reason)
 {
 	return reason >= DROP_POLICY_EGRESS && reason <= DROP_POLICY_LOCKED;

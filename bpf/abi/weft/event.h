@@ -17,6 +17,7 @@ enum event_kind {
 	EVENT_FLOW_NEW,
 	EVENT_FLOW_CLOSED,  /* TCP: by FIN from both ends, or RST */
 	EVENT_FLOW_CHANGED, /* a policy lets pass what it denied, or the other way round */
+	EVENT_AUDIT,	    /* let pass, but a policy that only observes would deny it; also without flow_events */
 	EVENT_KINDS
 };
 
@@ -27,7 +28,7 @@ struct event {
 	__u32 ifindex;
 	__u32 len;    /* bytes of the frame */
 	__u32 missed; /* events of this reason not sent by this CPU since the one before */
-	__u16 reason; /* enum drop_reason */
+	__u16 reason; /* enum drop_reason; of EVENT_AUDIT: what it would be */
 	__u8 proto;
 	__u8 tcp_flags;
 	__u32 rule;  /* id of the policy rule that decided; 0: none */

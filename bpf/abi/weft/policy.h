@@ -83,7 +83,7 @@ struct policy_port_value {
 
 struct policy_endpoint_value {
 	__u32 policy;
-	__u32 trial; /* the policy if those that only observe were in force too; 0: no different */
+	__u32 trial; /* the policy if those that only observe were in force too; 0: none does. POLICY_LOCKED: it would be locked down */
 };
 
 /* In the kernel ids (from _FIRST on) and addresses bear the generation of the compiler that gave them, because an agent that was
