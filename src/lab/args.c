@@ -16,31 +16,32 @@ static int read_name(const char *v, struct lab_args *a, char **error)
 	return -EINVAL;
 }
 
-static int read_number(const char *v, unsigned max, unsigned *ret, char **error)
+static int read_number(const char *v, unsigned min, unsigned max, unsigned *ret, char **error)
 {
 	uint64_t n;
 
-	if (parse_u64(v, max, &n) == 0 && n > 0) {
+	if (parse_u64(v, max, &n) == 0 && n >= min) {
 		*ret = n;
 		return 0;
 	}
-	*error = xasprintf("expected a number from 1 to %u", max);
+	*error = xasprintf("expected a number from %u to %u", min, max);
 	return -EINVAL;
 }
 
+/* None: they come by `node add`, so that somebody may watch the fabric from before the first one. */
 static int read_nodes(const char *v, struct lab_args *a, char **error)
 {
-	return read_number(v, LAB_NODES_MAX, &a->nodes, error);
+	return read_number(v, 0, LAB_NODES_MAX, &a->nodes, error);
 }
 
 static int read_subnets(const char *v, struct lab_args *a, char **error)
 {
-	return read_number(v, LAB_SUBNETS_MAX, &a->subnets, error);
+	return read_number(v, 1, LAB_SUBNETS_MAX, &a->subnets, error);
 }
 
 static int read_mtu(const char *v, struct lab_args *a, char **error)
 {
-	int r = read_number(v, LAB_MTU_MAX, &a->mtu, error);
+	int r = read_number(v, 1, LAB_MTU_MAX, &a->mtu, error);
 
 	if (r == 0 && a->mtu >= LAB_MTU_MIN)
 		return 0;
@@ -51,7 +52,7 @@ static int read_mtu(const char *v, struct lab_args *a, char **error)
 
 static int read_zones(const char *v, struct lab_args *a, char **error)
 {
-	return read_number(v, LAB_ZONES_MAX, &a->zones, error);
+	return read_number(v, 1, LAB_ZONES_MAX, &a->zones, error);
 }
 
 static int read_family(const char *v, struct lab_args *a, char **error)

@@ -41,6 +41,8 @@ static void options_stand_on_either_side(void)
 		CHECK_STR(a.name, "x");
 		CHECK_INT(a.nodes, 4);
 	}
+	CHECK_INT(parse("up --nodes 0", &a, &error), 0);
+	CHECK_INT(a.nodes, 0);
 }
 
 static void exec_takes_a_command(void)
@@ -66,11 +68,11 @@ static void errors_say_what_was_expected(void)
 		{ "upp", "no verb \"upp\"" },
 		{ "up now", "no further words" },
 		{ "up --transport pigeon", "expected direct, vxlan, geneve, auto or wireguard" },
-		{ "up --nodes 0", "from 1 to 200" },
+		{ "up --subnets 0", "expected a number from 1 to" },
 		{ "up --mtu 1279", "from 1280 to 65535" },
 		{ "up --mtu big", "from 1280 to 65535" },
-		{ "up --nodes 201", "from 1 to 200" },
-		{ "up --nodes -1", "from 1 to 200" },
+		{ "up --nodes 201", "from 0 to 200" },
+		{ "up --nodes -1", "from 0 to 200" },
 		{ "up --nodes", "needs a value" },
 		{ "up --family ipx", "expected dual, ipv4 or ipv6" },
 		{ "up --set a", "expected KEY=VALUE" },

@@ -120,6 +120,8 @@ static int find_place(const struct lab *lab, const char *target, struct place *p
 	str_escape(shown, sizeof(shown), target);
 	if (strchr(target, '/'))
 		return find_pod(lab, shown, p);
+	if (!lab->n_nodes)
+		return lab_fail("lab \"%s\" has no node yet: `weft lab node add` makes one", lab->name);
 	return lab_fail("lab \"%s\" has no \"%s\": expected a node (n1 to %s), NAMESPACE/POD or world", lab->name, shown,
 			lab->nodes[lab->n_nodes - 1].name);
 }

@@ -61,7 +61,9 @@ static struct lab_node *find(const struct lab_args *a, const struct lab *lab)
 	struct lab_node *n = lab_find_node(lab, a->target);
 	char shown[80];
 
-	if (!n) {
+	if (!lab->n_nodes) {
+		lab_fail("lab \"%s\" has no node yet: `weft lab node add` makes one", lab->name);
+	} else if (!n) {
 		str_escape(shown, sizeof(shown), a->target);
 		lab_fail("lab \"%s\" has no node \"%s\"; it has n1 to %s", lab->name, shown, lab->nodes[lab->n_nodes - 1].name);
 	}

@@ -8,7 +8,7 @@ static const char usage[] =
 	"Usage: weft lab VERB [OPTION]... builds a cluster out of network namespaces on this machine.\n"
 	"\n"
 	"  up                     bring one up\n"
-	"     --nodes N           (3)\n"
+	"     --nodes N           (3); 0: they come by `node add`\n"
 	"     --transport T       direct, vxlan, geneve, auto or wireguard (vxlan)\n"
 	"     --family F          dual, ipv4 or ipv6 (dual)\n"
 	"     --subnets N         nodes are spread over that many IP networks with a router between them (1)\n"

@@ -352,6 +352,11 @@ void uapi_format(const struct uapi_host *h, struct buf *out)
 		(void)buf_addf(out, "listen_port=%u\n", h->port(h->ctx));
 	if (h->fwmark(h->ctx))
 		(void)buf_addf(out, "fwmark=%u\n", h->fwmark(h->ctx));
+	/* Whoever replaces another peer comes after it: the text is read again by a successor and by the next start. */
 	list_for_each(p, &d->order, all)
-		format_peer(p, out);
+		if (!p->is_heir)
+			format_peer(p, out);
+	list_for_each(p, &d->order, all)
+		if (p->is_heir)
+			format_peer(p, out);
 }

@@ -192,6 +192,27 @@ static void a_saved_state_comes_back(void)
 	device_done(&node.device);
 }
 
+/* Whatever their order here, a successor that reads the text knows who replaces whom. */
+static void an_heir_comes_back_as_one(void)
+{
+	char saved[4096], copy[4096];
+	const char *bad = NULL;
+
+	start();
+	CHECK_INT(apply("public_key=" PUB_C "\npublic_key=" PUB_B "\nallowed_ip=9.0.0.0/8\npublic_key=" PUB_C "\nreplaces=" PUB_B "\n"), 0);
+	snprintf(saved, sizeof(saved), "%s", shown());
+	CHECK(strstr(saved, "replaces=" PUB_B "\n"));
+	CHECK(strstr(saved, "public_key=" PUB_C) > strstr(saved, "public_key=" PUB_B));
+	device_done(&node.device);
+	start();
+	strcpy(copy, saved);
+	CHECK_INT(uapi_apply(&host, copy, true, 1, &bad), 0);
+	CHECK_STR(shown(), saved);
+	CHECK_INT(apply("public_key=" PUB_B "\nremove=true\n"), 0);
+	CHECK(!strstr(shown(), "replaces="));
+	device_done(&node.device);
+}
+
 int main(void)
 {
 	if (crypto_init() < 0)
@@ -202,5 +223,6 @@ int main(void)
 	RUN(we_are_not_our_own_peer);
 	RUN(bad_lines_are_refused);
 	RUN(a_saved_state_comes_back);
+	RUN(an_heir_comes_back_as_one);
 	return test_end();
 }
