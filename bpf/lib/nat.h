@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lib/flow.h"
+#include "lib/nat_asks.h"
 #include "weft/nat.h"
 
 struct {
@@ -133,9 +134,16 @@ static __always_inline void nat_end_claim(struct nat_key *key, const struct nat_
 	nat_release(key, owner);
 }
 
+static __always_inline __u32 nat_timeout(__u8 proto, const struct flow_state *s)
+{
+	if (proto == IPPROTO_TCP && s->stage == FLOW_HALF_OPEN)
+		return FLOW_TICKS(NAT_TIMEOUT_UNANSWERED);
+	return flow_timeout(proto, s);
+}
+
 static int nat_on_timer(void *map __attribute__((unused)), struct nat_key *key, struct nat_claim *claim)
 {
-	__u32 timeout = flow_timeout(key->proto, &claim->state), seen = claim->state.seen, owner = claim->state.owner;
+	__u32 timeout = nat_timeout(key->proto, &claim->state), seen = claim->state.seen, owner = claim->state.owner;
 	struct nat_key outside = *key, inside;
 	struct nat_forward *forward;
 	__s32 idle;
@@ -156,7 +164,7 @@ static __always_inline void nat_arm(const struct nat_key *key, struct nat_claim 
 {
 	bpf_timer_init(&claim->timer, &nat_claims, 1 /* CLOCK_MONOTONIC */);
 	bpf_timer_set_callback(&claim->timer, nat_on_timer);
-	bpf_timer_start(&claim->timer, flow_timer_ns(flow_timeout(key->proto, &claim->state)), 0);
+	bpf_timer_start(&claim->timer, flow_timer_ns(nat_timeout(key->proto, &claim->state)), 0);
 }
 
 /* ---- state ---- */
@@ -229,6 +237,10 @@ static __always_inline void nat_touch_in(const struct packet *pkt, struct nat_cl
 
 	if (claim->state.seen != now)
 		claim->state.seen = now;
+	if (unlikely(claim->state.origin & FLOW_ASKED)) {
+		claim->state.origin &= ~FLOW_ASKED;
+		nat_answered(claim->state.owner);
+	}
 	if (unlikely(claim->state.stage != FLOW_OPEN || (pkt->tcp_flags & (TCP_FIN | TCP_RST))))
 		nat_note(pkt->proto, claim, pkt->tcp_flags, false);
 }
@@ -312,13 +324,16 @@ static __always_inline enum nat_taking nat_take(struct nat_try *t, __be16 port)
 	return r ? NAT_NO_ROOM : NAT_TAKEN;
 }
 
-/* Another of a sequence that visits each of the range once: steps modulo a prime. Return: 0 when it is none that may be used. */
+/* Another port to try: any of the range. Where all can be tried it is the next of a sequence that visits each once, by steps modulo a
+ * prime; over a large range such a sequence may stay for long within a block of neighbours that are all taken (the ports that the
+ * kernels of pods like best). Return: 0 when it is none that may be used. */
 static __always_inline __u32 nat_next_port(struct nat_try *t)
 {
 	__u32 port;
 
-	t->at += t->step;
-	if (t->at >= t->modulus)
+	if (t->modulus > NAT_TRIES)
+		t->at = bpf_get_prandom_u32() % t->modulus;
+	else if ((t->at += t->step) >= t->modulus)
 		t->at -= t->modulus;
 	port = t->port_min + t->at;
 	return port <= t->port_max && nat_port_allowed(t, port) ? port : 0;
@@ -388,12 +403,15 @@ __global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *
 	why = nat_check_share(w->owner);
 	if (why != DROP_NONE)
 		return why;
+	if (!nat_may_ask(w->owner))
+		return DROP_NAT_UNANSWERED;
 	nat_ports(pkt, w, &t);
 	nat_key_wanted(pkt, w, &t.key);
 	t.fresh.addr = pkt->src;
 	t.fresh.port = pkt->sport;
 	t.fresh.state.seen = tick_now();
 	t.fresh.state.owner = w->owner;
+	t.fresh.state.origin = nat_asks_count(w->owner) ? FLOW_ASKED : 0;
 	if (w->backend) {
 		t.fresh.front = pkt->dst;
 		t.fresh.front_port = pkt->dport;
@@ -405,8 +423,11 @@ __global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *
 		return DROP_NAT_EXHAUSTED;
 	if (t.result == NAT_NO_ROOM)
 		return DROP_NAT_TABLE_FULL;
-	if (t.result == NAT_TAKEN)
+	if (t.result == NAT_TAKEN) {
 		nat_share_add(w->owner, 1);
+		if (t.fresh.state.origin & FLOW_ASKED)
+			nat_asked(w->owner);
+	}
 	w->as.port = t.key.local_port;
 	return DROP_NONE;
 }

@@ -151,13 +151,18 @@ static int apply_tables(struct agent *a, char **ret_error)
 	return r;
 }
 
+static bool is_nat_limit(uint32_t reason)
+{
+	return (reason >= DROP_NAT_EXHAUSTED && reason <= DROP_NAT_ADDRESS) || reason == DROP_NAT_UNANSWERED;
+}
+
 /* Limits that hold up pods are worth a line, at most one of a kind a minute. */
 static void log_limit(struct agent *a, const struct dp_event *ev)
 {
 	uint64_t now = now_us(a), *last = &a->limit_logged_us[ev->reason];
 	char src[ADDR_TEXT_MAX], dst[ENDPOINT_TEXT_MAX];
 
-	if (ev->reason < DROP_NAT_EXHAUSTED || ev->reason > DROP_NAT_ADDRESS || (*last && now - *last < LIMIT_LOG_US))
+	if (!is_nat_limit(ev->reason) || (*last && now - *last < LIMIT_LOG_US))
 		return;
 	*last = now;
 	log_warn("connections of pods to the world are refused", L_STR("reason", drop_reason_label(ev->reason)),

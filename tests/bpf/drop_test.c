@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every drop reason, provoked. The table at the end says which test does it; a reason without one fails the run. Those that
  * need a tunnel's metadata on the packet are provoked by traffic.py. */
+#include "base/file.h"
+#include "base/str.h"
 #include "base/test.h"
 #include "harness.h"
 #include "weft/policy.h"
@@ -473,14 +475,41 @@ static void denied_by_policy(void)
 	CHECK_WAY("from_pod", &f, if_a, FORWARD_LOCAL, TC_ACT_REDIRECT);
 }
 
+/* Reasons that the tests of other files provoke, each with the line that looks for it there. */
+static const struct {
+	enum drop_reason why;
+	const char *file, *line;
+} elsewhere[] = {
+	{ DROP_TUNNEL_VNI, "traffic.py", "udp_is_dropped(\"tunnel_vni\"" },
+	{ DROP_TUNNEL_DESTINATION, "traffic.py", "udp_is_dropped(\"tunnel_destination\"" },
+	{ DROP_PLAINTEXT_IN, "guard_test.c", "CHECK(guard_drops(\"from_net\", DROP_PLAINTEXT_IN))" },
+	{ DROP_PLAINTEXT_OUT, "guard_test.c", "CHECK(guard_drops(\"to_net\", DROP_PLAINTEXT_OUT))" },
+	{ DROP_NAT_EXHAUSTED, "nat_limits_test.c", "CHECK_DROP(\"to_net\", &f, if_uplink, DROP_NAT_EXHAUSTED)" },
+	{ DROP_NAT_SHARE, "nat_limits_test.c", "CHECK_DROP(\"to_net\", &f, if_uplink, DROP_NAT_SHARE)" },
+	{ DROP_NAT_TABLE_FULL, "nat_limits_test.c", "CHECK_DROP(\"to_net\", &f, if_uplink, DROP_NAT_TABLE_FULL)" },
+	{ DROP_NAT_ADDRESS, "nat_limits_test.c", "CHECK_DROP(\"to_net\", &f, if_uplink, DROP_NAT_ADDRESS)" },
+	{ DROP_NAT_UNANSWERED, "nat_limits_test.c", "CHECK_DROP(\"to_net\", &f, if_uplink, DROP_NAT_UNANSWERED)" },
+	{ DROP_SERVICE_REFUSED, "inbound_test.c", "CHECK_INT(drops_of(DROP_SERVICE_REFUSED), before + 1)" },
+	{ DROP_SERVICE_NO_LOCAL, "inbound_test.c", "CHECK_DROP(\"from_net\", &f, if_uplink, DROP_SERVICE_NO_LOCAL)" },
+	{ DROP_SERVICE_SOURCE, "inbound_test.c", "CHECK_DROP(\"from_net\", &f, if_uplink, DROP_SERVICE_SOURCE)" },
+	{ DROP_SERVICE_PORT, "inbound_test.c", "CHECK_DROP(\"from_net\", &f, if_uplink, DROP_SERVICE_PORT)" },
+	{ DROP_TOO_BIG, "inbound_test.c", "CHECK_INT(drops_of(DROP_TOO_BIG), before + 1)" },
+};
+
+static bool file_says(const char *name, const char *line)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s", TESTS_DIR, name), *text = NULL;
+	size_t size;
+
+	return file_read(path, 1 << 20, &text, &size) == 0 && strstr(text, line);
+}
+
 static void every_reason_has_a_test(void)
 {
-	provoked[DROP_TUNNEL_VNI] = provoked[DROP_TUNNEL_DESTINATION] = true; /* traffic.py: hostile_tunnel */
-	provoked[DROP_PLAINTEXT_IN] = provoked[DROP_PLAINTEXT_OUT] = true; /* guard_test.c */
-	for (int i = DROP_NAT_EXHAUSTED; i <= DROP_NAT_ADDRESS; i++) /* nat_test.c */
-		provoked[i] = true;
-	for (int i = DROP_SERVICE_REFUSED; i <= DROP_TOO_BIG; i++) /* inbound_test.c */
-		provoked[i] = true;
+	for (size_t i = 0; i < ARRAY_SIZE(elsewhere); i++) {
+		CHECK(!provoked[elsewhere[i].why]); /* then it need not be said here */
+		provoked[elsewhere[i].why] = file_says(elsewhere[i].file, elsewhere[i].line);
+	}
 	for (int i = 1; i < DROP_REASON_COUNT; i++) {
 		if (!provoked[i])
 			printf("# no test provokes %s\n", drop_reason_label(i));

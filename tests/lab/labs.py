@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labs for tests: bring one up, drive it with kubectl, probe every pair, see what is left afterwards."""
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -132,6 +133,24 @@ class Lab:
                     tail = text.readlines()[-15:]
                 if tail:
                     print("--- %s\n%s" % (os.path.join(dirpath, f), "".join(tail)))
+
+
+@contextlib.contextmanager
+def running(lab, where, *command, says):
+    """A program that runs until its input ends."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    p = subprocess.Popen(lab.fabric(*command), text=True, **pipes) if where == "fabric" else lab.popen(where, *command, **pipes)
+    try:
+        assert p.stdout.readline() == says + "\n"
+        yield p
+    finally:
+        p.kill()
+        p.wait()
+
+
+def end(p):
+    """Ends it; returns the last thing that it said."""
+    return json.loads(p.communicate(timeout=120)[0])
 
 
 def pod(name, ports=(8080,), node=None, host=False, labels=None, command=None, namespace="default", **spec):

@@ -5,10 +5,9 @@ running and idle ones notice nothing. That a lost SYN would be seen is shown fir
 import contextlib
 import json
 import os
-import subprocess
 
 import pytest
-from labs import FULL, HELPERS, Lab, pod, run, wait_for
+from labs import FULL, HELPERS, Lab, end, pod, run, running, wait_for
 
 FLOOD, DIAL, TRAFFIC = (os.path.join(HELPERS, "lab-" + name) for name in ("flood", "dial", "traffic"))
 TABLE = 16384  # entries; a pod may have begun a quarter of them, and as many each second, without an answer
@@ -40,24 +39,6 @@ def upper_half(lab, node):
     """Pod addresses of the node that no pod has."""
     range4 = next(r for n in lab.status()["nodes"] if n["name"] == node for r in n["podCIDRs"] if ":" not in r)
     return range4.replace(".0/24", ".128/25")
-
-
-@contextlib.contextmanager
-def running(lab, where, *command, says):
-    """A program that runs until its input ends."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    p = subprocess.Popen(lab.fabric(*command), text=True, **pipes) if where == "fabric" else lab.popen(where, *command, **pipes)
-    try:
-        assert p.stdout.readline() == says + "\n"
-        yield p
-    finally:
-        p.kill()
-        p.wait()
-
-
-def end(p):
-    """Ends it; returns the last thing that it said."""
-    return json.loads(p.communicate(timeout=120)[0])
 
 
 def floods(lab, who):

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods speak to the world, which has no route to them, as their node; and what happens at the limits of that."""
 
+import contextlib
 import json
 import os
 import re
 
 import pytest
 from combos import options, params
-from labs import FULL, HELPERS, Lab, WEFT_BIN, pod, run, wait_for
+from labs import FULL, HELPERS, Lab, WEFT_BIN, end, pod, run, running, wait_for
 
 ECHO = os.path.join(WEFT_BIN, "weft-echo")
-MANY = os.path.join(HELPERS, "lab-many")
+MANY, DIAL, FLOOD, TRAFFIC = (os.path.join(HELPERS, "lab-" + name) for name in ("many", "dial", "flood", "traffic"))
 PORT = 9000
 
 
@@ -171,3 +172,87 @@ def test_exhaustion_is_counted_and_reported():
         event = next(d for d in status["recentDrops"] if d["reason"] == "nat_exhausted")
         assert event["destination"] == "%s:%d" % (world(lab, 4), PORT)
         assert "nat_exhausted" in open("/run/weft-lab/%s/logs/n1-weftd.log" % lab.name).read()
+
+
+@contextlib.contextmanager
+def echoes(lab, programs=1):
+    """The world echoes; each program may have so many connections as it may have files."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(programs):
+            stack.enter_context(running(lab, "world", TRAFFIC, "serve", PORT, says="listening"))
+        yield
+
+
+def test_55000_connections_to_one_destination_have_unique_ports():
+    """TCP, all open at once, from two pods that use the same ports; each gets its own answers, at the beginning and at the end."""
+    each = 13750 if FULL else 500  # a program may have 20,000 files
+    with Lab(nodes=1) as lab, contextlib.ExitStack() as stack:
+        lab.apply(pod("a", node="n1"), pod("b", node="n1"))
+        lab.wait_ready()
+        for name in "ab":  # so that the pod's own kernel finds a port at once
+            lab.exec("default/" + name, "sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535")
+        stack.enter_context(echoes(lab, programs=4))
+        wait_for("the world serves", lambda: lab.exec("default/a", DIAL, world(lab, 4), PORT, 1, 2, input="").returncode == 0)
+        dials = [stack.enter_context(running(lab, "default/" + name, DIAL, world(lab, 4), PORT, each, 2, says="dialling")) for name in "aabb"]
+        peers = [line.split()[3].rsplit(":", 1) for line in lab.exec("world", "ss", "-Htn", "state", "established", "sport = :%d" % PORT).stdout.splitlines()]
+        assert len(peers) >= 4 * each and len(set(map(tuple, peers))) == len(peers)
+        assert {address.strip("[]").removeprefix("::ffff:") for address, _ in peers} == {underlay(lab, "n1", 4)}
+        assert lab.node_status("n1")["datapath"]["nat"] >= 4 * each
+        for d in map(end, dials):
+            assert d["idle"] == each and d["idle_failed"] == 0 and d["failed"] == 0, d
+        assert not {d["reason"]: d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"].startswith("nat_") and d["packets"]}
+
+
+@contextlib.contextmanager
+def flooded_world(lab):
+    """A pod floods one port of the world, which hears nothing of it."""
+    lab.exec("world", "nft", "table inet deaf { chain c { type filter hook input priority 0; tcp window 1234 drop; }; }")
+    own = next(p["ips"] for p in lab.status()["pods"] if p["name"] == "flood")[0]
+    with echoes(lab), running(lab, "default/flood", FLOOD, own + "/32", world(lab, 4) + "/32", PORT, 10000, says="flooding"):
+        yield
+
+
+def refused(lab, reason):
+    return next(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"] == reason)
+
+
+def dial(lab, connections, rate=100):
+    """So many new connections of the other pod, beside a few idle ones; what came of them."""
+    with running(lab, "default/other", DIAL, world(lab, 4), PORT, 20, rate, says="dialling") as p:
+        opened = "TcpActiveOpens"
+        counted = lambda: int(lab.exec("default/other", "nstat", "-asz", opened).stdout.split(opened)[1].split()[0])
+        start = counted()
+        wait_for("%d connections begun" % connections, lambda: counted() >= start + connections)
+        return end(p)
+
+
+def two_pods(lab):
+    lab.apply(pod("flood", node="n1"), pod("other", node="n1"))
+    lab.wait_ready()
+
+
+def test_a_flood_towards_one_destination_leaves_ports_to_others(capsys):
+    """A pod gets 256 ports of 2,000 until they are answered, and as many every eight seconds."""
+    with Lab(nodes=1, set=["masquerade.ports=2000-3999"]) as lab:
+        two_pods(lab)
+        with flooded_world(lab):
+            wait_for("the flood is refused", lambda: refused(lab, "nat_unanswered") > 10000)
+            counted = dial(lab, 300)
+            held = lab.node_status("n1")["datapath"]["nat"]
+        with capsys.disabled():
+            print("\n%d refused; others: %s; claims: %d" % (refused(lab, "nat_unanswered"), json.dumps(counted), held), flush=True)
+        assert counted["new"] >= 250 and counted["failed"] + counted["repeated"] == 0 and counted["idle_failed"] == 0
+        assert refused(lab, "nat_exhausted") == 0 and held < 2000
+        assert any(e["reason"] == "nat_unanswered" for e in lab.node_status("n1")["recentDrops"])
+        assert "nat_unanswered" in lab.logs_of("n1")
+
+
+def test_ports_that_a_flood_has_used_come_back():
+    """Where there are no more ports than one pod may have, the other is refused, and can speak again soon after the flood has ended."""
+    with Lab(nodes=1, set=["masquerade.ports=2000-2200"]) as lab:
+        two_pods(lab)
+        with flooded_world(lab):
+            wait_for("no port is left", lambda: refused(lab, "nat_exhausted") > 1000)
+            assert client(lab, "default/other", 4) is None
+        with Served(lab, ECHO, str(PORT)):
+            wait_for("the other pod speaks to the world", lambda: client(lab, "default/other", 4), timeout=40)

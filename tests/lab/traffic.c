@@ -117,6 +117,8 @@ static int serve(uint16_t port)
 	struct epoll_event e[64];
 
 	setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(tcp, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)); /* several share more connections than one may have files */
+	setsockopt(udp, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
 	if (bind(udp, (struct sockaddr *)&sa, sizeof(sa)) < 0 || bind(tcp, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(tcp, 4096) < 0)
 		die("bind");
 	watch(ep, udp);

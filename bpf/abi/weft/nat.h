@@ -78,6 +78,10 @@ struct nat_exempt_key {
 /* `nat_reserved` (array): bit port % 64 of element port / 64: never claimed (ports in host order). */
 #define NAT_RESERVED_WORDS 1024
 
+/* `nat_asks` (LRU hash): endpoint id (__u32) → its claims that nobody has answered (struct flow_asks; lib/nat_asks.h). */
+#define NAT_ASKS_MIN 256	 /* as many it may have where an eighth of the ports is less */
+#define NAT_TIMEOUT_UNANSWERED 8 /* seconds that a claim of TCP lives when no answer comes; a repeated SYN begins anew */
+
 /* Ports that are looked at for one new connection after the one it came with. At 9 of 10 ports taken all of them are
  * taken for 1 in 700,000 connections. */
 #define NAT_TRIES 128

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* NAT and masquerade, who gets a port and how long it is his: ranges, shares, the node's own ports, states and time-outs. */
+#include "nat_node.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+static const struct dp_nat_uplink no_v6 = { .addrs = {} };
+
+static void exhaustion(void)
+{
+	bool seen[16] = {};
+
+	dp_config.nat_port_min = 2000;
+	dp_config.nat_port_max = 2009;
+	reopen();
+	for (int i = 0; i < 10; i++) {
+		uint16_t port;
+
+		packet(IPPROTO_TCP, i % 2 ? A4 : B4, 40000 + i, WORLD4, 443, "S");
+		port = leave().sport;
+		CHECK(port >= 2000 && port < 2010 && !seen[port - 2000]);
+		seen[(port - 2000) & 15] = true;
+	}
+	packet(IPPROTO_TCP, A4, 40010, WORLD4, 443, "S");
+	CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_EXHAUSTED);
+	CHECK_INT(claims_of(NAT_OWNER_ALL), 10);
+	packet(IPPROTO_TCP, A4, 40010, WORLD4, 444, "S"); /* another destination has ports */
+	leave();
+	packet(IPPROTO_TCP, A4, 40001, WORLD4, 443, "A"); /* and who has one keeps it */
+	leave();
+	restore();
+}
+
+static void shares_and_table(void)
+{
+	dp_config.nat_max = 64;
+	dp_config.nat_share = 40;
+	reopen();
+	for (int i = 0; i < 40; i++) {
+		packet(IPPROTO_UDP, A4, 3000 + i, WORLD4, 53, "");
+		leave();
+	}
+	packet(IPPROTO_UDP, A4, 4000, WORLD4, 53, "");
+	CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_SHARE);
+	for (int i = 0; i < 24; i++) {
+		packet(IPPROTO_UDP, B4, 5000 + i, WORLD4, 53, "");
+		leave();
+	}
+	packet(IPPROTO_UDP, B4, 6000, WORLD4, 53, "");
+	CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_TABLE_FULL);
+	CHECK_INT(claims_of(1), 40);
+	CHECK_INT(claims_of(2), 24);
+	restore();
+}
+
+/* A pod floods one destination: it gets an eighth of the ports, at least 256, until they are answered or given up; others have the rest. */
+static void a_flood_that_nobody_answers_leaves_ports_to_others(void)
+{
+	uint16_t port = 0;
+
+	dp_config.nat_port_min = 2000;
+	dp_config.nat_port_max = 3023;
+	dp_config.nat_max = dp_config.nat_share = 4096;
+	reopen();
+	for (int i = 0; i < 2000; i++) {
+		flows_forgive();
+		packet(IPPROTO_TCP, A4, 10000 + i, WORLD4, 443, "S");
+		if (run("to_net", &f, if_uplink).verdict == TC_ACT_OK)
+			port = 10000 + i;
+	}
+	CHECK(port);
+	CHECK_INT(last_drop(), DROP_NAT_UNANSWERED);
+	CHECK(claims_of(1) >= NAT_ASKS_MIN && claims_of(1) < 2 * NAT_ASKS_MIN); /* some were forgiven meanwhile */
+	packet(IPPROTO_TCP, A6, 40000, WORLD6, 443, "S"); /* wherever to */
+	CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_UNANSWERED);
+	packet(IPPROTO_TCP, A4, port, WORLD4, 443, "S"); /* what it has, it keeps */
+	leave();
+	for (int i = 0; i < 300; i++) { /* more than the bound, and all answered */
+		packet(IPPROTO_TCP, B4, 20000 + i, WORLD4, 443, "S");
+		port = leave().sport;
+		packet(IPPROTO_TCP, WORLD4, 443, OURS4, port, "SA");
+		arrive(REDIRECT);
+	}
+	CHECK_INT(claims_of(2), 300);
+	for (int i = 0; i < 300 && claims_of(1); i++)
+		poll(NULL, 0, 100);
+	CHECK_INT(claims_of(1), 0); /* within seconds */
+	CHECK_INT(claims_of(2), 300);
+	restore();
+}
+
+static void no_address_no_passage(void)
+{
+	struct dp_nat_uplink uplink;
+	struct dp_masquerade m = rules(&uplink, NULL, 0, NULL);
+
+	uplink.addrs[1] = no_v6.addrs[1];
+	CHECK_INT(datapath_apply_masquerade(dp, &m), 0);
+	packet(IPPROTO_UDP, A6, 3000, WORLD6, 53, "");
+	CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_ADDRESS);
+	apply(NULL, 0, NULL);
+	forget();
+}
+
+static void a_lost_address_ends_its_connections(void)
+{
+	struct dp_nat_uplink uplink;
+	struct dp_masquerade m = rules(&uplink, NULL, 0, NULL);
+	struct addr src;
+
+	packet(IPPROTO_UDP, A4, 3000, WORLD4, 53, "");
+	leave();
+	uplink.addrs[0] = addr_of("192.0.2.9");
+	CHECK_INT(datapath_apply_masquerade(dp, &m), 0);
+	src = leave().src;
+	CHECK_ADDR(src, "192.0.2.9");
+	apply(NULL, 0, NULL);
+	forget();
+}
+
+static void reserved_ports(void)
+{
+	static bool reserved[65536];
+
+	memset(reserved + 30000, true, 2768);
+	for (int i = 2000; i < 2010; i++)
+		reserved[i] = i != 2007;
+	dp_config.nat_port_min = 2000;
+	dp_config.nat_port_max = 2009;
+	harness_reopen();
+	apply(NULL, 0, reserved);
+	packet(IPPROTO_UDP, A4, 2003, WORLD4, 53, "");
+	CHECK_INT(leave().sport, 2007);
+	restore();
+	apply(NULL, 0, reserved);
+	packet(IPPROTO_UDP, A4, 30500, WORLD4, 53, "");
+	CHECK(leave().sport != 30500);
+	apply(NULL, 0, NULL);
+	forget();
+}
+
+static int node_socket(int type, uint16_t port, bool v6)
+{
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	int fd = socket(v6 ? AF_INET6 : AF_INET, type, 0), one = 1;
+
+	CHECK(fd >= 0);
+	if (v6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	else
+		*(struct sockaddr_in *)&any = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
+	CHECK_INT(bind(fd, (struct sockaddr *)&any, v6 ? sizeof(any) : sizeof(struct sockaddr_in)), 0);
+	if (type == SOCK_STREAM)
+		CHECK_INT(listen(fd, 1), 0);
+	return fd;
+}
+
+static void ports_of_the_nodes_sockets(void)
+{
+	for (int i = 0; i < 4; i++) {
+		int fd = node_socket(i < 2 ? SOCK_STREAM : SOCK_DGRAM, 5555, i % 2);
+		uint8_t proto = i < 2 ? IPPROTO_TCP : IPPROTO_UDP;
+
+		packet(proto, families[i % 2].pod, 5555, families[i % 2].world, 443, "S");
+		CHECK(leave().sport != 5555);
+		packet(proto, families[i % 2].pod, 5556, families[i % 2].world, 443, "S");
+		CHECK_INT(leave().sport, 5556);
+		close(fd);
+		packet(proto, families[i % 2].pod, 5555, families[i % 2].world, 444, "S");
+		CHECK_INT(leave().sport, 5555);
+		forget();
+	}
+}
+
+/* The node's socket picks a port from which a pod speaks to the same end: both go on. */
+static void the_node_comes_later(void)
+{
+	struct view v;
+	uint16_t port;
+
+	packet(IPPROTO_TCP, A4, 40000, WORLD4, 443, "S");
+	CHECK_INT(leave().sport, 40000);
+	packet(IPPROTO_TCP, OURS4, 40000, WORLD4, 443, "S");
+	v = leave();
+	port = v.sport;
+	CHECK(port != 40000);
+	CHECK_SUMS(&v);
+	CHECK_INT(claims_of(NAT_OWNER_NODE), 1);
+	packet(IPPROTO_TCP, OURS4, 40000, WORLD4, 443, "A");
+	CHECK_INT(leave().sport, port);
+	packet(IPPROTO_TCP, WORLD4, 443, OURS4, port, "SA");
+	v = arrive(TC_ACT_OK); /* to the stack */
+	CHECK_ADDR(v.dst, OURS4);
+	CHECK_INT(v.dport, 40000);
+	CHECK_SUMS(&v);
+	packet(IPPROTO_TCP, WORLD4, 443, OURS4, 40000, "SA");
+	v = arrive(REDIRECT);
+	CHECK_ADDR(v.dst, A4);
+	packet(IPPROTO_TCP, OURS4, 40001, WORLD4, 443, "S");
+	CHECK_same("another port of the node");
+	forget();
+}
+
+static int stage_of(uint16_t port)
+{
+	struct nat_claim c;
+
+	return claim_get(IPPROTO_TCP, OURS4, port, WORLD4, 443, &c) ? c.state.stage : -1;
+}
+
+static void tcp_states(void)
+{
+	static const struct {
+		bool inside;
+		const char *flags;
+		int stage;
+	} steps[] = {
+		{ true, "S", FLOW_HALF_OPEN },	 { true, "S", FLOW_HALF_OPEN }, { false, "SA", FLOW_REPLIED }, { true, "A", FLOW_OPEN },
+		{ false, "A", FLOW_OPEN },	 { true, "FA", FLOW_OPEN },	{ false, "FA", FLOW_CLOSING }, { true, "A", FLOW_CLOSING },
+		{ true, "S", FLOW_HALF_OPEN },	 { false, "SA", FLOW_REPLIED }, { true, "A", FLOW_OPEN },      { false, "R", FLOW_RESET },
+		{ false, "A", FLOW_OPEN },	 { true, "R", FLOW_RESET },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		if (steps[i].inside)
+			packet(IPPROTO_TCP, A4, 40000, WORLD4, 443, steps[i].flags);
+		else
+			packet(IPPROTO_TCP, WORLD4, 443, OURS4, 40000, steps[i].flags);
+		if (steps[i].inside)
+			leave();
+		else
+			arrive(REDIRECT);
+		if (stage_of(40000) != steps[i].stage)
+			printf("# step %zu\n", i);
+		CHECK_INT(stage_of(40000), steps[i].stage);
+	}
+	/* after a reset it is gone in seconds, by its own timer; its share is given back */
+	for (int i = 0; i < 600 && stage_of(40000) >= 0; i++)
+		poll(NULL, 0, 100);
+	CHECK_INT(stage_of(40000), -1);
+	CHECK_INT(claims_of(1), 0);
+	CHECK_INT(claims_of(NAT_OWNER_ALL), 0);
+	forget();
+}
+
+/* As after a restart of the agent, and one with another size of table: entries are converted, their timers run. */
+static void connections_outlive_the_agent(void)
+{
+	uint16_t port;
+
+	packet(IPPROTO_TCP, A4, 40000, WORLD4, 443, "S");
+	leave();
+	packet(IPPROTO_TCP, B4, 40000, WORLD4, 443, "S");
+	port = leave().sport;
+	for (int i = 0; i < 2; i++) {
+		struct view v;
+
+		dp_config.nat_max = NAT_MAX * (1 + i);
+		reopen();
+		packet(IPPROTO_TCP, WORLD4, 443, OURS4, port, "SA");
+		v = arrive(REDIRECT);
+		CHECK_ADDR(v.dst, B4);
+		packet(IPPROTO_TCP, B4, 40000, WORLD4, 443, "A");
+		CHECK_INT(leave().sport, port);
+		CHECK_INT(claims_of(NAT_OWNER_ALL), 2);
+	}
+	packet(IPPROTO_TCP, B4, 40000, WORLD4, 443, "R");
+	leave();
+	packet(IPPROTO_TCP, A4, 40000, WORLD4, 443, "R");
+	leave();
+	for (int i = 0; i < 900 && claims_of(NAT_OWNER_ALL); i++)
+		poll(NULL, 0, 100);
+	CHECK_INT(claims_of(NAT_OWNER_ALL), 0);
+	restore();
+}
+
+static void a_deleted_pods_port_is_not_answered(void)
+{
+	packet(IPPROTO_UDP, B4, 5000, WORLD4, 53, "");
+	leave();
+	CHECK_INT(datapath_del_endpoint(dp, if_b), 0);
+	packet(IPPROTO_UDP, WORLD4, 53, OURS4, 5000, "");
+	in = run("from_net", &f, if_uplink);
+	CHECK_INT(in.verdict, TC_ACT_OK);
+	CHECK(memcmp(in.data, f.data, f.len) == 0);
+	restore();
+}
+
+int main(void)
+{
+	harness_init();
+	restore();
+	RUN(exhaustion);
+	RUN(shares_and_table);
+	RUN(a_flood_that_nobody_answers_leaves_ports_to_others);
+	RUN(no_address_no_passage);
+	RUN(a_lost_address_ends_its_connections);
+	RUN(reserved_ports);
+	RUN(ports_of_the_nodes_sockets);
+	RUN(the_node_comes_later);
+	RUN(a_deleted_pods_port_is_not_answered);
+	RUN(tcp_states);
+	RUN(connections_outlive_the_agent);
+	harness_done();
+	return test_end();
+}
