@@ -635,6 +635,8 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	agent_drain_del_queue(a);
 	agent_services_tick(a);
 	agent_retry_adds(a);
+	agent_audit_policies(a);
+	agent_tell_policy_status(a);
 	if (usec >= a->next_audit_us) {
 		a->next_audit_us = usec + a->opt.audit_seconds * 1000000;
 		a->pass_full = true;

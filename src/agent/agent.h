@@ -4,6 +4,7 @@
 #pragma once
 
 #include "agent/endpoints.h"
+#include "agent/events.h"
 #include "agent/health.h"
 #include "agent/mesh_agent.h"
 #include "agent/metrics.h"
@@ -66,6 +67,8 @@ struct agent {
 	struct policies *policies;
 	sd_event_source *policy_timer, *settle_timer;
 	bool policy_applied; /* since the start */
+	struct events events;	     /* of policy's problems */
+	bool status_pending;	     /* a policy's status is being written */
 	struct list waiting_adds; /* struct waiting_add, cni_calls.c */
 
 	/* the pass */
@@ -116,6 +119,14 @@ bool agent_policy_is_synced(const struct agent *a); /* has the API told everythi
 /* Brings the datapath's policy up to date, now. Before the API has told everything nothing happens. Return: 0, -errno. */
 int agent_update_policies(struct agent *a);
 void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx); /* the method `policy` */
+
+/* Every second: entries of the policy maps that somebody took away come back. */
+void agent_audit_policies(struct agent *a);
+/* policy_events.c. Return: there is more to be told, later. */
+bool agent_tell_policy_problems(struct agent *a);
+
+/* policy_status.c, every second */
+void agent_tell_policy_status(struct agent *a);
 
 /* cni_calls.c */
 /* ADDs whose pod the API had not told of: answers those that can be. */

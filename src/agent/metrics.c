@@ -11,7 +11,7 @@
 
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
-static metric_fn audits, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
+static metric_fn audits, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
 	node_routes, services, service_answers, service_writes, health_ports, health_answers, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
@@ -27,6 +27,9 @@ static const struct {
 	{ { "weft_drops", METRIC_COUNTER, "reason", "Packets dropped, by reason; see drop-reasons.md." }, drops },
 	{ { "weft_dropped_bytes", METRIC_COUNTER, "reason", "Bytes of packets dropped." }, dropped_bytes },
 	{ { "weft_policy_audits", METRIC_COUNTER, "reason", "Flows that passed, but that policies which only observe would deny, by reason." }, audits },
+	{ { "weft_policy_locked_addresses", METRIC_GAUGE, "", "Addresses of this node's pods that are locked down: their policies are not known, too large, or find no room." }, locked },
+	{ { "weft_kube_events_told", METRIC_COUNTER, "", "Kubernetes Events that the API has taken, or had already." }, events_told },
+	{ { "weft_kube_events_refused", METRIC_COUNTER, "", "Kubernetes Events that the API did not take." }, events_failed },
 	{ { "weft_forwarded_packets", METRIC_COUNTER, "way", "Packets forwarded, by way; a superpacket counts once." }, forwarded },
 	{ { "weft_forwarded_bytes", METRIC_COUNTER, "way", "Bytes forwarded." }, forwarded_bytes },
 	{ { "weft_flows", METRIC_GAUGE, "table", "Entries of the flow tables: established, new." }, flows },
@@ -152,6 +155,21 @@ static void audits(struct exposition *x, const struct metric *m, const struct ag
 		datapath_read_audits(a->dp, counters);
 	for (int i = 0; i < DROP_POLICY_REASONS; i++)
 		metric_value(x, m, counters[i].packets, "reason=\"%s\"", drop_reason_label(DROP_POLICY_EGRESS + i));
+}
+
+static void locked(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, policy_apply_count_locked(policies_applied(a->policies)), NULL);
+}
+
+static void events_told(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->events.sent, NULL);
+}
+
+static void events_failed(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->events.failed, NULL);
 }
 
 static void write_forwards(struct exposition *x, const struct metric *m, const struct agent *a, bool bytes)

@@ -344,6 +344,11 @@ bool policies_settle(struct policies *p)
 	return true;
 }
 
+int policies_audit(struct policies *p, struct datapath *dp)
+{
+	return p->apply.dp == dp ? policy_apply_audit(&p->apply) : 0;
+}
+
 void policies_forget_datapath(struct policies *p)
 {
 	policy_apply_forget(&p->apply);
@@ -391,6 +396,14 @@ char *policies_problem(const struct policies *p)
 	return text;
 }
 
+const struct model_policy *policies_find_object(const struct policies *p, enum policy_kind kind, const char *namespace_, const char *name)
+{
+	static const enum model_table tables[KIND_COUNT] = { [KIND_NETWORK_POLICY] = MODEL_POLICIES, [KIND_CLUSTER] = MODEL_CLUSTER_POLICIES,
+							     [KIND_ADMIN] = MODEL_ADMIN_POLICIES, [KIND_BASELINE] = MODEL_BASELINE_POLICIES };
+
+	return model_find_policy_of(p->model, tables[kind], namespace_, name);
+}
+
 const struct policy *policies_compiler(const struct policies *p)
 {
 	return p->policy;
@@ -411,6 +424,7 @@ struct policies *policies_new(struct model *m, const struct options *opt, polici
 	p->wake_ctx = ctx;
 	p->policy = policy_new();
 	policy_set_modes(p->policy, opt->policy_mode == POLICY_MODE_OBSERVE, opt->policy_default == POLICY_DEFAULT_DENY);
+	policy_set_trial_room(p->policy, opt->policy_rule_table_size / 2);
 	p->labels = xnew0_array(struct label_in, LABELS_MAX);
 	p->dirty = true;
 	return p;

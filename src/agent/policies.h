@@ -32,9 +32,12 @@ bool policies_know(const struct policies *p, const char *namespace_, const char 
 int policies_update(struct policies *p, const struct endpoints *endpoints, struct datapath *dp);
 /* A grace period after an update: drops what only packets on their way could still need. Return: is there more to come? */
 bool policies_settle(struct policies *p);
+/* A look at the next entries of the policy maps. Return: how many had to be put back, -errno. */
+int policies_audit(struct policies *p, struct datapath *dp);
 void policies_forget_datapath(struct policies *p);
 
 /* What is wrong, for `weft status` and health; NULL when nothing is. Owned by the caller. */
 char *policies_problem(const struct policies *p);
+const struct model_policy *policies_find_object(const struct policies *p, enum policy_kind kind, const char *namespace_, const char *name);
 const struct policy *policies_compiler(const struct policies *p);
 const struct policy_apply *policies_applied(const struct policies *p);

@@ -63,14 +63,31 @@ static void note_failure(struct policy_apply *p, const struct policy_change *c)
 		p->missed++; /* an address without a class of its own counts as its prefix: a pod as unknown */
 }
 
+bool policy_apply_has_failed(const struct policy_apply *p, uint32_t policy)
+{
+	return has_failed(p->failed, p->n_failed_ids, policy);
+}
+
+enum dp_policy_map policy_apply_dp_map(enum policy_map map)
+{
+	return dp_maps[map];
+}
+
+struct policy_endpoint_value policy_apply_endpoint_value(const struct policy_apply *p, const struct policy_endpoint_value *wanted)
+{
+	struct policy_endpoint_value v = *wanted;
+
+	if (policy_apply_has_failed(p, v.policy))
+		v = (struct policy_endpoint_value){ .policy = POLICY_LOCKED };
+	if (policy_apply_has_failed(p, v.trial))
+		v.trial = 0;
+	return v;
+}
+
 static int put_endpoint(struct policy_apply *p, const struct policy_endpoint_entry *e)
 {
-	struct policy_endpoint_value v = e->value;
+	struct policy_endpoint_value v = policy_apply_endpoint_value(p, &e->value);
 
-	if (has_failed(p->failed, p->n_failed_ids, v.policy))
-		v = (struct policy_endpoint_value){ .policy = POLICY_LOCKED };
-	if (has_failed(p->failed, p->n_failed_ids, v.trial))
-		v.trial = 0;
 	return datapath_policy_change(p->dp, DP_POLICY_ENDPOINTS, &e->key, &v);
 }
 
@@ -259,6 +276,29 @@ int policy_apply_finish(struct policy_apply *p)
 	return r < 0 ? r : s;
 }
 
+void policy_apply_each_locked(const struct policy_apply *p, void (*fn)(const struct addr *addr, void *ctx), void *ctx)
+{
+	const struct policy_endpoint_entry *e = p->applied ? policy_maps_endpoints(p->applied) : NULL;
+	struct addr addr;
+
+	for (size_t i = 0; p->failed && e && i < p->applied->n[POLICY_MAP_ENDPOINTS]; i++) {
+		if (!policy_apply_has_failed(p, e[i].value.policy))
+			continue;
+		memcpy(&addr, &e[i].key, sizeof(addr));
+		fn(&addr, ctx);
+	}
+}
+
+size_t policy_apply_count_locked(const struct policy_apply *p)
+{
+	const struct policy_endpoint_entry *e = p->applied ? policy_maps_endpoints(p->applied) : NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; e && i < p->applied->n[POLICY_MAP_ENDPOINTS]; i++)
+		n += policy_apply_endpoint_value(p, &e[i].value).policy == POLICY_LOCKED;
+	return n;
+}
+
 static int begin(struct policy_apply *p, struct datapath *dp)
 {
 	int r;
@@ -298,6 +338,7 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 		return r;
 	}
 	p->commits += changed;
+	p->audit.at = 0;
 	p->before = take_ptr(p->applied);
 	p->applied = policy_maps_get(maps);
 	return 0;

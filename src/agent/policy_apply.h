@@ -12,6 +12,10 @@ struct policy_apply {
 	bool *failed, *failed_ports; /* policies and port tables of `applied` that did not fit, by id; or NULL */
 	size_t n_failed_ids, n_failed_ports;
 	size_t locked, missed;	   /* endpoints that are locked down because of that; addresses that found no room */
+	struct {
+		enum policy_map map;
+		size_t at;
+	} audit; /* where policy_apply_audit() goes on */
 	uint64_t commits;
 };
 
@@ -31,3 +35,15 @@ static inline bool policy_apply_is_failed(const struct policy_apply *p)
 {
 	return p->locked || p->missed;
 }
+
+/* Addresses of endpoints whose policy found no room. */
+void policy_apply_each_locked(const struct policy_apply *p, void (*fn)(const struct addr *addr, void *ctx), void *ctx);
+/* All that are locked down, for whatever reason. */
+size_t policy_apply_count_locked(const struct policy_apply *p);
+/* Looks at the next few thousand entries of the datapath, and puts back what somebody took away or changed. Return: how many, -errno. */
+int policy_apply_audit(struct policy_apply *p);
+
+/* For policy_audit.c: did the policy not fit; an endpoint's value, as it is in force; which map is meant. */
+bool policy_apply_has_failed(const struct policy_apply *p, uint32_t policy);
+struct policy_endpoint_value policy_apply_endpoint_value(const struct policy_apply *p, const struct policy_endpoint_value *wanted);
+enum dp_policy_map policy_apply_dp_map(enum policy_map map);

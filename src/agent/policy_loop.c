@@ -47,6 +47,7 @@ static void set_policy_health(struct agent *a, int r)
 
 int agent_update_policies(struct agent *a)
 {
+	bool again;
 	int r;
 
 	if (!a->dp || !agent_policy_is_synced(a))
@@ -54,10 +55,21 @@ int agent_update_policies(struct agent *a)
 	r = policies_update(a->policies, a->endpoints, a->dp);
 	set_policy_health(a, r);
 	a->policy_applied |= r == 0;
-	if (r < 0 || policy_apply_is_failed(policies_applied(a->policies)))
+	again = agent_tell_policy_problems(a);
+	if (r < 0 || again || policy_apply_is_failed(policies_applied(a->policies)))
 		wake_in(a->policy_timer, RETRY_US);
 	wake_in(a->settle_timer, SETTLE_US);
 	return r;
+}
+
+void agent_audit_policies(struct agent *a)
+{
+	int r = a->dp ? policies_audit(a->policies, a->dp) : 0;
+
+	if (r > 0)
+		repairs_note(&a->repairs, REPAIR_MAP_ENTRY, r, "policy maps");
+	else if (r < 0)
+		log_warn("cannot look after the policy maps", L_ERRNO(r));
 }
 
 static int on_policy_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
@@ -104,6 +116,7 @@ int agent_start_policies(struct agent *a)
 	if (r < 0)
 		return r;
 	sd_event_source_set_enabled(a->settle_timer, SD_EVENT_OFF);
+	events_init(&a->events, a->event, &a->client, a->opt.node_name);
 	a->policies = policies_new(a->model, &a->opt, on_wake, a);
 	model_on_object(a->model, policies_on_object, a->policies);
 	return 0;
@@ -114,6 +127,7 @@ void agent_stop_policies(struct agent *a)
 	if (a->model)
 		model_on_object(a->model, NULL, NULL);
 	a->policies = policies_free(a->policies);
+	events_done(&a->events);
 	sd_event_source_disable_unref(a->policy_timer);
 	sd_event_source_disable_unref(a->settle_timer);
 }

@@ -141,6 +141,8 @@ void agent_stop_watches(struct agent *a)
 	for (int t = 0; t < MODEL_TABLES; t++)
 		a->watches[t] = kube_watch_free(a->watches[t]);
 	a->client = kube_client_free(a->client);
+	events_forget_calls(&a->events);
+	a->status_pending = false;
 }
 
 bool agent_pod_is_gone(const char *namespace_, const char *name, const char *uid, void *ctx)

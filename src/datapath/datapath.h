@@ -118,6 +118,8 @@ int datapath_policy_begin(struct datapath *dp);
 /* @key, @value: the map's structs as the compiler has them (endpoints: a struct addr); @value NULL deletes, whether it is there or not.
  * Return: 0, -E2BIG when the map is full, -errno. */
 int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);
+/* Is the entry there as it should be? If not it is put back. Return: 0, 1 when it was not, -errno. */
+int datapath_policy_mend(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);
 int datapath_policy_commit(struct datapath *dp);
 /* Sweeps what no datapath_policy_change() since datapath_policy_begin() has written. @endpoints: sorted, the addresses that keep a
  * policy. */

@@ -96,6 +96,28 @@ int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const vo
 	return r == -ENOENT ? 0 : r;
 }
 
+/* The trie answers with a shorter prefix when this one is gone: then it is put back if that says otherwise. */
+int datapath_policy_mend(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value)
+{
+	static const size_t sizes[DP_POLICY_MAPS] = {
+		[DP_POLICY_ADDRS] = sizeof(struct policy_class_value), [DP_POLICY_CIDRS] = sizeof(struct policy_class_value),
+		[DP_POLICY_RULES] = sizeof(struct policy_rule_value), [DP_POLICY_PORTS] = sizeof(struct policy_port_value),
+		[DP_POLICY_ENDPOINTS] = sizeof(struct policy_endpoint_value),
+	};
+	union entry k, want, have;
+	int r;
+
+	encode_key(dp, map, key, &k);
+	encode_value(dp, map, value, &want);
+	r = bpf_map_lookup_elem(dp->maps[maps[map]], &k, &have);
+	if (r == 0 && memcmp(&have, &want, sizes[map]) == 0)
+		return 0;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = bpf_map_update_elem(dp->maps[maps[map]], &k, &want, BPF_ANY);
+	return r < 0 ? r : 1;
+}
+
 static int read_state(struct datapath *dp, struct policy_state *ret)
 {
 	uint32_t zero = 0;

@@ -57,6 +57,8 @@ static bool node_may(const struct request *rq, const char *node)
 		return !rq->name || streq(rq->name, node);
 	if (streq(r, "leases"))
 		return streq(rq->ns, "kube-node-lease") && (!rq->name || streq(rq->name, node));
+	if (streq(r, "clusternetworkpolicies")) /* each node may say that it understands one */
+		return streq(rq->sub, "status") && streq(rq->verb, "patch");
 	if (streq(r, "events"))
 		return !streq(rq->verb, "delete");
 	/* mirror pods aside, which node and pod are meant is seen by authorize_object() */

@@ -437,6 +437,11 @@ struct model_policy *model_find_policy(const struct model *m, const char *namesp
 	return find_policy(m, MODEL_POLICIES, namespace_, name);
 }
 
+struct model_policy *model_find_policy_of(const struct model *m, enum model_table table, const char *namespace_, const char *name)
+{
+	return find_policy(m, table, namespace_, name);
+}
+
 static void policy_remove(struct model *m, void *object)
 {
 	struct model_policy *p = object;
@@ -444,10 +449,24 @@ static void policy_remove(struct model *m, void *object)
 	htab_remove(&m->tables[p->table], &p->by_name);
 	model_unintern(m, p->namespace_);
 	json_decref(p->spec);
+	json_decref(p->condition);
 	free((char *)p->name);
 	free((char *)p->uid);
 	free((char *)p->mode);
 	free(p);
+}
+
+static void note_status(struct model_policy *p, const json_t *object)
+{
+	const json_t *conditions = json_at(object, "status", "conditions"), *c;
+	size_t i;
+
+	p->object_generation = json_integer_value(json_at(object, "metadata", "generation"));
+	json_decref(p->condition);
+	p->condition = NULL;
+	json_array_foreach(conditions, i, c)
+		if (streq(json_str_at(c, "type"), "Accepted"))
+			p->condition = json_incref((json_t *)c);
 }
 
 static int upsert_policy(struct model *m, enum model_table table, const struct decoded_meta *meta, const json_t *object,
@@ -470,6 +489,8 @@ static int upsert_policy(struct model *m, enum model_table table, const struct d
 		htab_insert(&m->tables[table], model_hash_name(meta->namespace_, meta->name), &p->by_name);
 	}
 	p->generation = m->generation[table];
+	if (table != MODEL_POLICIES)
+		note_status(p, object);
 	if (p->spec && json_equal(p->spec, spec) && streq(p->uid, meta->uid) && (mode ? streq(p->mode, mode) : !p->mode))
 		return 0;
 	json_decref(p->spec);
@@ -501,9 +522,9 @@ static int baseline_policy_upsert(struct model *m, const struct decoded_meta *me
 	return upsert_policy(m, MODEL_BASELINE_POLICIES, meta, object, ret_error);
 }
 
-void model_each_policy(const struct model *m, model_policy_fn *fn, void *ctx)
+void model_each_policy(const struct model *m, enum model_table table, model_policy_fn *fn, void *ctx)
 {
-	const struct htab *t = &m->tables[MODEL_POLICIES];
+	const struct htab *t = &m->tables[table];
 
 	for (struct htab_node *i = htab_begin(t); i; i = htab_next(t, i))
 		if (!fn(container_of(i, struct model_policy, by_name), ctx))

@@ -112,6 +112,10 @@ struct model_policy {
 	const char *namespace_, *name, *uid;
 	json_t *spec; /* as the API has it */
 	const char *mode; /* annotation weft.dev/mode, or NULL */
+	/* Of the cluster-wide kinds; a change of these alone is no change of the policy. */
+	int64_t object_generation;
+	json_t *condition;	/* Accepted of its status, or NULL */
+	uint64_t status_due_us; /* the agent's: when its turn is to write the status; 0: it need not */
 	unsigned generation;
 };
 
@@ -175,6 +179,7 @@ struct model_pod *model_find_pod_by_addr(const struct model *m, const struct add
 struct model_node *model_find_node_by_addr(const struct model *m, const struct addr *a);
 struct model_namespace *model_find_namespace(const struct model *m, const char *name);
 struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name); /* NetworkPolicy */
+struct model_policy *model_find_policy_of(const struct model *m, enum model_table table, const char *namespace_, const char *name);
 
 struct model_mesh_node *model_find_mesh_node(const struct model *m, const char *name);
 
@@ -187,7 +192,7 @@ typedef bool model_pod_fn(struct model_pod *pod, void *ctx);
 void model_each_pod(const struct model *m, model_pod_fn *fn, void *ctx);
 void model_each_pod_on(const struct model *m, const char *node, model_pod_fn *fn, void *ctx);
 typedef bool model_policy_fn(struct model_policy *policy, void *ctx);
-void model_each_policy(const struct model *m, model_policy_fn *fn, void *ctx);
+void model_each_policy(const struct model *m, enum model_table table, model_policy_fn *fn, void *ctx);
 
 /* Objects that are refused now: count, and up to 1,000 by name with reasons. */
 struct model_refused {

@@ -66,7 +66,7 @@ static void object_problems(const struct object *o, policy_problem_fn *fn, void 
 		fn(PROBLEM_INVALID_OBJECT, name, s->errors.text[i], ctx);
 }
 
-static void pod_problems(const struct pod *pod, policy_problem_fn *fn, void *ctx)
+static void pod_problems(const struct policy *p, const struct pod *pod, policy_problem_fn *fn, void *ctx)
 {
 	_cleanup_free_ char *name = xasprintf("%s/%s", pod->ns->name, pod->name);
 
@@ -76,6 +76,8 @@ static void pod_problems(const struct pod *pod, policy_problem_fn *fn, void *ctx
 		fn(PROBLEM_TOO_LARGE, name, "its policies need more map entries than one policy may have: locked down", ctx);
 	if (pod->trial && (pod->trial->too_large || pod->trial->blocks_overflow))
 		fn(PROBLEM_TRIAL_TOO_LARGE, name, "with those that only observe its policies are too large: would be locked down", ctx);
+	if (pod->trial && p->trials_left_out)
+		fn(PROBLEM_TRIAL_NO_ROOM, name, "the policies that only observe find no room (policy.ruleTableSize): not observed", ctx);
 	if (pod->pset && pod->pset->blocks_overflow)
 		fn(PROBLEM_TOO_MANY_BLOCKS, name, "the CIDR blocks in use nest too much: locked down", ctx);
 }
@@ -88,5 +90,5 @@ void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ct
 	for (n = htab_begin(&p->objects); n; n = htab_next(&p->objects, n))
 		object_problems(container_of(n, struct object, by_name), fn, ctx);
 	list_for_each(pod, &p->local, local_link)
-		pod_problems(pod, fn, ctx);
+		pod_problems(p, pod, fn, ctx);
 }

@@ -79,6 +79,30 @@ static void emit_cidrs(const struct policy *p, struct policy_maps *m)
 	m->n[POLICY_MAP_CIDRS] = p->blocks.n_prefixes;
 }
 
+/* Only trials have it. What retires stays: a packet may be on its way with it. */
+static bool is_left_out(const struct policy *p, const struct pset *s)
+{
+	return p->trials_left_out && s->refs && s->refs == s->trials;
+}
+
+/* Policies in force come first: those on trial are emitted while they leave them room enough. */
+static void choose_trials(struct policy *p)
+{
+	size_t rules = 0, ports = 0;
+	struct htab_node *n;
+	bool any = false;
+
+	for (n = htab_begin(&p->psets); n; n = htab_next(&p->psets, n)) {
+		const struct pset *s = container_of(n, struct pset, node);
+
+		rules += s->n_entries;
+		any |= s->trials > 0;
+	}
+	for (n = htab_begin(&p->port_tables); n; n = htab_next(&p->port_tables, n))
+		ports += container_of(n, struct port_table, node)->n;
+	p->trials_left_out = any && p->trial_room && MAX(rules, ports) > p->trial_room;
+}
+
 static int cmp_rule_entry(const void *a, const void *b)
 {
 	return policy_map_cmp(POLICY_MAP_RULES, a, b); /* the key comes first */
@@ -90,6 +114,8 @@ static void emit_rules(const struct policy *p, struct policy_maps *m)
 	struct htab_node *n;
 	size_t count = 0;
 
+	for (n = htab_begin(&p->port_tables); n; n = htab_next(&p->port_tables, n))
+		container_of(n, struct port_table, node)->emitted = false;
 	for (n = htab_begin(&p->psets); n; n = htab_next(&p->psets, n))
 		count += container_of(n, struct pset, node)->n_entries;
 	e = xnew0_array(struct policy_rule_entry, count);
@@ -97,9 +123,11 @@ static void emit_rules(const struct policy *p, struct policy_maps *m)
 	for (n = htab_begin(&p->psets); n; n = htab_next(&p->psets, n)) {
 		const struct pset *s = container_of(n, struct pset, node);
 
-		for (size_t i = 0; i < s->n_entries; i++) {
+		for (size_t i = 0; i < s->n_entries && !is_left_out(p, s); i++) {
 			const struct rule_entry *r = &s->entries[i];
 
+			if (r->ports)
+				r->ports->emitted = true;
 			e[count].key = (struct policy_rule_key){ s->id, r->class_ ? r->class_->id : r->wildcard, r->direction };
 			e[count++].value = r->value;
 		}
@@ -121,14 +149,17 @@ static void emit_ports(const struct policy *p, struct policy_maps *m)
 	struct htab_node *n;
 	size_t count = 0;
 
-	for (n = htab_begin(&p->port_tables); n; n = htab_next(&p->port_tables, n))
-		count += container_of(n, struct port_table, node)->n;
+	for (n = htab_begin(&p->port_tables); n; n = htab_next(&p->port_tables, n)) {
+		const struct port_table *t = container_of(n, struct port_table, node);
+
+		count += t->emitted ? t->n : 0;
+	}
 	e = xnew0_array(struct policy_port_entry, count);
 	count = 0;
 	for (n = htab_begin(&p->port_tables); n; n = htab_next(&p->port_tables, n)) {
 		const struct port_table *t = container_of(n, struct port_table, node);
 
-		for (unsigned i = 0; i < t->n; i++) {
+		for (unsigned i = 0; t->emitted && i < t->n; i++) {
 			e[count] = t->entries[i];
 			e[count++].key.ports = t->id;
 		}
@@ -150,7 +181,7 @@ static uint32_t id_of(const struct pset *s)
 static struct policy_endpoint_value value_of(const struct policy *p, const struct pod *pod)
 {
 	if (!pod->locked)
-		return (struct policy_endpoint_value){ .policy = id_of(pod->pset), .trial = id_of(pod->trial) };
+		return (struct policy_endpoint_value){ .policy = id_of(pod->pset), .trial = p->trials_left_out ? POLICY_OPEN : id_of(pod->trial) };
 	return p->observe_all ? (struct policy_endpoint_value){ .trial = POLICY_LOCKED } :
 				(struct policy_endpoint_value){ .policy = POLICY_LOCKED };
 }
@@ -192,6 +223,7 @@ struct policy_maps *maps_emit(struct policy *p)
 	struct policy_maps *m = xnew0(struct policy_maps);
 
 	m->refs = 1;
+	choose_trials(p);
 	emit_addrs(p, m);
 	emit_cidrs(p, m);
 	emit_rules(p, m);

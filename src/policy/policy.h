@@ -28,6 +28,9 @@ void policy_set_limits(struct policy *p, size_t entries, size_t memberships);
  * speaks of is denied, not allowed. */
 void policy_set_modes(struct policy *p, bool observe, bool deny);
 
+/* What only observes is left out while the rules, or the ports of rules, are more than @entries with it; 0: never. */
+void policy_set_trial_room(struct policy *p, size_t entries);
+
 struct policy_port_in {
 	const char *name;
 	uint8_t protocol; /* IPPROTO_ */
@@ -87,7 +90,7 @@ bool policy_find_rule(const struct policy *p, uint32_t rule, struct policy_rule_
 /* "NetworkPolicy default/web ingress[0]" */
 void policy_rule_format(const struct policy *p, uint32_t rule, char *out, size_t size);
 
-enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE };
+enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE, PROBLEM_TRIAL_NO_ROOM };
 /* What is wrong now: objects that fail closed (with their errors), endpoints locked down. @subject: "NetworkPolicy a/b", "a/pod". */
 typedef void policy_problem_fn(enum policy_problem what, const char *subject, const char *detail, void *ctx);
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx);
@@ -96,6 +99,11 @@ void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ct
  * none of this name). New references. */
 json_t *policy_list_json(const struct policy *p);
 json_t *policy_pod_json(const struct policy *p, const char *namespace_, const char *name);
+
+/* What is not understood of it; NULL: there is no such object. */
+const struct policy_errors *policy_object_errors(const struct policy *p, enum policy_kind kind, const char *namespace_, const char *name);
+/* Does it select a pod of this node? */
+bool policy_object_is_used(const struct policy *p, enum policy_kind kind, const char *namespace_, const char *name);
 
 struct policy_stats {
 	size_t pods, namespaces, objects, peers_in_use, profiles, classes, policies, blocks;

@@ -16,6 +16,11 @@ const char *policy_kind_name(enum policy_kind kind)
 	return kinds[kind].name;
 }
 
+const char *policy_kind_api_version(enum policy_kind kind)
+{
+	return kinds[kind].group;
+}
+
 int policy_kind_parse(const char *name, enum policy_kind *ret)
 {
 	for (unsigned i = 0; i < KIND_COUNT; i++)

@@ -81,6 +81,7 @@ DEFINE_CLEANUP(struct policy_spec *, policy_spec_free)
 int policy_spec_parse(const json_t *object, const char *fallback_kind, struct policy_spec **ret, char **ret_error);
 
 const char *policy_kind_name(enum policy_kind kind); /* "NetworkPolicy", … */
+const char *policy_kind_api_version(enum policy_kind kind); /* "networking.k8s.io/v1", … */
 int policy_kind_parse(const char *name, enum policy_kind *ret);
 static inline bool peer_is_any_pod(const struct peer_spec *p)
 {

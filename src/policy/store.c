@@ -245,7 +245,7 @@ static void put_psets(struct policy *p, struct pod *pod)
 	if (pod->pset)
 		pset_put(p, pod->pset);
 	if (pod->trial)
-		pset_put(p, pod->trial);
+		trial_put(p, pod->trial);
 	pod->pset = pod->trial = NULL;
 }
 
@@ -374,6 +374,27 @@ void policy_set_modes(struct policy *p, bool observe, bool deny)
 {
 	p->observe_all = observe;
 	p->deny_default = deny;
+}
+
+void policy_set_trial_room(struct policy *p, size_t entries)
+{
+	p->trial_room = entries;
+}
+
+const struct policy_errors *policy_object_errors(const struct policy *p, enum policy_kind kind, const char *namespace_, const char *name)
+{
+	uint64_t h;
+	const struct object *o = find_object(p, kind, namespace_, name, &h);
+
+	return o ? &o->spec->errors : NULL;
+}
+
+bool policy_object_is_used(const struct policy *p, enum policy_kind kind, const char *namespace_, const char *name)
+{
+	uint64_t h;
+	const struct object *o = find_object(p, kind, namespace_, name, &h);
+
+	return o && o->in_use;
 }
 
 /* Whom an object may select has to be looked at again. */

@@ -169,6 +169,7 @@ struct port_table {
 	uint32_t id;
 	uint32_t lens;
 	unsigned n;
+	bool emitted; /* some entry that is emitted refers to it */
 	struct policy_port_entry entries[]; /* key.ports is 0 here */
 };
 
@@ -176,6 +177,7 @@ struct port_table {
 struct pset {
 	struct htab_node node;
 	unsigned refs; /* pods, by pset and trial */
+	unsigned trials; /* of them by trial */
 	uint32_t id;
 	bool retiring; /* no pod has it; kept until policy_settle() */
 	unsigned n_objects, n_ports;
@@ -217,7 +219,8 @@ struct policy {
 	uint32_t *free_rules;
 	size_t n_free_rules, cap_free_rules;
 	uint64_t generation, serial;
-	size_t max_entries, max_memberships;
+	size_t max_entries, max_memberships, trial_room;
+	bool trials_left_out; /* by the last compile */
 	unsigned retiring;
 	bool observe_all, deny_default; /* policy_set_modes() */
 	uint64_t ported_version; /* when classes with named ports last changed */
@@ -261,6 +264,7 @@ void classes_done(struct policy *p);
 /* subjects.c */
 void subjects_update(struct policy *p);
 void pset_put(struct policy *p, struct pset *s); /* a pod lets go */
+void trial_put(struct policy *p, struct pset *s); /* likewise, of its trial */
 void pset_free(struct policy *p, struct pset *s);
 
 /* flatten.c */

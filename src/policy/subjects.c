@@ -124,6 +124,12 @@ void pset_put(struct policy *p, struct pset *s)
 	p->retiring++;
 }
 
+void trial_put(struct policy *p, struct pset *s)
+{
+	s->trials--;
+	pset_put(p, s);
+}
+
 void pset_free(struct policy *p, struct pset *s)
 {
 	htab_remove(&p->psets, &s->node);
@@ -173,6 +179,8 @@ static void choose_psets(struct policy *p, struct pod *pod, struct key *k)
 	all = pset_of(p, k, pod, p->deny_default);
 	if (drop_observing(p, k) || (all && p->observe_all)) {
 		pod->trial = all;
+		if (all)
+			all->trials++;
 		pod->pset = pset_of(p, k, pod, deny_in_force);
 	} else {
 		pod->pset = all;
@@ -192,7 +200,7 @@ static void update_pod(struct policy *p, struct pod *pod, struct key *k)
 	if (old)
 		pset_put(p, old);
 	if (old_trial)
-		pset_put(p, old_trial);
+		trial_put(p, old_trial);
 }
 
 void subjects_update(struct policy *p)

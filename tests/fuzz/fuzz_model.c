@@ -75,7 +75,7 @@ static void check(const struct model *m)
 	struct walk pods = { m }, policies = { m }, refused = { m };
 
 	model_each_pod(m, on_pod, &pods);
-	model_each_policy(m, on_policy, &policies);
+	model_each_policy(m, MODEL_POLICIES, on_policy, &policies);
 	model_each_refused(m, on_refused, &refused);
 	REQUIRE(pods.n == model_count(m, MODEL_PODS) && policies.n == model_count(m, MODEL_POLICIES));
 	REQUIRE(refused.n == model_refused_count(m));

@@ -47,7 +47,7 @@ MUTANTS = [
     ("offline.c", "if (!is_host_network(object) && !is_finished(object) &&", "if (!is_host_network(object) &&"),
     # on trial
     ("subjects.c", "if (!p->observe_all && !k->objects[i]->spec->observes)", "if (!p->observe_all)"),
-    ("subjects.c", "pod->trial = all;", "pset_put(p, all);"),
+    ("subjects.c", "pod->trial = all;\n\t\tif (all)", "if (all)\n\t\t\tpset_put(p, all);\n\t\tif (false)"),
     ("lookup.c", "if (!ret->allowed || ep->trial == POLICY_OPEN)", "if (true)"),
     ("flatten.c", "|| w->p->deny_default)", ")"),
     ("flatten.c", "p->deny_default ? POLICY_DENY : POLICY_ALLOW", "POLICY_ALLOW"),

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pods that are locked down, and policies that fail closed, say so on the object: `kubectl describe` shows it. A pod's node tells of the
+ * pod; of a policy each node that has a pod which it selects, in the same words, so that one Event comes of it. */
+#include "agent/agent.h"
+
+static void tell_pod(struct agent *a, const char *namespace_, const char *name, const char *reason, const char *message)
+{
+	const struct model_pod *pod = model_find_pod(a->model, namespace_, name);
+
+	if (pod)
+		events_is_so(&a->events, &(struct event_in){ "v1", "Pod", namespace_, name, pod->uid, reason, message, "PolicyInForce",
+							     "its policies are in force again" });
+}
+
+static void tell_object(struct agent *a, enum policy_kind kind, const char *namespace_, const char *name, const char *detail)
+{
+	const struct model_policy *p = policies_find_object(a->policies, kind, namespace_, name);
+	_cleanup_free_ char *message = xasprintf("fails closed: %s", detail);
+
+	if (p && policy_object_is_used(policies_compiler(a->policies), kind, namespace_, name))
+		events_is_so(&a->events, &(struct event_in){ policy_kind_api_version(kind), policy_kind_name(kind), namespace_, name, p->uid,
+							     "PolicyInvalid", message, NULL, NULL });
+}
+
+/* @subject: "NetworkPolicy a/b", "AdminNetworkPolicy b"; of what concerns a pod: "a/b" */
+static void on_problem(enum policy_problem what, const char *subject, const char *detail, void *ctx)
+{
+	struct agent *a = ctx;
+	const char *space = strchr(subject, ' '), *rest = space ? space + 1 : subject, *slash = strchr(rest, '/');
+	_cleanup_free_ char *kind_name = xstrndup(subject, space ? space - subject : 0);
+	_cleanup_free_ char *namespace_ = slash ? xstrndup(rest, slash - rest) : xstrdup("");
+	const char *name = slash ? slash + 1 : rest;
+	enum policy_kind kind;
+
+	if (what == PROBLEM_TOO_LARGE || what == PROBLEM_TOO_MANY_BLOCKS)
+		tell_pod(a, namespace_, name, "PolicyLocked", detail);
+	else if (what == PROBLEM_TRIAL_TOO_LARGE || what == PROBLEM_TRIAL_NO_ROOM)
+		tell_pod(a, namespace_, name, "PolicyNotObserved", detail);
+	else if (what == PROBLEM_INVALID_OBJECT && policy_kind_parse(kind_name, &kind) == 0)
+		tell_object(a, kind, namespace_, name, detail);
+}
+
+static void on_locked(const struct addr *addr, void *ctx)
+{
+	struct agent *a = ctx;
+	const struct endpoint_record *r = endpoints_find_addr(a->endpoints, addr);
+
+	if (r && *r->pod_name)
+		tell_pod(a, r->pod_namespace, r->pod_name, "PolicyLocked",
+			 "its policies find no room in this node's policy maps (policy.ruleTableSize): locked down");
+}
+
+/* The pod of a resolved problem may be gone as well. */
+static bool still_there(const struct event_in *in, void *ctx)
+{
+	const struct agent *a = ctx;
+	const struct model_pod *pod = model_find_pod(a->model, in->namespace_, in->name);
+
+	return pod && streq(pod->uid, in->uid);
+}
+
+bool agent_tell_policy_problems(struct agent *a)
+{
+	events_begin(&a->events);
+	policy_each_problem(policies_compiler(a->policies), on_problem, a);
+	policy_apply_each_locked(policies_applied(a->policies), on_locked, a);
+	return events_end(&a->events, still_there, a);
+}

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be enforced: pods that are locked down and say so, entries that somebody takes away, policies that are not understood."""
+
+import json
+
+import pytest
+from apiwatch import Watch
+from labs import Lab, pod, wait_for
+from test_policy import of, policy, reaches, settled
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(nodes=2, set="policy.ruleTableSize=64") as lab:
+        lab.apply(*[pod(n, node="n1", labels={"app": n}) for n in ("server", "other", "near")])
+        lab.wait_ready()
+        lab.ips = {p["name"]: p["ips"] for p in lab.status()["pods"]}
+        yield lab
+
+
+def blocks(count):
+    return [{"from": [{"ipBlock": {"cidr": "172.16.%d.0/24" % i}} for i in range(count)] + [of(app="near")]}]
+
+
+def metric(lab, name):
+    text = lab.exec("n1", "curl", "-s", "-m", "5", "http://127.0.0.1:10287/metrics").stdout
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name)
+
+
+def events(lab, reason):
+    items = json.loads(lab.kubectl("get", "events", "-A", "-o", "json").stdout)["items"]
+    return [(e["involvedObject"]["kind"], e["involvedObject"]["name"], e["message"]) for e in items if e["reason"] == reason]
+
+
+def test_P9_a_full_map_locks_the_pod_down_says_so_and_touches_no_other(lab):
+    lab.apply(policy("only", pods={"app": "other"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="near")]}]))
+    settled(lab, "server", "other", False)
+    lab.apply(policy("large", pods={"app": "server"}, policyTypes=["Ingress"], ingress=blocks(200)))
+    settled(lab, "near", "server", False)
+    assert reaches(lab, "near", "other") and not reaches(lab, "server", "other")
+    assert reaches(lab, "n1", "server"), "its own node reaches it still"
+    told = wait_for("an Event", lambda: events(lab, "PolicyLocked"))
+    assert [(t[0], t[1]) for t in told] == [("Pod", "server")] and "no room" in told[0][2]
+    assert metric(lab, "weft_policy_locked_addresses") == 2
+    assert "locked" in lab.exec("n1", "weft", "status").stdout
+    lab.apply(policy("large", pods={"app": "server"}, policyTypes=["Ingress"], ingress=blocks(5)))
+    settled(lab, "near", "server", True)
+    assert [t[:2] for t in wait_for("an Event", lambda: events(lab, "PolicyInForce"))] == [("Pod", "server")]
+    assert metric(lab, "weft_policy_locked_addresses") == 0
+    lab.kubectl("delete", "netpol", "--all")
+
+
+def test_what_only_observes_takes_no_room_from_what_is_in_force(lab):
+    large = policy("large", pods={"app": "server"}, policyTypes=["Ingress"], ingress=blocks(40))
+    large["metadata"]["annotations"] = {"weft.dev/mode": "observe"}
+    lab.apply(large, policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=blocks(1)))
+    settled(lab, "other", "server", False)
+    assert reaches(lab, "near", "server")
+    assert [t[:2] for t in wait_for("an Event", lambda: events(lab, "PolicyNotObserved"))] == [("Pod", "server")]
+    lab.kubectl("delete", "netpol", "--all")
+
+
+@pytest.mark.parametrize("which", ["rules", "ports", "addrs", "cidrs", "endpoints"])
+def test_entries_that_somebody_takes_away_come_back(lab, which):
+    rule = {"from": [of(app="near"), {"ipBlock": {"cidr": "172.16.0.0/16"}}], "ports": [{"port": 8080}]}
+    lab.apply(policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[rule]))
+    settled(lab, "other", "server", False)
+    pinned = lab.exec("n1", "find", "/sys/fs/bpf/weft", "-name", "policy_" + which).stdout.split()
+    assert len(pinned) == 1
+
+    def dump():
+        return {json.dumps(e["key"]): e["value"] for e in json.loads(lab.exec("n1", "bpftool", "-j", "map", "dump", "pinned", *pinned).stdout)}
+
+    # a policy that is no longer used goes a moment after it: only what stays is waited for
+    before = wait_for("the maps at rest", lambda: (lambda a: a and a == dump() and a)(dump()))
+    repairs = metric(lab, "weft_repairs_total")
+    gone = list(before)
+    if which == "cidrs":  # a prefix that says what the one around it says need not come back
+        root = next(v for k, v in before.items() if json.loads(k)[0] == "0x20")
+        before = {k: v for k, v in before.items() if v != root or json.loads(k)[0] == "0x20"}
+    for key in gone:
+        lab.exec("n1", "bpftool", "map", "delete", "pinned", *pinned, "key", "hex", *[b[2:] for b in json.loads(key)], check=False)
+    wait_for("the entries", lambda: before.items() <= dump().items())
+    assert metric(lab, "weft_repairs_total") > repairs
+    assert reaches(lab, "near", "server") and not reaches(lab, "other", "server")
+    lab.kubectl("delete", "netpol", "--all")
+
+
+def test_NP_21_what_is_not_understood_says_so_on_the_object(lab):
+    odd = policy("odd", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="near")]}])
+    odd["metadata"]["annotations"] = {"weft.dev/mode": "dry-run"}
+    lab.apply(odd)
+    told = wait_for("an Event", lambda: events(lab, "PolicyInvalid"))
+    assert told[0][:2] == ("NetworkPolicy", "odd") and "dry-run" in told[0][2]
+    assert not reaches(lab, "other", "server") and reaches(lab, "near", "server")
+    lab.kubectl("delete", "netpol", "--all")
+
+
+def test_CNP_10_conditions_are_written_once(lab):
+    """By one of the two nodes: each change of the object has one change of its status."""
+    path = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
+    cnp = {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "c"}, "spec": {
+        "tier": "Admin", "priority": 1, "subject": {"namespaces": {}}, "ingress": [{"action": "Accept", "from": [{"namespaces": {}}]}]}}
+    watch = Watch(lab.kubeconfig, path)
+
+    def accepted(status, text=""):
+        return lambda o: any(c["type"] == "Accepted" and c["status"] == status and text in c["message"]
+                             for c in o.get("status", {}).get("conditions", []))
+
+    lab.apply(cnp)
+    wait_for("a condition", lambda: watch.first(accepted("True")))
+    lab.kubectl("annotate", "cnp", "c", "weft.dev/mode=maybe")
+    wait_for("what is wrong", lambda: watch.first(accepted("False", "maybe")))
+    lab.kubectl("annotate", "cnp", "c", "weft.dev/mode=observe", "--overwrite")
+    wait_for("that it is right again", lambda: watch.first(accepted("True", "observes")))
+    lab.kubectl("delete", "cnp", "c")
+    wait_for("its end", lambda: watch.events[-1][1]["type"] == "DELETED")
+    kinds = [event["type"] for _, event in watch.events]
+    watch.close()
+    assert kinds == ["ADDED"] + ["MODIFIED"] * 5 + ["DELETED"]
