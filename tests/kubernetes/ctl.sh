@@ -5,6 +5,7 @@
 #   ctl.sh crash N     power off: every process and the network namespace vanish
 #   ctl.sh boot N      start it again with the files it had
 #   ctl.sh join N      one more node (N is the number of nodes plus one)
+#   ctl.sh services kube-proxy|weft    who serves Services from now on, on every node
 #   ctl.sh kill|start|restart|stop|cont etcd|apiserver|controller-manager|scheduler
 #                      kill is SIGKILL, restart a clean end and a start, stop and cont SIGSTOP and SIGCONT
 set -eu
@@ -23,7 +24,25 @@ network() { # N: kube-proxy and pod network of a new or rebooted node
     [ "$CNI_SETUP" = none ] || "$CNI_SETUP" 9>&-
 }
 
+# Who hands over leaves nothing behind: rules in the one case, programs and maps in the other.
+hand_over() { # N
+    stop "knode$1-weftd"
+    if [ "$PROXY" = none ]; then
+        stop "knode$1-proxy"
+        # It ends badly for want of ipset, after it has done the rest.
+        in_node "$1" "$K8SBIN/kube-proxy" --cleanup >>"$STATE/log/knode$1-proxy.log" 2>&1 || :
+        ! in_node "$1" iptables-save | grep -q KUBE-SERVICES || die "kube-proxy left rules on knode$1"
+    else
+        start_proxy "$1"
+    fi
+    start_weftd "$1"
+}
+
 case "$verb $what" in
+"services kube-proxy"|"services weft")
+    if [ "$what" = weft ]; then PROXY=none; else PROXY=iptables; fi
+    save_env
+    for n in $(seq "$NODES"); do hand_over "$n"; done ;;
 "crash "[1-9])
     stop "knode$what-init" KILL
     for d in containerd kubelet proxy unshare; do stop "knode$what-$d" KILL; done

@@ -80,12 +80,18 @@ spawn() {
     write_pid "$name" $!
 }
 
+# A node's processes have a cgroup2 of their own, as those of a machine have: Weft's socket programs hang there and
+# serve this node only.  The cgroups of pods are below it (kubelet's cgroupRoot has the same name in every hierarchy).
+CGROUP2=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+JOIN='echo 0 >"$0" && exec "$@"'          # sh -c "$JOIN" CGROUP.PROCS CMD...
+procs_of() { echo "$CGROUP2/knode$1/cgroup.procs"; }
+
 # spawn_node N DAEMON CMD...: the same inside node N.  The pid file names the
 # daemon itself, not the nsenter that waits for it.
 spawn_node() {
     local n=$1 d=knode$1-$2 p c= i; shift 2
     p=$(alive_pid "knode$n-init") || die "knode$n is not running"
-    spawn "$d" nsenter -t "$p" -m -u -n -p -- "$@"
+    spawn "$d" sh -c "$JOIN" "$(procs_of "$n")" nsenter -t "$p" -m -u -n -p -- "$@"
     p=$(alive_pid "$d")
     for i in $(seq 100); do
         read -r c 2>/dev/null <"/proc/$p/task/$p/children" && break
@@ -114,12 +120,12 @@ rm_cgroups() { # N
     done
 }
 in_cp()   { nsenter --net=/run/netns/$CPNS -- "$@"; }
-# in_node N CMD...: inside all the namespaces of node N (mount, uts, net, pid).
+# in_node N CMD...: inside the cgroup and all the namespaces of node N (mount, uts, net, pid).
 in_node() {
-    local p
-    p=$(alive_pid "knode$1-init") || { echo "knode$1 is not running" >&2; return 1; }
+    local n=$1 p
+    p=$(alive_pid "knode$n-init") || { echo "knode$n is not running" >&2; return 1; }
     shift
-    nsenter -t "$p" -m -u -n -p -- "$@"
+    sh -c "$JOIN" "$(procs_of "$n")" nsenter -t "$p" -m -u -n -p -- "$@"
 }
 
 # The daemons of node N; their configuration files are written by start-node.sh and cni-weft.sh.
@@ -147,11 +153,15 @@ start_proxy() {
         --conntrack-tcp-timeout-established=0s --conntrack-tcp-timeout-close-wait=0s \
         ${FEATURE_GATES:+--feature-gates=$FEATURE_GATES}
 }
-# Services are kube-proxy's here: these nodes share one cgroup2 root, so socket programs of one would serve the sockets of all, and of the machine.
+# Services are Weft's where there is no kube-proxy, and only there: a test of the one must not be helped by the other.
 start_weftd() {
-    local s sets=
-    for s in "transport=$TRANSPORT" "node.name=knode$1" $WEFT_SET; do sets="$sets --set $s"; done
-    spawn_node "$1" weftd "$WEFT_BIN/weftd" --set service.enabled=off --set kubeconfig=/etc/kubernetes/weft.kubeconfig $sets
+    local s sets= services=off
+    [ "$PROXY" != none ] || services=on
+    for s in "transport=$TRANSPORT" "node.name=knode$1" "service.enabled=$services" "service.inbound=$services" \
+             "service.cgroup=$CGROUP2/knode$1" $WEFT_SET; do
+        sets="$sets --set $s"
+    done
+    spawn_node "$1" weftd "$WEFT_BIN/weftd" --set kubeconfig=/etc/kubernetes/weft.kubeconfig $sets
 }
 have_cidr() { [ -n "$(kc get node "knode$1" -o 'jsonpath={.spec.podCIDR}')" ]; }
 api_ready() { kc get --raw /readyz --request-timeout=2s; }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weft as the pod network of a real Kubernetes: API server, controllers, kubelets on containerd, kube-proxy beside it."""
+"""Weft as the network of a real Kubernetes (API server, controllers, kubelets on containerd): all of it, and beside kube-proxy."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BINARIES = os.environ.get("K8SBIN", "/var/cache/weft-tests/k8s")
+CGROUP2 = next(line.split()[1] for line in open("/proc/mounts") if line.split()[2] == "cgroup2")
 CLUSTERS = {
     "ipv4-2-nodes-vxlan": {"NODES": "2", "TRANSPORT": "vxlan"},
     "dual-3-nodes-direct": {
@@ -33,7 +34,7 @@ def binaries():
 
 @pytest.fixture(params=CLUSTERS, scope="module")
 def cluster(request, binaries, tmp_path_factory):
-    env = {**os.environ, **CLUSTERS[request.param], "K8SBIN": BINARIES, "QUICK": "1",
+    env = {**os.environ, **CLUSTERS[request.param], "K8SBIN": BINARIES, "QUICK": "1", "PROXY": "none", "EXPECT_SERVICES": "1",
            "STATE": str(tmp_path_factory.mktemp("k8s") / "state")}
     try:
         up = script("up.sh", env=env, timeout=600)
@@ -48,13 +49,26 @@ def smoke(env):
     assert done.returncode == 0, [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
 
 
-def test_smoke(cluster):
+def ctl(env, *args):
+    assert script("ctl.sh", *args, env=env, timeout=120).returncode == 0
+
+
+def test_smoke_without_kube_proxy(cluster):
     smoke(cluster)
 
 
 def test_smoke_after_the_daemons_were_killed(cluster):
     for node in range(1, int(cluster["NODES"]) + 1):
         for daemon in ("weftd", "containerd", "kubelet"):
-            assert script("ctl.sh", "kill", str(node), daemon, env=cluster, timeout=120).returncode == 0
-            assert script("ctl.sh", "start", str(node), daemon, env=cluster, timeout=120).returncode == 0
+            ctl(cluster, "kill", str(node), daemon)
+            ctl(cluster, "start", str(node), daemon)
+    smoke(cluster)
+
+
+def test_smoke_with_kube_proxy(cluster):
+    """Weft hands Services over: nothing of its own serves them afterwards."""
+    ctl(cluster, "services", "kube-proxy")
+    for node in range(1, int(cluster["NODES"]) + 1):
+        left = script("node.sh", str(node), "bpftool", "cgroup", "show", "%s/knode%d" % (CGROUP2, node), env=cluster, timeout=60)
+        assert "sock_" not in left.stdout
     smoke(cluster)
