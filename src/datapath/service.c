@@ -39,6 +39,8 @@ static void adopt(struct services *s, struct service_state *st, struct adopted *
 	st->n_backends = a->n_backends;
 	st->frontends = take_ptr(a->frontends); /* those that are not wanted any more go */
 	st->n_frontends = a->n_frontends;
+	st->sources = take_ptr(a->sources);
+	st->n_sources = a->n_sources;
 	s->n_backends += a->n_backends;
 	services_free_adopted(s, a);
 }
@@ -261,12 +263,19 @@ static int put_frontends(struct datapath *dp, struct services *s, struct service
 
 /* ---- who may come ---- */
 
-static struct service_source_key source_key(const struct service_state *st, const struct prefix *p)
+static struct service_source_key source_key(uint32_t id, const struct prefix *p)
 {
-	struct service_source_key key = { .len = 32 + p->len, .service = st->id };
+	struct service_source_key key = { .len = 32 + p->len, .service = id };
 
 	memcpy(key.addr, &p->addr, sizeof(key.addr));
 	return key;
+}
+
+int services_delete_source(struct datapath *dp, uint32_t id, const struct prefix *p)
+{
+	struct service_source_key key = source_key(id, p);
+
+	return services_delete(dp, MAP_SERVICE_SOURCES, &key);
 }
 
 static bool has_prefix(const struct prefix *list, size_t n, const struct prefix *p)
@@ -283,17 +292,14 @@ static int put_sources(struct datapath *dp, struct service_state *st, const stru
 	int first = 0;
 
 	for (size_t i = 0; i < want->n_sources; i++) {
-		struct service_source_key key = source_key(st, &want->sources[i]);
+		struct service_source_key key = source_key(st->id, &want->sources[i]);
 
 		if (!has_prefix(st->sources, st->n_sources, &want->sources[i]))
 			dp_note_error(&first, services_write(dp, MAP_SERVICE_SOURCES, &key, &yes));
 	}
-	for (size_t i = 0; i < st->n_sources; i++) {
-		struct service_source_key key = source_key(st, &st->sources[i]);
-
+	for (size_t i = 0; i < st->n_sources; i++)
 		if (!has_prefix(want->sources, want->n_sources, &st->sources[i]))
-			dp_note_error(&first, services_delete(dp, MAP_SERVICE_SOURCES, &key));
-	}
+			dp_note_error(&first, services_delete_source(dp, st->id, &st->sources[i]));
 	free(st->sources);
 	st->sources = xnew0_array(struct prefix, want->n_sources + 1);
 	if (want->n_sources)
@@ -500,6 +506,7 @@ void services_free_adopted(struct services *s, struct adopted *a)
 	htab_remove(&s->adopted, &a->node);
 	free(a->backends);
 	free(a->frontends);
+	free(a->sources);
 	free(a);
 }
 

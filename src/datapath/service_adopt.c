@@ -10,19 +10,19 @@ static int each_entry(int map, size_t key_size, size_t value_size, struct servic
 {
 	enum { BATCH = 4096 };
 	_cleanup_free_ uint8_t *keys = xcalloc(BATCH, key_size), *values = xcalloc(BATCH, value_size);
-	uint64_t in = 0, out = 0; /* the kernel's; four bytes in a hash */
+	uint8_t in[64], out[64]; /* the kernel's: four bytes in a hash, a key in a trie */
 	bool more = false;
 	int r;
 
 	do {
 		uint32_t n = BATCH;
 
-		r = bpf_map_lookup_batch(map, more ? &in : NULL, &out, keys, values, &n, NULL);
+		r = bpf_map_lookup_batch(map, more ? in : NULL, out, keys, values, &n, NULL);
 		if (r < 0 && r != -ENOENT)
 			return r;
 		for (uint32_t i = 0; i < n; i++)
 			fn(s, keys + i * key_size, values + i * value_size);
-		in = out;
+		memcpy(in, out, sizeof(in));
 		more = true;
 	} while (r == 0);
 	return 0;
@@ -85,6 +85,20 @@ static void take_chunk(struct services *s, const void *key, const void *value)
 	memcpy(&set->chunks[k->chunk], value, sizeof(*set->chunks));
 }
 
+static void take_source(struct services *s, const void *key, const void *value)
+{
+	const struct service_source_key *k = key;
+	struct adopted *a = get_adopted(s, k->service);
+	struct prefix *p;
+
+	(void)value;
+	s->next_service = MAX(s->next_service, k->service);
+	GROW(a->sources, a->n_sources, a->cap_sources);
+	p = &a->sources[a->n_sources++];
+	p->len = k->len - 32;
+	memcpy(&p->addr, k->addr, sizeof(p->addr));
+}
+
 static int compare_id(const void *a, const void *b)
 {
 	uint32_t x = ((const struct backend_state *)a)->id, y = ((const struct backend_state *)b)->id;
@@ -108,6 +122,8 @@ int services_get(struct datapath *dp, struct services **ret)
 		r = each_entry(dp->maps[MAP_SERVICE_BACKENDS], sizeof(uint32_t), sizeof(struct service_backend), s, take_backend);
 	if (r == 0)
 		r = each_entry(dp->maps[MAP_SERVICE_SLOTS], sizeof(struct service_slot_key), sizeof(struct service_slot_chunk), s, take_chunk);
+	if (r == 0)
+		r = each_entry(dp->maps[MAP_SERVICE_SOURCES], sizeof(struct service_source_key), sizeof(uint32_t), s, take_source);
 	if (r < 0) {
 		services_free(s);
 		return r;
@@ -140,15 +156,18 @@ static int drop_frontends(struct datapath *dp, struct services *s)
 	return first;
 }
 
-static void retire_adopted(struct services *s)
+static int retire_adopted(struct datapath *dp, struct services *s)
 {
 	struct htab_node *i;
+	int first = 0;
 
 	while ((i = htab_begin(&s->adopted))) {
 		struct adopted *a = container_of(i, struct adopted, node);
 
 		for (size_t k = 0; k < a->n_backends; k++)
 			services_retire(s, a->backends[k].id, 0);
+		for (size_t k = 0; k < a->n_sources; k++)
+			dp_note_error(&first, services_delete_source(dp, a->id, &a->sources[k]));
 		services_free_adopted(s, a);
 	}
 	while ((i = htab_begin(&s->adopted_sets))) {
@@ -158,6 +177,7 @@ static void retire_adopted(struct services *s)
 			services_retire(s, set->id, set->n_chunks);
 		services_free_adopted_set(s, set);
 	}
+	return first;
 }
 
 int datapath_services_end(struct datapath *dp)
@@ -168,6 +188,6 @@ int datapath_services_end(struct datapath *dp)
 	if (r == 0)
 		r = drop_frontends(dp, s);
 	if (r == 0)
-		retire_adopted(s);
+		r = retire_adopted(dp, s);
 	return r;
 }

@@ -50,6 +50,8 @@ struct adopted {
 	size_t n_backends, cap;
 	struct service_key *frontends;
 	size_t n_frontends, cap_frontends;
+	struct prefix *sources;
+	size_t n_sources, cap_sources;
 };
 
 struct adopted_set {
@@ -87,6 +89,8 @@ struct adopted *services_find_adopted(struct services *s, uint32_t id);
 struct adopted_set *services_find_adopted_set(struct services *s, uint32_t id);
 void services_free_adopted(struct services *s, struct adopted *a);
 void services_free_adopted_set(struct services *s, struct adopted_set *a);
+/* Prefix @p of service @id may not come any more. */
+int services_delete_source(struct datapath *dp, uint32_t id, const struct prefix *p);
 void services_retire(struct services *s, uint32_t id, uint32_t chunks);
 static inline uint32_t chunks_of(uint32_t slots)
 {

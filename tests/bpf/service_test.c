@@ -264,6 +264,17 @@ static void SVC_8_19_nobody_serves(void)
 	CHECK_INT(datapath_del_service(dp, "all"), 0);
 }
 
+static size_t count_keys(const char *map)
+{
+	int fd = datapath_map_fd(dp, map);
+	uint8_t key[64];
+	size_t n = 0;
+
+	for (void *last = NULL; bpf_map_get_next_key(fd, last, key) == 0; last = key)
+		n++;
+	return n;
+}
+
 static void SVC_42_source_ranges(void)
 {
 	struct dp_service s = service_of("ranges", VIP4, IPPROTO_TCP, 1);
@@ -281,7 +292,15 @@ static void SVC_42_source_ranges(void)
 	s.sources = &in;
 	CHECK_INT(datapath_put_service(dp, &s), 0);
 	CHECK_INT(connect_once(VIP4, tcp), 0);
-	CHECK_INT(datapath_del_service(dp, "ranges"), 0);
+	harness_reopen(); /* the ranges change while no agent runs */
+	s.sources = &out;
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(count_keys("service_sources"), 1);
+	CHECK_INT(connect_to(VIP4, 80, SOCK_STREAM, AF_INET, &e), -1);
+	CHECK_INT(e, ETIMEDOUT);
+	harness_reopen(); /* and here the Service goes */
+	CHECK_INT(datapath_services_end(dp), 0);
+	CHECK_INT(count_keys("service_sources"), 0);
 }
 
 static void SVC_18_affinity_holds_and_ends_with_its_endpoint(void)
@@ -387,17 +406,6 @@ static uint64_t writes(void)
 
 	CHECK_INT(datapath_read_service_stats(dp, &s), 0);
 	return s.writes;
-}
-
-static size_t count_keys(const char *map)
-{
-	int fd = datapath_map_fd(dp, map);
-	uint8_t key[64];
-	size_t n = 0;
-
-	for (void *last = NULL; bpf_map_get_next_key(fd, last, key) == 0; last = key)
-		n++;
-	return n;
 }
 
 /* One endpoint's change costs what that Service has, however many others there are. */
