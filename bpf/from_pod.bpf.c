@@ -65,6 +65,12 @@ static __always_inline void find_way(struct packet *pkt, struct way *way)
 	way->route = way->ep ? NULL : node_route_find(&pkt->dst);
 }
 
+/* May a Service be there? Where tunnels lead to, only nodes' own addresses may also come plain: those have node ports. */
+static __always_inline bool may_serve(const struct way *way)
+{
+	return !way->ep && (!way->route || (way->route->plain && way->route->transport != TRANSPORT_DIRECT));
+}
+
 static __always_inline int forward(struct __sk_buff *skb, struct packet *pkt, const struct way *way, const struct pod_iface *pod)
 {
 	if (way->ep)
@@ -128,7 +134,7 @@ int from_pod(struct __sk_buff *skb)
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
 	find_way(&pkt, &way);
-	if (config.inbound && unlikely(!way.ep && !way.route)) {
+	if (config.inbound && unlikely(may_serve(&way))) {
 		service = outbound_enter(skb, &pkt, pod->id);
 		if (service == INBOUND_TRANSLATED)
 			find_way(&pkt, &way);

@@ -104,6 +104,18 @@ def test_SVC_1_every_kind_of_socket(lab, who, kind):
         assert seen == {"w1", "w2"}
 
 
+def test_SVC_4_packets_to_another_nodes_node_port(lab):
+    """Connected UDP of a pod is translated packet by packet, also where a tunnel leads to the other node."""
+    lab.apply(service("ports", "web", type="NodePort"))
+    wait_for("two endpoints", lambda: known(lab, "n1", "ports", 2))
+    port = json.loads(lab.kubectl("get", "svc", "ports", "-o", "json").stdout)["spec"]["ports"][1]["nodePort"]
+    other = next(n for n in lab.status()["nodes"] if n["name"] == "n2")["addresses"]
+    for address in other:
+        answers = ask(lab, "default/c", "udp-connected", address, port, 20)
+        assert {(a, p) for a, p, _ in answers} == {(address, port)} and {a["pod"] for _, _, a in answers} == {"w1", "w2"}
+    lab.kubectl("delete", "svc", "ports")
+
+
 def test_curl_finds_both_endpoints(lab):
     for who in ("default/c", "n1", "n2"):
         for vip in addresses(lab, "web"):
