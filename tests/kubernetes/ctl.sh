@@ -40,7 +40,9 @@ hand_over() { # N
 
 case "$verb $what" in
 "services kube-proxy"|"services weft")
-    if [ "$what" = weft ]; then PROXY=none; else PROXY=iptables; fi
+    if [ "$what" = weft ]; then to=none; else to=iptables; fi
+    [ "$PROXY" != "$to" ] || exit 0
+    PROXY=$to
     save_env
     for n in $(seq "$NODES"); do hand_over "$n"; done ;;
 "crash "[1-9])
