@@ -88,7 +88,7 @@ static bool is_own(struct walk *w, const struct addr *a)
 	for (int f = 0; f < 2; f++)
 		if (addr_eq(a, &w->a->dp_config.node_addrs[f]) || addr_eq(a, &w->a->dp_config.underlay[f]))
 			return true;
-	return rtnl_find_way(w->a->nl, a, 0, a, &way) == 0 && way.type == RTN_LOCAL;
+	return rtnl_find_way(w->a->nl, &(struct rtnl_way){.src = *a, .dst = *a}, &way) == 0 && way.type == RTN_LOCAL;
 }
 
 static bool in_own_range(const struct walk *w, const struct addr *a)
@@ -230,7 +230,8 @@ static void ask_stack(struct walk *w, const struct dp_endpoint *from)
 	char via[ADDR_TEXT_MAX];
 	struct route way;
 	struct link l;
-	int r = rtnl_find_way(w->a->nl, &w->src.addr, from ? from->ifindex : 0, &w->dst.addr, &way);
+	struct rtnl_way packet = {.src = w->src.addr, .dst = w->dst.addr, .iif = from ? from->ifindex : 0};
+	int r = rtnl_find_way(w->a->nl, &packet, &way);
 
 	if (from && w->a->opt.foreign_nat)
 		step(w, "stack", "others (kube-proxy, port maps, firewalls) may translate or refuse it here: this walk does not ask them");

@@ -64,6 +64,7 @@ struct route {
 	uint8_t scope; /* RT_SCOPE_*; 0 (universe) with no gateway writes RT_SCOPE_LINK for IPv4 */
 	bool onlink;
 	struct route_encap encap;
+	uint8_t lwt;	  /* decoded: the kind of its encapsulation (LWTUNNEL_ENCAP_*), of which only "ip" and "ip6" are in @encap */
 	uint8_t nexthops; /* decoded: more than 1 for a multipath route, of which only the first hop is above */
 };
 

@@ -90,9 +90,16 @@ int rtnl_add_route(struct rtnl *nl, const struct route *r);
 int rtnl_replace_route(struct rtnl *nl, const struct route *r);
 int rtnl_del_route(struct rtnl *nl,
 		   const struct route *r); /* by table, prefix, metric, proto; and type, oif, via where said */
-/* Where the kernel would send a packet from @src to @dst that came in by @iif (0: this node's own): the route it would take, type
- * RTN_LOCAL when it is for this node. Return: 0, -EHOSTUNREACH, -ENETUNREACH, -EACCES, … as the route says, -errno. */
-int rtnl_find_way(struct rtnl *nl, const struct addr *src, uint32_t iif, const struct addr *dst, struct route *ret);
+/* A packet whose way is asked for. */
+struct rtnl_way {
+	struct addr src, dst;
+	uint32_t iif;	   /* it came in by; 0: this node's own */
+	uint16_t udp_port; /* it is for; 0: of no protocol in particular */
+	bool entry;	   /* answer with the routing table's entry, all its next hops included; else with what holds for this packet */
+};
+/* Where the kernel would send it: the route that it would take, type RTN_LOCAL when it is for this node. Return: 0, -EHOSTUNREACH,
+ * -ENETUNREACH, -EACCES, … as the route says, -errno. */
+int rtnl_find_way(struct rtnl *nl, const struct rtnl_way *packet, struct route *ret);
 /* @proto 0, @table 0: all. Cloned and cached routes are left out. */
 int rtnl_list_routes(struct rtnl *nl, int family, uint32_t table, uint8_t proto, struct route **ret, size_t *ret_n);
 

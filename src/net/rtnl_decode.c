@@ -232,6 +232,18 @@ static int decode_multipath(const struct nlattr *a, int family, struct route *r)
 	return len == 0 ? 0 : -EBADMSG;
 }
 
+/* The next hop of an IPv4 route that is an IPv6 address. */
+static int decode_via(const struct nlattr *a, struct route *r)
+{
+	const struct rtvia *via = mnl_attr_get_payload(a);
+	size_t len = mnl_attr_get_payload_len(a);
+
+	if (len != sizeof(*via) + sizeof(r->via) || via->rtvia_family != AF_INET6)
+		return -EBADMSG;
+	memcpy(&r->via, via->rtvia_addr, sizeof(r->via));
+	return 0;
+}
+
 static int decode_metrics(const struct nlattr *a, struct route *r)
 {
 	const struct nlattr *tb[RTAX_MAX + 1];
@@ -259,8 +271,9 @@ int rtnl_decode_route(const struct nlmsghdr *nlh, struct route *ret)
 	r.type = rtm->rtm_type;
 	r.scope = rtm->rtm_scope;
 	r.onlink = rtm->rtm_flags & RTNH_F_ONLINK;
+	r.lwt = get_u16(tb[RTA_ENCAP_TYPE]);
 	if (get_addr(tb[RTA_GATEWAY], family, &r.via) < 0 || get_addr(tb[RTA_PREFSRC], family, &r.src) < 0 ||
-	    (tb[RTA_METRICS] && decode_metrics(tb[RTA_METRICS], &r) < 0) ||
+	    (tb[RTA_VIA] && decode_via(tb[RTA_VIA], &r) < 0) || (tb[RTA_METRICS] && decode_metrics(tb[RTA_METRICS], &r) < 0) ||
 	    (tb[RTA_ENCAP] && decode_encap(tb[RTA_ENCAP], tb[RTA_ENCAP_TYPE], &r.encap) < 0) ||
 	    (tb[RTA_MULTIPATH] && decode_multipath(tb[RTA_MULTIPATH], family, &r) < 0))
 		return -EBADMSG;

@@ -263,20 +263,25 @@ static int take_way(const struct nlmsghdr *nlh, void *ret, _unused_ const void *
 	return r < 0 ? r : 1;
 }
 
-int rtnl_find_way(struct rtnl *nl, const struct addr *src, uint32_t iif, const struct addr *dst, struct route *ret)
+int rtnl_find_way(struct rtnl *nl, const struct rtnl_way *packet, struct route *ret)
 {
 	struct rtmsg *rtm;
 	struct nlmsghdr *nlh;
 
-	if (addr_family(src) != addr_family(dst))
+	if (addr_family(&packet->src) != addr_family(&packet->dst))
 		return -EINVAL;
 	nlh = rtnl_msg(nl, RTM_GETROUTE, 0, sizeof(*rtm), &rtm);
-	rtm->rtm_family = addr_family(dst);
-	rtm->rtm_dst_len = rtm->rtm_src_len = addr_raw_len(dst) * 8;
-	rtnl_put_addr(nlh, RTA_DST, dst);
-	rtnl_put_addr(nlh, RTA_SRC, src);
-	if (iif)
-		mnl_attr_put_u32(nlh, RTA_IIF, iif);
+	rtm->rtm_family = addr_family(&packet->dst);
+	rtm->rtm_dst_len = rtm->rtm_src_len = addr_raw_len(&packet->dst) * 8;
+	rtm->rtm_flags = packet->entry ? RTM_F_FIB_MATCH : 0;
+	rtnl_put_addr(nlh, RTA_DST, &packet->dst);
+	rtnl_put_addr(nlh, RTA_SRC, &packet->src);
+	if (packet->iif)
+		mnl_attr_put_u32(nlh, RTA_IIF, packet->iif);
+	if (packet->udp_port) {
+		mnl_attr_put_u8(nlh, RTA_IP_PROTO, IPPROTO_UDP);
+		mnl_attr_put_u16(nlh, RTA_DPORT, htons(packet->udp_port));
+	}
 	return rtnl_query(nl, take_way, ret);
 }
 

@@ -323,6 +323,38 @@ static void encapsulated_routes(void)
 	OK(rtnl_del_link(nl, vx));
 }
 
+/* The entry tells of all next hops, the answer for one packet of one; what has a port of its own in the rules is asked for with it. */
+static void ways_of_packets(void)
+{
+	struct rtnl_way q = {.src = A("192.0.2.1"), .dst = A("198.51.100.1"), .udp_port = 4789};
+	struct link_addr own = {.ifindex = test_link(), .addr = q.src, .len = 96 + 24};
+	struct route way, narrow = {.dst = P("198.51.100.0/24"), .via = A("192.0.2.9"), .oif = test_link(), .mtu = 1400};
+	struct route other = {.dst = P("198.51.100.0/24"), .via = A("192.0.2.8"), .oif = test_link(), .table = 99};
+	struct rule rule = {.family = AF_INET, .priority = 9, .to = prefix_any(AF_INET), .table = 99, .ip_proto = IPPROTO_UDP, .dport = 4789};
+
+	OK(rtnl_replace_addr(nl, &own));
+	OK(rtnl_replace_route(nl, &narrow));
+	for (int entry = 0; entry < 2; entry++) {
+		q.entry = entry;
+		OK(rtnl_find_way(nl, &q, &way));
+		CHECK(way.type == RTN_UNICAST && way.oif == test_link() && addr_eq(&way.via, &narrow.via) && way.mtu == 1400);
+		CHECK(way.nexthops == 1 && way.lwt == 0);
+	}
+	OK(rtnl_add_route(nl, &other));
+	OK(rtnl_add_rule(nl, &rule));
+	OK(rtnl_find_way(nl, &q, &way));
+	CHECK(addr_eq(&way.via, &other.via));
+	q.udp_port = 4790;
+	OK(rtnl_find_way(nl, &q, &way));
+	CHECK(addr_eq(&way.via, &narrow.via));
+	q.dst = A("fd00::1");
+	CHECK_INT(rtnl_find_way(nl, &q, &way), -EINVAL);
+	OK(rtnl_del_rule(nl, &rule));
+	OK(rtnl_del_route(nl, &other));
+	OK(rtnl_del_route(nl, &narrow));
+	OK(rtnl_del_addr(nl, &own));
+}
+
 static void rules(void)
 {
 	struct rule from = {.family = AF_INET, .priority = 100, .from = P("10.1.0.0/24"), .table = 5757};
@@ -749,6 +781,7 @@ int main(void)
 	RUN(addresses);
 	RUN(route_kinds);
 	RUN(encapsulated_routes);
+	RUN(ways_of_packets);
 	RUN(rules);
 	RUN(neighbours);
 	RUN(batch_of_many_routes);
