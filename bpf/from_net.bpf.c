@@ -34,6 +34,42 @@ static __always_inline bool may_come_plain(const struct ip_addr *src)
 	return !route || route->plain;
 }
 
+/* Outer packets to this node are the tunnel device's: what is inside is looked at in from_tunnel, the outer source included. */
+static __always_inline bool is_tunnelled(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__u32 l4 = ETH_LEN + sizeof(struct iphdr), ports;
+	__u8 proto;
+
+	if (!config.tunnel_port || config.guard || !addr_is_underlay(&pkt->dst)) /* WireGuard's packets are no tunnel device's */
+		return false;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		__u32 word[3];
+
+		if (packet_read(skb, ETH_LEN, word, sizeof(word)))
+			return false;
+		if ((word[0] & bpf_htonl(0xff000000)) != bpf_htonl(0x45000000) || word[1] & bpf_htonl(0x3fff))
+			return false;
+		proto = bpf_ntohl(word[2]) >> 16;
+	} else {
+		__u32 word[2];
+
+		if (packet_read(skb, ETH_LEN, word, sizeof(word)))
+			return false;
+		proto = bpf_ntohl(word[1]) >> 8;
+		l4 = ETH_LEN + sizeof(struct ipv6hdr);
+	}
+	return proto == IPPROTO_UDP && !packet_read(skb, l4, &ports, sizeof(ports)) && (bpf_ntohl(ports) & 0xffff) == config.tunnel_port;
+}
+
+static __always_inline int arrive_outer(struct __sk_buff *skb, const struct packet *pkt)
+{
+	enum drop_reason why = config.geneve ? geneve_arrive(skb) : DROP_NONE;
+
+	if (why == DROP_NONE && addr_is_node(&pkt->src))
+		why = DROP_NET_SOURCE;
+	return why == DROP_NONE ? TC_ACT_OK : drop(skb, pkt, why);
+}
+
 /* To a local pod. @place: of the flow, beside its being the destination's end. */
 static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt, struct endpoint *ep, __u8 place)
 {
@@ -113,6 +149,8 @@ int from_net(struct __sk_buff *skb)
 
 	if (!peek_addresses(skb, &pkt))
 		return TC_ACT_OK;
+	if (likely(is_tunnelled(skb, &pkt)))
+		return arrive_outer(skb, &pkt);
 	if (config.guard && guard_forbids(&pkt.src, &pkt.dst))
 		return drop(skb, &pkt, DROP_PLAINTEXT_IN);
 	if (addr_is_node(&pkt.src) || endpoint_find(&pkt.src))

@@ -73,6 +73,8 @@ int to_net(struct __sk_buff *skb)
 	struct packet pkt = {};
 	struct endpoint *ep;
 
+	if (skb->tc_index == WRAPPED)
+		return TC_ACT_OK;
 	if (config.guard && guard_peek(skb, &pkt.src, &pkt.dst) && guard_forbids(&pkt.src, &pkt.dst))
 		return drop(skb, &pkt, DROP_PLAINTEXT_OUT);
 	if (config.geneve)

@@ -5,6 +5,9 @@
 #include "lib/route.h"
 
 #define ENCAP_TTL 64
+/* The first of the tunnel header's two words; the second one is the network identifier. */
+#define VXLAN_WORD bpf_htonl(0x08000000)
+#define GENEVE_WORD bpf_htonl(0x6558) /* version 0, no options, an Ethernet frame inside */
 
 /* Says to the tunnel device where the packet goes. Return: 0, -errno. */
 static __always_inline long encap_set_key(struct __sk_buff *skb, const struct node_route *route)

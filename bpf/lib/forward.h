@@ -4,8 +4,10 @@
 #pragma once
 
 #include "lib/counter.h"
+#include "lib/drop.h"
 #include "lib/encap.h"
 #include "lib/endpoint.h"
+#include "lib/outer.h"
 #include "lib/packet.h"
 
 /* In tc_index: the programs at the egress of the uplink or tunnel have nothing to do for this packet. The kernel clears it where a
@@ -70,32 +72,34 @@ static __always_inline int forward_to_pod(struct __sk_buff *skb, const struct pa
 
 static __always_inline int forward_direct(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route)
 {
-	struct bpf_redir_neigh hop = { .nh_family = 2 /* AF_INET */ };
 	static const __u8 zero[ETH_ALEN];
 
-	if (!rewrite_hop(skb, pkt, zero, zero)) /* redirect_neigh writes the MACs */
+	if (!rewrite_hop(skb, pkt, zero, zero))
 		return forward_to_stack(skb);
-	if (addr_is_v4(&route->underlay)) {
-		hop.ipv4_nh = route->underlay.w[3];
-	} else {
-		hop.nh_family = 10; /* AF_INET6 */
-		__builtin_memcpy(hop.ipv6_nh, &route->underlay, 16);
-	}
 	skb->tc_index = PAST_STACK;
 	count_forward(skb, FORWARD_DIRECT);
-	return bpf_redirect_neigh(route->ifindex, &hop, sizeof(hop), 0);
+	return redirect_to_hop(route->ifindex, &route->underlay);
 }
 
+/* @own_mac: inner source MAC */
 static __always_inline int forward_tunnel(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route,
 					  const __u8 *own_mac)
 {
-	__u32 ifindex = route->ifindex;
+	__u32 device = route->ifindex, uplink = route->uplink;
 
-	if (encap_set_key(skb, route) || !rewrite_hop(skb, pkt, route->vtep_mac, own_mac))
+	if ((!uplink && encap_set_key(skb, route)) || !rewrite_hop(skb, pkt, route->vtep_mac, own_mac))
 		return forward_to_stack(skb);
-	skb->tc_index = PAST_STACK;
 	count_forward(skb, FORWARD_TUNNEL);
-	return bpf_redirect(ifindex, 0);
+	if (uplink) {
+		int r = outer_send(skb, route, pkt->v6);
+
+		if (likely(r >= 0))
+			return r;
+		if (r == OUTER_SPOILED || encap_set_key(skb, route))
+			return drop(skb, pkt, DROP_TRUNCATED);
+	}
+	skb->tc_index = PAST_STACK;
+	return bpf_redirect(device, 0);
 }
 
 /* Into the WireGuard interface; the kernel takes the Ethernet header off (net/core/filter.c, __bpf_redirect_no_mac). */

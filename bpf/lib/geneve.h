@@ -5,13 +5,12 @@
  * at the uplink exchange that word. We send no options; those of others that need not be understood are taken out. */
 #pragma once
 
+#include "lib/encap.h"
 #include "lib/endpoint.h"
 #include "lib/packet.h"
 
 #include <linux/udp.h>
 
-#define GENEVE_WORD bpf_htonl(0x6558) /* version 0, no options, an Ethernet frame inside */
-#define VXLAN_WORD bpf_htonl(0x08000000)
 #define GENEVE_VERSION 0xc0000000u
 #define GENEVE_CONTROL 0x00800000u
 #define GENEVE_CRITICAL 0x00400000u

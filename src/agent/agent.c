@@ -290,6 +290,17 @@ static enum dp_transport datapath_transport(enum route_transport t)
 	return t == ROUTE_WIREGUARD ? DP_MESH : route_transport_is_tunnel(t) ? DP_TUNNEL : DP_DIRECT;
 }
 
+static void find_outer_way(struct agent *a, struct dp_node_route *r)
+{
+	uint32_t largest = r->mtu + route_overhead(transport_of(&a->opt), !addr_is_v4(&r->underlay));
+	const struct outer_way *way = outer_find(a, &r->underlay, largest);
+
+	if (!way)
+		return;
+	r->uplink = way->uplink;
+	r->next_hop = way->next_hop;
+}
+
 static int apply_datapath_routes(struct agent *a)
 {
 	_cleanup_free_ struct dp_node_route *routes = xnew0_array(struct dp_node_route, a->plan.n_node_routes + 1);
@@ -305,6 +316,8 @@ static int apply_datapath_routes(struct agent *a)
 						   .transport = datapath_transport(from->transport),
 						   .mtu = from->mtu};
 		memcpy(routes[i].vtep_mac, from->vtep_mac, 6);
+		if (routes[i].transport == DP_TUNNEL)
+			find_outer_way(a, &routes[i]);
 	}
 	return datapath_apply_node_routes(a->dp, routes, a->plan.n_node_routes);
 }
@@ -640,6 +653,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	if (usec >= a->next_audit_us) {
 		a->next_audit_us = usec + a->opt.audit_seconds * 1000000;
 		a->pass_full = true;
+		outer_forget(a);
 		look_at_firewall(a);
 		agent_mark_dirty(a, 0);
 	}
@@ -794,6 +808,11 @@ static int start(struct agent *a)
 	r = agent_mesh_start(a);
 	if (r < 0)
 		return r;
+	r = outer_start(a);
+	if (r < 0) {
+		log_error("cannot follow IPsec policies", L_ERRNO(r));
+		return r;
+	}
 	resume(a);
 	return start_sources(a);
 }
@@ -813,6 +832,7 @@ static void stop(struct agent *a)
 	a->endpoints = endpoints_close(a->endpoints);
 	agent_services_stop(a);
 	agent_mesh_stop(a);
+	outer_stop(a);
 	close_datapath(a);
 	agent_stop_policies(a);
 	sd_event_source_disable_unref(a->pass_timer);
@@ -829,7 +849,7 @@ static void stop(struct agent *a)
 
 int agent_run(struct options *opt)
 {
-	struct agent a = {.opt = *opt, .started_s = time(NULL), .model = model_new()};
+	struct agent a = {.opt = *opt, .started_s = time(NULL), .model = model_new(), .outer.ipsec_fd = -1};
 	int r;
 
 	list_init(&a.waiting_adds);

@@ -10,6 +10,7 @@
 #include "agent/metrics.h"
 #include "agent/node.h"
 #include "agent/options.h"
+#include "agent/outer.h"
 #include "agent/prober.h"
 #include "agent/policies.h"
 #include "agent/repair.h"
@@ -49,6 +50,7 @@ struct agent {
 	bool planned;
 	bool applied; /* this plan, or one that equals it, once: what is missing since was taken away */
 	struct node_state state; /* survives a restart: see node.h */
+	struct outer outer;
 	struct datapath *dp;
 	struct dp_config dp_config; /* of dp; strings borrowed from opt */
 	sd_event_source *dp_events;

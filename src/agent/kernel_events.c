@@ -45,12 +45,20 @@ static bool neigh_is_news(struct agent *a, const struct rtnl_event *ev)
 	return false;
 }
 
-/* Routes to pods are /32 and /128. One of them that is not ours stands in our place, or beside it, and does not count. */
+static bool is_reject(const struct route *r)
+{
+	return r->type == RTN_BLACKHOLE || r->type == RTN_UNREACHABLE || r->type == RTN_PROHIBIT || r->type == RTN_THROW;
+}
+
+/* Routes to pods are /32 and /128. One of them that is not ours stands in our place, or beside it, and does not count. What was
+ * somebody's and is gone may have been the way to a peer. */
 static bool route_is_news(struct agent *a, const struct rtnl_event *ev)
 {
 	if (ev->route.proto == NET_PROTO_WEFT)
 		return ev->gone;
-	return !ev->gone && (ev->route.dst.len != 128 || endpoints_find_link(a->endpoints, ev->route.oif) == NULL);
+	if (ev->gone)
+		return is_node_link(a, ev->route.oif) || is_reject(&ev->route);
+	return (ev->route.dst.len != 128 || endpoints_find_link(a->endpoints, ev->route.oif) == NULL);
 }
 
 static bool netconf_is_news(const struct agent *a, const struct netconf *c)
@@ -93,6 +101,8 @@ static void on_rtnl(const struct rtnl_event *ev, void *ctx)
 		a->resync_said = true; /* until the next pass */
 		a->repairs.resyncs++;
 	}
+	if (ev->type != RTNL_EVENT_NEIGH && ev->type != RTNL_EVENT_TC && ev->type != RTNL_EVENT_NETCONF)
+		outer_forget(a);
 	if (ev->type != RTNL_EVENT_ADDR)
 		a->pass_full = true;
 	agent_mark_dirty(a, 200);

@@ -31,6 +31,7 @@ struct option {
 
 static const char *const transports[] = {"direct", "vxlan", "auto", "wireguard", "geneve", NULL};
 static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
+static const char *const encaps[] = {"auto", "device", NULL};
 static const char *const switches[] = {"auto", "on", "off", NULL};
 static const char *const engines[] = {"auto", "kernel", "userspace", NULL};
 static const char *const policy_modes[] = {"enforce", "observe", NULL};
@@ -55,6 +56,9 @@ static const struct option options[] = {
 	  .help = "others (kube-proxy, port maps) translate addresses in this node's stack: flows that it translated return through it" },
 	{ "datapath.attach", T_CHOICE, AT(attach), "auto", .choices = attaches,
 	  .help = "how programs hang on uplinks and tunnels: tcx (Linux 6.6 and later) or clsact; auto takes the best there is" },
+	{ "datapath.encap", T_CHOICE, AT(encap), "auto", .choices = encaps,
+	  .help = "who makes outer packets of VXLAN and Geneve: the kernel's tunnel device, for one whose filters have to see them, or auto: the datapath, past the stack, "
+		  "where a peer is reached by one plain route" },
 	{ "datapath.flowTableSize", T_UINT, AT(flow_table_size), "131072", 1024, 16777216,
 	  .help = "entries of each flow table" },
 	{ "masquerade.ipv4", T_CHOICE, AT(masquerade_ipv4), "auto", .choices = switches,

@@ -6,6 +6,7 @@
 
 enum transport { TRANSPORT_DIRECT, TRANSPORT_VXLAN, TRANSPORT_AUTO, TRANSPORT_WIREGUARD, TRANSPORT_GENEVE };
 enum attach { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
+enum encap { ENCAP_AUTO, ENCAP_DEVICE };
 enum policy_mode { POLICY_MODE_ENFORCE, POLICY_MODE_OBSERVE };
 enum policy_default { POLICY_DEFAULT_ALLOW, POLICY_DEFAULT_DENY };
 enum auto_switch { SWITCH_AUTO, SWITCH_ON, SWITCH_OFF };
@@ -16,6 +17,7 @@ struct options {
 	uint64_t transport; /* enum transport */
 	bool fast_path, mss_clamp, foreign_nat;
 	uint64_t attach; /* enum attach */
+	uint64_t encap;	 /* enum encap */
 	uint64_t flow_table_size;
 	uint64_t masquerade_ipv4, masquerade_ipv6; /* enum auto_switch */
 	char *masquerade_exclude, *masquerade_exclude_pools; /* lists of prefixes: agent/lists.h */

@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 #include "agent/transport.h"
 #include "base/str.h"
+#include "datapath/walk.h"
 
 #include <time.h>
 
@@ -55,6 +56,17 @@ static json_t *measured(const struct agent *a, const char *peer)
 	return of.list;
 }
 
+/* Who makes the outer packets to the peer, as the datapath has it. */
+static const char *encapsulator(const struct agent *a, const struct model_node *node)
+{
+	struct dp_node_route r;
+
+	for (unsigned k = 0; a->dp && node && k < node->n_cidrs; k++)
+		if (datapath_find_node_route(a->dp, &node->cidrs[k].addr, &r) == 0 && r.transport == DP_TUNNEL)
+			return r.uplink ? "datapath" : "device";
+	return NULL;
+}
+
 static json_t *peers(const struct agent *a)
 {
 	json_t *list = json_array();
@@ -77,6 +89,8 @@ static json_t *peers(const struct agent *a)
 			json_array_append_new(ranges, json_string(prefix_format(&node->cidrs[k], range)));
 		}
 		json_object_set_new(o, "ranges", ranges);
+		if (encapsulator(a, node))
+			json_object_set_new(o, "encap", json_string(encapsulator(a, node)));
 		if (reason)
 			json_object_set_new(o, "reason", json_string(reason));
 		json_object_set_new(o, "measured", measured(a, p->name));

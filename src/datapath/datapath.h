@@ -104,6 +104,8 @@ struct dp_node_route {
 	uint32_t ifindex;      /* direct: uplink; tunnel: its device; mesh: the WireGuard interface */
 	uint8_t vtep_mac[6];   /* tunnel: inner destination MAC */
 	uint16_t mtu;	       /* largest inner IP packet */
+	uint32_t uplink;       /* tunnel: where outer packets leave, to @next_hop; 0: the kernel's device finds out, and makes them */
+	struct addr next_hop;
 };
 
 /* Makes the set of node routes exactly this one; changes what differs only. Return: 0 or the first error; -EINVAL, and nothing

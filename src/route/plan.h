@@ -109,6 +109,8 @@ struct addr route_node_addr(const struct prefix *range);
 int route_vtep_mac(const struct prefix *ranges, size_t n, uint8_t ret[6]);
 const char *route_transport_name(enum route_transport t);
 bool route_transport_is_tunnel(enum route_transport t);
+/* Bytes that it adds to an IP packet. */
+uint32_t route_overhead(enum route_transport t, bool outer_v6);
 /* The interface's MTU over an underlay's, whatever family is outside. */
 uint32_t route_transport_mtu(enum route_transport t, uint32_t underlay);
 const char *route_peer_state_name(enum route_peer_state s);

@@ -376,6 +376,11 @@ bool route_transport_is_tunnel(enum route_transport t)
 	return route_transports[t].is_tunnel;
 }
 
+uint32_t route_overhead(enum route_transport t, bool outer_v6)
+{
+	return route_transports[t].overhead[outer_v6];
+}
+
 uint32_t route_transport_mtu(enum route_transport t, uint32_t underlay)
 {
 	return route_inner_mtu(&route_transports[t], underlay, true);

@@ -7,8 +7,8 @@ import itertools
 import pytest
 from labs import FULL
 
-FACTORS = {"transport": ("vxlan", "direct"), "fastPath": ("on", "off"), "attach": ("tcx", "clsact")}
-SPANNING = [("vxlan", "on", "tcx"), ("direct", "off", "tcx"), ("vxlan", "off", "clsact"), ("direct", "on", "clsact")]
+FACTORS = {"transport": ("vxlan", "direct"), "fastPath": ("on", "off"), "attach": ("tcx", "clsact"), "encap": ("auto", "device")}
+SPANNING = [("vxlan", "on", "tcx", "auto"), ("direct", "off", "tcx", "device"), ("vxlan", "off", "clsact", "auto"), ("direct", "on", "clsact", "auto"), ("vxlan", "on", "clsact", "device")]
 
 
 def pairs(combo):
@@ -22,9 +22,9 @@ assert set().union(*map(pairs, SPANNING)) == set().union(*map(pairs, ALL)), "SPA
 
 def options(combo):
     """As Lab() takes them."""
-    transport, fast_path, attach = combo
-    return {"transport": transport, "set": ["datapath.fastPath=" + fast_path, "datapath.attach=" + attach]}
+    transport, fast_path, attach, encap = combo
+    return {"transport": transport, "set": ["datapath.fastPath=" + fast_path, "datapath.attach=" + attach, "datapath.encap=" + encap]}
 
 
 def params():
-    return [pytest.param(c, id="-".join((c[0], "fast" if c[1] == "on" else "stack", c[2]))) for c in (ALL if FULL else SPANNING)]
+    return [pytest.param(c, id="-".join((c[0], "fast" if c[1] == "on" else "stack", *c[2:]))) for c in (ALL if FULL else SPANNING)]

@@ -22,7 +22,11 @@ struct node_route {
 	__u8 plain;		 /* 1: its packets may come as they are */
 	__u8 vtep_mac[6];	 /* tunnel: inner destination MAC */
 	__u8 pad[2];
+	/* tunnel: where outer packets leave, so that the program makes them itself; 0: the tunnel's device makes them */
+	__u32 uplink;
+	__u32 pad2;
+	struct ip_addr next_hop; /* of outer packets, on @uplink */
 };
 
 ABI_SIZE(struct node_route_key, 20);
-ABI_SIZE(struct node_route, 48);
+ABI_SIZE(struct node_route, 72);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where the outer packets of tunnels leave this node, so that the datapath can make them itself (bpf/lib/outer.h): the kernel is asked
+ * once for each peer, by the very lookup that its tunnel device would make for each packet, and again when something has changed that
+ * may change the answer. Where the answer is more than an uplink and a next hop (several paths, an encapsulation, IPsec, a path that is
+ * narrower than its link) the device makes them. */
+#pragma once
+
+#include "base/htab.h"
+#include "net/rtnl.h"
+
+#include <systemd/sd-event.h>
+
+struct agent;
+
+struct outer_way {
+	struct htab_node node;
+	struct addr remote;
+	uint32_t uplink; /* 0: the device has to find out for each packet */
+	struct addr next_hop;
+	uint32_t mtu; /* of the path, as far as this node knows it */
+};
+
+struct outer {
+	struct outer_way **ways;
+	size_t n, cap;
+	struct htab by_remote;
+	bool known; /* what holds for all of them has been looked up */
+	bool ipsec; /* it may concern outer packets */
+	int ipsec_fd;
+	sd_event_source *ipsec_events;
+};
+
+/* The way to a peer's address from our own; NULL where the device is to make outer packets, or they would be larger than @largest. */
+const struct outer_way *outer_find(struct agent *a, const struct addr *remote, uint32_t largest);
+/* The kernel's tables have changed: everything is asked again. */
+void outer_forget(struct agent *a);
+/* Return: 0, -errno. */
+int outer_start(struct agent *a);
+void outer_stop(struct agent *a);

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ENC-1, ENC-4, M3: who makes the outer packets of a tunnel. The datapath does where a peer is reached by one plain route; where it is not, and for
+as long, the kernel's device does, and nothing is lost by the change."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from labs import Lab, pod, run, wait_for
+from test_mtu import addresses, bulk, udp
+
+
+def encap(lab, node="n1"):
+    return lab.node_status(node)["peers"][0]["encap"]
+
+
+def made_by_device(lab, node="n1"):
+    """Bytes."""
+    return json.loads(lab.exec(node, "ip", "-j", "-s", "link", "show", "weft-vxlan").stdout)[0]["stats64"]["tx"]["bytes"]
+
+
+def underlay(lab, node):
+    """Its first address that a node route to it leads to."""
+    return lab.node_status("n1" if node == "n2" else "n2")["peers"][0]["address"]
+
+
+@pytest.fixture(scope="module", params=["dual", "ipv6"])
+def lab(request):
+    # A network for each node: peers are behind a router.
+    with Lab(nodes=2, subnets="2", transport="vxlan", family=request.param, set=["repair.auditSeconds=1"]) as lab:
+        lab.apply(pod("a", node="n1"), pod("b", node="n2"))
+        lab.wait_ready()
+        yield lab
+
+
+def test_ENC_1_bulk_passes_the_device_by(lab):
+    assert encap(lab) == encap(lab, "n2") == "datapath"
+    for address in addresses(lab, "b"):
+        before = made_by_device(lab)
+        bulk(lab, address)
+        assert made_by_device(lab) - before < 1 << 20  # what the node itself says
+        assert udp(lab, address, 1000) == "answered"
+
+
+class Change:
+    """A change of the node's tables, and back."""
+
+    def __init__(self, lab, *words):
+        self.lab, self.words = lab, words
+
+    def __enter__(self):
+        self.lab.exec("n1", "ip", *[w.format("add") for w in self.words])
+
+    def __exit__(self, *_):
+        self.lab.exec("n1", "ip", *[w.format("del") for w in self.words])
+
+
+def family(address):
+    return "-6" if ":" in address else "-4"
+
+
+def gateway(lab, address):
+    return re.search(r"via (\S+)", lab.exec("n1", "ip", family(address), "route", "get", address).stdout).group(1)
+
+
+def nobody(lab, peer):
+    """An address on the node's network that nobody has."""
+    return "fe80::5757" if ":" in peer else re.sub(r"\.\d+$", ".250", gateway(lab, peer))
+
+
+def host(address):
+    return address + ("/128" if ":" in address else "/32")
+
+
+def changes(lab):
+    """By name: what makes more of the way than an uplink and a next hop."""
+    peer, own = underlay(lab, "n2"), underlay(lab, "n1")
+    route = [family(peer), "route", "{}", host(peer), "proto", "static"]
+    via = gateway(lab, peer)
+    return {
+        "several paths": Change(lab, *route, "nexthop", "via", via, "dev", "eth0", "nexthop", "via", nobody(lab, peer), "dev", "eth0"),
+        "a narrow path": Change(lab, *route, "via", via, "dev", "eth0", "mtu", "1400"),
+        "IPsec": Change(lab, "xfrm", "policy", "{}", "src", host(own), "dst", host(peer), "dir", "out"),
+        "no path": Change(lab, family(peer), "route", "{}", "unreachable", host(peer), "proto", "static"),
+    }
+
+
+@pytest.mark.parametrize("name", ["several paths", "a narrow path", "IPsec", "no path"])
+def test_M3_the_device_takes_over_where_the_way_is_not_plain(lab, name):
+    target = addresses(lab, "b")[0]
+    with changes(lab)[name]:
+        wait_for("the device makes outer packets", lambda: encap(lab) == "device")
+        assert encap(lab, "n2") == "datapath"
+        if name == "no path":
+            assert udp(lab, target, 1000, tries=1) != "answered"
+        elif name != "several paths":  # one of them leads nowhere
+            before = made_by_device(lab)
+            assert udp(lab, target, 1000) == "answered"
+            if ":" not in underlay(lab, "n2"):  # over IPv6 the kernel cuts no tunnel packet: full ones are lost on a narrow path
+                bulk(lab, target)
+                assert made_by_device(lab) - before > 20 << 20
+    wait_for("the datapath makes outer packets", lambda: encap(lab) == "datapath")
+    assert udp(lab, target, 1000) == "answered"
+
+
+def test_M3_a_learned_path_is_looked_at_by_the_audit(lab):
+    """The node's own packets have learned that the path is narrow; nobody is told of that."""
+    peer = underlay(lab, "n2")
+    if ":" in peer:
+        pytest.skip("over IPv6 the kernel cuts no tunnel packet, whoever makes it")
+    router = next(w for w in run(*lab.fabric("ip", "-4", "route", "get", peer)).stdout.split("dev ")[1].split())
+    run(*lab.fabric("ip", "link", "set", router, "mtu", "1400"))
+    try:
+        assert udp(lab, addresses(lab, "b")[0], 1400) == "answered"  # in fragments of the router's making
+        lab.exec("n1", "ping", "-c", "3", "-i", "0.2", "-M", "do", "-s", "1472", peer, check=False)
+        assert "mtu 1400" in lab.exec("n1", "ip", "route", "get", peer).stdout
+        wait_for("the device makes outer packets", lambda: encap(lab) == "device")
+        bulk(lab, addresses(lab, "b")[0])
+    finally:
+        run(*lab.fabric("ip", "link", "set", router, "mtu", "1500"))
+        lab.exec("n1", "ip", "route", "flush", "cache")
+    wait_for("the datapath makes outer packets", lambda: encap(lab) == "datapath")
+
+
+def test_ENC_1_outer_packets_follow_the_route(lab):
+    """A gateway of its own for the peer: the next hop's MAC is in the frames soon after."""
+    peer = underlay(lab, "n2")
+    gone = nobody(lab, peer)
+    lab.exec("n1", "ip", family(peer), "neigh", "replace", gone, "lladdr", "02:57:57:57:57:57", "dev", "eth0", "nud", "permanent")
+    sent = lab.popen("default/a", "ping", "-i", "0.02", "-w", "60", addresses(lab, "b")[0], stdout=subprocess.DEVNULL)
+    dump = lab.popen("n1", "tcpdump", "-n", "-e", "-c", "1", "-i", "eth0", "ether", "dst", "02:57:57:57:57:57", "and", "udp", "port", "4789",
+                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        with Change(lab, family(peer), "route", "{}", host(peer), "proto", "static", "via", gone, "dev", "eth0"):
+            assert "VXLAN" in dump.communicate(timeout=60)[0]
+            assert encap(lab) == "datapath"
+    finally:
+        for p in (sent, dump):
+            p.kill()
+            p.wait()
+        lab.exec("n1", "ip", family(peer), "neigh", "del", gone, "dev", "eth0")
+    wait_for("back to the router", lambda: udp(lab, addresses(lab, "b")[0], 1000, tries=1) == "answered")
+
+
+def test_ENC_4_congestion_is_told_through_the_tunnel(lab):
+    """What the datapath wraps, the kernel's device unwraps: marks of the network outside reach the inside, those inside stay."""
+    for address in addresses(lab, "b"):
+        for tos in ("1", "2", "3"):
+            dump = lab.popen("default/b", "tcpdump", "-n", "-v", "-c", "1", "-i", "eth0", "icmp[icmptype]=icmp-echo or icmp6[icmp6type]=icmp6-echo",
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            try:
+                wait_for("tcpdump listens", lambda: "listening" in dump.stderr.readline())
+                lab.exec("default/a", "ping", "-c", "3", "-i", "0.05", "-Q", tos, address)
+                seen = dump.communicate(timeout=60)[0]
+            finally:
+                dump.kill()
+                dump.wait()
+            assert ("tos 0x%s" % tos in seen) or ("class 0x0%s" % tos in seen), seen
