@@ -16,6 +16,7 @@
 #include "lib/endpoint.h"
 #include "lib/flow_asks.h"
 #include "lib/flow_event.h"
+#include "lib/flow_recent.h"
 #include "lib/flow_sweep.h"
 #include "lib/packet.h"
 #include "lib/policy.h"
@@ -175,6 +176,25 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
 	return DROP_NONE;
 }
 
+/* Nothing is left to be done for its packets but to let them pass. */
+static __always_inline bool flow_is_settled(const struct flow_state *f)
+{
+	return f->stage == FLOW_OPEN && !f->fin && !(f->stack & ~FLOW_RECENT_STACK) && !(f->origin & FLOW_DENIED);
+}
+
+/* What was found out about the conversation a moment ago. */
+static __always_inline bool flow_recall(const struct flow_key *key, __u8 end, struct packet *pkt, __u8 place, __u32 revision)
+{
+	__u32 found;
+
+	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST)))
+		return false;
+	found = flow_is_recent(key, revision);
+	if (found)
+		flow_note_way(pkt, (found & FLOW_RECENT_STACK) >> flow_local_end(end, place));
+	return found;
+}
+
 /**
  * flow_track() - note the packet in the flow table, where it meets a local pod
  * @owner: endpoint that pays for the flow if it is new
@@ -182,12 +202,15 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
  */
 static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 owner, __u8 place)
 {
+	__u32 now, revision = policy_revision();
 	struct flow_key key;
 	__u8 end = flow_key_of(pkt, &key);
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
-	__u32 now, revision = policy_revision();
 	enum drop_reason why;
+	struct flow *f;
 
+	if (likely(flow_recall(&key, end, pkt, place, revision)))
+		return DROP_NONE;
+	f = bpf_map_lookup_elem(&flows, &key);
 	if (!f)
 		return flow_track_new(&key, end, owner, pkt, place);
 	flow_note_way(pkt, f->state.stack >> flow_local_end(end, place));
@@ -199,8 +222,13 @@ static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 own
 		if (why != DROP_NONE)
 			return why;
 	}
-	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)) && flow_control(&key, f, pkt->tcp_flags, end))
-		flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
+	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST))) {
+		flow_recent_forget(&key, revision);
+		if (flow_control(&key, f, pkt->tcp_flags, end))
+			flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
+	} else if (flow_is_settled(&f->state)) {
+		flow_recent_add(&key, revision, f->state.stack);
+	}
 	return DROP_NONE;
 }
 

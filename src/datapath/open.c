@@ -26,6 +26,7 @@
 #include <net/if.h>
 #include <stdarg.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -190,7 +191,13 @@ static int config_offset(const struct bpf_object *obj)
 	return -ENOENT;
 }
 
-static struct config config_encode(const struct dp_config *c, unsigned hook)
+/* A place for each conversation that the flow table holds. */
+static uint32_t recent_lines(const struct dp_config *config)
+{
+	return MAX(config->flow_max / FLOW_RECENT_WAYS, 1u);
+}
+
+static struct config config_encode(const struct datapath *dp, const struct dp_config *c, unsigned hook)
 {
 	struct config r = {
 		.vni = c->vni,
@@ -215,6 +222,8 @@ static struct config config_encode(const struct dp_config *c, unsigned hook)
 		.inbound_port_max = c->inbound_port_min ? c->inbound_port_max : c->nat_port_max,
 	};
 
+	r.recent_lines = recent_lines(c);
+	memcpy(r.recent_key, dp->recent_key, sizeof(r.recent_key));
 	r.inbound_modulus = dp_prime_from(r.inbound_port_max - r.inbound_port_min + 1u);
 
 	for (int i = 0; i < 2; i++) {
@@ -224,9 +233,9 @@ static struct config config_encode(const struct dp_config *c, unsigned hook)
 	return r;
 }
 
-static int set_config(struct bpf_object *obj, const struct dp_config *config, unsigned hook)
+static int set_config(const struct datapath *dp, struct bpf_object *obj, const struct dp_config *config, unsigned hook)
 {
-	struct config encoded = config_encode(config, hook);
+	struct config encoded = config_encode(dp, config, hook);
 	int off = config_offset(obj);
 	struct bpf_map *map;
 
@@ -268,6 +277,8 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 			continue;
 		if (streq(name, "flows") || streq(name, "flows_new"))
 			bpf_map__set_max_entries(map, config->flow_max);
+		if (streq(name, "flows_recent"))
+			bpf_map__set_max_entries(map, recent_lines(config));
 		if (streq(name, "nat_claims") || streq(name, "nat_forward"))
 			bpf_map__set_max_entries(map, config->nat_max);
 		if (streq(name, "service_frontends") || streq(name, "service_slots"))
@@ -313,7 +324,7 @@ static int load_object(struct datapath *dp, struct bpf_object *obj, unsigned hoo
 {
 	int r;
 
-	r = set_config(obj, config, hook);
+	r = set_config(dp, obj, config, hook);
 	if (r == 0)
 		r = prepare_maps(dp, obj, config, ret_error);
 	if (r < 0)
@@ -477,6 +488,13 @@ static int check_config(const struct dp_config *c, char **ret_error)
 	return 0;
 }
 
+static void draw_keys(struct datapath *dp)
+{
+	for (int i = 0; i < FLOW_RECENT_TERMS; i++)
+		if (getrandom(dp->recent_key[i], sizeof(dp->recent_key[i]), 0) != sizeof(dp->recent_key[i]))
+			abort(); /* never short up to 256 bytes: getrandom(2) */
+}
+
 static int choose_attach(struct datapath *dp, enum dp_attach attach, char **ret_error)
 {
 	dp->tcx = attach != DP_ATTACH_CLSACT && attach_has_tcx();
@@ -503,6 +521,7 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	if (r < 0)
 		return r;
 	r = choose_attach(dp, config->attach, ret_error);
+	draw_keys(dp);
 	for (int i = 0; i < HOOK_COUNT && r == 0; i++)
 		r = load_hook(dp, i, config, &converted, ret_error);
 	if (r == 0)

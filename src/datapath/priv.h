@@ -6,6 +6,7 @@
 #include "datapath/datapath.h"
 
 #include "weft/addr.h"
+#include "weft/flow.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -66,6 +67,7 @@ struct datapath {
 	bool tcx;		  /* uplinks and tunnels are attached by tcx */
 	bool foreign_nat;	  /* what leaves through the stack is looked at */
 	uint32_t flow_max, nat_max;
+	uint64_t recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* of all programs */
 	uint32_t tunnel_ifindex;
 	uint32_t policy_generation; /* of what is written now */
 	struct { /* whom to tell, and what is known to have been there: without it, what is missing is new */

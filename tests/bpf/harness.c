@@ -250,6 +250,19 @@ void flows_forgive(void)
 		bpf_map_delete_elem(datapath_map_fd(dp, "flow_asks"), &id);
 }
 
+static void marks_clear(void)
+{
+	int map = datapath_map_fd(dp, "flows_recent");
+	struct bpf_map_info info = {};
+	struct flow_recent none = {};
+	uint32_t size = sizeof(info);
+	int r = bpf_obj_get_info_by_fd(map, &info, &size);
+
+	assert(r == 0);
+	for (uint32_t i = 0; i < info.max_entries; i++)
+		bpf_map_update_elem(map, &i, &none, BPF_ANY);
+}
+
 void flows_clear(void)
 {
 	static const char *const maps[] = { "flows", "flows_new", "fragments" };
@@ -262,6 +275,7 @@ void flows_clear(void)
 	for (uint32_t id = 0; id < 3; id++)
 		bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &id, &none, BPF_ANY);
 	flows_forgive();
+	marks_clear();
 }
 
 uint64_t share_of(uint32_t id)

@@ -17,8 +17,11 @@ enum { FLOWS = 65536, REPEAT = 1 << 20, ROUNDS = 7 };
 
 static const char *const hooks[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel", "from_mesh", "to_mesh" };
 
+/* As flow_create() would have made them: what comes out of the stack, or goes to where only the stack leads, keeps to it. */
 static void fill_flows(const char *pod, const char *peer, bool pod_first)
 {
+	struct addr pod_addr = addr_of(pod);
+	bool via_stack = streq(peer, WORLD4);
 	_cleanup_free_ struct flow_key *keys = xcalloc(FLOWS, sizeof(*keys));
 	_cleanup_free_ struct flow *values = xcalloc(FLOWS, sizeof(*values));
 	uint32_t n = FLOWS;
@@ -26,6 +29,8 @@ static void fill_flows(const char *pod, const char *peer, bool pod_first)
 	for (int i = 0; i < FLOWS; i++) {
 		keys[i] = pod_first ? flow_key_of(IPPROTO_TCP, pod, i, peer, 80) : flow_key_of(IPPROTO_TCP, peer, i, pod, 80);
 		values[i].state = (struct flow_state){ .seen = ticks_now(), .owner = 1, .stage = FLOW_OPEN };
+		if (via_stack)
+			values[i].state.stack = memcmp(&keys[i].addr[0], &pod_addr, 16) == 0 ? 1 : 2;
 	}
 	if (bpf_map_update_batch(datapath_map_fd(dp, "flows"), keys, values, &n, NULL) < 0)
 		err(1, "filling the flow table, %u of %d", n, FLOWS);

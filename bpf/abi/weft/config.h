@@ -3,6 +3,7 @@
 #pragma once
 
 #include "weft/addr.h"
+#include "weft/flow.h"
 
 struct config {
 	struct ip_addr node_addrs[2]; /* this node's in the pod ranges: IPv4, IPv6; ADDR_ABSENT_BYTE where it has none */
@@ -27,6 +28,9 @@ struct config {
 	__u8 flow_events;		  /* 1: connections are events, too */
 	__u8 mss_clamp;			  /* 1: SYNs speak of no larger segments than the path carries */
 	__u8 pad[4];
+	__u32 recent_lines; /* of `flows_recent` */
+	__u32 pad2;
+	__u64 recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* random, anew each time the programs are loaded */
 };
 
-ABI_SIZE(struct config, 128);
+ABI_SIZE(struct config, 448);

@@ -78,6 +78,19 @@ struct flow_asks {
 
 #define FLOW_ASKS_MAX 4096
 
+/* `flows_recent` (array): marks of conversations that lie in `flows` and were found there a moment ago (lib/flow_recent.h). One element is
+ * a cache line. */
+#define FLOW_RECENT_WAYS 8
+struct flow_recent {
+	__u64 mark[FLOW_RECENT_WAYS]; /* 0: none. The lowest two bits are those of flow_state.stack */
+};
+
+#define FLOW_RECENT_STACK 3
+#define FLOW_RECENT_HIT 4
+
+/* The keys of the marks: a term for each 32-bit word that is summed, and one that stands alone; two rows for the mark, one for its place. */
+enum { FLOW_RECENT_TERMS = 13, FLOW_RECENT_ROWS = 3 };
+
 /* A tick is 2^27 ns (134 ms) of CLOCK_MONOTONIC. */
 #define FLOW_TICK_SHIFT 27
 #define FLOW_TICKS(seconds) ((__u32)((seconds)*1000000000ull >> FLOW_TICK_SHIFT))
@@ -115,5 +128,6 @@ ABI_SIZE(struct flow_state, 20);
 ABI_SIZE(struct flow, 40);
 ABI_SIZE(struct flow_sweep, 16);
 ABI_SIZE(struct flow_asks, 8);
+ABI_SIZE(struct flow_recent, 64);
 ABI_SIZE(struct fragment_key, 40);
 ABI_SIZE(struct fragment, 8);
