@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* tc ingress on an uplink: what comes from outside as it is. Packets that claim to be from here, or from a pod that only a tunnel leads
  * to, are dropped; answers to what left by a claim (NAT) get their true destination back, before anything else looks at them; packets
- * for local pods go straight in, everything else is the stack's. Geneve becomes what the tunnel device understands. */
+ * for local pods go straight in, who asks for an address that this node announces is answered, everything else is the stack's. Geneve
+ * becomes what the tunnel device understands. */
+#include "lib/announce.h"
 #include "lib/arrive.h"
 #include "lib/drop.h"
 #include "lib/forward.h"
@@ -123,7 +125,11 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 	struct endpoint *ep;
 	int way;
 
-	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || packet_is_multicast(pkt))
+	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE)
+		return TC_ACT_OK;
+	if (pkt->icmp == ICMP_ND)
+		return announce_nd(skb, pkt);
+	if (packet_is_multicast(pkt))
 		return TC_ACT_OK;
 	way = nat_return(skb, pkt);
 	if (way > NAT_BACK_INSIDE)
@@ -148,7 +154,7 @@ int from_net(struct __sk_buff *skb)
 	enum drop_reason why;
 
 	if (!peek_addresses(skb, &pkt))
-		return TC_ACT_OK;
+		return skb->protocol == bpf_htons(ETH_P_ARP) ? announce_arp(skb) : TC_ACT_OK;
 	if (likely(is_tunnelled(skb, &pkt)))
 		return arrive_outer(skb, &pkt);
 	if (config.guard && guard_forbids(&pkt.src, &pkt.dst))

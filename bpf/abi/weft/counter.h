@@ -14,7 +14,8 @@
 	X(STACK,  "stack",  "handed to the node's stack") \
 	X(TO_POD, "to_pod", "from the node's stack to a pod") \
 	X(MESH,   "mesh",   "to the WireGuard interface, for another node") \
-	X(CLIENT, "client", "from a Service's endpoint to a client outside, past the stack")
+	X(CLIENT, "client", "from a Service's endpoint to a client outside, past the stack") \
+	X(NEIGHBOUR, "neighbour", "an answer to who asked for the MAC address of a Service's address that this node announces")
 /* clang-format on */
 
 enum forward_way {
