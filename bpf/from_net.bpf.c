@@ -125,6 +125,8 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 	struct endpoint *ep;
 	int way;
 
+	if (skb->pkt_type == PACKET_OTHERHOST) /* a switch floods what it cannot place: others serve that */
+		return TC_ACT_OK;
 	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE)
 		return TC_ACT_OK;
 	if (pkt->icmp == ICMP_ND)

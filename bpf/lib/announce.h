@@ -174,7 +174,7 @@ __global int announce_nd(struct __sk_buff *skb, const struct packet *pkt)
 	struct announced *ours;
 	__u8 mac[ETH_ALEN];
 
-	if (!pkt || pkt->ttl != ND_HOP_LIMIT || pkt->l4_off != ETH_LEN + sizeof(struct ipv6hdr) || skb->pkt_type == PACKET_OTHERHOST ||
+	if (!pkt || pkt->ttl != ND_HOP_LIMIT || pkt->l4_off != ETH_LEN + sizeof(struct ipv6hdr) ||
 	    bpf_skb_load_bytes(skb, pkt->l4_off + ND_TARGET_OFF, &key.addr, sizeof(key.addr)))
 		return TC_ACT_OK;
 	ours = bpf_map_lookup_elem(&announced, &key);

@@ -8,6 +8,7 @@
  *
  * At the end of the process nothing is undone: packets flow on. */
 #include "agent/agent.h"
+#include "agent/announcer.h"
 #include "agent/lists.h"
 #include "agent/inbound.h"
 #include "agent/masquerade.h"
@@ -619,6 +620,7 @@ static int on_pass(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ct
 	r = run_pass(a);
 	agent_services_check(a);
 	agent_services_changed(a);
+	agent_announce_changed(a);
 	a->failures = r < 0 ? a->failures + 1 : 0;
 	if (r < 0) {
 		delay = (uint64_t)BACKOFF_MIN_MS << MIN(a->failures - 1, 6u);
@@ -830,6 +832,7 @@ static void stop(struct agent *a)
 	free(a->prober_file);
 	free(a->probe_warning);
 	a->endpoints = endpoints_close(a->endpoints);
+	agent_announce_stop(a);
 	agent_services_stop(a);
 	agent_mesh_stop(a);
 	outer_stop(a);

@@ -58,6 +58,8 @@ struct agent {
 	sd_event_source *pin_watches[DP_PIN_DIRS];
 	struct endpoints *endpoints;
 	struct services_view services;
+	sd_event_source *announce_timer; /* announcer.h */
+	struct lan_announcer *lan; /* or NULL: lan.c */
 	struct agent_mesh mesh;
 	struct prober *prober;	/* transport auto, from the first pass on */
 	char *prober_file;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Label values are words of our own tables, prefixes, and resources of the API: none can hold a quote or a backslash. */
 #include "agent/agent.h"
+#include "agent/announcer.h"
 #include "agent/transport.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -12,7 +13,7 @@
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn audits, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, endpoints,
-	node_routes, services, service_answers, service_writes, health_ports, health_answers, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
+	node_routes, services, service_answers, service_writes, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
@@ -41,6 +42,10 @@ static const struct {
 	{ { "weft_service_writes", METRIC_COUNTER, "", "Entries written to or deleted from the tables of Services." }, service_writes },
 	{ { "weft_service_health_ports", METRIC_GAUGE, "state", "Health check ports of Services, open or taken by another process." }, health_ports },
 	{ { "weft_service_health_answers", METRIC_COUNTER, "code", "Answers to health checks of Services and to /healthz and /livez." }, health_answers },
+	{ { "weft_announced_addresses", METRIC_GAUGE, "state", "Addresses of Services in this node's local networks: held by this node, elsewhere, or had by a foreign host." }, announced },
+	{ { "weft_announce_peers", METRIC_GAUGE, "state", "Nodes that could announce the same addresses, by whether they answer." }, announce_peers },
+	{ { "weft_announce_changes", METRIC_COUNTER, "what", "Addresses that this node took and released; conflicts: others that claimed what it held." }, announce_changes },
+	{ { "weft_announce_questions", METRIC_COUNTER, "", "ARP requests and neighbour solicitations that the agent sent, probes of those nodes." }, announce_questions },
 	{ { "weft_peers", METRIC_GAUGE, "transport, state", "Other nodes, by how and whether they are reached." }, peers },
 	{ { "weft_mesh_info", METRIC_GAUGE, "engine", "One, with who encrypts; nothing without encryption." }, mesh_info },
 	{ { "weft_mesh_peers", METRIC_GAUGE, "state", "Other nodes, by whether WireGuard can speak with them." }, mesh_peers },
@@ -242,6 +247,37 @@ static void service_answers(struct exposition *x, const struct metric *m, const 
 
 	for (unsigned i = 0; i < SERVICE_COUNTS; i++)
 		metric_value(x, m, s.counts[i], "what=\"%s\"", service_count_label(i));
+}
+
+static void announced(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct lan_stats s = announce_lan_stats(a);
+
+	metric_value(x, m, s.held, "state=\"held\"");
+	metric_value(x, m, s.addresses - s.held, "state=\"elsewhere\"");
+	metric_value(x, m, s.foreign, "state=\"foreign\"");
+}
+
+static void announce_peers(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct lan_stats s = announce_lan_stats(a);
+
+	metric_value(x, m, s.peers - s.dead, "state=\"alive\"");
+	metric_value(x, m, s.dead, "state=\"dead\"");
+}
+
+static void announce_changes(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct lan_stats s = announce_lan_stats(a);
+
+	metric_value(x, m, s.taken, "what=\"taken\"");
+	metric_value(x, m, s.released, "what=\"released\"");
+	metric_value(x, m, s.conflicts, "what=\"conflicts\"");
+}
+
+static void announce_questions(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, announce_lan_stats(a).asked, NULL);
 }
 
 static void service_writes(struct exposition *x, const struct metric *m, const struct agent *a)

@@ -33,6 +33,7 @@ static const char *const transports[] = {"direct", "vxlan", "auto", "wireguard",
 static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
 static const char *const encaps[] = {"auto", "device", NULL};
 static const char *const switches[] = {"auto", "on", "off", NULL};
+static const char *const announces[] = {"auto", "all", "off", NULL};
 static const char *const engines[] = {"auto", "kernel", "userspace", NULL};
 static const char *const policy_modes[] = {"enforce", "observe", NULL};
 static const char *const policy_defaults[] = {"allow", "deny", NULL};
@@ -94,6 +95,10 @@ static const struct option options[] = {
 	  .help = "rules of the policies of this node's pods, and ports of rules; likewise" },
 	{ "service.inbound", T_BOOL, AT(service_inbound), "off",
 	  .help = "serve Services packet by packet: to clients outside (NodePorts, addresses of load balancers, and external ones if those are served), and to pods what sockets leave alone; on where there is no kube-proxy" },
+	{ "service.announce", T_CHOICE, AT(service_announce), "auto", .choices = announces,
+	  .help = "addresses that the nodes of a local network announce in it by ARP and neighbour discovery, one node each; auto: those of load balancers that a LoadBalancerPool gave out; all: those that others gave out, and external ones if they are served, too" },
+	{ "service.announceInterfaces", T_TEXT, AT(service_announce_interfaces), "auto", 1,
+	  .help = "uplinks by which addresses are announced, joined by commas; auto: all of them" },
 	{ "service.healthListen", T_LISTEN, AT(service_health), "[::]:10256",
 	  .help = "with service.inbound, where /healthz and /livez say whether Services are served here, for load balancers; taken by another process: tried again; empty: nowhere" },
 	{ "uplinks", T_TEXT, AT(uplinks), "auto", 1,

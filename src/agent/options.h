@@ -10,6 +10,7 @@ enum encap { ENCAP_AUTO, ENCAP_DEVICE };
 enum policy_mode { POLICY_MODE_ENFORCE, POLICY_MODE_OBSERVE };
 enum policy_default { POLICY_DEFAULT_ALLOW, POLICY_DEFAULT_DENY };
 enum auto_switch { SWITCH_AUTO, SWITCH_ON, SWITCH_OFF };
+enum announce_switch { ANNOUNCE_AUTO, ANNOUNCE_EVERY, ANNOUNCE_OFF };
 
 struct options {
 	char *node_name; /* never empty after options_finish() */
@@ -31,6 +32,8 @@ struct options {
 	uint64_t policy_mode, policy_default; /* enums above */
 	uint64_t policy_address_table_size, policy_rule_table_size;
 	bool service_inbound;
+	uint64_t service_announce; /* enum announce_switch */
+	char *service_announce_interfaces; /* "auto" or names */
 	char *service_health; /* "": no healthz */
 	char *uplinks; /* "auto" or interface names joined by commas */
 	uint64_t mtu;  /* 0: detect */

@@ -4,6 +4,7 @@
  * changed. Nothing is written before the first whole lists, so a restart takes nothing away that it has not heard of yet. */
 #include "agent/services.h"
 #include "agent/agent.h"
+#include "agent/announcer.h"
 #include "agent/services_internal.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -231,6 +232,7 @@ static int on_turn(sd_event_source *source, void *ctx)
 	}
 	s->healthy = s->complete && !s->failed;
 	services_say_health(a);
+	agent_announce_changed(a);
 	return 0;
 }
 

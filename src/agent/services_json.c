@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `weft service` and `weft status` are told. One Service is read back from the kernel, and held against what was compiled. */
 #include "agent/agent.h"
+#include "agent/announcer.h"
 #include "agent/services_internal.h"
 #include "base/str.h"
 
@@ -111,7 +112,8 @@ static json_t *service_json(struct agent *a, const struct service_view *v, bool 
 		json_array_append_new(ports, port_json(a, &v->ports[i], whole));
 	for (size_t i = 0; i < v->n_refused; i++)
 		json_array_append_new(refused, json_string(v->refused[i]));
-	return json_pack("{ss, ss, so, so}", "namespace", v->namespace_, "name", v->name, "ports", ports, "refused", refused);
+	return json_pack("{ss, ss, so, so, so}", "namespace", v->namespace_, "name", v->name, "ports", ports, "refused", refused, "announced",
+			 agent_announce_who(a, v));
 }
 
 json_t *agent_services_json(struct agent *a, const json_t *params)
@@ -140,8 +142,8 @@ json_t *agent_services_status(const struct agent *a)
 		datapath_read_service_stats(a->dp, &s);
 	for (unsigned i = 0; i < SERVICE_COUNTS; i++)
 		json_object_set_new(counts, service_count_label(i), json_integer(s.counts[i]));
-	return json_pack("{sb, sb, sI, sI, sI, sI, sI, sI, so}", "enabled", a->opt.service_enabled != SWITCH_OFF, "sockets", s.sockets,
+	return json_pack("{sb, sb, sI, sI, sI, sI, sI, sI, so, so}", "enabled", a->opt.service_enabled != SWITCH_OFF, "sockets", s.sockets,
 			 "services", (json_int_t)a->services.by_name.count, "frontends", (json_int_t)s.frontends, "backends",
 			 (json_int_t)s.backends, "slots", (json_int_t)s.slots, "writes", (json_int_t)s.writes, "compiled",
-			 (json_int_t)a->services.compiled, "counts", counts);
+			 (json_int_t)a->services.compiled, "counts", counts, "announced", agent_announce_status(a));
 }

@@ -130,6 +130,9 @@ static size_t print_service(const json_t *svc)
 		json_array_foreach(json_object_get(port, "frontends"), k, item)
 			differences += print_frontend(item);
 	}
+	json_array_foreach(json_object_get(svc, "announced"), i, item)
+		printf("  Announced: %s on %s by %s\n", text(item, "address"), text(item, "interface"),
+		       *text(item, "node") ? text(item, "node") : text(item, "state"));
 	json_array_foreach(json_object_get(svc, "refused"), i, item) {
 		str_escape(line, sizeof(line), json_str_or(item, ""));
 		printf("  Refused: %s\n", line);

@@ -120,12 +120,25 @@ static bool has_leaving_taint(const json_t *taints)
 	return false;
 }
 
+static bool is_ready(const json_t *conditions)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(conditions, i, item)
+		if (streq(json_str_at(item, "type"), "Ready"))
+			return streq(json_str_at(item, "status"), "True");
+	return true;
+}
+
 int decode_node(const json_t *object, struct decoded_node *ret, char **ret_error)
 {
 	int r;
 
 	memset(ret, 0, sizeof(*ret)); /* compared as bytes */
 	ret->leaving = has_leaving_taint(json_at(object, "spec", "taints"));
+	ret->ready = is_ready(json_at(object, "status", "conditions"));
+	ret->cordoned = json_is_true(json_at(object, "spec", "unschedulable"));
 	r = decode_cidrs(json_object_get(object, "spec"), ret, ret_error);
 	return r < 0 ? r : decode_node_addrs(json_at(object, "status", "addresses"), ret, ret_error);
 }

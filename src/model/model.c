@@ -110,7 +110,7 @@ static struct model_node *node_new(struct model *m, const struct decoded_meta *m
 static bool node_has(const struct model_node *n, const struct decoded_meta *meta, const struct decoded_node *d)
 {
 	return streq(n->uid, meta->uid) && n->created == meta->created && n->n_cidrs == d->n_cidrs &&
-	       n->leaving == (meta->deleting || d->leaving) &&
+	       n->leaving == (meta->deleting || d->leaving) && n->ready == d->ready && n->cordoned == d->cordoned &&
 	       n->n_addrs == d->n_addrs && memcmp(n->cidrs, d->cidrs, sizeof(n->cidrs)) == 0 &&
 	       memcmp(n->addrs, d->addrs, sizeof(n->addrs)) == 0;
 }
@@ -155,6 +155,8 @@ static int node_upsert(struct model *m, const struct decoded_meta *meta, const j
 		n->n_cidrs = d.n_cidrs;
 		n->n_addrs = d.n_addrs;
 		n->leaving = meta->deleting || d.leaving;
+		n->ready = d.ready;
+		n->cordoned = d.cordoned;
 		node_index(m, n);
 	}
 	changed |= replace_labels(m, &n->labels, model_labels_get(m, json_at(object, "metadata", "labels"), NULL));

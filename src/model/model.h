@@ -57,6 +57,8 @@ struct model_node {
 	unsigned n_cidrs;
 	struct addr addrs[NODE_ADDRS_MAX]; /* InternalIP, in the order of the API */
 	unsigned n_addrs;
+	bool ready;   /* by its condition; true when none is there */
+	bool cordoned; /* spec.unschedulable */
 	bool leaving; /* being deleted, or tainted by the cluster autoscaler, which is about to */
 	struct model_labels *labels;
 	struct model_labels *annotations; /* weft.dev/… only */

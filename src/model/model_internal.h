@@ -44,6 +44,7 @@ struct decoded_node {
 	struct addr addrs[NODE_ADDRS_MAX];
 	unsigned n_addrs;
 	bool leaving; /* by its taint */
+	bool ready, cordoned;
 };
 int decode_node(const json_t *object, struct decoded_node *ret, char **ret_error);
 
@@ -69,7 +70,7 @@ struct decoded_service {
 	unsigned n_ports, n_addrs, n_sources;
 	uint32_t affinity_s;
 	uint16_t health_port;
-	bool proxied, internal_local, external_local, maglev, dsr;
+	bool proxied, internal_local, external_local, maglev, dsr, pooled;
 	uint64_t digest;
 };
 int decode_service(const json_t *object, struct decoded_service *ret, char **ret_error);

@@ -45,6 +45,7 @@ struct model_service {
 	bool proxied;	      /* false: headless, ExternalName, or another proxy's */
 	bool internal_local, external_local; /* traffic policies */
 	bool maglev;	      /* annotation weft.dev/service.algorithm: maglev */
+	bool pooled;	      /* its load balancer addresses come from a LoadBalancerPool: condition weft.dev/LoadBalancerAddresses */
 	bool dsr;	      /* annotation weft.dev/service.forwarding: dsr */
 	unsigned generation;
 };

@@ -6,6 +6,7 @@
 #define LABEL_PROXY "service.kubernetes.io/service-proxy-name"
 #define ANNOTATION_ALGORITHM "weft.dev/service.algorithm"
 #define ANNOTATION_FORWARDING "weft.dev/service.forwarding"
+#define CONDITION_POOL "weft.dev/LoadBalancerAddresses"
 
 enum { AFFINITY_DEFAULT_S = 10800, AFFINITY_MAX_S = 86400 };
 
@@ -205,10 +206,22 @@ static bool is_local(const json_t *spec, const char *policy)
 	return streq(json_string_value(json_object_get(spec, policy)), "Local");
 }
 
+/* The condition is written together with the addresses. */
+static bool is_pooled(const json_t *object)
+{
+	const json_t *list = json_at(object, "status", "conditions"), *item;
+	size_t i;
+
+	json_array_foreach(list, i, item)
+		if (streq(json_str_at(item, "type"), CONDITION_POOL))
+			return streq(json_str_at(item, "status"), "True");
+	return false;
+}
+
 static uint64_t digest_of(const json_t *object)
 {
-	_cleanup_json_ json_t *what = json_pack("[O?O?O?O?]", json_object_get(object, "spec"),
-						json_at(object, "status", "loadBalancer"), json_at(object, "metadata", "labels"),
+	_cleanup_json_ json_t *what = json_pack("[O?O?O?O?O?]", json_object_get(object, "spec"),
+						json_at(object, "status", "loadBalancer"), json_at(object, "status", "conditions"), json_at(object, "metadata", "labels"),
 						json_at(object, "metadata", "annotations"));
 	_cleanup_free_ char *text = json_dumps(what, JSON_COMPACT | JSON_SORT_KEYS);
 
@@ -243,6 +256,7 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 	if (!d->external_local || !streq(type, "LoadBalancer"))
 		d->health_port = 0; /* left over from what the Service was */
 	d->maglev = streq(json_string_value(json_object_get(annotations, ANNOTATION_ALGORITHM)), "maglev");
+	d->pooled = is_pooled(object);
 	d->dsr = streq(json_string_value(json_object_get(annotations, ANNOTATION_FORWARDING)), "dsr");
 	return r;
 }

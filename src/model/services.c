@@ -172,6 +172,7 @@ static void service_take(struct model *m, struct model_service *s, const struct 
 	s->external_local = d->external_local;
 	s->maglev = d->maglev;
 	s->dsr = d->dsr;
+	s->pooled = d->pooled;
 	index_addrs(m, s);
 }
 

@@ -129,6 +129,17 @@ static struct view through(const char *program, uint32_t ifindex)
 		CHECK_INT(transport_sum(v), 0xffff);                                                                   \
 	} while (0)
 
+/* A switch that does not know where a node is floods its frames: only that node serves them. */
+static void frames_for_others_are_not_served(void)
+{
+	forget();
+	service("0.0.0.0", NODE_PORT, IPPROTO_TCP, A4, 8080, 0, 1);
+	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, NODE_PORT, "S", 10);
+	CHECK_INT(run("from_net", &f, if_uplink).verdict, REDIRECT);
+	f.data[5] ^= 1;
+	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+}
+
 /* An endpoint here sees the client as it is, and answers as the Service. */
 static void svc_4_node_port_of_a_local_endpoint(void)
 {
@@ -418,6 +429,7 @@ int main(void)
 	dp_config.inbound_port_min = 2000;
 	dp_config.inbound_port_max = 2999;
 	harness_reopen();
+	RUN(frames_for_others_are_not_served);
 	RUN(svc_4_node_port_of_a_local_endpoint);
 	RUN(svc_17_remote_endpoints_answer_to_this_node);
 	RUN(svc_17_answers_come_back_by_a_direct_node);

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service/announce.h"
+#include "base/str.h"
+#include "service/compile_internal.h"
+
+#define LABEL_EXCLUDE "node.kubernetes.io/exclude-from-external-load-balancers"
+
+/* A Service's claim of an address. */
+struct claim {
+	struct addr addr;
+	const struct model_service *svc;
+};
+
+struct collector {
+	const struct service_env *env;
+	enum announce_from from;
+	struct claim *claims;
+	size_t n, cap;
+};
+
+static bool is_announced(const struct collector *c, const struct model_service_addr *a)
+{
+	struct service_view scratch = {};
+	bool may = false;
+
+	if (a->kind == SERVICE_ADDR_LOAD_BALANCER)
+		may = c->from == ANNOUNCE_ALL || a->of->pooled;
+	else if (a->kind == SERVICE_ADDR_EXTERNAL)
+		may = c->from == ANNOUNCE_ALL && c->env->external_ips;
+	may = may && service_may_claim(c->env, a->of, &scratch, a); /* the compiler says what is refused */
+	for (size_t i = 0; i < scratch.n_refused; i++)
+		free(scratch.refused[i]);
+	return may;
+}
+
+static bool collect(struct model_service *svc, void *ctx)
+{
+	struct collector *c = ctx;
+
+	for (unsigned i = 0; svc->proxied && i < svc->n_addrs; i++) {
+		if (!is_announced(c, &svc->addrs[i]))
+			continue;
+		GROW(c->claims, c->n, c->cap);
+		c->claims[c->n++] = (struct claim){svc->addrs[i].addr, svc};
+	}
+	return true;
+}
+
+/* By address, then the oldest first. */
+static int compare_claims(const void *x, const void *y)
+{
+	const struct claim *a = x, *b = y;
+	int d = addr_cmp(&a->addr, &b->addr);
+
+	if (d)
+		return d;
+	if (a->svc->created != b->svc->created)
+		return a->svc->created < b->svc->created ? -1 : 1;
+	d = strcmp(a->svc->namespace_, b->svc->namespace_);
+	return d ? d : strcmp(a->svc->name, b->svc->name);
+}
+
+/* ---- nodes ---- */
+
+struct local {
+	const char *node;
+	bool v6;
+	bool ready, serving;
+};
+
+static bool look_for_local(struct model_slice *slice, void *ctx)
+{
+	struct local *l = ctx;
+
+	for (unsigned i = 0; slice->v6 == l->v6 && i < slice->n_endpoints; i++) {
+		const struct model_endpoint *e = &slice->endpoints[i];
+
+		if (!streq(e->node, l->node))
+			continue;
+		l->ready |= (e->flags & ENDPOINT_READY) && !(e->flags & ENDPOINT_TERMINATING);
+		l->serving |= !!(e->flags & ENDPOINT_SERVING);
+	}
+	return true;
+}
+
+typedef bool node_fn(const struct model_node *n, void *ctx);
+
+static size_t count_nodes(const struct announcement *a, node_fn *good, void *ctx)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->n_nodes; i++)
+		n += good(a->nodes[i], ctx);
+	return n;
+}
+
+static void keep(struct announcement *a, node_fn *good, void *ctx)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->n_nodes; i++)
+		if (good(a->nodes[i], ctx))
+			a->nodes[n++] = a->nodes[i];
+	a->n_nodes = n;
+}
+
+/* As keep(), unless nobody would be left. */
+static void prefer(struct announcement *a, node_fn *good, void *ctx)
+{
+	if (count_nodes(a, good, ctx) > 0)
+		keep(a, good, ctx);
+}
+
+static bool is_well(const struct model_node *n, _unused_ void *ctx)
+{
+	return n->ready && !n->cordoned && !n->leaving;
+}
+
+struct serves {
+	const struct service_env *env;
+	const struct claim *claim;
+	bool only_ready;
+};
+
+static bool serves(const struct model_node *n, void *ctx)
+{
+	const struct serves *s = ctx;
+	struct local l = {.node = n->name, .v6 = !addr_is_v4(&s->claim->addr)};
+
+	model_each_slice_of(s->env->model, s->claim->svc, look_for_local, &l);
+	return s->only_ready ? l.ready : l.serving;
+}
+
+/* Only nodes that serve the Service themselves: ready endpoints, else those that serve while they end, else nobody. */
+static void keep_local(const struct service_env *env, const struct claim *claim, struct announcement *a)
+{
+	struct serves s = {env, claim, true};
+
+	s.only_ready = count_nodes(a, serves, &s) > 0;
+	keep(a, serves, &s);
+}
+
+/* @claims: of one address. Where several Services share it, every Local one of them narrows the choice as long as somebody is left. */
+static void choose_nodes(const struct service_env *env, const struct claim *claims, size_t n, struct model_node *const *all, size_t n_all,
+			 struct announcement *a)
+{
+	a->nodes = xnew0_array(const struct model_node *, n_all + 1);
+	for (size_t i = 0; i < n_all; i++)
+		if (!model_label(all[i]->labels, LABEL_EXCLUDE))
+			a->nodes[a->n_nodes++] = all[i];
+	if (claims[0].svc->external_local)
+		keep_local(env, &claims[0], a);
+	for (size_t i = 1; i < n; i++) {
+		struct serves s = {env, &claims[i], true};
+
+		if (claims[i].svc->external_local)
+			prefer(a, serves, &s);
+	}
+	prefer(a, is_well, NULL);
+}
+
+struct announcement *service_announcements(const struct service_env *env, enum announce_from from, size_t *ret_n)
+{
+	struct collector c = {.env = env, .from = from};
+	struct announcement *list;
+	size_t n = 0, n_nodes;
+	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(env->model, &n_nodes);
+
+	model_each_service(env->model, collect, &c);
+	if (c.n)
+		qsort(c.claims, c.n, sizeof(*c.claims), compare_claims);
+	list = xnew0_array(struct announcement, c.n + 1);
+	for (size_t i = 0, end; i < c.n; i = end) {
+		for (end = i + 1; end < c.n && addr_eq(&c.claims[end].addr, &c.claims[i].addr);)
+			end++;
+		list[n] = (struct announcement){.addr = c.claims[i].addr, .namespace_ = c.claims[i].svc->namespace_,
+						.name = c.claims[i].svc->name};
+		choose_nodes(env, &c.claims[i], end - i, nodes, n_nodes, &list[n++]);
+	}
+	free(c.claims);
+	*ret_n = n;
+	return list;
+}
+
+void announcements_free(struct announcement *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(list[i].nodes);
+	free(list);
+}
