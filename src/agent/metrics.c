@@ -169,12 +169,12 @@ static void locked(struct exposition *x, const struct metric *m, const struct ag
 
 static void events_told(struct exposition *x, const struct metric *m, const struct agent *a)
 {
-	metric_value(x, m, a->events.sent, NULL);
+	metric_value(x, m, a->events.sent + a->services.events.sent, NULL);
 }
 
 static void events_failed(struct exposition *x, const struct metric *m, const struct agent *a)
 {
-	metric_value(x, m, a->events.failed, NULL);
+	metric_value(x, m, a->events.failed + a->services.events.failed, NULL);
 }
 
 static void write_forwards(struct exposition *x, const struct metric *m, const struct agent *a, bool bytes)

@@ -117,6 +117,7 @@ int agent_start_policies(struct agent *a)
 		return r;
 	sd_event_source_set_enabled(a->settle_timer, SD_EVENT_OFF);
 	events_init(&a->events, a->event, &a->client, a->opt.node_name);
+	events_init(&a->services.events, a->event, &a->client, a->opt.node_name);
 	a->policies = policies_new(a->model, &a->opt, on_wake, a);
 	model_on_object(a->model, policies_on_object, a->policies);
 	return 0;

@@ -187,6 +187,7 @@ static int update_one(struct agent *a, const struct model_service_name *name)
 	r = put_ports(a, view);
 	d = drop_ports(a, e ? e->view : NULL, view);
 	services_check_apply(a, replace_view(s, e, view));
+	s->tell = true;
 	return r ? r : d;
 }
 
@@ -281,6 +282,7 @@ void agent_services_tick(struct agent *a)
 	if (a->dp)
 		datapath_services_collect(a->dp);
 	services_health_tick(a);
+	services_tell(a);
 	if (!s->failed)
 		return;
 	s->failed = false;
@@ -295,6 +297,7 @@ void agent_services_stop(struct agent *a)
 
 	s->turn = sd_event_source_disable_unref(s->turn);
 	services_health_stop(a);
+	events_done(&s->events);
 	while ((i = htab_begin(&s->by_name)))
 		entry_free(s, container_of(i, struct service_entry, node));
 	htab_done(&s->by_name);

@@ -2,6 +2,7 @@
 /* Services of this node: which have changed, compiled, handed to the datapath; and what people may ask about them. */
 #pragma once
 
+#include "agent/events.h"
 #include "base/json.h"
 #include "datapath/service.h"
 #include "service/service.h"
@@ -23,6 +24,8 @@ struct services_view {
 	bool healthy; /* the last turn left everything programmed */
 	time_t healthy_at; /* when that was last so */
 	uint64_t compiled;
+	struct events events; /* of what Services do not get: services_events.c */
+	bool tell;	      /* there may be more to tell */
 	sd_event_source *turn;
 
 	/* services_health.c */

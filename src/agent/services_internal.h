@@ -21,4 +21,5 @@ void services_check_apply(struct agent *a, struct service_entry *e); /* the entr
 void services_check_free(struct services_view *s, struct service_entry *e);
 void services_health_tick(struct agent *a); /* ports that were taken may be free */
 void services_health_stop(struct agent *a);
+void services_tell(struct agent *a); /* services_events.c */
 void services_say_health(struct agent *a); /* the part PART_SERVICES */

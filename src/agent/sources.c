@@ -142,6 +142,7 @@ void agent_stop_watches(struct agent *a)
 		a->watches[t] = kube_watch_free(a->watches[t]);
 	a->client = kube_client_free(a->client);
 	events_forget_calls(&a->events);
+	events_forget_calls(&a->services.events);
 	a->status_pending = false;
 }
 

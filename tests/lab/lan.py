@@ -10,13 +10,13 @@ from labs import run
 # Asks on and on who has the addresses, by ARP and neighbour discovery, and sends a datagram to each; tells at the end.
 # {address: {"answers": [[time, [MAC…]]…], "gap": longest time without an answer to a datagram, "echoes": how many came}}
 WATCH = r"""
-import json, select, socket, struct, sys, threading, time
+import fcntl, json, select, socket, struct, sys, threading, time
 vips, port = sys.argv[1].split(","), int(sys.argv[2])
-mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().strip().replace(":", ""))
 own4, own6 = sys.argv[3], sys.argv[4]
 pton = lambda a: socket.inet_pton(socket.AF_INET6 if ":" in a else socket.AF_INET, a)
 raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 raw.bind(("eth0", 0))
+mac = fcntl.ioctl(raw, 0x8927, b"eth0" + bytes(36))[18:24]  # SIOCGIFHWADDR: /sys is another namespace's
 
 def csum(data):
     s = sum(struct.unpack("!%dH" % (len(data) // 2), data))

@@ -224,7 +224,35 @@ def test_S_9_claims_of_what_others_have_are_not_announced(lab):
         wait_for("the refusal is told", lambda: address in lab.exec("n1", WEFT, "service", "show", "hijack", "-o", "json", check=False).stdout
                  or addresses_of(lab, "hijack") != [address])
         assert address not in owners(lab, "hijack")
+        wait_for("an Event on the Service, or the controller's repair", lambda: any(address in m for m in events_of(lab, "hijack", "AddressRefused"))
+                 or addresses_of(lab, "hijack") != [address])
         lab.kubectl("delete", "svc", "hijack")
+
+
+def events_of(lab, name, reason):
+    items = json.loads(lab.kubectl("get", "events", "-o", "json").stdout)["items"]
+    return [i["message"] for i in items if i["involvedObject"].get("name") == name and i["reason"] == reason]
+
+
+def test_S_9_S_10_what_is_refused_is_told_on_the_service(lab):
+    """A load balancer address from elsewhere that is a node's, of pods, link-local, another Service's; endpoints that are nobody's to name."""
+    node = next(n for n in lab.status()["nodes"] if n["name"] == "n2")["addresses"][0]
+    bad = [node, "10.244.1.5", "10.96.0.1", "169.254.169.254", "127.0.0.1"]
+    ports = [{"port": 80, "protocol": "TCP", "name": "web"}]
+    other = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "other"},
+             "spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/other", "ports": ports}} # a class that is no pool's
+    endpoints = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                 "metadata": {"name": "other-1", "labels": {"kubernetes.io/service-name": "other"}}, "ports": ports,
+                 "endpoints": [{"addresses": ["10.244.0.77"], "conditions": {"ready": True}}]}
+    lab.apply(other, endpoints)
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": a, "ipMode": "VIP"} for a in bad]}}}
+    lab.kubectl("patch", "svc", "other", "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    for address in bad:
+        wait_for("an Event about " + address, lambda: any(address in m for m in events_of(lab, "other", "AddressRefused")))
+    assert announced(lab, "other") == []
+    shown = json.loads(lab.exec("n1", WEFT, "service", "show", "other", "-o", "json", check=False).stdout)
+    frontends = {f["address"].rsplit(":", 1)[0] for p in shown["ports"] for f in p["frontends"]}
+    assert not frontends & set(bad), frontends
 
 
 def test_addresses_elsewhere_are_not_announced(lab):
