@@ -115,7 +115,7 @@ static __always_inline int enter(struct __sk_buff *skb, struct packet *pkt)
 	way = inbound_enter(skb, pkt, SERVICE_EXTERNAL);
 	if (way < INBOUND_CHOSEN)
 		return way;
-	why = inbound_begin(skb, pkt, way - INBOUND_CHOSEN);
+	why = inbound_begin(skb, pkt, way, skb->ifindex);
 	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_EXTERNAL) : -why;
 }
 
@@ -145,7 +145,7 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 	way = enter(skb, pkt);
 	if (way == INBOUND_NONE)
 		return TC_ACT_OK;
-	return way == INBOUND_TRANSLATED ? to_endpoint(skb, pkt) : inbound_refuse(skb, pkt, way);
+	return way == INBOUND_TRANSLATED || way == INBOUND_DIRECT ? to_endpoint(skb, pkt) : inbound_refuse(skb, pkt, way);
 }
 
 SEC("tc")

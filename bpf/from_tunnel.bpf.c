@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* tc ingress on the tunnel device: what other nodes sent to pods of this one, or to this node. The inner source must belong
- * to the node that the outer packet came from; nothing from a tunnel is forwarded onwards. */
+ * to the node that the outer packet came from, or be a client's that asks a Service by way of that node (DSR); nothing from a tunnel
+ * is forwarded onwards. */
 #include "lib/arrive.h"
 #include "lib/drop.h"
+#include "lib/dsr.h"
 #include "lib/forward.h"
 #include "lib/inbound.h"
 #include "lib/outbound.h"
@@ -17,6 +19,8 @@ int from_tunnel(struct __sk_buff *skb)
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	if (why == DROP_NONE)
 		why = encap_check_source(skb, &pkt.src);
+	if (unlikely(config.inbound && why == DROP_TUNNEL_SOURCE) && dsr_is_sent_on(skb, &pkt))
+		return dsr_arrive(skb, &pkt);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
 	/* The inner destination MAC need not be the device's: without this the packet counts as another host's. */

@@ -16,10 +16,11 @@
 #include "lib/service.h"
 
 /* What came of a packet; below zero: - enum drop_reason. */
-enum inbound_way { INBOUND_NONE, INBOUND_TRANSLATED, INBOUND_ANSWER_TOO_BIG /* + mtu */ };
+enum inbound_way { INBOUND_NONE, INBOUND_TRANSLATED, INBOUND_DIRECT /* lib/dsr.h */, INBOUND_ANSWER_TOO_BIG /* + mtu */ };
 
-/* A connection begins: + the id of the backend that was chosen for it, for inbound_begin(). */
+/* A connection begins: + the id of the backend that was chosen for it, for inbound_begin(); + whether the Service asks for DSR. */
 #define INBOUND_CHOSEN (1l << 32)
+#define INBOUND_CHOSEN_DSR (1l << 33)
 
 static __always_inline bool inbound_fragments(struct __sk_buff *skb, const struct packet *pkt)
 {
@@ -52,6 +53,17 @@ static __always_inline int inbound_rewrite(struct __sk_buff *skb, struct packet 
 	if (addr_eq(&as->addr, &pkt->src) && as->port == pkt->sport)
 		return INBOUND_TRANSLATED;
 	return nat_rewrite(skb, pkt, NAT_SOURCE, as) ? -DROP_TRUNCATED : INBOUND_TRANSLATED;
+}
+
+/* As it is, to the endpoint's node. Only @pkt speaks of the endpoint. */
+static __always_inline int inbound_direct(struct __sk_buff *skb, struct packet *pkt, const struct ip_addr *to)
+{
+	__u32 mtu = inbound_check_size(skb, pkt, to);
+
+	if (unlikely(mtu))
+		return INBOUND_ANSWER_TOO_BIG + mtu;
+	pkt->dst = *to;
+	return INBOUND_DIRECT;
 }
 
 /* May the connection go on with the endpoint that it has? TCP does until somebody ends it; what begins anew, and datagrams, turn to
@@ -104,16 +116,34 @@ static __always_inline bool inbound_as(struct __sk_buff *skb, const struct packe
 	return w->as.addr.b[0] != ADDR_ABSENT_BYTE;
 }
 
-/* A connection begins with the endpoint @id: its entries are made. */
-static __always_inline enum drop_reason inbound_begin(struct __sk_buff *skb, const struct packet *pkt, __u32 id)
+/* Can the endpoint's node tell that a packet was sent on to it? In a tunnel it can; else if the packet is for another node's address.
+ * WireGuard takes no packets of others from a node. */
+static __always_inline bool inbound_can_go_direct(const struct packet *pkt, const struct service_backend *b)
 {
+	struct node_route *route = b->flags & (SERVICE_ON_THIS_NODE | SERVICE_HOST) ? NULL : node_route_find(&b->addr);
+	struct ip_addr dst = pkt->dst;
+
+	if (!route || route->transport == TRANSPORT_MESH)
+		return false;
+	return route->transport == TRANSPORT_TUNNEL || bpf_map_lookup_elem(&service_nodes, &dst);
+}
+
+/* A connection begins with the endpoint @chosen (as of inbound_enter()): its entries are made. @uplink: by which answers leave. */
+static __always_inline enum drop_reason inbound_begin(struct __sk_buff *skb, const struct packet *pkt, long chosen, __u32 uplink)
+{
+	__u32 id = chosen;
 	struct service_backend *b = bpf_map_lookup_elem(&service_backends, &id);
-	struct nat_want w = { .backend = id, .owner = NAT_OWNER_INBOUND };
+	struct nat_want w = { .backend = id, .owner = NAT_OWNER_INBOUND, .uplink = uplink };
 
 	if (!b)
 		return DROP_SERVICE_REFUSED;
 	w.to.addr = b->addr;
 	w.to.port = b->port;
+	if (unlikely(chosen & INBOUND_CHOSEN_DSR) && inbound_can_go_direct(pkt, b)) {
+		w.as.addr = pkt->src;
+		w.direct = 1;
+		return nat_connect(skb, pkt, &w);
+	}
 	return inbound_as(skb, pkt, b, &w) ? nat_connect(skb, pkt, &w) : DROP_NAT_ADDRESS;
 }
 
@@ -149,7 +179,7 @@ static __always_inline long inbound_choose(struct packet *pkt, __u32 scope)
 	if (service_choose(f, &ask, &backend, &id) != SERVICE_CHOSEN)
 		return -DROP_SERVICE_REFUSED;
 	service_count(SERVICE_TRANSLATED_PACKET);
-	return INBOUND_CHOSEN + id;
+	return (INBOUND_CHOSEN | (f->flags & SERVICE_DSR ? INBOUND_CHOSEN_DSR : 0)) + id;
 }
 
 /* An error about what an endpoint sent to a client: on to the endpoint, and about the packet as it sent it (M4). */
@@ -170,6 +200,8 @@ __global int inbound_error(struct __sk_buff *skb, struct packet *pkt)
 	as.port = forward->port;
 	to.addr = forward->to;
 	to.port = forward->to_port;
+	if (unlikely(forward->direct))
+		return inbound_direct(skb, pkt, &to.addr);
 	if (nat_rewrite_quoted(skb, pkt, &quoted, NAT_SOURCE, &to) || nat_rewrite_quoted(skb, pkt, &quoted, NAT_DESTINATION, &as))
 		return -DROP_TRUNCATED;
 	as.port = to.port = 0;
@@ -183,7 +215,7 @@ __global int inbound_error(struct __sk_buff *skb, struct packet *pkt)
 
 /**
  * inbound_enter() - a packet that is for no pod: is it for a Service?
- * @scope: enum service_scope: from outside, or a pod's
+ * @scope: enum service_scope: from outside, a pod's, or sent on by another node
  *
  * @pkt is parsed, no multicast, and changed with the packet. Return: enum inbound_way, INBOUND_CHOSEN + id, or - enum drop_reason.
  */
@@ -203,7 +235,7 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (!forward || !forward->backend)
 		return inbound_choose(pkt, scope);
-	if (unlikely(!inbound_backend_serves(pkt, forward))) {
+	if (unlikely(!inbound_backend_serves(pkt, forward) || (forward->direct && scope == SERVICE_FORWARDED))) {
 		inbound_forget(&key, forward);
 		return inbound_choose(pkt, scope);
 	}
@@ -212,6 +244,8 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 	as.port = forward->port;
 	to.addr = forward->to;
 	to.port = forward->to_port;
+	if (unlikely(forward->direct))
+		return inbound_direct(skb, pkt, &to.addr);
 	return inbound_rewrite(skb, pkt, &as, &to);
 }
 

@@ -228,6 +228,9 @@ static __always_inline void nat_touch_out(const struct packet *pkt, struct nat_f
 	if (!claim)
 		return;
 	nat_note(pkt->proto, claim, pkt->tcp_flags, true);
+	/* Answers are not seen: a second packet means that there was one. */
+	if (forward->direct && claim->state.stage == FLOW_HALF_OPEN && !(pkt->tcp_flags & TCP_SYN))
+		claim->state.stage = FLOW_OPEN;
 	forward->open = claim->state.stage == FLOW_OPEN;
 }
 
@@ -368,6 +371,8 @@ struct nat_want {
 	struct nat_end to; /* inbound: the backend */
 	__u32 backend;	   /* its id; 0: not inbound, the remote end stays as it is */
 	__u32 owner;	   /* endpoint id, NAT_OWNER_NODE, NAT_OWNER_INBOUND: on whose share */
+	__u32 uplink;	   /* inbound: by which answers leave */
+	__u32 direct;	   /* as in struct nat_forward */
 };
 
 static __always_inline void nat_key_wanted(const struct packet *pkt, const struct nat_want *w, struct nat_key *key)
@@ -415,7 +420,7 @@ __global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *
 	if (w->backend) {
 		t.fresh.front = pkt->dst;
 		t.fresh.front_port = pkt->dport;
-		t.fresh.uplink = skb->ifindex;
+		t.fresh.uplink = w->uplink;
 	}
 	t.choice = nat_has_choice(pkt);
 	nat_allocate(&t);
@@ -466,6 +471,7 @@ __global enum drop_reason nat_publish(const struct packet *pkt, struct nat_want 
 		fresh.to = w->to.addr;
 		fresh.to_port = w->to.port;
 		fresh.backend = w->backend;
+		fresh.direct = w->direct;
 	}
 	nat_key_of(pkt, true, &inside);
 	nat_key_wanted(pkt, w, &key);

@@ -26,7 +26,7 @@ static __always_inline void outbound_node_addr(bool v6, struct ip_addr *ret)
 /* As whom the pod speaks to the endpoint @id; the entries are made. */
 static __always_inline enum drop_reason outbound_begin(struct __sk_buff *skb, const struct packet *pkt, __u32 owner, __u32 id)
 {
-	struct nat_want w = { .backend = id, .owner = owner };
+	struct nat_want w = { .backend = id, .owner = owner, .uplink = skb->ifindex };
 	struct service_backend *b = bpf_map_lookup_elem(&service_backends, &id);
 
 	if (!b)

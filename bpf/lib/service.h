@@ -91,9 +91,12 @@ static __always_inline bool addr_is_any(const struct ip_addr *a)
 static __always_inline struct service_frontend *service_find_node_port(struct service_key *key)
 {
 	struct ip_addr addr = key->addr; /* before 6.3 a map's key must lie in the function's own stack */
+	__u32 *whose = bpf_map_lookup_elem(&service_nodes, &addr);
 
-	if (!bpf_map_lookup_elem(&service_nodes, &addr))
+	if (!whose)
 		return NULL;
+	if (key->scope == SERVICE_EXTERNAL && *whose == SERVICE_NODE_OTHER) /* that node's affair, unless it sent the packet on */
+		key->scope = SERVICE_FORWARDED;
 	if (addr_is_v4(&addr))
 		key->addr.w[3] = 0;
 	else

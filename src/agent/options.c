@@ -79,6 +79,9 @@ static const struct option options[] = {
 	  .help = "translate Services at the sockets of this node; auto: yes, also beside kube-proxy, which then sees what is left" },
 	{ "service.cgroup", T_TEXT, AT(service_cgroup), "auto", 1,
 	  .help = "cgroup whose processes are served, a path; auto: the first cgroup2 that is mounted" },
+	{ "service.dsr", T_BOOL, AT(service_dsr), "off",
+	  .help = "clients outside are answered by the node of their endpoint, which sees their address, where the way between nodes allows it (not with wireguard); "
+		  "the annotation weft.dev/service.forwarding: dsr says so for one Service" },
 	{ "service.externalIPs", T_BOOL, AT(service_external_ips), "off",
 	  .help = "serve spec.externalIPs: whoever may write a Service may then take packets to any address that nobody has" },
 	{ "service.tiers", T_BOOL, AT(service_tiers), "off",

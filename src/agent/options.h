@@ -27,7 +27,7 @@ struct options {
 	uint64_t nat_table_size;
 	uint64_t service_enabled; /* enum auto_switch */
 	char *service_cgroup;	  /* "auto" or a path */
-	bool service_external_ips, service_tiers;
+	bool service_external_ips, service_tiers, service_dsr;
 	uint64_t service_table_size;
 	uint64_t policy_mode, policy_default; /* enums above */
 	uint64_t policy_address_table_size, policy_rule_table_size;

@@ -81,6 +81,7 @@ static int take_nodes(struct agent *a)
 				      .pod_ranges = s->pod_ranges,
 				      .n_pod_ranges = ranges,
 				      .external_ips = a->opt.service_external_ips,
+				      .dsr = a->opt.service_dsr,
 				      .tiers = a->opt.service_tiers};
 	count_tiers(&s->env, nodes, n);
 	return tell_nodes(a, nodes, n);

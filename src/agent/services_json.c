@@ -15,6 +15,11 @@ static const char *kind_name(uint8_t kind)
 	return names[kind];
 }
 
+static const char *scope_name(uint8_t scope)
+{
+	return scope == SERVICE_INTERNAL ? "inside" : scope == SERVICE_EXTERNAL ? "outside" : "nodes";
+}
+
 static const char *proto_name(uint8_t proto)
 {
 	return proto == IPPROTO_TCP ? "TCP" : proto == IPPROTO_UDP ? "UDP" : "SCTP";
@@ -81,7 +86,7 @@ static json_t *frontend_json(struct agent *a, const struct service_port *p, cons
 	if (set.there && set.frontend.flags != at->flags)
 		json_array_append_new(differences, json_sprintf("flags are %u, not %u", set.frontend.flags, at->flags));
 	o = json_pack("{ss, ss, ss, ss, sI, sI, sI, so, so}", "address", addr_port_format(&at->addr, at->port, text), "kind",
-		      kind_name(at->kind), "from", at->scope == SERVICE_INTERNAL ? "inside" : "outside", "endpoints",
+		      kind_name(at->kind), "from", scope_name(at->scope), "endpoints",
 		      at->role == SERVICE_LOCAL ? "local" : "cluster", "set", (json_int_t)set.set, "slots", (json_int_t)set.slots,
 		      "affinitySeconds", (json_int_t)p->affinity_s, "kernel", slots_json(&set), "differences", differences);
 	free(set.backends);

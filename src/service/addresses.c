@@ -127,6 +127,8 @@ static void add_external(struct adder *a, const struct addr *addr, uint16_t port
 
 	add(a, addr, port, kind, SERVICE_INTERNAL, SERVICE_CLUSTER, sources);
 	add(a, addr, port, kind, SERVICE_EXTERNAL, role, flags | sources);
+	if (flags & SERVICE_DSR)
+		add(a, addr, port, kind, SERVICE_FORWARDED, SERVICE_LOCAL, sources);
 }
 
 static void add_addr(struct adder *a, const struct model_service_addr *at, const struct model_service_port *sp)
@@ -158,7 +160,7 @@ void service_collect_addresses(const struct service_env *env, const struct model
 	static const struct addr any[2] = {{{[10] = 0xff, [11] = 0xff}}};
 	struct adder a = {env, svc, v, p};
 
-	p->addresses = xnew0_array(struct service_address, 2 * (svc->n_addrs + 1));
+	p->addresses = xnew0_array(struct service_address, 3 * (svc->n_addrs + 1));
 	for (unsigned i = 0; i < svc->n_addrs; i++)
 		add_addr(&a, &svc->addrs[i], sp);
 	if (sp->node_port)

@@ -37,7 +37,7 @@ struct nat_forward {
 	__u32 seen; /* tick of the latest packet on the way out */
 	struct ip_addr to; /* inbound: the backend */
 	__be16 to_port;
-	__u16 pad;
+	__u16 direct; /* 1: DSR: packets go to the backend's node as they are, and answers do not come back here */
 	__u32 backend; /* its id (weft/service.h); 0: not inbound, the remote end is as it is */
 };
 

@@ -20,6 +20,7 @@
 enum service_scope {
 	SERVICE_INTERNAL, /* this node and its pods: socket programs, from_pod */
 	SERVICE_EXTERNAL, /* from outside: from_net */
+	SERVICE_FORWARDED, /* by another node for DSR, as the client sent it: endpoints of this node only */
 };
 
 /* `service_frontends`. A NodePort is entered once a family, with the unspecified address (0.0.0.0 as ::ffff:0.0.0.0, or ::); it is

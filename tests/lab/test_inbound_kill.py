@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections from outside through a node that has no endpoint, by SNAT and by DSR, while agents are killed."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from labs import FULL, HELPERS, Lab, wait_for
+
+CONNECTIONS, KILLS = (1000, 20) if FULL else (200, 5)
+TRAFFIC = os.path.join(HELPERS, "lab-traffic")
+
+
+def pod(name, app, node, command=None, **port):
+    box = {"name": "c", "image": "none", "ports": [{"containerPort": p} for p in port.values()]}
+    if command:
+        box["command"] = command
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": app}}, "spec": {"nodeName": node, "containers": [box]}}
+
+
+def service(name, app, port, forwarding):
+    """The same port for TCP and UDP, at the endpoint and at every node."""
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "annotations": {"weft.dev/service.forwarding": forwarding}},
+            "spec": {"type": "NodePort", "ipFamilyPolicy": "PreferDualStack", "selector": {"app": app}, "ports": [
+                {"name": p.lower(), "protocol": p, "port": 80, "targetPort": port[0], "nodePort": port[1]} for p in ("TCP", "UDP")]}}
+
+
+@pytest.fixture(scope="module", params=["vxlan", "direct"] + ["wireguard"] * FULL)
+def lab(request):
+    with Lab(nodes=3, transport=request.param) as lab:
+        lab.apply(pod("w1", "web", "n1", http=8080), pod("w2", "web", "n2", http=8080),
+                  pod("load", "load", "n2", ["sh", "-c", "sleep inf | %s serve 7000" % TRAFFIC], traffic=7000))
+        for n, how in enumerate(("snat", "dsr")):
+            lab.apply(service("web-" + how, "web", (8080, 30080 + n), how), service("load-" + how, "load", (7000, 30090 + n), how))
+        lab.transport = request.param
+        lab.wait_ready()
+        lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
+        lab.world = lab.status()["world"]["addresses"]
+        for port in (30080, 30081):
+            wait_for("node port %d" % port, lambda: all(ask(lab, a, port) for a in lab.nodes["n3"]))
+        yield lab
+
+
+def ask(lab, address, port):
+    done = lab.exec("world", "curl", "-s", "-g", "-m", "3", "http://%s:%d/" % ("[%s]" % address if ":" in address else address, port), check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+@pytest.mark.parametrize("how", ["snat", "dsr"])
+def test_SVC_17_who_the_endpoint_sees(lab, how):
+    """With DSR the client. WireGuard takes no packets of clients from a node: SNAT all the same."""
+    kept = how == "dsr" and lab.transport != "wireguard"
+    for node, addresses in lab.nodes.items():
+        for address in addresses:
+            answers = [ask(lab, address, 30080 + (how == "dsr")) for _ in range(12)]
+            assert all(answers), (node, address, answers)
+            assert {a["pod"] for a in answers} == {"w1", "w2"}
+            for a in answers:
+                client = a["client"].rsplit(":", 1)[0].strip("[]")
+                assert (client in lab.world) == (kept or a["node"] == node), (node, a)
+
+
+@pytest.mark.parametrize("how", ["snat", "dsr"])
+def test_no_connection_is_reset_when_agents_are_killed(lab, how, capsys):
+    address = lab.nodes["n3"][0]
+    client = lab.popen("world", TRAFFIC, "run", address, 30090 + (how == "dsr"), 1000, CONNECTIONS, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert client.stdout.readline() == "running\n"
+        for i in range(KILLS):
+            part = ("n3/weftd", "n2/weftd")[i % 2]  # where the client asks, and where the endpoint is
+            old = wait_for("an agent in " + part, lambda: lab.pids(part))
+            for pid in old:
+                os.kill(pid, signal.SIGKILL)
+            wait_for("a new agent in " + part, lambda: lab.pids(part) and not set(old) & set(lab.pids(part)))
+            wait_for("it answers", lambda: lab.exec(part[:2], "weft", "status", check=False).returncode == 0)
+        got = json.loads(client.communicate(timeout=120)[0])
+    finally:
+        client.kill()
+        client.wait()
+    with capsys.disabled():
+        print("\n%s, %d kills: %s" % (how, KILLS, json.dumps(got)), flush=True)
+    assert got["resets"] == 0 and got["tcp_wrong"] == 0 and got["unsent"] == 0
+    assert got["tcp_received"] == got["tcp_sent"] > CONNECTIONS
+    assert got["lost"] <= got["overflow"]
