@@ -11,6 +11,7 @@
 #include "lib/guard.h"
 #include "lib/inbound.h"
 #include "lib/outbound.h"
+#include "lib/unwrap.h"
 
 /* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
 static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet *pkt)
@@ -36,40 +37,41 @@ static __always_inline bool may_come_plain(const struct ip_addr *src)
 	return !route || route->plain;
 }
 
-/* Outer packets to this node are the tunnel device's: what is inside is looked at in from_tunnel, the outer source included. */
+/* Outer packets to this node: what is inside is looked at here or in from_tunnel, the outer source included. WireGuard's packets are no
+ * tunnel device's. */
 static __always_inline bool is_tunnelled(struct __sk_buff *skb, const struct packet *pkt)
 {
-	__u32 l4 = ETH_LEN + sizeof(struct iphdr), ports;
-	__u8 proto;
-
-	if (!config.tunnel_port || config.guard || !addr_is_underlay(&pkt->dst)) /* WireGuard's packets are no tunnel device's */
-		return false;
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		__u32 word[3];
-
-		if (packet_read(skb, ETH_LEN, word, sizeof(word)))
-			return false;
-		if ((word[0] & bpf_htonl(0xff000000)) != bpf_htonl(0x45000000) || word[1] & bpf_htonl(0x3fff))
-			return false;
-		proto = bpf_ntohl(word[2]) >> 16;
-	} else {
-		__u32 word[2];
-
-		if (packet_read(skb, ETH_LEN, word, sizeof(word)))
-			return false;
-		proto = bpf_ntohl(word[1]) >> 8;
-		l4 = ETH_LEN + sizeof(struct ipv6hdr);
-	}
-	return proto == IPPROTO_UDP && !packet_read(skb, l4, &ports, sizeof(ports)) && (bpf_ntohl(ports) & 0xffff) == config.tunnel_port;
+	return config.tunnel_port && !config.guard && addr_is_underlay(&pkt->dst) && outer_is_tunnel(skb);
 }
 
-static __always_inline int arrive_outer(struct __sk_buff *skb, const struct packet *pkt)
+/* For a pod of this node, and nothing about it is special: it is taken out, and goes straight in. */
+static __always_inline int arrive_inside(struct __sk_buff *skb, struct packet *pkt)
+{
+	enum drop_reason why;
+	struct endpoint *ep;
+
+	if (!unwrap_look(skb, pkt))
+		return TC_ACT_OK;
+	ep = endpoint_find(&pkt->dst);
+	if (!ep)
+		return TC_ACT_OK;
+	why = arrive_check(skb, pkt, ep->id, 0);
+	if (why != DROP_NONE)
+		return drop(skb, pkt, why);
+	if (unlikely(pkt->via_stack || (config.inbound && pkt->translated)) || unwrap_take(skb, pkt->v6))
+		return TC_ACT_OK;
+	return forward_past_stack(skb, pkt, ep);
+}
+
+static __always_inline int arrive_outer(struct __sk_buff *skb, struct packet *pkt)
 {
 	enum drop_reason why = config.geneve ? geneve_arrive(skb) : DROP_NONE;
 
 	if (why == DROP_NONE && addr_is_node(&pkt->src))
 		why = DROP_NET_SOURCE;
-	return why == DROP_NONE ? TC_ACT_OK : drop(skb, pkt, why);
+	if (why != DROP_NONE)
+		return drop(skb, pkt, why);
+	return config.fast_path ? arrive_inside(skb, pkt) : TC_ACT_OK;
 }
 
 /* To a local pod. @place: of the flow, beside its being the destination's end. */
@@ -157,7 +159,7 @@ int from_net(struct __sk_buff *skb)
 
 	if (!peek_addresses(skb, &pkt))
 		return skb->protocol == bpf_htons(ETH_P_ARP) ? announce_arp(skb) : TC_ACT_OK;
-	if (likely(is_tunnelled(skb, &pkt)))
+	if (is_tunnelled(skb, &pkt))
 		return arrive_outer(skb, &pkt);
 	if (config.guard && guard_forbids(&pkt.src, &pkt.dst))
 		return drop(skb, &pkt, DROP_PLAINTEXT_IN);

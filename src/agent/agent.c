@@ -296,6 +296,7 @@ static void find_outer_way(struct agent *a, struct dp_node_route *r)
 	uint32_t largest = r->mtu + route_overhead(transport_of(&a->opt), !addr_is_v4(&r->underlay));
 	const struct outer_way *way = outer_find(a, &r->underlay, largest);
 
+	r->unwrap = outer_may_unwrap(a);
 	if (!way)
 		return;
 	r->uplink = way->uplink;

@@ -58,8 +58,8 @@ static const struct option options[] = {
 	{ "datapath.attach", T_CHOICE, AT(attach), "auto", .choices = attaches,
 	  .help = "how programs hang on uplinks and tunnels: tcx (Linux 6.6 and later) or clsact; auto takes the best there is" },
 	{ "datapath.encap", T_CHOICE, AT(encap), "auto", .choices = encaps,
-	  .help = "who makes outer packets of VXLAN and Geneve: the kernel's tunnel device, for one whose filters have to see them, or auto: the datapath, past the stack, "
-		  "where a peer is reached by one plain route" },
+	  .help = "who makes outer packets of VXLAN and Geneve, and takes out what is in them: the kernel's tunnel device, where filters of the node have to see them, "
+		  "or auto: the datapath, past the stack, what it can, where a peer is reached by one plain route" },
 	{ "datapath.flowTableSize", T_UINT, AT(flow_table_size), "131072", 1024, 16777216,
 	  .help = "entries of each flow table" },
 	{ "masquerade.ipv4", T_CHOICE, AT(masquerade_ipv4), "auto", .choices = switches,

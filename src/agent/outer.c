@@ -74,7 +74,7 @@ static struct outer_way *get(struct agent *a, const struct addr *remote)
 /* Who cannot be asked may have policies. */
 static void look_for_ipsec(struct outer *o)
 {
-	int r = xfrm_has_out_policy(&o->ipsec);
+	int r = xfrm_has_policy(&o->ipsec);
 
 	o->ipsec |= r < 0;
 	if (r < 0)
@@ -82,17 +82,22 @@ static void look_for_ipsec(struct outer *o)
 	o->known = true;
 }
 
+bool outer_may_unwrap(struct agent *a)
+{
+	if (a->opt.encap != ENCAP_AUTO)
+		return false;
+	if (!a->outer.known)
+		look_for_ipsec(&a->outer);
+	return !a->outer.ipsec;
+}
+
 const struct outer_way *outer_find(struct agent *a, const struct addr *remote, uint32_t largest)
 {
 	const struct outer_way *way;
 
-	if (a->opt.encap != ENCAP_AUTO)
-		return NULL;
 	if (a->outer.n >= FORGET_AFTER)
 		outer_forget(a);
-	if (!a->outer.known)
-		look_for_ipsec(&a->outer);
-	if (a->outer.ipsec)
+	if (!outer_may_unwrap(a))
 		return NULL;
 	way = get(a, remote);
 	return way->uplink && way->mtu >= largest ? way : NULL;

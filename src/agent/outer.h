@@ -30,6 +30,8 @@ struct outer {
 	sd_event_source *ipsec_events;
 };
 
+/* May the datapath take packets out of outer ones, past the device? */
+bool outer_may_unwrap(struct agent *a);
 /* The way to a peer's address from our own; NULL where the device is to make outer packets, or they would be larger than @largest. */
 const struct outer_way *outer_find(struct agent *a, const struct addr *remote, uint32_t largest);
 /* The kernel's tables have changed: everything is asked again. */

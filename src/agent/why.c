@@ -313,9 +313,11 @@ static const char *enter(struct walk *w)
 		return "from_mesh";
 	}
 	if (!addr_is_zero(&route.outer)) {
-		step(w, "from_tunnel", "node_routes: the source belongs to another node; accepted in the tunnel from %s%s",
+		const char *at = route.unwrap && w->dst_ep.id && w->a->opt.fast_path ? "from_net" : "from_tunnel";
+
+		step(w, at, "node_routes: the source belongs to another node; accepted in the tunnel from %s%s",
 		     addr_format(&route.outer, outer), route.plain ? ", and as it is" : " only");
-		return "from_tunnel";
+		return at;
 	}
 	step(w, "from_net", "node_routes: the source belongs to another node; it comes as it is");
 	return "from_net";

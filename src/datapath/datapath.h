@@ -104,6 +104,7 @@ struct dp_node_route {
 	uint32_t ifindex;      /* direct: uplink; tunnel: its device; mesh: the WireGuard interface */
 	uint8_t vtep_mac[6];   /* tunnel: inner destination MAC */
 	uint16_t mtu;	       /* largest inner IP packet */
+	bool unwrap;	       /* tunnel: what comes by it may be taken out past the kernel's device */
 	uint32_t uplink;       /* tunnel: where outer packets leave, to @next_hop; 0: the kernel's device finds out, and makes them */
 	struct addr next_hop;
 };

@@ -31,6 +31,7 @@ static struct node_route_entry encode(const struct dp_node_route *r)
 	e.value.outer = dp_addr_encode(&r->outer);
 	e.value.plain = r->plain;
 	memcpy(e.value.vtep_mac, r->vtep_mac, 6);
+	e.value.unwrap = r->unwrap;
 	e.value.uplink = r->uplink;
 	e.value.next_hop = dp_addr_encode(&r->next_hop);
 	return e;

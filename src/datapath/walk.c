@@ -49,7 +49,7 @@ int datapath_find_node_route(struct datapath *dp, const struct addr *a, struct d
 		return r;
 	*ret = (struct dp_node_route){ .transport = v.transport == TRANSPORT_TUNNEL ? DP_TUNNEL : v.transport == TRANSPORT_MESH ? DP_MESH : DP_DIRECT,
 				       .underlay = decode_addr(&v.underlay), .outer = decode_addr(&v.outer), .plain = v.plain,
-				       .ifindex = v.ifindex, .mtu = v.mtu, .uplink = v.uplink,
+				       .ifindex = v.ifindex, .mtu = v.mtu, .uplink = v.uplink, .unwrap = v.unwrap,
 				       .next_hop = decode_addr(&v.next_hop) };
 	memcpy(ret->vtep_mac, v.vtep_mac, 6);
 	return 0;

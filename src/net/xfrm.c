@@ -45,11 +45,11 @@ static int look_at(const struct nlmsghdr *nlh, bool *found)
 	if (nlh->nlmsg_type == NLMSG_ERROR)
 		return nlh->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(int) ? -EBADMSG : *(const int *)mnl_nlmsg_get_payload(nlh);
 	if (nlh->nlmsg_type == XFRM_MSG_NEWPOLICY && nlh->nlmsg_len >= MNL_NLMSG_HDRLEN + sizeof(*policy))
-		*found |= policy->dir == XFRM_POLICY_OUT;
+		*found |= policy->dir == XFRM_POLICY_OUT || policy->dir == XFRM_POLICY_IN;
 	return 0;
 }
 
-int xfrm_has_out_policy(bool *ret)
+int xfrm_has_policy(bool *ret)
 {
 	_cleanup_close_ int fd = open_socket(0);
 	char buf[RECV_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));

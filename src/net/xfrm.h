@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-/* Is there a policy for packets on their way out? A kernel without IPsec has none. Return: 0, -errno. */
-int xfrm_has_out_policy(bool *ret);
+/* Is there a policy for packets that leave or are for this host? A kernel without IPsec has none. Return: 0, -errno. */
+int xfrm_has_policy(bool *ret);
 
 /* A socket that becomes readable when policies change. Return: a descriptor (non-blocking), -EPROTONOSUPPORT without IPsec, -errno. */
 int xfrm_monitor_open(void);

@@ -110,7 +110,7 @@ def test_a_flood_is_sampled_and_what_is_held_back_is_counted(lab, ips):
 def test_connections_are_events(lab, ips):
     """Begun and closed, at both nodes, with the way they went; an established packet is none."""
     lab.exec("default/a", "curl", "-sf", "-m", "20", "http://%s:8080/" % ips["b"][0])
-    for node, program in (("n1", "from_pod"), ("n2", "from_tunnel")):
+    for node, program in (("n1", "from_pod"), ("n2", "from_net")):
         kinds = {}
         def told():
             kinds.update({e["kind"]: e for e in observe(lab, "--last", 64, "--to", "default/b", "--kind", "new", "--port", 8080, node=node)})

@@ -21,7 +21,8 @@ struct node_route {
 	__u8 transport;		 /* enum transport: how packets are sent */
 	__u8 plain;		 /* 1: its packets may come as they are */
 	__u8 vtep_mac[6];	 /* tunnel: inner destination MAC */
-	__u8 pad[2];
+	__u8 unwrap;		 /* tunnel: 1: what comes by it may be taken out of its outer packet at the uplink */
+	__u8 pad;
 	/* tunnel: where outer packets leave, so that the program makes them itself; 0: the tunnel's device makes them */
 	__u32 uplink;
 	__u32 pad2;
