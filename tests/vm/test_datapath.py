@@ -7,7 +7,7 @@ import guest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.dirname(os.environ.get("WEFT_BIN", os.path.join(ROOT, "build", "bin")))
-TESTS = ["drop_test", "path_test", "flow_test", "geneve_test", "mss_test", "nat_test", "outer_test", "recent_test", "stack_test", "unwrap_test"]
+TESTS = ["announce_test", "drop_test", "path_test", "flow_test", "geneve_test", "mss_test", "nat_test", "outer_test", "recent_test", "stack_test", "unwrap_test"]
 
 
 def test_packet_tests_pass_on_debians_kernel():
@@ -15,7 +15,7 @@ def test_packet_tests_pass_on_debians_kernel():
     put.append((os.path.join(ROOT, "bpf/budget.txt"), "/t/budget.txt"))
     status, out = guest.run("""
 failed=0
-for t in drop_test path_test flow_test geneve_test mss_test nat_test outer_test recent_test stack_test unwrap_test "program_bench --budget /t/budget.txt"; do
+for t in announce_test drop_test path_test flow_test geneve_test mss_test nat_test outer_test recent_test stack_test unwrap_test "program_bench --budget /t/budget.txt"; do
 	echo "== $t"
 	/t/$t || failed=1
 done
