@@ -113,6 +113,16 @@ class Lab:
         with open(os.path.join(self.cgroup(part), "cgroup.procs")) as f:
             return [int(p) for p in f.read().split()]
 
+    def agents(self, node):
+        """The node's agent; its WireGuard engine, which outlives it, lies in the same cgroup."""
+        def name(pid):
+            try:
+                with open("/proc/%d/comm" % pid) as f:
+                    return f.read().strip()
+            except FileNotFoundError:
+                return None
+        return [pid for pid in self.pids(node + "/weftd") if name(pid) == "weftd"]
+
     def fabric(self, *command, **kw):
         """Runs a command in the fabric's network namespace."""
         return ["nsenter", "--net=/proc/%d/ns/net" % self.pids("keeper")[0], *map(str, command)]

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from combos import options, params
+from combos import BRIEF, options, params
 from labs import FULL, HELPERS, Lab, pod, wait_for
 
 AWAY_SECONDS = 600 if FULL else 15
@@ -25,7 +25,7 @@ class Away:
     def __enter__(self):
         for pid in self.runner:
             os.kill(pid, signal.SIGSTOP)
-        for pid in self.lab.pids("n1/weftd"):
+        for pid in self.lab.agents("n1"):
             os.kill(pid, signal.SIGKILL)
         wait_for("no agent on n1", lambda: self.lab.exec("n1", "weft", "status", check=False).returncode != 0)
         return self
@@ -52,7 +52,7 @@ def reaches(lab, ips):
     return lab.exec("default/client", os.path.join(HELPERS, "lab-probe"), input=lines, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("combo", params()[:1] if not FULL else params())
+@pytest.mark.parametrize("combo", params(BRIEF[:1], BRIEF))
 def test_a_node_lives_without_its_agent(combo, capsys):
     with Lab(nodes=2, **options(combo)) as lab:
         lab.apply(pod("client", node="n1"), pod("server", node="n2"))

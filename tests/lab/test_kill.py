@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from combos import options, params
+from combos import BRIEF, SPANNING, family, options, params
 from labs import FULL, HELPERS, Lab, pod, wait_for
 
 KILLS = 100 if FULL else 20
@@ -16,10 +16,10 @@ PPS, CONNECTIONS = 10000, 200
 TRAFFIC = os.path.join(HELPERS, "lab-traffic")
 
 
-@pytest.fixture(scope="module", params=params())
+@pytest.fixture(scope="module", params=params(BRIEF, SPANNING))
 def lab(request):
-    with Lab(nodes=2, **options(request.param)) as lab:
-        lab.versions = (4, 6) if FULL else (4,) if request.param[0] == "vxlan" else (6,)
+    with Lab(nodes=2, **options(request.param, family(request.param))) as lab:
+        lab.versions = (6,) if family(request.param) == "ipv6" else (4, 6) if FULL else (4,) if request.param[0] == "vxlan" else (6,)
         lab.apply(pod("client", node="n1"), pod("server", node="n2"))
         lab.wait_ready()
         yield lab
@@ -46,12 +46,11 @@ def traffic(lab, address, meanwhile):
 
 def kill_agents(lab, times):
     for i in range(times):
-        part = "n%d/weftd" % (i % 2 + 1)
-        old = wait_for("an agent in " + part, lambda: lab.pids(part))
+        node = "n%d" % (i % 2 + 1)
+        old = wait_for("an agent on " + node, lambda: lab.agents(node))
         for pid in old:
             os.kill(pid, signal.SIGKILL)
-        node = part.split("/")[0]
-        wait_for("a new agent in " + part, lambda: lab.pids(part) and not set(old) & set(lab.pids(part)))
+        wait_for("a new agent on " + node, lambda: lab.agents(node) and not set(old) & set(lab.agents(node)))
         wait_for("it answers", lambda: lab.exec(node, "weft", "status", check=False).returncode == 0)
 
 

@@ -7,7 +7,7 @@ import os
 import re
 
 import pytest
-from combos import options, params
+from combos import family, options, params
 from labs import FULL, HELPERS, Lab, WEFT_BIN, end, pod, run, running, wait_for
 
 ECHO = os.path.join(WEFT_BIN, "weft-echo")
@@ -61,18 +61,19 @@ def pods():
 
 @pytest.mark.parametrize("combo", params())
 def test_the_world_sees_the_node(combo):
-    with Lab(nodes=2, **options(combo)) as lab:
+    versions = (6,) if family(combo) == "ipv6" else (4, 6)
+    with Lab(nodes=2, **options(combo, family(combo))) as lab:
         lab.apply(*pods())
         lab.wait_ready()
         with Served(lab, ECHO, str(PORT)):
-            wait_for("the world serves", lambda: client(lab, "n1", 4))
-            for version in (4, 6):
+            wait_for("the world serves", lambda: client(lab, "n1", versions[0]))
+            for version in versions:
                 for n in (1, 2):
                     source = "default/p%d" % n
                     for protocol in ("tcp", "udp"):
                         assert client(lab, source, version, protocol) == underlay(lab, "n%d" % n, version), (source, version, protocol)
                     lab.exec(source, "ping", "-c", "1", "-W", "5", world(lab, version))
-        assert lab.node_status("n1")["datapath"]["nat"] >= 4
+        assert lab.node_status("n1")["datapath"]["nat"] >= 2 * len(versions)
 
 
 def test_switches_and_exclusions():

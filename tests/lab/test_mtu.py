@@ -7,10 +7,11 @@ import subprocess
 import pytest
 from labs import FULL, Lab, pod, run, wait_for
 
-OVERHEAD = {"direct": (0, 0), "vxlan": (50, 70), "geneve": (50, 70)}  # over IPv4, over IPv6 outside
+OVERHEAD = {"direct": (0, 0), "vxlan": (50, 70), "geneve": (50, 70), "wireguard": (80, 80)}  # over IPv4, over IPv6 outside; a WireGuard peer may move to the other
 ALL = list(itertools.product((1280, 1400, 1500, 9000), OVERHEAD, ("dual", "ipv4", "ipv6")))
 # 1280 and vxlan, outside IPv6: has no room for IPv6, and must say so.
-SPANNING = [(1280, "vxlan", "dual"), (1280, "vxlan", "ipv6"), (1400, "geneve", "ipv6"), (9000, "geneve", "dual"), (1500, "direct", "ipv4"), (9000, "vxlan", "ipv6")]
+SPANNING = [(1280, "vxlan", "dual"), (1280, "vxlan", "ipv6"), (1400, "geneve", "ipv6"), (9000, "geneve", "dual"), (1500, "direct", "ipv4"), (9000, "vxlan", "ipv6"),
+            (1280, "geneve", "dual"), (1500, "wireguard", "dual"), (1400, "wireguard", "ipv6"), (9000, "wireguard", "ipv4")]
 HEADERS = {4: 28, 6: 48}  # IP and UDP
 
 # Asks the pod's echo with one datagram of SIZE bytes, with permission to cut it (0) or without (2); prints what came of it.

@@ -81,8 +81,8 @@ def lab(request):
 
 @pytest.fixture(scope="module")
 def stack():
-    """Without the fast path, so that a missing route is felt."""
-    with Lab(nodes=2, transport="vxlan", set=SETTINGS + ["datapath.fastPath=off"]) as lab:
+    """Without the fast path, so that a missing route is felt; what it sends into the tunnel travels as Geneve."""
+    with Lab(nodes=2, transport="geneve", set=SETTINGS + ["datapath.fastPath=off"]) as lab:
         lab.apply(*spread_pods(2, each=1))
         lab.wait_ready()
         yield lab
