@@ -120,8 +120,9 @@ static int take_parameter(struct wish *w, const char *name, const char *value)
 	return 0;
 }
 
-static int take_option(struct wish *w, const char *name, const char *value)
+static int take_option(void *wish, const char *name, const char *value)
 {
+	struct wish *w = wish;
 	int r = take_parameter(w, name, value);
 
 	if (r != 0)
@@ -205,20 +206,12 @@ static int show(const struct wish *w)
 int verb_observe(int argc, char **argv)
 {
 	struct wish w = { .params = json_object(), .socket = DEFAULT_SOCKET };
-	int r = 0;
+	int r = verb_words(argc, argv, usage, take_option, &w);
 
-	for (int i = 1; i < argc && r >= 0; i++) {
-		if (streq(argv[i], "--help") || streq(argv[i], "-h")) {
-			fputs(usage, stdout);
-			json_decref(w.params);
-			return 0;
-		}
-		r = take_option(&w, argv[i], argv[i + 1]);
-		i += r > 0;
-	}
-	if (r >= 0)
-		r = check(&w);
-	r = r < 0 ? EXIT_USAGE : show(&w);
+	if (r == 0)
+		r = check(&w) < 0 ? EXIT_USAGE : show(&w);
+	else
+		r = r < 0 ? EXIT_USAGE : 0;
 	json_decref(w.params);
 	return r;
 }

@@ -46,8 +46,9 @@ static const struct {
 } numbers[] = { { "--source-port", "sourcePort" }, { "--bytes", "bytes" } };
 
 /* Return: 1 the value was used, 0 not, -EINVAL. */
-static int take_word(struct wish *w, const char *word, const char *value)
+static int take_word(void *wish, const char *word, const char *value)
 {
+	struct wish *w = wish;
 	uint64_t n;
 
 	if (*word != '-') {
@@ -163,20 +164,12 @@ static int check(struct wish *w)
 int verb_why(int argc, char **argv)
 {
 	struct wish w = { .params = json_object(), .socket = DEFAULT_SOCKET };
-	int r = 0;
+	int r = verb_words(argc, argv, usage, take_word, &w);
 
-	for (int i = 1; i < argc && r >= 0; i++) {
-		if (streq(argv[i], "--help") || streq(argv[i], "-h")) {
-			fputs(usage, stdout);
-			json_decref(w.params);
-			return 0;
-		}
-		r = take_word(&w, argv[i], argv[i + 1]);
-		i += r > 0;
-	}
-	if (r >= 0)
-		r = check(&w);
-	r = r < 0 ? EXIT_USAGE : show(&w);
+	if (r == 0)
+		r = check(&w) < 0 ? EXIT_USAGE : show(&w);
+	else
+		r = r < 0 ? EXIT_USAGE : 0;
 	json_decref(w.params);
 	return r;
 }

@@ -253,6 +253,10 @@ static void connections_outlive_the_agent(void)
 	leave();
 	packet(IPPROTO_TCP, B4, 40000, WORLD4, 443, "S");
 	port = leave().sport;
+	packet(IPPROTO_TCP, WORLD4, 443, OURS4, 40000, "SA"); /* unanswered ones do not outlive the time that some kernels verify for */
+	arrive(REDIRECT);
+	packet(IPPROTO_TCP, WORLD4, 443, OURS4, port, "SA");
+	arrive(REDIRECT);
 	for (int i = 0; i < 2; i++) {
 		struct view v;
 
