@@ -53,6 +53,8 @@ bench: build ## figures beside the peers, interleaved (root)
 	@$(PYTHON) tests/bench/run.py
 	@$(PYTHON) tests/bench/wg.py
 	@$(BUILD)/tests/policy/policy_bench
+	@$(BUILD)/tests/bpf/policy_bench
+	@$(PYTHON) tests/bench/policy_live.py
 	@$(BUILD)/tests/service_bench
 
 TARGET ?=

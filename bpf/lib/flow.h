@@ -96,6 +96,8 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 	};
 	enum drop_reason why;
 
+	if (place == (FLOW_AT_SOURCE | FLOW_TRANSLATED) && addr_is_node(&pkt->src))
+		fresh.origin |= FLOW_TO_ITSELF;
 	if (share_held(owner) >= (__s64)config.flow_share)
 		return DROP_FLOW_SHARE;
 	if (share_held(0) >= (__s64)config.flow_max)

@@ -173,8 +173,14 @@ enum { POLICY_BY_TRIAL = 0x80, POLICY_HAS_TRIAL = 0x40 };
 /* Not a reason: it may pass, and is to be judged by the policies on trial, too. */
 #define POLICY_ON_TRIAL 0x100
 
-/* One end of a flow from end @initiator: egress if it is that end, else ingress. */
-static __always_inline enum drop_reason policy_judge_end(const struct flow_key *key, __u8 end, __u8 initiator, struct packet *pkt,
+/* Which addresses of the key are asked for and about; which end began the flow, and whether that one is asked. */
+struct policy_view {
+	__u8 own, peer, initiator;
+	bool egress;
+};
+
+/* One end of a flow. */
+static __always_inline enum drop_reason policy_judge_end(const struct flow_key *key, struct policy_view view, struct packet *pkt,
 							 __u8 *how)
 {
 	struct policy_endpoint_value *v;
@@ -183,7 +189,7 @@ static __always_inline enum drop_reason policy_judge_end(const struct flow_key *
 	bool unknown = false;
 	__u32 rule = 0;
 
-	__builtin_memcpy(peer.addr, end ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
+	__builtin_memcpy(peer.addr, view.own ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
 	v = bpf_map_lookup_elem(&policy_endpoints, peer.addr);
 	if (!v) /* no pod of this node */
 		return DROP_NONE;
@@ -196,11 +202,11 @@ static __always_inline enum drop_reason policy_judge_end(const struct flow_key *
 		pkt->rule = 0;
 		return DROP_POLICY_LOCKED;
 	}
-	__builtin_memcpy(peer.addr, end ? &key->addr[0] : &key->addr[1], sizeof(peer.addr));
-	ask.direction = end == initiator ? POLICY_EGRESS : POLICY_INGRESS;
+	__builtin_memcpy(peer.addr, view.peer ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
+	ask.direction = view.egress ? POLICY_EGRESS : POLICY_INGRESS;
 	ask.proto = key->proto;
 	if (!proto_is_icmp(key->proto)) /* there it is the identifier */
-		ask.port = bpf_ntohs(initiator ? key->port[0] : key->port[1]);
+		ask.port = bpf_ntohs(view.initiator ? key->port[0] : key->port[1]);
 	if (policy_asks(&ask, &peer, addr_is_v4(&key->addr[0]), &rule, &unknown))
 		return DROP_NONE;
 	pkt->rule = rule;
@@ -219,13 +225,16 @@ __global enum drop_reason policy_judge(const struct flow_key *key, __u8 initiato
 		return DROP_NONE;
 	for (__u8 i = 0; i < 4; i++) {
 		__u8 by = (initiator ^ i >> 1) & 1, end = (by ^ i) & 1;
+		struct policy_view view = { end, end ^ 1, by, end == by };
 		enum drop_reason why;
 
 		if (i == 2 && !(how & FLOW_UNSURE))
 			break;
 		if (end != by && how & FLOW_FROM_NODE)
 			continue;
-		why = policy_judge_end(key, end, by, pkt, &how);
+		if (how & FLOW_TO_ITSELF) /* CNP-12 */
+			view.own = view.peer = (initiator ^ 1) & 1;
+		why = policy_judge_end(key, view, pkt, &how);
 		if (why != DROP_NONE)
 			return why;
 	}

@@ -46,6 +46,7 @@ enum flow_origin {
 	FLOW_UNSURE = 2,    /* nobody saw who began it: allowed only as if either had */
 	FLOW_FROM_NODE = 4, /* begun by this node itself, not forwarded: its own pods take it */
 	FLOW_ASKED = 8,     /* counted as unanswered until it is answered (lib/flow_asks.h) */
+	FLOW_TO_ITSELF = 32, /* a pod's to itself through a Service, in which it speaks as this node: the initiator's end is the pod, too */
 	FLOW_AUDITED = 16,  /* would be denied by what only observes, and that was told */
 };
 

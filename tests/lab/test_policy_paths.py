@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""P4: the verdict does not depend on the way: by the pod's address, a ClusterIP, a NodePort of either node, a load balancer's address; from
+the same node and across; over both families; in the tunnel and as it is."""
+
+import json
+
+import pytest
+from labs import Lab, pod, wait_for
+from test_policy import of, policy
+
+PYTHON = "/usr/bin/python3"
+
+# Connects to all at once; says which of them took it.
+PROBE = """
+import json, socket, sys, threading
+found = {}
+def ask(name, host, port):
+    try:
+        with socket.create_connection((host, port), 1.5) as s:
+            s.settimeout(1.5)
+            s.sendall(b"hello\\n")
+            found[name] = bool(s.recv(100))
+    except OSError:
+        found[name] = False
+threads = [threading.Thread(target=ask, args=t) for t in json.loads(sys.argv[1])]
+[t.start() for t in threads]
+[t.join() for t in threads]
+print(json.dumps(found))
+"""
+POOL = {"apiVersion": "weft.dev/v1alpha1", "kind": "LoadBalancerPool", "metadata": {"name": "pool"},
+        "spec": {"addresses": ["172.30.0.200-172.30.0.210", "fd30::200-fd30::210"]}}
+SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "server"},
+           "spec": {"type": "LoadBalancer", "ipFamilyPolicy": "RequireDualStack", "selector": {"app": "server"},
+                    "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30090}]}}
+CLIENTS = {"near": "n1", "far": "n2"}
+
+
+@pytest.fixture(scope="module", params=["vxlan", "direct"])
+def lab(request):
+    with Lab(nodes=2, transport=request.param) as lab:
+        lab.apply(POOL, SERVICE, pod("server", node="n1", labels={"app": "server"}),
+                  *[pod(name, node=node, labels={"app": name}) for name, node in CLIENTS.items()])
+        lab.wait_ready()
+        lab.ways = ways(lab)
+        assert len(lab.ways) == 10
+        wait_for("every way without a policy", lambda: all(asked(lab, c) == {True} for c in CLIENTS))
+        yield lab
+
+
+@pytest.fixture(autouse=True)
+def clean(lab):
+    yield
+    lab.kubectl("delete", "netpol,cnp", "--all", "-A")
+
+
+def ways(lab):
+    """[name, host, port] of every way to the server."""
+    status = lab.status()
+    service = json.loads(lab.kubectl("get", "svc", "server", "-o", "json").stdout)
+    found = [["pod " + ip, ip, 8080] for p in status["pods"] if p["name"] == "server" for ip in p["ips"]]
+    found += [["ClusterIP " + ip, ip, 80] for ip in service["spec"]["clusterIPs"]]
+    found += [["LoadBalancer " + i["ip"], i["ip"], 80] for i in service["status"]["loadBalancer"]["ingress"]]
+    return found + [["NodePort " + ip, ip, 30090] for n in status["nodes"] for ip in n["addresses"]]
+
+
+def asked(lab, client):
+    """The answers that occur, over all ways; one, when they agree."""
+    found = json.loads(lab.exec("default/" + client, PYTHON, "-c", PROBE, json.dumps(lab.ways)).stdout)
+    assert len(found) == len(lab.ways)
+    if len(set(found.values())) > 1:
+        print(client, found)
+    return set(found.values())
+
+
+def agree(lab, **expected):
+    for client, allowed in expected.items():
+        wait_for("%s %s" % (client, allowed), lambda: asked(lab, client) == {allowed}, timeout=30)
+        assert asked(lab, client) == {allowed}
+
+
+@pytest.mark.parametrize("allowed", sorted(CLIENTS))
+def test_P4_ingress(lab, allowed):
+    lab.apply(policy("in", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app=allowed)], "ports": [{"port": 8080}]}]))
+    agree(lab, **{c: c == allowed for c in CLIENTS})
+
+
+@pytest.mark.parametrize("client", sorted(CLIENTS))
+def test_P4_egress(lab, client):
+    """By the endpoint, not by the Service's address or port."""
+    lab.apply(policy("out", pods={"app": client}, policyTypes=["Egress"], egress=[{"to": [of(app="nobody")]}, {"ports": [{"port": 80}, {"port": 30090}]}]))
+    agree(lab, **{c: c != client for c in CLIENTS})
+    lab.apply(policy("out", pods={"app": client}, policyTypes=["Egress"], egress=[{"to": [of(app="server")], "ports": [{"port": 8080}]}]))
+    agree(lab, **{c: True for c in CLIENTS})
+
+
+def test_P4_admin_tier(lab):
+    lab.apply({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "no"}, "spec": {
+        "tier": "Admin", "priority": 1, "subject": {"pods": {"namespaceSelector": {}, **of(app="server")}},
+        "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]}})
+    agree(lab, near=False, far=False)
+
+
+def hairpin(lab):
+    """By which of its addresses the server reaches itself: its own, its Service's."""
+    ways = [w for w in lab.ways if w[0].startswith(("pod", "ClusterIP"))]
+    found = json.loads(lab.exec("default/server", PYTHON, "-c", PROBE, json.dumps(ways)).stdout)
+    own, service = ({v for k, v in found.items() if k.startswith(kind)} for kind in ("pod", "ClusterIP"))
+    assert len(own) == len(service) == 1, found
+    return own.pop(), service.pop()
+
+
+@pytest.mark.parametrize("direction", ["Ingress", "Egress"])
+def test_CNP_12_a_pod_reaches_itself_by_its_service_if_policy_allows(lab, direction):
+    rules, peers = direction.lower(), "from" if direction == "Ingress" else "to"
+
+    def apply(peer):
+        lab.apply(policy("p", pods={"app": "server"}, policyTypes=[direction], **{rules: [{peers: [of(app=peer)]}]}))
+
+    wait_for("itself without a policy", lambda: hairpin(lab) == (True, True))
+    apply("near")
+    wait_for("its own address only", lambda: hairpin(lab) == (True, False), timeout=30)
+    apply("server")
+    wait_for("both", lambda: hairpin(lab) == (True, True), timeout=30)
