@@ -6,7 +6,11 @@
  * peers, which only packets *from pods* are looked up in, and an endpoint inside a pod range is never taken. */
 #include "agent/agent.h"
 #include "agent/lists.h"
+#include "base/buf.h"
+#include "base/log.h"
 #include "base/str.h"
+
+#include <sys/prctl.h>
 
 const char MESH_DEVICE[] = "weft-wg";
 static const char RUN_DIR[] = "/var/run/wireguard";
@@ -52,6 +56,7 @@ int agent_mesh_start(struct agent *a)
 		health_set(&a->health, PART_MESH, NULL);
 		return 0;
 	}
+	(void)prctl(PR_SET_DUMPABLE, 0); /* no core: the key would be in it */
 	r = mesh_key_load(path, a->opt.node_name, &m->key, &why);
 	if (r < 0) {
 		log_error("cannot have a WireGuard key", L_STR("why", why), L_ERRNO(r));
@@ -79,6 +84,7 @@ void agent_mesh_stop(struct agent *a)
 	agent_mesh_publish_done(a);
 	mesh_plan_done(&m->plan);
 	mesh_key_done(&m->key);
+	free(m->refused);
 	free(m->program);
 	free(m->state_dir);
 }
@@ -159,6 +165,20 @@ static size_t list_claims(const struct agent *a, struct mesh_claim **ret)
 	return n;
 }
 
+/* Nodes that get no tunnel, as their key is another's: said once for each change. */
+static void tell_refused(struct agent_mesh *m)
+{
+	struct buf text = {.max = 1024}; /* who fits is enough */
+
+	for (size_t i = 0; i < m->plan.n_found; i++)
+		if (m->plan.found[i].state == MESH_PEER_DUPLICATE)
+			(void)buf_addf(&text, "%s%s has the key of %s", text.len ? ", " : "", m->plan.found[i].name, m->plan.found[i].holder);
+	if (text.data && !streq(m->refused, text.data))
+		log_warn("no tunnel to nodes that have another's WireGuard key", L_STR("nodes", text.data));
+	free(m->refused);
+	m->refused = text.data;
+}
+
 void agent_mesh_apply(struct agent *a)
 {
 	struct agent_mesh *m = &a->mesh;
@@ -180,6 +200,7 @@ void agent_mesh_apply(struct agent *a)
 	mesh_plan_done(&m->plan);
 	mesh_compile(&c, a->model, claims, n, &m->plan);
 	m->planned = true;
+	tell_refused(m);
 	mesh_apply(m->mesh, &m->plan.device);
 	agent_mesh_set_health(a);
 	agent_mesh_publish(a);

@@ -26,6 +26,7 @@ struct agent_mesh {
 	struct mesh_key key;
 	struct mesh_plan plan;
 	bool planned;
+	char *refused; /* nodes with another's key, as they were logged last; NULL: none */
 	struct mesh_publication told;
 	sd_event_source *attempt_timer, *rotation_timer;
 	uint64_t rotation_us; /* when its present step began */

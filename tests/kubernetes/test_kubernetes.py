@@ -89,3 +89,25 @@ def test_with_kube_proxy(cluster):
         assert "sock_" not in left.stdout
     if FULL or cluster["NODES"] == "2":
         smoke(cluster)
+
+
+def test_W_9_a_mesh_node_is_written_by_the_node_of_its_name_alone(cluster, tmp_path):
+    deploy = os.path.join(HERE, "../../deploy/kubernetes")
+    with open(os.path.join(deploy, "meshnode-rights.yaml"), encoding="utf-8") as f:
+        rights = f.read()
+    (tmp_path / "n1").write_text(rights.replace("NODE", "n1"))
+
+    def kubectl(*words, known_as=None):
+        groups = ["--as", known_as, "--as-group", "weft:nodes", "--as-group", "system:authenticated"] if known_as else []
+        return script("kc.sh", *words, *groups, env=cluster, timeout=60)
+    for path in ("rbac.yaml", "meshnodes.yaml"):
+        assert kubectl("apply", "-f", os.path.join(deploy, path)).returncode == 0
+    may = lambda *words: kubectl("auth", "can-i", *words, known_as="weft:n1").stdout.split()[-1]
+    assert may("patch", "meshnodes.weft.dev/n1") == "no"
+    assert kubectl("apply", "-f", str(tmp_path / "n1")).returncode == 0
+    for name, right in (("n1", "yes"), ("n2", "no")):
+        assert may("patch", "meshnodes.weft.dev/" + name) == right
+        assert may("patch", "meshnodes.weft.dev/" + name, "--subresource=status") == right
+    assert may("delete", "meshnodes.weft.dev/n1") == may("update", "meshnodes.weft.dev/n1") == "no"
+    for verb in ("get", "list", "watch", "create"):
+        assert may(verb, "meshnodes.weft.dev") == "yes"
