@@ -24,18 +24,33 @@ void inbound_done(struct inbound *in)
 	aead_done(&in->aead);
 }
 
+/* May the peer speak as the packet's source? A stream's packets have one: it is looked up for the first of a batch. */
+static bool source_is_allowed(struct inbound *in, struct peer *p, const uint8_t *pkt)
+{
+	const uint8_t family = pkt[0] >> 4, *source = pkt + (family == 4 ? 12 : 8);
+	const size_t n = family == 4 ? 4 : 16;
+	struct peer *owner;
+
+	if (in->proven.peer == p && in->proven.family == family && memcmp(in->proven.addr, source, n) == 0)
+		return true;
+	owner = family == 4 ? allowedips_find_v4(&in->device->allowed, source) : allowedips_find_v6(&in->device->allowed, source);
+	if (!owner || (owner != p && owner != atomic_load_explicit(&p->twin, memory_order_relaxed)))
+		return false;
+	in->proven.peer = p;
+	in->proven.family = family;
+	memcpy(in->proven.addr, source, n);
+	return true;
+}
+
 static void deliver(struct inbound *in, struct peer *p, uint8_t *pkt, size_t padded, uint8_t ds)
 {
 	size_t len = ip_length(pkt, padded);
-	struct peer *owner;
 
 	if (!len) {
 		STAT_ADD(in->stats, drop_malformed_inner, 1);
 		return;
 	}
-	owner = pkt[0] >> 4 == 4 ? allowedips_find_v4(&in->device->allowed, pkt + 12) :
-				   allowedips_find_v6(&in->device->allowed, pkt + 8);
-	if (owner != p && (!owner || owner != atomic_load_explicit(&p->twin, memory_order_relaxed))) {
+	if (!source_is_allowed(in, p, pkt)) {
 		STAT_ADD(in->stats, drop_wrong_source, 1);
 		return;
 	}
@@ -161,5 +176,6 @@ void inbound_message(struct inbound *in, uint8_t *buf, size_t len, size_t segmen
 void inbound_flush(struct inbound *in, int64_t now)
 {
 	open_waiting(in, now);
+	in->proven.peer = NULL; /* what is configured meanwhile counts from the next batch on */
 	coalesce_flush(&in->join);
 }

@@ -26,6 +26,10 @@ struct inbound {
 	struct arrived arrived[ARRIVED_MAX];
 	struct aead_packet packets[ARRIVED_MAX]; /* theirs */
 	unsigned n_arrived;
+	struct {
+		struct peer *peer; /* NULL: nothing known */
+		uint8_t family, addr[16];
+	} proven; /* the inner source that was found to be the peer's last, until the next flush */
 	struct coalescer join;
 };
 
