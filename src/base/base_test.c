@@ -64,6 +64,21 @@ static void dns_names(void)
 	CHECK(name_is_dns_subdomain("a.b-c.9") && !name_is_dns_subdomain("a..b") && !name_is_dns_subdomain("a."));
 }
 
+static void buf_keeps_a_secret_by_itself(void)
+{
+	struct buf b = { .max = 4096, .secret = true };
+	char *before;
+
+	CHECK_INT(buf_adds(&b, "swordfish"), 0);
+	before = b.data;
+	for (int i = 0; i < 300; i++)
+		CHECK_INT(buf_adds(&b, "0123456789"), 0);
+	CHECK(b.data != before); /* it had to grow, which moves it */
+	CHECK(strncmp(b.data, "swordfish0123456789", 19) == 0 && b.len == 3009);
+	buf_done(&b);
+	CHECK(b.secret && b.max == 4096 && !b.data);
+}
+
 static void buf_keeps_its_bound(void)
 {
 	struct buf b = { .max = 5 };
@@ -213,6 +228,7 @@ int main(void)
 	RUN(parse_u64_cases);
 	RUN(dns_names);
 	RUN(buf_keeps_its_bound);
+	RUN(buf_keeps_a_secret_by_itself);
 	RUN(htab_against_array);
 	RUN(yaml_values);
 	RUN(yaml_errors);

@@ -6,8 +6,26 @@ enum { READ_CHUNK = 16384 };
 
 void buf_done(struct buf *b)
 {
+	if (b->secret && b->data)
+		explicit_bzero(b->data, b->cap);
 	free(b->data);
-	*b = (struct buf){ .max = b->max };
+	*b = (struct buf){ .max = b->max, .secret = b->secret };
+}
+
+/* realloc() would leave the old place as it was. */
+static void grow(struct buf *b, size_t cap)
+{
+	char *old = b->data;
+
+	if (!b->secret || !old) {
+		b->data = xrealloc(old, cap, 1);
+	} else {
+		b->data = xmalloc(cap);
+		memcpy(b->data, old, b->len);
+		explicit_bzero(old, b->cap);
+		free(old);
+	}
+	b->cap = cap;
 }
 
 char *buf_reserve(struct buf *b, size_t n)
@@ -18,8 +36,7 @@ char *buf_reserve(struct buf *b, size_t n)
 		return NULL;
 	if (need > b->cap) {
 		cap = MAX(b->cap * 2, (size_t)64);
-		b->cap = MAX(cap, need);
-		b->data = xrealloc(b->data, b->cap, 1);
+		grow(b, MAX(cap, need));
 	}
 	b->data[b->len + n] = 0;
 	return b->data + b->len;

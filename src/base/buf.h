@@ -8,6 +8,7 @@ struct buf {
 	char *data;  /* NULL while empty */
 	size_t len, cap;
 	size_t max;  /* largest len; 0 means no bound (only for what we produce ourselves) */
+	bool secret; /* no copy of what it held stays behind when it grows or is done */
 };
 
 void buf_done(struct buf *b);

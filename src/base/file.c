@@ -10,7 +10,7 @@
 int file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct buf b = { .max = max + 1 };
+	struct buf b = { .max = max + 1, .secret = true }; /* it may be a file with keys */
 	ssize_t n;
 
 	if (fd < 0)

@@ -65,19 +65,12 @@ static uint64_t now_us(const struct user *u)
 	return t;
 }
 
-static void wipe(struct buf *b)
-{
-	if (b->data)
-		explicit_bzero(b->data, b->cap);
-	buf_done(b);
-}
-
 static void disconnect(struct user *u)
 {
 	u->io = sd_event_source_disable_unref(u->io);
 	u->fd = close_fd(u->fd);
-	wipe(&u->in);
-	wipe(&u->out);
+	buf_done(&u->in);
+	buf_done(&u->out);
 	u->asked = false;
 }
 
@@ -179,7 +172,7 @@ static void answered(struct user *u)
 
 	u->in.data[u->in.len - 1] = '\0'; /* the empty line */
 	r = mesh_uapi_parse(u->in.data, &d);
-	wipe(&u->in);
+	buf_done(&u->in);
 	u->asked = false;
 	(void)sd_event_source_set_enabled(u->timer, SD_EVENT_OFF);
 	if (reading)
@@ -200,7 +193,7 @@ static int flush(struct user *u)
 			return -errno;
 		u->sent += n;
 	}
-	wipe(&u->out);
+	buf_done(&u->out);
 	u->sent = 0;
 	return sd_event_source_set_io_events(u->io, EPOLLIN);
 }
@@ -278,7 +271,7 @@ static int start(struct mesh *m)
 	if (u)
 		return u->fd >= 0 ? 0 : -ENOTCONN; /* on its way */
 	u = xnew0(struct user);
-	*u = (struct user){.mesh = m, .fd = -1};
+	*u = (struct user){.mesh = m, .fd = -1, .in.secret = true, .out.secret = true};
 	r = sd_event_add_time_relative(m->event, &u->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, u);
 	if (r < 0) {
 		free(u);

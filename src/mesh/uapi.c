@@ -12,7 +12,10 @@ static void add_key(struct buf *out, const char *name, const uint8_t key[static 
 		hex[2 * i + 1] = digits[key[i] & 15];
 	}
 	hex[2 * MESH_KEY] = '\0';
-	(void)buf_addf(out, "%s=%s\n", name, hex);
+	(void)buf_adds(out, name); /* not by a format, whose own buffers keep a copy */
+	(void)buf_adds(out, "=");
+	(void)buf_adds(out, hex);
+	(void)buf_adds(out, "\n");
 	explicit_bzero(hex, sizeof(hex));
 }
 

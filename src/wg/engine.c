@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "wg/link.h"
 #include "wg/queue.h"
+#include "wg/secret.h"
 #include "wg/state.h"
 #include "wg/uapi.h"
 
@@ -336,7 +337,7 @@ static int add_sources(struct engine *e)
 
 int engine_new(sd_event *event, const struct tun *tun, const struct engine_options *options, struct engine **ret)
 {
-	_cleanup_(engine_freep) struct engine *e = xnew0(struct engine);
+	_cleanup_(engine_freep) struct engine *e = secret_alloc(sizeof(*e)); /* the node's own key is in it */
 	struct worker_config config;
 	int r;
 
@@ -400,7 +401,7 @@ struct engine *engine_free(struct engine *e)
 	free(e->workers);
 	tun_close(&e->tun);
 	sd_event_unref(e->event);
-	free(e);
+	secret_free(e, sizeof(*e));
 	return NULL;
 }
 

@@ -199,7 +199,7 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 				     .tso = e->tun.tso,
 				     .uso = e->tun.uso };
 	struct uapi_host host = engine_host(e);
-	struct buf body = { 0 };
+	struct buf body = { .secret = true };
 	int fds[1 + 3 * TUN_QUEUES_MAX], r;
 	struct peer *p;
 	unsigned n_fds;
@@ -221,8 +221,6 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 		r = send_fds(conn, fds, n_fds);
 	if (r == 0)
 		r = send_all(conn, body.data, body.len);
-	if (body.data)
-		wipe(body.data, body.cap);
 	buf_done(&body);
 	return r;
 }

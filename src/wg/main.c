@@ -5,6 +5,7 @@
 #include "wg/handover.h"
 #include "wg/harden.h"
 #include "wg/metrics.h"
+#include "wg/secret.h"
 #include "wg/server.h"
 
 #include <fcntl.h>
@@ -368,6 +369,9 @@ int main(int argc, char **argv)
 	int ready = -1, r;
 
 	harden_early();
+	r = secret_serve_openssl();
+	if (r < 0)
+		log_warn("keys in OpenSSL's contexts are in ordinary memory", L_ERRNO(r));
 	o.engine.workers = default_workers();
 	o.engine.limits = default_limits;
 	read_environment(&o);

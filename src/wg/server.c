@@ -70,13 +70,6 @@ int server_listen(const char *dir, const char *name)
 	return r < 0 ? r : take_fd(fd);
 }
 
-static void wipe_buf(struct buf *b)
-{
-	if (b->data)
-		wipe(b->data, b->cap);
-	buf_done(b);
-}
-
 static void client_free(struct client *c)
 {
 	list_remove(&c->all);
@@ -84,8 +77,8 @@ static void client_free(struct client *c)
 	sd_event_source_unref(c->io);
 	sd_event_source_unref(c->timer);
 	close_fd(c->fd);
-	wipe_buf(&c->in);
-	wipe_buf(&c->out);
+	buf_done(&c->in);
+	buf_done(&c->out);
 	free(c);
 }
 
@@ -100,7 +93,7 @@ static int flush_out(struct client *c)
 			return -errno;
 		c->sent += n;
 	}
-	wipe_buf(&c->out);
+	buf_done(&c->out);
 	c->sent = 0;
 	return sd_event_source_set_io_events(c->io, EPOLLIN);
 }
@@ -197,6 +190,7 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t even
 	c->server = s;
 	c->fd = conn;
 	c->in.max = UAPI_REQUEST_MAX;
+	c->in.secret = c->out.secret = true;
 	list_push_back(&s->clients, &c->all);
 	s->n_clients++;
 	if (sd_event_add_io(s->engine->event, &c->io, conn, EPOLLIN, on_client, c) < 0 ||

@@ -24,15 +24,13 @@ struct state {
 
 static int save(struct state *s)
 {
-	struct buf text = { 0 };
+	struct buf text = { .secret = true };
 	struct uapi_host host = engine_host(s->engine);
 	int r;
 
 	s->dirty = false;
 	uapi_format(&host, &text);
 	r = file_write_atomic(s->conf, text.data ? text.data : "", text.len, 0600);
-	if (text.data)
-		wipe(text.data, text.len);
 	buf_done(&text);
 	if (r < 0)
 		log_error("cannot save the configuration", L_STR("file", s->conf), L_ERRNO(r));

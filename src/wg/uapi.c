@@ -309,7 +309,10 @@ static void add_key(struct buf *out, const char *name, const uint8_t key[static 
 		line[2 * i + 1] = digits[key[i] & 15];
 	}
 	line[2 * KEY_LEN] = '\0';
-	(void)buf_addf(out, "%s=%s\n", name, line);
+	(void)buf_adds(out, name); /* not by a format, whose own buffers keep a copy */
+	(void)buf_adds(out, "=");
+	(void)buf_adds(out, line);
+	(void)buf_adds(out, "\n");
 	wipe(line, sizeof(line));
 }
 
