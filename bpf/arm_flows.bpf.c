@@ -17,6 +17,26 @@ static long promote(void *map __attribute__((unused)), struct flow_key *of, stru
 	return 0;
 }
 
+static long arm_again(__u32 i __attribute__((unused)), void *ctx __attribute__((unused)))
+{
+	struct nat_claim *claim;
+	struct nat_key key;
+
+	if (bpf_map_pop_elem(&nat_unarmed, &key))
+		return 1;
+	claim = bpf_map_lookup_elem(&nat_claims, &key);
+	if (claim && !nat_arm_or_note(&key, claim))
+		nat_end_claim(&key, claim);
+	return 0;
+}
+
+/* A timer that is not to be had now either is noted again: hence the bound. */
+static int on_sweep(void *map, __u32 *key, struct flow_sweep *sweep)
+{
+	bpf_loop(NAT_UNARMED_BATCH, arm_again, NULL, 0);
+	return flow_on_sweep(map, key, sweep);
+}
+
 SEC("tc")
 int start_sweep(struct __sk_buff *skb __attribute__((unused)))
 {
@@ -25,7 +45,7 @@ int start_sweep(struct __sk_buff *skb __attribute__((unused)))
 	if (!sweep)
 		return TC_ACT_SHOT;
 	bpf_timer_init(&sweep->timer, &flow_sweep, 1 /* CLOCK_MONOTONIC */); /* one that is there is only started anew */
-	if (bpf_timer_set_callback(&sweep->timer, flow_on_sweep) || bpf_timer_start(&sweep->timer, FLOW_SWEEP_NS, 0))
+	if (bpf_timer_set_callback(&sweep->timer, on_sweep) || bpf_timer_start(&sweep->timer, FLOW_SWEEP_NS, 0))
 		return TC_ACT_SHOT;
 	bpf_for_each_map_elem(&flows_new, promote, NULL, 0);
 	return TC_ACT_OK;
@@ -34,14 +54,21 @@ int start_sweep(struct __sk_buff *skb __attribute__((unused)))
 static long arm(void *map __attribute__((unused)), struct flow_key *key, struct flow *f,
 		void *ctx __attribute__((unused)))
 {
-	flow_arm(key, f);
+	struct flow_key of = *key;
+	struct flow_state state = f->state;
+
+	if (flow_arm(&of, f) && !bpf_map_update_elem(&flows_new, &of, &state, BPF_ANY))
+		flow_remove(&of, state.owner);
 	return 0;
 }
 
 static long arm_claim(void *map __attribute__((unused)), struct nat_key *key, struct nat_claim *claim,
 		      void *ctx __attribute__((unused)))
 {
-	nat_arm(key, claim);
+	struct nat_key of = *key;
+
+	if (!nat_arm_or_note(&of, claim))
+		nat_end_claim(&of, claim);
 	return 0;
 }
 

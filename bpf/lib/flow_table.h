@@ -102,14 +102,23 @@ static int flow_on_timer(void *map __attribute__((unused)), struct flow_key *key
 	return 0;
 }
 
-/* A timer that runs already is only started anew. */
-static __always_inline void flow_arm(const struct flow_key *key, struct flow *f)
+/* A timer that runs already is only started anew. Since Linux 6.18 the memory of a new one is taken without waiting for a lock: under
+ * load there may be none. Return: 0, -errno. */
+#define timer_arm(timer, map, callback, ns)                                           \
+	({                                                                            \
+		long r_ = bpf_timer_init(timer, map, 1 /* CLOCK_MONOTONIC */);        \
+		if (!r_ || r_ == -16 /* EBUSY: it has been */)                        \
+			r_ = bpf_timer_set_callback(timer, callback);                 \
+		if (!r_)                                                              \
+			r_ = bpf_timer_start(timer, ns, 0);                           \
+		r_;                                                                   \
+	})
+
+static __always_inline long flow_arm(const struct flow_key *key, struct flow *f)
 {
 	__s32 left = flow_timeout(key->proto, &f->state) - (tick_now() - f->state.seen);
 
-	bpf_timer_init(&f->timer, &flows, 1 /* CLOCK_MONOTONIC */);
-	bpf_timer_set_callback(&f->timer, flow_on_timer);
-	bpf_timer_start(&f->timer, flow_timer_ns(left > 0 ? left : 0), 0);
+	return timer_arm(&f->timer, &flows, flow_on_timer, flow_timer_ns(left > 0 ? left : 0));
 }
 
 /* What packets have done to the entry in `flows_new` since it was copied: another CPU may have closed the connection. */
@@ -125,7 +134,8 @@ static __always_inline void flow_catch_up(struct flow_key *key, struct flow *f, 
 /**
  * flow_promote() - move a conversation from `flows_new` to `flows`
  *
- * Return: false when it stays, as the table is full or its endpoint's share used up: it lives on where floods may evict it.
+ * Return: false when it stays, as the table is full, its endpoint's share used up, or no timer to be had: it lives on where floods may
+ * evict it.
  */
 static __always_inline bool flow_promote(struct flow_key *key, const struct flow_state *state)
 {
@@ -140,7 +150,10 @@ static __always_inline bool flow_promote(struct flow_key *key, const struct flow
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f)
 		return true;
-	flow_arm(key, f);
+	if (unlikely(flow_arm(key, f))) {
+		flow_remove(key, fresh.state.owner);
+		return false;
+	}
 	flow_catch_up(key, f, state);
 	return true;
 }

@@ -17,6 +17,12 @@ struct {
 } nat_claims SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, NAT_UNARMED_MAX);
+	__uint(value_size, sizeof(struct nat_key));
+} nat_unarmed SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct nat_key);
@@ -160,11 +166,16 @@ static int nat_on_timer(void *map __attribute__((unused)), struct nat_key *key, 
 	return 0;
 }
 
-static __always_inline void nat_arm(const struct nat_key *key, struct nat_claim *claim)
+static __always_inline long nat_arm(const struct nat_key *key, struct nat_claim *claim)
 {
-	bpf_timer_init(&claim->timer, &nat_claims, 1 /* CLOCK_MONOTONIC */);
-	bpf_timer_set_callback(&claim->timer, nat_on_timer);
-	bpf_timer_start(&claim->timer, flow_timer_ns(nat_timeout(key->proto, &claim->state)), 0);
+	return timer_arm(&claim->timer, &nat_claims, nat_on_timer, flow_timer_ns(nat_timeout(key->proto, &claim->state)));
+}
+
+/* A claim without a timer would hold its port for ever: where it gets none now, the sweep tries again. Return: false when it could
+ * not even be noted. */
+static __always_inline bool nat_arm_or_note(struct nat_key *key, struct nat_claim *claim)
+{
+	return likely(!nat_arm(key, claim)) || !bpf_map_push_elem(&nat_unarmed, key, 0);
 }
 
 /* ---- state ---- */
@@ -484,8 +495,10 @@ __global enum drop_reason nat_publish(const struct packet *pkt, struct nat_want 
 		return DROP_NAT_TABLE_FULL;
 	}
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
-	if (claim)
-		nat_arm(&key, claim);
+	if (claim && unlikely(!nat_arm_or_note(&key, claim))) {
+		nat_release(&key, w->owner);
+		return DROP_NAT_TABLE_FULL;
+	}
 	return DROP_NONE;
 }
 
