@@ -20,6 +20,9 @@ HELPERS = os.path.join(os.path.dirname(WEFT_BIN), "tests")
 SERVER_PORT, IPERF_PORT = 5000, 5201
 SERVER_CPU = "1"
 REAL_TIME = ["chrt", "-f", "10", "taskset", "-c"]
+# A stream keeps its CPU busy: in real time it would keep the softirqs that ksoftirqd is left with from ever running, and what is measured
+# were how often that happens.
+PINNED = ["taskset", "-c"]
 
 BASE_RULES = """*nat
 :KUBE-SERVICES - [0:0]
@@ -126,9 +129,9 @@ class ByHand:
         return self.in_pod("p1")
 
     def serve(self):
-        for server in ([os.path.join(HELPERS, "netbench"), "server", str(SERVER_PORT)], ["iperf3", "-s", "-p", str(IPERF_PORT)]):
-            self.servers.append(subprocess.Popen([*REAL_TIME, SERVER_CPU, *self.in_pod("p2"), *server],
-                                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        for server in ([*REAL_TIME, SERVER_CPU, *self.in_pod("p2"), os.path.join(HELPERS, "netbench"), "server", str(SERVER_PORT)],
+                       [*PINNED, SERVER_CPU, *self.in_pod("p2"), "iperf3", "-s", "-p", str(IPERF_PORT)]):
+            self.servers.append(subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
     def close(self):
         for p in self.servers:
@@ -311,9 +314,9 @@ class WeftLab:
 
     @staticmethod
     def server_command():
-        pinned = " ".join([*REAL_TIME, SERVER_CPU, ""])
         return ["sh", "-c", "%s %s server %d & exec %s iperf3 -s -p %d"
-                % (pinned, os.path.join(HELPERS, "netbench"), SERVER_PORT, pinned, IPERF_PORT)]
+                % (" ".join([*REAL_TIME, SERVER_CPU]), os.path.join(HELPERS, "netbench"), SERVER_PORT,
+                   " ".join([*PINNED, SERVER_CPU]), IPERF_PORT)]
 
     def client(self):
         return [os.path.join(WEFT_BIN, "weft"), "lab", "exec", "--name", self.lab, "default/p1", "--"]

@@ -30,7 +30,7 @@ def busy(times):
 
 
 def in_client(path, mode, *command, timeout=60):
-    full = [*path.client(), *paths.REAL_TIME, CLIENT_CPU[mode], *command]
+    full = [*path.client(), *(paths.PINNED if mode == "stream" else paths.REAL_TIME), CLIENT_CPU[mode], *command]
     done = subprocess.run(full, capture_output=True, text=True, timeout=timeout)
     if done.returncode:
         sys.exit("%s: %s: %s" % (path.name, " ".join(full), done.stderr.strip() or done.stdout.strip()[-400:]))
