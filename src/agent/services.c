@@ -230,7 +230,10 @@ static int on_turn(sd_event_source *source, void *ctx)
 	if (!s->complete) {
 		r = datapath_services_end(a->dp);
 		s->complete = r == 0;
-		log_info("Services are programmed", L_UINT("services", s->by_name.count), L_ERRNO(r));
+		if (r < 0)
+			log_error("cannot remove what the Services of an earlier agent left", L_ERRNO(r));
+		else
+			log_info("Services are programmed", L_UINT("services", s->by_name.count));
 	}
 	s->healthy = s->complete && !s->failed;
 	services_say_health(a);
