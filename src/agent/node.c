@@ -323,6 +323,22 @@ static int mend_vxlan(struct rtnl *nl, const struct link *l, const uint8_t mac[6
 	return r;
 }
 
+/* Our own device under another name holds the port. */
+static int remove_renamed(struct rtnl *nl)
+{
+	_cleanup_free_ struct link *links = NULL;
+	size_t n = 0;
+	int r = rtnl_list_links(nl, &links, &n);
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (!streq(links[i].kind, "vxlan") || !streq(links[i].alias, VXLAN_ALIAS))
+			continue;
+		log_warn("somebody has renamed the tunnel device: it is made anew", L_STR("name", links[i].name));
+		r = rtnl_del_link(nl, links[i].ifindex);
+	}
+	return r;
+}
+
 int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu,
 		      uint32_t *ret_ifindex, const char **ret_mended, char **ret_error)
 {
@@ -338,7 +354,8 @@ int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t ma
 		r = r ? r : -ENODEV;
 	}
 	if (r == -ENODEV) {
-		r = make_vxlan(nl, o, mac, want_mtu, &ifindex);
+		r = remove_renamed(nl);
+		r = r ? r : make_vxlan(nl, o, mac, want_mtu, &ifindex);
 		if (r == 0)
 			r = rtnl_get_link(nl, ifindex, &l);
 	}

@@ -46,6 +46,7 @@ DAMAGES = {
     "pod-qdisc": Damage("program", "tc qdisc del dev $LINK clsact"),
     "pod-filter": Damage("program", "tc filter del dev $LINK ingress"),
     "device-gone": Damage("device", "ip link del weft-vxlan"),
+    "device-renamed": Damage("device", "ip link set weft-vxlan down; ip link set weft-vxlan name other"),
     "device-down": Damage("device", "ip link set weft-vxlan down"),
     "device-mac": Damage("device", "ip link set weft-vxlan address 02:00:00:00:00:97"),
     "address": Damage("address", "ip addr del $OWN4/32 dev lo"),
