@@ -21,11 +21,11 @@ __weft_option_names() {
 # Values after the option $1. Return: whether that option has any.
 __weft_values() {
 	case $1 in
-	--transport) COMPREPLY=($(compgen -W 'direct vxlan' -- "$2")) ;;
+	--transport) COMPREPLY=($(compgen -W 'direct vxlan geneve auto wireguard' -- "$2")) ;;
 	--family) COMPREPLY=($(compgen -W 'dual ipv4 ipv6' -- "$2")) ;;
 	-o | --output) COMPREPLY=($(compgen -W 'json' -- "$2")) ;;
-	--verdict) COMPREPLY=($(compgen -W 'denied dropped forwarded' -- "$2")) ;;
-	--kind) COMPREPLY=($(compgen -W 'drop new closed changed' -- "$2")) ;;
+	--verdict) COMPREPLY=($(compgen -W 'denied dropped forwarded audit' -- "$2")) ;;
+	--kind) COMPREPLY=($(compgen -W 'drop new closed changed audit' -- "$2")) ;;
 	--protocol) COMPREPLY=($(compgen -W 'TCP UDP SCTP ICMP ICMPv6' -- "$2")) ;;
 	--name) COMPREPLY=($(compgen -W "$(ls /run/weft-lab 2>/dev/null)" -- "$2")) ;;
 	--set)

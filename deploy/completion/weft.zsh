@@ -22,11 +22,11 @@ __weft_option_names() {
 # Values after the option $1. Return: whether that option has any.
 __weft_values() {
 	case $1 in
-	--transport) compadd direct vxlan ;;
+	--transport) compadd direct vxlan geneve auto wireguard ;;
 	--family) compadd dual ipv4 ipv6 ;;
 	-o | --output) compadd json ;;
-	--verdict) compadd denied dropped forwarded ;;
-	--kind) compadd drop new closed changed ;;
+	--verdict) compadd denied dropped forwarded audit ;;
+	--kind) compadd drop new closed changed audit ;;
 	--protocol) compadd TCP UDP SCTP ICMP ICMPv6 ;;
 	--name) compadd -- /run/weft-lab/*(N:t) ;;
 	--set) compadd -S '' -- $(__weft_option_names) ;;
