@@ -89,8 +89,8 @@ def clean(lab):
         lab.kubectl("label", "pod", name, "app=" + name, "--overwrite")
 
 
-def reaches(lab, source, target, port=8080, protocol="tcp"):
-    """Over both families, by lab-probe; they must agree."""
+def outcomes(lab, source, target, port=8080, protocol="tcp"):
+    """Does it get through, over each family?"""
     here = source if source in ("n1", "n2") else "default/" + source
     results = set()
     for ip in lab.ips[target]:
@@ -103,12 +103,19 @@ def reaches(lab, source, target, port=8080, protocol="tcp"):
         else:
             done = lab.exec(here, PYTHON, "-c", PROBER, ip, port, 0.05)
             results.add(int(done.stdout.split()[-1]) > 0)
-    assert len(results) == 1, "the families differ: %s to %s %s" % (source, target, protocol)
+    return results
+
+
+def reaches(lab, source, target, **how):
+    """Over both families, which must agree."""
+    results = outcomes(lab, source, target, **how)
+    assert len(results) == 1, "the families differ: %s to %s %s" % (source, target, how)
     return results.pop()
 
 
 def settled(lab, source, target, allowed, **how):
-    wait_for("%s to %s %s" % (source, target, allowed), lambda: reaches(lab, source, target, **how) == allowed)
+    """Over both families; one is asked after the other, so on the way there they may differ."""
+    wait_for("%s to %s %s" % (source, target, allowed), lambda: outcomes(lab, source, target, **how) == {allowed})
 
 
 def test_NP_rules_hold_on_one_node_and_across(lab):
