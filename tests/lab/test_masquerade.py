@@ -7,7 +7,7 @@ import os
 import re
 
 import pytest
-from combos import family, options, params
+from combos import BRIEF, family, options, params
 from labs import FULL, HELPERS, Lab, WEFT_BIN, end, pod, run, running, wait_for
 
 ECHO = os.path.join(WEFT_BIN, "weft-echo")
@@ -59,7 +59,7 @@ def pods():
     return [pod("p%d" % n, node="n%d" % n) for n in (1, 2)]
 
 
-@pytest.mark.parametrize("combo", params())
+@pytest.mark.parametrize("combo", params(BRIEF))
 def test_the_world_sees_the_node(combo):
     versions = (6,) if family(combo) == "ipv6" else (4, 6)
     with Lab(nodes=2, **options(combo, family(combo))) as lab:
