@@ -128,7 +128,9 @@ static void claim(struct lan *l, const struct addr *a)
 	l->repeats[l->n_repeats++] = (struct repeat){*a, 0, now_ms()};
 }
 
-static void hold(struct lan *l, const struct addr *a)
+/* The datapath answers for the address. It gives way by itself to a rival that claims it while this agent sleeps, so who claims an
+ * address that it held all along says it anew. */
+static void answer_for(struct lan *l, const struct addr *a)
 {
 	struct dp_announced d = {.addr = *a, .ifindex = l->ifindex};
 	char text[ADDR_TEXT_MAX];
@@ -136,9 +138,14 @@ static void hold(struct lan *l, const struct addr *a)
 
 	memcpy(d.mac, l->mac, 6);
 	r = datapath_announce(l->agent->dp, &d);
-	lan_wire_join(l->wire, a, true);
 	if (r < 0)
 		log_error("cannot announce an address of a Service", L_STR("address", addr_format(a, text)), L_ERRNO(r));
+}
+
+static void hold(struct lan *l, const struct addr *a)
+{
+	answer_for(l, a);
+	lan_wire_join(l->wire, a, true);
 }
 
 /* Several addresses may have one group. */
@@ -180,6 +187,8 @@ static void act(enum election_act what, const struct addr *a, void *ctx)
 	if (what == ELECTION_TAKE) {
 		hold(l, a);
 		log_info("announces an address of a Service", L_STR("address", addr_format(a, text)), L_STR("interface", l->name));
+	} else {
+		answer_for(l, a);
 	}
 	claim(l, a);
 }
