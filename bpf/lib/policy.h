@@ -246,7 +246,7 @@ static __always_inline void policy_try(const struct flow_key *key, struct flow_s
 {
 	enum drop_reason why = policy_judge(key, f->initiator, f->origin | POLICY_BY_TRIAL, pkt);
 
-	if (why == POLICY_ON_TRIAL) {
+	if (why == POLICY_ON_TRIAL || why == DROP_NONE) { /* nothing is on trial any more: it was taken away since the first look */
 		f->origin &= ~FLOW_AUDITED;
 		return;
 	}
