@@ -13,11 +13,26 @@ static long promote(void *map __attribute__((unused)), struct flow_key *of, stru
 	struct flow_key key = *of; /* before 6.3 a map's key must lie in the function's own stack */
 
 	if (state->stage == FLOW_OPEN)
-		flow_promote(&key, state);
+		flow_move(&key, state);
 	return 0;
 }
 
-static long arm_again(__u32 i __attribute__((unused)), void *ctx __attribute__((unused)))
+/* What got no timer. The first for which there is none now either ends the round. */
+static long arm_flow_again(__u32 i __attribute__((unused)), void *ctx __attribute__((unused)))
+{
+	struct flow_key key;
+	struct flow *f;
+
+	if (bpf_map_pop_elem(&flows_unarmed, &key))
+		return 1;
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f || !flow_arm(&key, f))
+		return 0;
+	flow_arm_later(&key);
+	return 1;
+}
+
+static long arm_claim_again(__u32 i __attribute__((unused)), void *ctx __attribute__((unused)))
 {
 	struct nat_claim *claim;
 	struct nat_key key;
@@ -25,15 +40,17 @@ static long arm_again(__u32 i __attribute__((unused)), void *ctx __attribute__((
 	if (bpf_map_pop_elem(&nat_unarmed, &key))
 		return 1;
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
-	if (claim && !nat_arm_or_note(&key, claim))
+	if (!claim || !nat_arm(&key, claim))
+		return 0;
+	if (bpf_map_push_elem(&nat_unarmed, &key, 0))
 		nat_end_claim(&key, claim);
-	return 0;
+	return 1;
 }
 
-/* A timer that is not to be had now either is noted again: hence the bound. */
 static int on_sweep(void *map, __u32 *key, struct flow_sweep *sweep)
 {
-	bpf_loop(NAT_UNARMED_BATCH, arm_again, NULL, 0);
+	bpf_loop(FLOW_SWEEP_BATCH, arm_flow_again, NULL, 0);
+	bpf_loop(FLOW_SWEEP_BATCH, arm_claim_again, NULL, 0);
 	return flow_on_sweep(map, key, sweep);
 }
 
@@ -55,10 +72,9 @@ static long arm(void *map __attribute__((unused)), struct flow_key *key, struct 
 		void *ctx __attribute__((unused)))
 {
 	struct flow_key of = *key;
-	struct flow_state state = f->state;
 
-	if (flow_arm(&of, f) && !bpf_map_update_elem(&flows_new, &of, &state, BPF_ANY))
-		flow_remove(&of, state.owner);
+	if (flow_arm(&of, f))
+		flow_arm_later(&of);
 	return 0;
 }
 

@@ -18,6 +18,12 @@ struct {
 } flows_ripe SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, FLOWS_UNARMED_MAX);
+	__uint(value_size, sizeof(struct flow_key));
+} flows_unarmed SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -46,6 +52,24 @@ static __always_inline void flow_sweep_now(void)
 		bpf_timer_start(&sweep->timer, 0, 0);
 }
 
+/* The entry in `flows` has no timer, so nothing would end it: the sweep tries again. Without room in the queue it goes back. */
+static __always_inline void flow_arm_later(struct flow_key *key)
+{
+	struct flow *f;
+
+	if (likely(!bpf_map_push_elem(&flows_unarmed, key, 0)))
+		return;
+	f = bpf_map_lookup_elem(&flows, key);
+	if (f && !bpf_map_update_elem(&flows_new, key, &f->state, BPF_ANY))
+		flow_remove(key, f->state.owner);
+}
+
+static __always_inline void flow_move(struct flow_key *key, const struct flow_state *state)
+{
+	if (unlikely(!flow_promote(key, state)))
+		flow_arm_later(key);
+}
+
 static long flow_sweep_one(__u32 i __attribute__((unused)), void *ctx __attribute__((unused)))
 {
 	struct flow_state *state;
@@ -55,7 +79,7 @@ static long flow_sweep_one(__u32 i __attribute__((unused)), void *ctx __attribut
 		return 1;
 	state = bpf_map_lookup_elem(&flows_new, &key);
 	if (state && state->stage == FLOW_OPEN)
-		flow_promote(&key, state);
+		flow_move(&key, state);
 	return 0;
 }
 
@@ -74,7 +98,7 @@ static __always_inline void flow_ripen(struct flow_key *key, struct flow_state *
 	f->stage = FLOW_OPEN;
 	if (likely(!bpf_map_push_elem(&flows_ripe, key, 0)))
 		return;
-	flow_promote(key, f);
+	flow_move(key, f);
 	flow_sweep_now();
 }
 

@@ -134,28 +134,26 @@ static __always_inline void flow_catch_up(struct flow_key *key, struct flow *f, 
 /**
  * flow_promote() - move a conversation from `flows_new` to `flows`
  *
- * Return: false when it stays, as the table is full, its endpoint's share used up, or no timer to be had: it lives on where floods may
- * evict it.
+ * When it stays, as the table is full or its endpoint's share used up, it lives on where floods may evict it. Return: false when it has
+ * been moved and there was no timer to be had: flow_arm_later().
  */
 static __always_inline bool flow_promote(struct flow_key *key, const struct flow_state *state)
 {
 	struct flow fresh = { .state = *state }, *f;
+	bool armed;
 
 	if (share_held(fresh.state.owner) >= (__s64)config.flow_share || share_held(0) >= (__s64)config.flow_max)
-		return false;
+		return true;
 	if (bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST)) /* full, or another CPU was faster */
-		return false;
+		return true;
 	share_add(fresh.state.owner, 1);
 	share_add(0, 1);
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f)
 		return true;
-	if (unlikely(flow_arm(key, f))) {
-		flow_remove(key, fresh.state.owner);
-		return false;
-	}
+	armed = !flow_arm(key, f);
 	flow_catch_up(key, f, state);
-	return true;
+	return armed;
 }
 
 /* A TCP connection has ended: what is left of it waits in `flows_new`. */

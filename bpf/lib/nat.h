@@ -496,6 +496,7 @@ __global enum drop_reason nat_publish(const struct packet *pkt, struct nat_want 
 	}
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
 	if (claim && unlikely(!nat_arm_or_note(&key, claim))) {
+		bpf_map_delete_elem(&nat_forward, &inside); /* first: no packet leaves with a port that is not claimed */
 		nat_release(&key, w->owner);
 		return DROP_NAT_TABLE_FULL;
 	}

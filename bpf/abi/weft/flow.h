@@ -61,6 +61,9 @@ struct flow {
 /* `flows_ripe` (queue of struct flow_key): conversations that the next sweep moves. */
 #define FLOWS_RIPE_MAX 8192
 
+/* `flows_unarmed` (queue of struct flow_key): entries of `flows` that got no timer; the sweep tries again. */
+#define FLOWS_UNARMED_MAX 8192
+
 /* `flow_sweep` (array of one) */
 struct flow_sweep {
 	struct bpf_timer timer;

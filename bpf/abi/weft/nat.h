@@ -31,7 +31,6 @@ struct nat_key {
 
 /* `nat_unarmed` (queue of struct nat_key): claims that the sweep gives a timer, as they got none. */
 #define NAT_UNARMED_MAX 4096
-#define NAT_UNARMED_BATCH 512 /* looked at by one sweep */
 
 /* `nat_forward`: local is the inside end → as whom it speaks. */
 struct nat_forward {
