@@ -56,6 +56,8 @@ bool node_state_eq(const struct node_state *a, const struct node_state *b);
 int node_state_load(const char *path, struct node_state *ret);
 int node_state_save(const char *path, const struct node_state *s);
 
+/* Is portmap called behind weft-cni? */
+bool node_portmap_is_wanted(const struct options *o);
 /* Writes 10-weft.conflist when its content differs; nothing when the option is empty. */
 int node_write_conflist(const struct options *o);
 int node_remove_conflist(const struct options *o);

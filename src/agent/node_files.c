@@ -77,7 +77,7 @@ static char *conflist_path(const struct options *o)
 	return xasprintf("%s/10-weft.conflist", o->cni_conf_dir);
 }
 
-static bool portmap_is_wanted(const struct options *o)
+bool node_portmap_is_wanted(const struct options *o)
 {
 	_cleanup_free_ char *path = xasprintf("%s/portmap", *o->cni_bin_dir ? o->cni_bin_dir : "/opt/cni/bin");
 
@@ -91,7 +91,7 @@ static json_t *conflist(const struct options *o)
 	json_t *j = json_pack("{ss, ss, s[{ss, ss, s{sb}}]}", "cniVersion", "1.0.0", "name", "weft", "plugins", "type", "weft-cni",
 			      "runDir", o->run_dir, "capabilities", "ips", true);
 
-	if (portmap_is_wanted(o))
+	if (node_portmap_is_wanted(o))
 		json_array_append_new(json_at(j, "plugins"), json_pack("{ss, s{sb}, sb}", "type", "portmap", "capabilities",
 								       "portMappings", true, "snat", true));
 	else

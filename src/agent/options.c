@@ -11,7 +11,7 @@
 #include "net/addr.h"
 
 /* The order counts: lists stand last. */
-enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE, T_LISTEN, T_PREFIXES, T_PORTS, T_PORT_RANGE };
+enum type { T_TEXT, T_NAME, T_PATH, T_UINT, T_BOOL, T_CHOICE, T_LISTEN, T_NODE_PORTS, T_PREFIXES, T_PORTS, T_PORT_RANGE };
 
 /* Is the field a string that the options own? */
 static bool type_is_text(enum type t)
@@ -98,6 +98,10 @@ static const struct option options[] = {
 	  .help = "rules of the policies of this node's pods, and ports of rules; likewise" },
 	{ "service.inbound", T_BOOL, AT(service_inbound), "off",
 	  .help = "serve Services packet by packet: to clients outside (NodePorts, addresses of load balancers, and external ones if those are served), and to pods what sockets leave alone; on where there is no kube-proxy" },
+	{ "service.nodePortAddresses", T_NODE_PORTS, AT(service_node_port_addresses), "primary",
+	  .help = "addresses of nodes at which node ports are: primary, the Nodes' InternalIPs, or prefixes: the addresses of uplinks in them, and of other nodes the InternalIPs in them" },
+	{ "service.hostPorts", T_CHOICE, AT(service_host_ports), "auto", .choices = switches,
+	  .help = "serve pods' hostPort per packet, and at the sockets of all nodes; auto: with service.inbound, where the plugin portmap does not (cni.portmap)" },
 	{ "service.announce", T_CHOICE, AT(service_announce), "auto", .choices = announces,
 	  .help = "addresses that the nodes of a local network announce in it by ARP and neighbour discovery, one node each; auto: those of load balancers that a LoadBalancerPool gave out; all: those that others gave out, and external ones if they are served, too" },
 	{ "service.announceInterfaces", T_TEXT, AT(service_announce_interfaces), "auto", 1,
@@ -190,6 +194,8 @@ static char *expected(const struct option *opt)
 	case T_PATH:
 		return xstrdup(opt->min ? "an absolute path without \"..\""
 					: "an absolute path without \"..\", or nothing");
+	case T_NODE_PORTS:
+		return xasprintf("primary, or at most %d addresses or prefixes, joined by commas", LIST_PREFIXES_MAX);
 	case T_PREFIXES:
 		return xasprintf("at most %d addresses or prefixes, joined by commas", LIST_PREFIXES_MAX);
 	case T_PORTS:
@@ -223,7 +229,7 @@ static bool list_accepted(enum type type, const char *value)
 	uint16_t min, max;
 	size_t n;
 
-	if (type == T_PREFIXES)
+	if (type == T_PREFIXES || type == T_NODE_PORTS)
 		return list_prefixes(value, prefixes, &n) == 0;
 	return type == T_PORTS ? list_ports(value, ports) == 0 : port_range_parse(value, &min, &max) == 0;
 }
@@ -240,7 +246,11 @@ static bool value_accepted(const struct option *opt, const char *value)
 {
 	if (strlen(value) > TEXT_MAX)
 		return false;
-	if (opt->type >= T_PREFIXES)
+	if (opt->type == T_NODE_PORTS && streq(value, NODE_PORTS_PRIMARY))
+		return true;
+	if (opt->type == T_NODE_PORTS && !*value)
+		return false;
+	if (opt->type >= T_NODE_PORTS)
 		return list_accepted(opt->type, value);
 	if (opt->type == T_NAME)
 		return !*value || name_is_dns_subdomain(value);

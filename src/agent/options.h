@@ -12,6 +12,8 @@ enum policy_default { POLICY_DEFAULT_ALLOW, POLICY_DEFAULT_DENY };
 enum auto_switch { SWITCH_AUTO, SWITCH_ON, SWITCH_OFF };
 enum announce_switch { ANNOUNCE_AUTO, ANNOUNCE_EVERY, ANNOUNCE_OFF };
 
+#define NODE_PORTS_PRIMARY "primary"
+
 struct options {
 	char *node_name; /* never empty after options_finish() */
 	char *kubeconfig;
@@ -32,6 +34,8 @@ struct options {
 	uint64_t policy_mode, policy_default; /* enums above */
 	uint64_t policy_address_table_size, policy_rule_table_size;
 	bool service_inbound;
+	char *service_node_port_addresses; /* NODE_PORTS_PRIMARY, or prefixes */
+	uint64_t service_host_ports;	   /* enum auto_switch */
 	uint64_t service_announce; /* enum announce_switch */
 	char *service_announce_interfaces; /* "auto" or names */
 	char *service_health; /* "": no healthz */

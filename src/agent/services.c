@@ -15,78 +15,6 @@
 
 enum { TURN = 200 }; /* Services a turn of the loop: the CNI path never waits longer */
 
-/* ---- what is known of the node ---- */
-
-/* What compiling depends on, of all nodes, in one number. */
-static uint64_t digest_nodes(const struct agent *a)
-{
-	size_t n;
-	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(a->model, &n);
-	uint64_t h = n;
-
-	for (size_t i = 0; i < n; i++) {
-		const struct model_node *node = nodes[i];
-
-		h = h * 31 + hash_str(node->name);
-		h = h * 31 + hash_str(node->zone);
-		h = h * 31 + hash_str(node->region);
-		h = h * 31 + hash_mem(node->addrs, node->n_addrs * sizeof(*node->addrs));
-		h = h * 31 + hash_mem(node->cidrs, node->n_cidrs * sizeof(*node->cidrs));
-	}
-	return h;
-}
-
-static void count_tiers(struct service_env *env, struct model_node *const *nodes, size_t n)
-{
-	const struct model_node *here = model_find_node(env->model, env->node);
-
-	memset(env->nodes, 0, sizeof(env->nodes));
-	env->nodes[SERVICE_TIER_NODE] = 1;
-	env->nodes[SERVICE_TIER_FAR] = n;
-	for (size_t i = 0; here && i < n; i++) {
-		env->nodes[SERVICE_TIER_ZONE] += *here->zone && streq(nodes[i]->zone, here->zone);
-		env->nodes[SERVICE_TIER_REGION] += *here->region && streq(nodes[i]->region, here->region);
-	}
-}
-
-static int tell_nodes(struct agent *a, struct model_node *const *nodes, size_t n)
-{
-	struct dp_service_node *list = NULL;
-	size_t used = 0, cap = 0;
-	int r;
-
-	for (size_t i = 0; i < n; i++)
-		for (unsigned k = 0; k < nodes[i]->n_addrs; k++) {
-			GROW(list, used, cap);
-			list[used++] = (struct dp_service_node){nodes[i]->addrs[k], streq(nodes[i]->name, a->opt.node_name)};
-		}
-	r = datapath_apply_service_nodes(a->dp, list, used);
-	free(list);
-	return r;
-}
-
-static int take_nodes(struct agent *a)
-{
-	struct services_view *s = &a->services;
-	size_t n, ranges = 0;
-	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(a->model, &n);
-
-	free(s->pod_ranges);
-	s->pod_ranges = xnew0_array(struct prefix, n * NODE_CIDRS_MAX + 1);
-	for (size_t i = 0; i < n; i++)
-		for (unsigned k = 0; k < nodes[i]->n_cidrs; k++)
-			s->pod_ranges[ranges++] = nodes[i]->cidrs[k];
-	s->env = (struct service_env){.model = a->model,
-				      .node = a->opt.node_name,
-				      .pod_ranges = s->pod_ranges,
-				      .n_pod_ranges = ranges,
-				      .external_ips = a->opt.service_external_ips,
-				      .dsr = a->opt.service_dsr,
-				      .tiers = a->opt.service_tiers};
-	count_tiers(&s->env, nodes, n);
-	return tell_nodes(a, nodes, n);
-}
-
 /* ---- one Service ---- */
 
 static uint64_t hash_name(const char *namespace_, const char *name)
@@ -152,7 +80,7 @@ static void say_refused(const struct service_view *old, const struct service_vie
 		for (size_t k = 0; old && k < old->n_refused && !said; k++)
 			said = streq(old->refused[k], view->refused[i]);
 		if (!said)
-			log_warn("refused what a Service asks for", L_STR("namespace", view->namespace_), L_STR("service", view->name),
+			log_warn("refused what a Service or a host port asks for", L_STR("namespace", view->namespace_), L_STR("service", view->name),
 				 L_STR("what", view->refused[i]));
 	}
 }
@@ -168,21 +96,33 @@ static struct service_entry *replace_view(struct services_view *s, struct servic
 	return e;
 }
 
+/* A Service, or a pod's host ports. Return: NULL when there is no such thing (any more). */
+static struct service_view *compile(const struct services_view *s, const struct model_service_name *name)
+{
+	const struct model_pod *pod;
+	struct model_service *svc;
+
+	if (str_has_prefix(name->name, MODEL_HOST_POD)) {
+		pod = model_find_pod(s->env.model, name->namespace_, name->name + strlen(MODEL_HOST_POD));
+		return pod && pod->host_ports ? service_compile_host_ports(&s->env, pod) : NULL;
+	}
+	svc = model_find_service(s->env.model, name->namespace_, name->name);
+	return svc ? service_compile(&s->env, svc) : NULL;
+}
+
 static int update_one(struct agent *a, const struct model_service_name *name)
 {
 	struct services_view *s = &a->services;
-	struct model_service *svc = model_find_service(a->model, name->namespace_, name->name);
 	struct service_entry *e = services_find(s, name->namespace_, name->name);
-	struct service_view *view;
+	struct service_view *view = compile(s, name);
 	int r, d;
 
-	if (!svc) {
+	if (!view) {
 		r = e ? drop_ports(a, e->view, NULL) : 0;
 		if (e && r == 0)
 			entry_free(s, e);
 		return r;
 	}
-	view = service_compile(&s->env, svc);
 	s->compiled++;
 	say_refused(e ? e->view : NULL, view);
 	r = put_ports(a, view);
@@ -227,7 +167,7 @@ static int on_turn(sd_event_source *source, void *ctx)
 	}
 	if (n > TURN)
 		return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-	if (!s->complete) {
+	if (!s->complete && a->synced[MODEL_PODS]) { /* host ports are known, too */
 		r = datapath_services_end(a->dp);
 		s->complete = r == 0;
 		if (r < 0)
@@ -262,10 +202,10 @@ void agent_services_check(struct agent *a)
 		health_set(&a->health, PART_SERVICES, NULL);
 	if (!is_ready(a))
 		return;
-	digest = digest_nodes(a);
+	digest = services_digest_nodes(a);
 	if (digest == s->nodes && s->dp == a->dp && s->dp_generation == a->dp_generation)
 		return;
-	r = take_nodes(a);
+	r = services_take_nodes(a);
 	if (r < 0) {
 		log_error("cannot tell the datapath where NodePorts are", L_ERRNO(r));
 		return; /* again with the next pass */
@@ -306,6 +246,7 @@ void agent_services_stop(struct agent *a)
 		entry_free(s, container_of(i, struct service_entry, node));
 	htab_done(&s->by_name);
 	free(s->pod_ranges);
+	free(s->own);
 }
 
 /* What is mounted may be hidden below what was mounted later. */

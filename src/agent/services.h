@@ -16,6 +16,7 @@ struct services_view {
 	struct htab by_name; /* struct service_entry */
 	struct service_env env;
 	struct prefix *pod_ranges;
+	struct addr *own; /* this node's addresses: env.own */
 	uint64_t nodes;	      /* digest of what env was made from */
 	const struct datapath *dp; /* to which everything was told, */
 	uint64_t dp_generation;	   /* and the how manieth one that was */

@@ -16,6 +16,17 @@ static bool is_teller(const struct agent *a)
 	return false;
 }
 
+/* A pod's host port concerns its node alone, so that one tells it. */
+static void tell_refused_host_ports(struct agent *a, const struct service_view *v)
+{
+	const char *name = v->name + strlen(MODEL_HOST_POD);
+	const struct model_pod *pod = model_find_pod(a->model, v->namespace_, name);
+
+	for (size_t i = 0; pod && streq(pod->node, a->opt.node_name) && i < v->n_refused; i++)
+		events_is_so(&a->services.events, &(struct event_in){"v1", "Pod", v->namespace_, name, pod->uid, "HostPortRefused",
+								     v->refused[i], NULL, NULL});
+}
+
 static void tell_refused(struct agent *a, const struct service_view *v)
 {
 	const struct model_service *svc = model_find_service(a->model, v->namespace_, v->name);
@@ -35,12 +46,18 @@ static bool still_there(_unused_ const struct event_in *in, _unused_ void *ctx)
 void services_tell(struct agent *a)
 {
 	struct services_view *s = &a->services;
+	bool teller = is_teller(a);
 
 	if (!s->complete || !s->tell)
 		return;
 	events_begin(&s->events);
-	if (is_teller(a))
-		for (struct htab_node *i = htab_begin(&s->by_name); i; i = htab_next(&s->by_name, i))
-			tell_refused(a, container_of(i, struct service_entry, node)->view);
+	for (struct htab_node *i = htab_begin(&s->by_name); i; i = htab_next(&s->by_name, i)) {
+		const struct service_view *v = container_of(i, struct service_entry, node)->view;
+
+		if (str_has_prefix(v->name, MODEL_HOST_POD))
+			tell_refused_host_ports(a, v);
+		else if (teller)
+			tell_refused(a, v);
+	}
 	s->tell = events_end(&s->events, still_there, a);
 }

@@ -10,6 +10,11 @@ struct service_entry {
 	struct service_check *check; /* or NULL */
 };
 
+/* services_nodes.c: what compiling depends on beside the Service. */
+uint64_t services_digest_nodes(const struct agent *a);
+/* Makes env anew, and tells the datapath where node ports are. Return: 0, -errno. */
+int services_take_nodes(struct agent *a);
+
 struct service_entry *services_find(const struct services_view *s, const char *namespace_, const char *name);
 
 /* Ports have keys by their index; the index behind the last port means the Service's addresses for all other ports. */

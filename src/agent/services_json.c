@@ -10,7 +10,8 @@ static const char *kind_name(uint8_t kind)
 	static const char *const names[] = {[SERVICE_CLUSTER_IP] = "ClusterIP",
 					    [SERVICE_NODE_PORT] = "NodePort",
 					    [SERVICE_LOAD_BALANCER] = "LoadBalancer",
-					    [SERVICE_EXTERNAL_IP] = "ExternalIP"};
+					    [SERVICE_EXTERNAL_IP] = "ExternalIP",
+					    [SERVICE_HOST_PORT] = "HostPort"};
 
 	return names[kind];
 }

@@ -33,6 +33,8 @@ static void mark_dirty(struct watch_ctx *w, uint64_t delay_ms)
 {
 	if (w->table == MODEL_SERVICES || w->table == MODEL_SLICES)
 		agent_services_changed(w->agent);
+	else if (w->table == MODEL_PODS && model_services_are_dirty(w->agent->model)) /* host ports */
+		agent_services_changed(w->agent);
 	else if (w->table != MODEL_PODS && !is_optional(w->table))
 		agent_mark_dirty(w->agent, delay_ms);
 }

@@ -200,7 +200,7 @@ int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error)
 	if (phase < 0)
 		return refuse(ret_error, "status.phase: expected Pending, Running, Succeeded, Failed or Unknown");
 	ret->phase = phase;
-	if (decode_pod_ports(spec, ret, ret_error) < 0)
+	if (decode_pod_ports(spec, ret, ret_error) < 0 || decode_host_ports(spec, ret, ret_error) < 0)
 		return -EINVAL;
 	return decode_pod_addrs(status, ret, ret_error);
 }

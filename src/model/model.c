@@ -265,6 +265,7 @@ static void pod_remove(struct model *m, void *object)
 	struct model_pod *p = object;
 
 	pod_unindex(m, p);
+	host_ports_drop(m, p);
 	pod_leave_node(m, p);
 	htab_remove(&m->tables[MODEL_PODS], &p->by_name);
 	model_unintern(m, p->namespace_);
@@ -344,6 +345,7 @@ static int pod_upsert(struct model *m, const struct decoded_meta *of, const json
 		p = pod_new(m, meta, d.node);
 	p->generation = m->generation[MODEL_PODS];
 	changed |= pod_update(m, p, meta, &d);
+	changed |= host_ports_replace(m, p, meta->created, &d, changed);
 	changed |= replace_labels(m, &p->labels, model_labels_get(m, json_at(object, "metadata", "labels"), NULL));
 	changed |= pod_ports_replace(m, p, d.ports, d.n_ports);
 	return changed ? model_touched(m, MODEL_PODS) : 0;
@@ -758,6 +760,7 @@ struct model *model_new(void)
 	struct model *m = xnew0(struct model);
 
 	list_init(&m->dirty_services);
+	list_init(&m->host_pods);
 	return m;
 }
 

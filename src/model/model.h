@@ -79,7 +79,23 @@ struct model_port {
 	uint8_t proto;	  /* IPPROTO_TCP, _UDP, _SCTP */
 };
 
-enum { POD_PORTS_MAX = 256 };
+enum { POD_PORTS_MAX = 256, POD_HOST_PORTS_MAX = 64 };
+
+/* A port of the node that leads to a port of the pod. */
+struct model_host_port {
+	struct addr host; /* hostIP; zero ("" and ::): every address of the node; 0.0.0.0: every IPv4 one */
+	uint16_t host_port, port; /* host order */
+	uint8_t proto;		  /* IPPROTO_TCP, _UDP, _SCTP */
+};
+
+/* Of a pod that has some. */
+struct model_host_ports {
+	struct list all; /* in model.host_pods */
+	const struct model_pod *pod;
+	int64_t created; /* the pod's */
+	unsigned n;
+	struct model_host_port ports[];
+};
 
 struct model_pod {
 	struct htab_node by_name;
@@ -90,6 +106,7 @@ struct model_pod {
 	struct model_labels *labels;
 	struct model_port *ports; /* the named ones; of two of a name and protocol the first counts */
 	unsigned n_ports;
+	struct model_host_ports *host_ports; /* or NULL; a hostNetwork pod has none */
 	uint64_t serial; /* grows with each change of addresses: of two pods that claim one address the later has it */
 	unsigned generation;
 	uint8_t phase; /* enum model_pod_phase */

@@ -13,6 +13,8 @@ struct model {
 	struct htab service_refs;	  /* struct service_ref: Services and slices by Service */
 	struct htab service_addrs;	  /* struct model_service_addr */
 	struct list dirty_services;	  /* struct service_ref */
+	struct list host_pods;		  /* struct model_host_ports */
+	uint16_t *node_ports;		  /* how many Services have it: NODE_PORTS of them (services.c) */
 	uint64_t serial;
 	unsigned generation[MODEL_TABLES];
 	bool replacing[MODEL_TABLES];
@@ -55,6 +57,8 @@ struct decoded_pod {
 	bool host_network;
 	struct model_port ports[POD_PORTS_MAX]; /* names are the document's */
 	unsigned n_ports;
+	struct model_host_port host_ports[POD_HOST_PORTS_MAX];
+	unsigned n_host_ports;
 };
 int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error);
 
@@ -96,6 +100,18 @@ struct model_slice *model_find_slice(const struct model *m, const char *namespac
 void services_done(struct model *m);
 uint64_t model_hash_name(const char *namespace_, const char *name);
 
+int decode_pod_proto(const char *name); /* IPPROTO_*, or -EINVAL */
 /* pod_ports.c: the named ports of containers that run while the pod does. Return: 0, -EINVAL. */
 int decode_pod_ports(const json_t *spec, struct decoded_pod *ret, char **ret_error);
 bool pod_ports_replace(struct model *m, struct model_pod *p, const struct model_port *ports, unsigned n); /* changed? */
+
+/* host_ports.c: their pods are compiled as Services are, so they get dirty in the same list (model/service.h). */
+int decode_host_ports(const json_t *spec, struct decoded_pod *ret, char **ret_error);
+/* @changed: the pod has, in what a host port depends on. Return: have its host ports? */
+bool host_ports_replace(struct model *m, struct model_pod *p, int64_t created, const struct decoded_pod *d, bool changed);
+void host_ports_drop(struct model *m, struct model_pod *p);
+void host_ports_mark_all(struct model *m);
+/* A Service's node port has come or gone: whom of the pods does it concern? */
+void host_ports_mark(struct model *m, const char *node, uint8_t proto, uint16_t port); /* @node NULL: of any */
+/* services.c: a pod with host ports is to be looked at again. */
+void services_mark_pod(struct model *m, const struct model_pod *p);

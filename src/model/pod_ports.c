@@ -12,7 +12,7 @@ static int bad_port(char **ret_error, const char *name)
 	return -EINVAL;
 }
 
-static int parse_proto(const char *s)
+int decode_pod_proto(const char *s)
 {
 	if (streq(s, "TCP"))
 		return IPPROTO_TCP;
@@ -28,7 +28,7 @@ static int decode_container(const json_t *container, struct decoded_pod *ret, ch
 
 	json_array_foreach(json_object_get(container, "ports"), i, port) {
 		const char *name = json_str_at(port, "name");
-		int proto = parse_proto(json_str_or(json_object_get(port, "protocol"), "TCP"));
+		int proto = decode_pod_proto(json_str_or(json_object_get(port, "protocol"), "TCP"));
 		json_int_t number = json_integer_value(json_object_get(port, "containerPort"));
 
 		if (!name)

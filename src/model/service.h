@@ -91,11 +91,19 @@ void model_each_service_at(const struct model *m, const struct addr *addr, model
 
 /* All of them, as if each had changed. */
 void model_mark_services_dirty(struct model *m);
-/* The name of a Service; it may be gone. */
+/* The name of a Service; it may be gone. A pod with host ports is served like a Service, and comes under a name that none can have. */
+#define MODEL_HOST_POD "pod:"
 struct model_service_name {
 	char namespace_[64];
-	char name[254];
+	char name[254 + sizeof(MODEL_HOST_POD)];
 };
+/* Does a Service that is proxied here have the node port? @proto: IPPROTO_TCP, _UDP, _SCTP. */
+bool model_node_port_is_used(const struct model *m, uint8_t proto, uint16_t port);
+/* Pods with host ports, in no order: return false to stop. */
+typedef bool model_host_ports_fn(const struct model_host_ports *h, void *ctx);
+void model_each_host_ports(const struct model *m, model_host_ports_fn *fn, void *ctx);
+/* Has anything been marked that was not taken yet? */
+bool model_services_are_dirty(const struct model *m);
 /* Services that have changed since they were asked for the last time, slices and rival claims of addresses included. A Service comes
  * once, however often it has changed. Return: was there one? */
 bool model_take_dirty_service(struct model *m, struct model_service_name *ret);

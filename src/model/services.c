@@ -6,6 +6,8 @@
  * too, because the rules say who of them has it. */
 #include "model/model_internal.h"
 
+#include <netinet/in.h>
+
 struct service_ref {
 	struct htab_node node;
 	const char *namespace_, *name; /* interned */
@@ -59,10 +61,23 @@ static void mark_dirty(struct model *m, struct service_ref *ref)
 		list_push_back(&m->dirty_services, &ref->dirty);
 }
 
+void services_mark_pod(struct model *m, const struct model_pod *p)
+{
+	_cleanup_free_ char *name = xasprintf(MODEL_HOST_POD "%s", p->name);
+
+	mark_dirty(m, get_ref(m, p->namespace_, name));
+}
+
 void model_mark_services_dirty(struct model *m)
 {
+	host_ports_mark_all(m); /* first: it may add to the table */
 	for (struct htab_node *i = htab_begin(&m->service_refs); i; i = htab_next(&m->service_refs, i))
 		mark_dirty(m, container_of(i, struct service_ref, node));
+}
+
+bool model_services_are_dirty(const struct model *m)
+{
+	return !list_empty(&m->dirty_services);
 }
 
 bool model_take_dirty_service(struct model *m, struct model_service_name *ret)
@@ -85,6 +100,7 @@ void services_done(struct model *m)
 		ref_free(m, list_entry(m->dirty_services.next, struct service_ref, dirty));
 	htab_done(&m->service_refs);
 	htab_done(&m->service_addrs);
+	free(m->node_ports);
 }
 
 /* ---- Services ---- */
@@ -140,10 +156,39 @@ static void unindex_addrs(struct model *m, struct model_service *s)
 	}
 }
 
+enum { PORTS = 65536, NODE_PORTS = 3 * PORTS };
+
+/* One number for a protocol's port. */
+static size_t node_port_index(uint8_t proto, uint16_t port)
+{
+	return (proto == IPPROTO_TCP ? 0 : proto == IPPROTO_UDP ? PORTS : 2 * PORTS) + port;
+}
+
+bool model_node_port_is_used(const struct model *m, uint8_t proto, uint16_t port)
+{
+	return m->node_ports && m->node_ports[node_port_index(proto, port)];
+}
+
+/* Pods with the same host port have to know. @by: 1 or -1. */
+static void count_node_ports(struct model *m, const struct model_service *s, int by)
+{
+	for (unsigned i = 0; s->proxied && i < s->n_ports; i++) {
+		const struct model_service_port *p = &s->ports[i];
+
+		if (!p->node_port)
+			continue;
+		if (!m->node_ports)
+			m->node_ports = xnew0_array(uint16_t, NODE_PORTS);
+		m->node_ports[node_port_index(p->proto, p->node_port)] += by;
+		host_ports_mark(m, NULL, p->proto, p->node_port);
+	}
+}
+
 /* What was decoded goes, names stay. */
 static void service_clear(struct model *m, struct model_service *s)
 {
 	unindex_addrs(m, s);
+	count_node_ports(m, s, -1);
 	for (unsigned i = 0; i < s->n_ports; i++)
 		model_unintern(m, s->ports[i].name);
 	free(s->ports);
@@ -174,6 +219,7 @@ static void service_take(struct model *m, struct model_service *s, const struct 
 	s->dsr = d->dsr;
 	s->pooled = d->pooled;
 	index_addrs(m, s);
+	count_node_ports(m, s, 1);
 }
 
 static struct model_service *service_new(struct model *m, const struct decoded_meta *meta)

@@ -376,6 +376,99 @@ static void tiers_stay_near_and_spill_by_weight(void)
 	}
 }
 
+/* A pod on @node: its ports in JSON. */
+static void put_host_pod(struct world *w, const char *name, const char *node, int day, const char *ip, const char *ports)
+{
+	json_t *o = json_pack("{s{ss, ss, so}, s{ss, s[{so}]}, s{ss, s[{ss}]}}", "metadata", "namespace", "default", "name", name,
+			      "creationTimestamp", json_sprintf("2026-01-%02dT00:00:00Z", day), "spec", "nodeName", node, "containers", "ports",
+			      world_json(ports), "status", "phase", "Running", "podIPs", "ip", ip);
+
+	world_put(w, MODEL_PODS, o);
+}
+
+/* "address:port>endpoint" for each, "!refusal". */
+static const char *host_ports_of(struct world *w, const char *name)
+{
+	_cleanup_(service_view_freep) struct service_view *v = service_compile_host_ports(&w->env, model_find_pod(w->model, "default", name));
+	static char text[1024];
+	char at[ENDPOINT_TEXT_MAX], to[ENDPOINT_TEXT_MAX];
+
+	text[0] = 0;
+	for (size_t i = 0; i < v->n_ports; i++)
+		for (size_t k = 0; k < v->ports[i].n_addresses; k++) {
+			const struct service_address *a = &v->ports[i].addresses[k];
+
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s%s>%s", *text ? " " : "",
+				 addr_port_format(&a->addr, a->port, at), a->scope == SERVICE_EXTERNAL ? "*" : "",
+				 addr_port_format(&v->ports[i].endpoints[0].addr, v->ports[i].endpoints[0].port, to));
+		}
+	for (size_t i = 0; i < v->n_refused; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "!%s", v->refused[i]);
+	return text;
+}
+
+static bool took(struct world *w, const char *name)
+{
+	struct model_service_name n;
+	bool found = false;
+
+	while (model_take_dirty_service(w->model, &n))
+		found |= streq(n.name, name);
+	return found;
+}
+
+static void SVC_44_host_ports(void)
+{
+	static const struct addr own[] = {{{[10] = 0xff, [11] = 0xff, [12] = 172, [13] = 16, [15] = 1}},
+					  {{[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 9}}};
+	struct world w = world_new();
+
+	w.env.own = own;
+	w.env.n_own = 2;
+	put_host_pod(&w, "here", "a", 2, "10.0.0.1", "[{'containerPort':80,'hostPort':8080},{'containerPort':81}]");
+	put_host_pod(&w, "there", "b", 1, "10.0.1.1", "[{'containerPort':80,'hostPort':8080}]");
+	CHECK_STR(host_ports_of(&w, "here"), "");
+	w.env.host_ports = true;
+	CHECK_STR(host_ports_of(&w, "here"), "172.16.0.1:8080>10.0.0.1:80 172.16.0.1:8080*>10.0.0.1:80 "
+					     "192.0.2.9:8080>10.0.0.1:80 192.0.2.9:8080*>10.0.0.1:80");
+	CHECK_STR(host_ports_of(&w, "there"), "172.16.0.2:8080>10.0.1.1:80");
+	put_host_pod(&w, "late", "a", 3, "10.0.0.2", "[{'containerPort':80,'hostPort':8080,'hostIP':'192.0.2.9'}]");
+	CHECK_STR(host_ports_of(&w, "late"), "!host port 8080/TCP: Pod default/here has it");
+	put_host_pod(&w, "udp", "a", 3, "10.0.0.2", "[{'containerPort':80,'hostPort':8080,'hostIP':'192.0.2.9','protocol':'UDP'}]");
+	CHECK_STR(host_ports_of(&w, "udp"), "192.0.2.9:8080>10.0.0.2:80 192.0.2.9:8080*>10.0.0.2:80");
+	put_host_pod(&w, "lost", "a", 3, "10.0.0.2", "[{'containerPort':80,'hostPort':1,'hostIP':'127.0.0.1'}]");
+	CHECK_STR(host_ports_of(&w, "lost"), "!host port 1/TCP: 127.0.0.1 is no address of the node that host ports are at");
+	world_done(&w);
+}
+
+static void SVC_44_a_service_and_an_older_pod_go_before(void)
+{
+	static const struct addr own = {{[10] = 0xff, [11] = 0xff, [12] = 172, [13] = 16, [15] = 1}};
+	struct world w = world_new();
+	json_t *gone = json_pack("{s{ss, ss}}", "metadata", "name", "old", "namespace", "default");
+
+	w.env.own = &own;
+	w.env.n_own = 1;
+	w.env.host_ports = true;
+	put_host_pod(&w, "old", "a", 1, "10.0.0.1", "[{'containerPort':80,'hostPort':30080}]");
+	put_host_pod(&w, "new", "a", 2, "10.0.0.2", "[{'containerPort':80,'hostPort':30080,'hostIP':'0.0.0.0'}]");
+	CHECK_STR(host_ports_of(&w, "new"), "!host port 30080/TCP: Pod default/old has it");
+	CHECK(took(&w, "pod:new"));
+	model_delete(w.model, MODEL_PODS, gone);
+	CHECK(took(&w, "pod:new"));
+	CHECK_STR(host_ports_of(&w, "new"), "172.16.0.1:30080>10.0.0.2:80 172.16.0.1:30080*>10.0.0.2:80");
+	world_service(&w, "s", "{'type':'NodePort','clusterIP':'10.96.0.10','ports':[{'port':80,'nodePort':30080}]}", NULL);
+	CHECK(took(&w, "pod:new"));
+	CHECK_STR(host_ports_of(&w, "new"), "!host port 30080/TCP: it is a Service's node port");
+	world_service(&w, "s", "{'type':'NodePort','clusterIP':'10.96.0.10','ports':[{'port':80,'nodePort':30081}]}", NULL);
+	CHECK(took(&w, "pod:new"));
+	CHECK_STR(host_ports_of(&w, "new"), "172.16.0.1:30080>10.0.0.2:80 172.16.0.1:30080*>10.0.0.2:80");
+	world_service(&w, "s", "{'type':'NodePort','clusterIP':'10.96.0.10','ports':[{'port':80,'nodePort':30082}]}", NULL);
+	CHECK(!took(&w, "pod:new"));
+	json_decref(gone);
+	world_done(&w);
+}
+
 int main(void)
 {
 	RUN(SVC_10_to_16_which_endpoints);
@@ -392,6 +485,8 @@ int main(void)
 	RUN(S9_of_two_claims_the_older_one_counts);
 	RUN(SVC_18_42_affinity_and_source_ranges);
 	RUN(SVC_30_terminating_endpoints_are_not_healthy);
+	RUN(SVC_44_host_ports);
+	RUN(SVC_44_a_service_and_an_older_pod_go_before);
 	RUN(tiers_stay_near_and_spill_by_weight);
 	return test_end();
 }

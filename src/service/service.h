@@ -19,6 +19,9 @@ struct service_env {
 	const char *node;	   /* this node's name; its zone and region are in the model, too */
 	const struct prefix *pod_ranges; /* of the cluster: no Service may claim an address in them */
 	size_t n_pod_ranges;
+	const struct addr *own; /* this node's addresses, where host ports are */
+	size_t n_own;
+	bool host_ports;   /* are they served? */
 	bool external_ips; /* are spec.externalIPs served? */
 	bool tiers;	   /* prefer near endpoints where nobody hints */
 	bool dsr;	   /* DSR unless the Service says otherwise */
@@ -38,7 +41,7 @@ struct service_endpoint {
 };
 
 /* Where the port is reached. */
-enum service_kind { SERVICE_CLUSTER_IP, SERVICE_NODE_PORT, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL_IP };
+enum service_kind { SERVICE_CLUSTER_IP, SERVICE_NODE_PORT, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL_IP, SERVICE_HOST_PORT };
 
 struct service_address {
 	struct addr addr; /* unspecified of its family for SERVICE_NODE_PORT */
@@ -92,6 +95,16 @@ struct service_view {
  * Return: never NULL; the caller's to service_view_free().
  */
 struct service_view *service_compile(const struct service_env *env, const struct model_service *svc);
+/**
+ * service_compile_host_ports() - the host ports of a pod, as if they were a Service's with one endpoint
+ *
+ * Served at addresses of the pod's node: from inside at the client's own node, as node ports are, so that policy sees the client; from
+ * outside at that node. Of two pods that ask for one port the older has it; a Service's node port goes before both.
+ * The view's name is MODEL_HOST_POD and the pod's.
+ *
+ * Return: never NULL, without ports when the pod has no address (any more); the caller's.
+ */
+struct service_view *service_compile_host_ports(const struct service_env *env, const struct model_pod *pod);
 struct service_view *service_view_free(struct service_view *v);
 DEFINE_CLEANUP(struct service_view *, service_view_free)
 

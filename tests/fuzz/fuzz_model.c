@@ -2,7 +2,7 @@
 /* A history of the agent's model: steps joined by form feeds, each a letter for the table, one for what happens, and an
  * object (JSON). Whatever the history, the indexes agree with a walk over everything. */
 #include "fuzz.h"
-#include "model/model.h"
+#include "model/service.h"
 
 struct walk {
 	const struct model *m;
@@ -24,6 +24,15 @@ static bool on_pod(struct model_pod *p, void *ctx)
 		REQUIRE(!owner || owner->has_addrs);
 	}
 	w->n++;
+	return true;
+}
+
+static bool on_host_ports(const struct model_host_ports *h, void *ctx)
+{
+	const struct walk *w = ctx;
+
+	REQUIRE(model_find_pod(w->m, h->pod->namespace_, h->pod->name) == h->pod && h->pod->host_ports == h);
+	REQUIRE(h->n > 0 && h->n <= POD_HOST_PORTS_MAX && !h->pod->host_network);
 	return true;
 }
 
@@ -77,6 +86,7 @@ static void check(const struct model *m)
 	model_each_pod(m, on_pod, &pods);
 	model_each_policy(m, MODEL_POLICIES, on_policy, &policies);
 	model_each_refused(m, on_refused, &refused);
+	model_each_host_ports(m, on_host_ports, &pods);
 	REQUIRE(pods.n == model_count(m, MODEL_PODS) && policies.n == model_count(m, MODEL_POLICIES));
 	REQUIRE(refused.n == model_refused_count(m));
 	check_nodes(m);

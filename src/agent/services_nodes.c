@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What compiling Services depends on beside them: this node, the others, and at which of their addresses node ports are. */
+#include "agent/agent.h"
+#include "agent/lists.h"
+#include "agent/services_internal.h"
+#include "base/str.h"
+
+uint64_t services_digest_nodes(const struct agent *a)
+{
+	size_t n;
+	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(a->model, &n);
+	uint64_t h = n;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct model_node *node = nodes[i];
+
+		h = h * 31 + hash_str(node->name);
+		h = h * 31 + hash_str(node->zone);
+		h = h * 31 + hash_str(node->region);
+		h = h * 31 + hash_mem(node->addrs, node->n_addrs * sizeof(*node->addrs));
+		h = h * 31 + hash_mem(node->cidrs, node->n_cidrs * sizeof(*node->cidrs));
+	}
+	for (size_t i = 0; i < a->facts.n_underlays; i++)
+		h = h * 31 + hash_mem(&a->facts.underlays[i].addr, sizeof(struct addr));
+	return h;
+}
+
+static void count_tiers(struct service_env *env, struct model_node *const *nodes, size_t n)
+{
+	const struct model_node *here = model_find_node(env->model, env->node);
+
+	memset(env->nodes, 0, sizeof(env->nodes));
+	env->nodes[SERVICE_TIER_NODE] = 1;
+	env->nodes[SERVICE_TIER_FAR] = n;
+	for (size_t i = 0; here && i < n; i++) {
+		env->nodes[SERVICE_TIER_ZONE] += *here->zone && streq(nodes[i]->zone, here->zone);
+		env->nodes[SERVICE_TIER_REGION] += *here->region && streq(nodes[i]->region, here->region);
+	}
+}
+
+static void add_own(struct services_view *s, const struct addr *addr)
+{
+	for (size_t i = 0; i < s->env.n_own; i++)
+		if (addr_eq(&s->own[i], addr))
+			return;
+	s->own[s->env.n_own++] = *addr;
+}
+
+/* Those of its Node object, and those of its uplinks. */
+static void take_own(struct agent *a)
+{
+	struct services_view *s = &a->services;
+	const struct model_node *here = model_find_node(a->model, a->opt.node_name);
+	unsigned named = here ? here->n_addrs : 0;
+
+	free(s->own);
+	s->own = xnew0_array(struct addr, named + a->facts.n_underlays + 1);
+	for (unsigned i = 0; i < named; i++)
+		add_own(s, &here->addrs[i]);
+	for (size_t i = 0; i < a->facts.n_underlays; i++)
+		add_own(s, &a->facts.underlays[i].addr);
+	s->env.own = s->own;
+}
+
+/* ---- where node ports are: option service.nodePortAddresses ---- */
+
+struct node_list {
+	struct dp_service_node *list;
+	size_t n, cap;
+	bool primary; /* else: */
+	struct prefix in[LIST_PREFIXES_MAX];
+	size_t n_in;
+};
+
+static void add_node_addr(struct node_list *l, const struct addr *addr, bool this_node)
+{
+	bool wanted = l->primary;
+
+	for (size_t i = 0; i < l->n_in && !wanted; i++)
+		wanted = prefix_family(&l->in[i]) == (addr_is_v4(addr) ? AF_INET : AF_INET6) && prefix_contains(&l->in[i], addr);
+	if (!wanted)
+		return;
+	GROW(l->list, l->n, l->cap);
+	l->list[l->n++] = (struct dp_service_node){*addr, this_node};
+}
+
+static int tell_nodes(struct agent *a, struct model_node *const *nodes, size_t n)
+{
+	struct services_view *s = &a->services;
+	struct node_list l = {.primary = streq(a->opt.service_node_port_addresses, NODE_PORTS_PRIMARY)};
+	int r = 0;
+
+	if (!l.primary)
+		r = list_prefixes(a->opt.service_node_port_addresses, l.in, &l.n_in); /* checked when it was read */
+	for (size_t i = 0; i < n && r == 0; i++) {
+		bool here = streq(nodes[i]->name, a->opt.node_name);
+
+		for (unsigned k = 0; k < nodes[i]->n_addrs; k++)
+			if (l.primary || !here)
+				add_node_addr(&l, &nodes[i]->addrs[k], here);
+	}
+	for (size_t i = 0; i < s->env.n_own && !l.primary; i++)
+		add_node_addr(&l, &s->own[i], true);
+	if (r == 0)
+		r = datapath_apply_service_nodes(a->dp, l.list, l.n);
+	free(l.list);
+	return r;
+}
+
+/* ---- everything ---- */
+
+static bool host_ports_are_served(const struct options *o)
+{
+	if (o->service_host_ports != SWITCH_AUTO)
+		return o->service_host_ports == SWITCH_ON;
+	return o->service_inbound && (!*o->cni_conf_dir || !node_portmap_is_wanted(o));
+}
+
+int services_take_nodes(struct agent *a)
+{
+	struct services_view *s = &a->services;
+	size_t n, ranges = 0;
+	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(a->model, &n);
+
+	free(s->pod_ranges);
+	s->pod_ranges = xnew0_array(struct prefix, n * NODE_CIDRS_MAX + 1);
+	for (size_t i = 0; i < n; i++)
+		for (unsigned k = 0; k < nodes[i]->n_cidrs; k++)
+			s->pod_ranges[ranges++] = nodes[i]->cidrs[k];
+	s->env = (struct service_env){.model = a->model,
+				      .node = a->opt.node_name,
+				      .pod_ranges = s->pod_ranges,
+				      .n_pod_ranges = ranges,
+				      .host_ports = host_ports_are_served(&a->opt),
+				      .external_ips = a->opt.service_external_ips,
+				      .dsr = a->opt.service_dsr,
+				      .tiers = a->opt.service_tiers};
+	take_own(a);
+	count_tiers(&s->env, nodes, n);
+	return tell_nodes(a, nodes, n);
+}
