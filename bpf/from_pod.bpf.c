@@ -4,6 +4,7 @@
  * A pod speaks as itself or not at all. What is left is noted in the flow table and takes the shortest way: into the other
  * pod of this node, to the other node, or to the stack for everything else (this node, the world, answers of a router). */
 #include "lib/drop.h"
+#include "lib/echo.h"
 #include "lib/forward.h"
 #include "lib/fragment.h"
 #include "lib/icmp.h"
@@ -80,7 +81,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *pkt, co
 	return forward_to_stack(skb);
 }
 
-/* Back to who spoke to a Service: a client outside, or a pod of this node. Return: TC_ACT_UNSPEC when it was nobody. */
+/* Back to who spoke to a Service: a client outside, or a pod of this node; answers, and errors about what they sent. Return: TC_ACT_UNSPEC when it was nobody. */
 static __always_inline int give_back(struct __sk_buff *skb, struct packet *pkt)
 {
 	int uplink = nat_return(skb, pkt);
@@ -101,7 +102,8 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *pkt, const
 
 	if (unlikely(translated && way->ep && addr_is_node(&pkt->src)))
 		return forward_past_stack(skb, pkt, way->ep);
-	if (unlikely(pkt->translated && !translated && (config.fast_path || addr_is_node(&pkt->dst)))) {
+	if (unlikely((pkt->translated || (config.inbound && pkt->icmp == ICMP_ERROR)) && !translated &&
+		     (config.fast_path || addr_is_node(&pkt->dst)))) {
 		r = give_back(skb, pkt);
 		if (r != TC_ACT_UNSPEC)
 			return r;
@@ -135,6 +137,10 @@ int from_pod(struct __sk_buff *skb)
 		return drop(skb, &pkt, why);
 	find_way(&pkt, &way);
 	if (config.inbound && unlikely(may_serve(&way))) {
+		int answered = unlikely(pkt.icmp == ICMP_QUERY) ? echo_answer(skb, &pkt) : TC_ACT_UNSPEC;
+
+		if (answered != TC_ACT_UNSPEC)
+			return answered;
 		service = outbound_enter(skb, &pkt, pod->id);
 		if (service == INBOUND_TRANSLATED)
 			find_way(&pkt, &way);

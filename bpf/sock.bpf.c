@@ -192,10 +192,10 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, bool v6, bool on
 	client_addr(pod, v4, &ask.client);
 	if (!service_lets_in(f, &ask.client))
 		return no_endpoint(SERVICE_DROP, pod);
-	if (f->slots == 0)
-		return no_endpoint(service_empty(f), pod);
 	if (only && pod && config.inbound && ctx->protocol == IPPROTO_UDP)
 		return leave_to_packets(pod); /* connected, it would never come here again, and stay with an endpoint that is gone */
+	if (f->slots == 0)
+		return no_endpoint(service_empty(f), pod);
 	if (!only && find_pair(ctx, f, &vip, port, &pair)) {
 		write_peer(ctx, v6, &pair.backend, pair.backend_port);
 		return ALLOW;

@@ -411,6 +411,7 @@ static int compile(struct agent *a, uint32_t tunnel_ifindex)
 		c.ipv4 |= addr_is_v4(&node->cidrs[i].addr);
 		c.ipv6 |= !addr_is_v4(&node->cidrs[i].addr);
 	}
+	c.service_ranges = services_ranges(a, &c.n_service_ranges);
 	transport_fill(a, &c);
 	route_compile(&c, a->model, &plan);
 	a->applied = a->applied && route_plan_eq(&plan, &a->plan);

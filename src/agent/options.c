@@ -102,6 +102,8 @@ static const struct option options[] = {
 	  .help = "addresses of nodes at which node ports are: primary, the Nodes' InternalIPs, or prefixes: the addresses of uplinks in them, and of other nodes the InternalIPs in them" },
 	{ "service.hostPorts", T_CHOICE, AT(service_host_ports), "auto", .choices = switches,
 	  .help = "serve pods' hostPort per packet, and at the sockets of all nodes; auto: with service.inbound, where the plugin portmap does not (cni.portmap)" },
+	{ "service.ranges", T_PREFIXES, AT(service_ranges), "",
+	  .help = "ranges of cluster addresses, as the API server has them: with service.inbound, who asks for one that no Service has is told so (unreachable), and the packet goes no further" },
 	{ "service.announce", T_CHOICE, AT(service_announce), "auto", .choices = announces,
 	  .help = "addresses that the nodes of a local network announce in it by ARP and neighbour discovery, one node each; auto: those of load balancers that a LoadBalancerPool gave out; all: those that others gave out, and external ones if they are served, too" },
 	{ "service.announceInterfaces", T_TEXT, AT(service_announce_interfaces), "auto", 1,

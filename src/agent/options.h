@@ -35,6 +35,7 @@ struct options {
 	uint64_t policy_address_table_size, policy_rule_table_size;
 	bool service_inbound;
 	char *service_node_port_addresses; /* NODE_PORTS_PRIMARY, or prefixes */
+	char *service_ranges;		   /* a list of prefixes: agent/lists.h */
 	uint64_t service_host_ports;	   /* enum auto_switch */
 	uint64_t service_announce; /* enum announce_switch */
 	char *service_announce_interfaces; /* "auto" or names */

@@ -247,6 +247,7 @@ void agent_services_stop(struct agent *a)
 	htab_done(&s->by_name);
 	free(s->pod_ranges);
 	free(s->own);
+	free(s->ranges);
 }
 
 /* What is mounted may be hidden below what was mounted later. */

@@ -16,6 +16,8 @@ struct services_view {
 	struct htab by_name; /* struct service_entry */
 	struct service_env env;
 	struct prefix *pod_ranges;
+	struct prefix *ranges; /* of cluster addresses; read once */
+	size_t n_ranges;
 	struct addr *own; /* this node's addresses: env.own */
 	uint64_t nodes;	      /* digest of what env was made from */
 	const struct datapath *dp; /* to which everything was told, */
@@ -50,6 +52,8 @@ void agent_services_stop(struct agent *a);
 json_t *agent_services_json(struct agent *a, const json_t *params);
 json_t *agent_services_status(const struct agent *a);
 
+/* Option service.ranges, where this node is to refuse what is left over of them. Borrowed. */
+const struct prefix *services_ranges(struct agent *a, size_t *ret_n);
 /* Where the socket programs hang: option service.cgroup, or the first cgroup2 that is mounted. "" when services are off or there
  * is none. Owned by the caller. */
 char *services_cgroup(const struct agent *a);

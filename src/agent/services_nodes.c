@@ -107,6 +107,19 @@ static int tell_nodes(struct agent *a, struct model_node *const *nodes, size_t n
 	return r;
 }
 
+const struct prefix *services_ranges(struct agent *a, size_t *ret_n)
+{
+	struct services_view *s = &a->services;
+
+	if (!s->ranges) {
+		s->ranges = xnew0_array(struct prefix, LIST_PREFIXES_MAX);
+		if (!a->opt.service_inbound || list_prefixes(a->opt.service_ranges, s->ranges, &s->n_ranges) < 0)
+			s->n_ranges = 0; /* the option was checked when it was read */
+	}
+	*ret_n = s->n_ranges;
+	return s->ranges;
+}
+
 /* ---- everything ---- */
 
 static bool host_ports_are_served(const struct options *o)

@@ -203,7 +203,8 @@ static int start_agent(struct node *n)
 	_cleanup_free_ char *program = xasprintf("%s/weftd", n->lab->bin), *transport = xasprintf("transport=%s", n->lab->transport);
 	_cleanup_free_ char *name = xasprintf("node.name=%s", n->node->name);
 	_cleanup_free_ char *ranges = xasprintf("mesh.podRanges=%s,%s", lab_cluster_range(AF_INET), lab_cluster_range(AF_INET6));
-	_cleanup_free_ const char **argv = xnew0_array(const char *, 12 + 2 * n->lab->n_set);
+	_cleanup_free_ char *services = xasprintf("service.ranges=%s,%s", lab_service_range(AF_INET), lab_service_range(AF_INET6));
+	_cleanup_free_ const char **argv = xnew0_array(const char *, 14 + 2 * n->lab->n_set);
 	int cgroup = cgroup_open(CGROUP_ROOT "/weftd"), r;
 	size_t i = 0;
 
@@ -216,6 +217,8 @@ static int start_agent(struct node *n)
 	argv[i++] = ranges; /* what the guard keeps off the fabric, also of nodes that are still to come */
 	argv[i++] = "--set";
 	argv[i++] = "service.inbound=on"; /* nobody else serves node ports here */
+	argv[i++] = "--set";
+	argv[i++] = services;
 	for (size_t s = 0; s < n->lab->n_set; s++) {
 		argv[i++] = "--set";
 		argv[i++] = n->lab->set[s];

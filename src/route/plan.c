@@ -327,6 +327,18 @@ static void plan_mtu(struct compiling *c)
 			p->pod_mtu = MIN(p->pod_mtu, p->peers[i].mtu);
 }
 
+/* Who asks for an address that a Service has was given its endpoint's before any route is asked for. For the others the way out would be
+ * the default route, and back again where a router leads the range here. */
+static void plan_service_ranges(struct compiling *c, int f)
+{
+	for (size_t i = 0; i < c->config->n_service_ranges; i++) {
+		const struct prefix *range = &c->config->service_ranges[i];
+
+		if (prefix_family(range) == (f == 0 ? AF_INET : AF_INET6))
+			route_add_route(c, (struct route){.dst = *range, .type = RTN_UNREACHABLE, .metric = OWN_RANGE_METRIC});
+	}
+}
+
 static void plan_own(struct compiling *c)
 {
 	struct route_plan *p = c->plan;
@@ -351,6 +363,7 @@ static void plan_own(struct compiling *c)
 	for (int f = 0; f < 2; f++)
 		if (own->claims[f]) {
 			plan_own_range(c, f);
+			plan_service_ranges(c, f);
 			ranges[n++] = own->ranges[f];
 		}
 	if (n)

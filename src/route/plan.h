@@ -32,6 +32,8 @@ struct route_config {
 	uint32_t tunnel_ifindex;
 	uint32_t vni;
 	uint32_t lo_ifindex; /* 0 takes 1 */
+	const struct prefix *service_ranges; /* cluster addresses: what none of them has goes nowhere */
+	size_t n_service_ranges;
 };
 
 enum route_peer_state {

@@ -100,10 +100,15 @@ static void own_range(void)
 	_cleanup_(model_freep) struct model *m = three_nodes();
 	_cleanup_(route_plan_done) struct route_plan p;
 	struct route_config config = config_of(ROUTE_VXLAN);
+	struct prefix services;
 	static const uint8_t mac[6] = {2, 0x57, 10, 244, 1, 1};
 
+	CHECK_INT(prefix_parse("10.96.0.0/12", &services, NULL), 0);
+	config.service_ranges = &services;
+	config.n_service_ranges = 1;
 	route_compile(&config, m, &p);
 	CHECK(!p.error);
+	CHECK_INT(find_route(&p, "10.96.0.0/12", 0)->type, RTN_UNREACHABLE);
 	ADDR_IS(p.node_addrs[0], "10.244.1.1");
 	ADDR_IS(p.node_addrs[1], "fd00:244:0:1::1");
 	CHECK_INT(p.n_addrs, 2);

@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 
+import capture
 import combos
 import pytest
 from labs import FULL, WEFT, Lab, pod, wait_for
@@ -153,6 +154,68 @@ def test_SVC_8_19_nobody_serves(lab, who):
     for vip in addresses(lab, "near"):
         assert fails(lab, who, vip, 80, 2) == timed_out, "policy Local, nobody here: dropped"
         assert fails(lab, "n2", vip, 80) == 0
+
+
+@pytest.mark.parametrize("who", ["default/c", "default/me"])
+def test_SVC_45_a_cluster_address_answers_pings(lab, who):
+    for vip in addresses(lab, "web") + addresses(lab, "empty"):
+        for size in (56, 1200):
+            done = lab.exec(who, "ping", "-n", "-c", 2, "-i", "0.1", "-W", 5, "-s", size, vip, check=False)
+            assert done.returncode == 0 and "2 received" in done.stdout, done.stdout
+
+
+def test_SVC_8_an_address_that_no_service_has_goes_nowhere(lab, tmp_path):
+    """Told so at once, from inside and from outside, where the world leads the range to a node; from inside nothing leaves the node."""
+    spare = ["10.96.99.99", "fd00:96::99"]
+    node = next(n for n in lab.status()["nodes"] if n["name"] == "n1")["addresses"]
+    program = ("import socket,sys,time\nb=time.monotonic()\n"
+               "try: socket.create_connection((sys.argv[1],80),60)\n"
+               "except OSError as e: print(errno.errorcode[e.errno], time.monotonic()-b < 30)\n")
+    no_way = (["EHOSTUNREACH", "True"], ["ENETUNREACH", "True"])
+    seen = capture.Capture(lab, tmp_path / "seen.pcap")
+    try:
+        for address in spare:
+            for who in ("default/c", "n1"):
+                assert lab.exec(who, "python3", "-c", "import errno\n" + program, address).stdout.split() in no_way, (who, address)
+        assert not seen.lines("host %s or host %s" % tuple(spare))
+        for address in spare: # the planted case: it does pass the fabric, and is answered
+            via = next(a for a in node if (":" in a) == (":" in address))
+            subprocess.run(lab.fabric("ip", "route", "replace", address, "via", via), check=True)
+            assert lab.exec("world", "python3", "-c", "import errno\n" + program, address).stdout.split() in no_way, address
+            wait_for("the planted packet", lambda: seen.lines("host " + address))
+    finally:
+        seen.stop()
+
+
+REFUSED = r"""
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+s.connect((sys.argv[1], int(sys.argv[2])))
+for _ in range(3):
+    try:
+        s.send(b'q')
+        s.recv(400)
+    except ConnectionRefusedError:
+        print('refused')
+        break
+    except TimeoutError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_SVC_46_an_endpoints_errors_reach_the_client(lab, node):
+    """The endpoint's port is closed: what its kernel says is about the endpoint; the client has asked the Service."""
+    lab.apply(server("closed", "closed", node),
+              service("closed", "closed", type="NodePort", ports=[{"port": 53, "targetPort": 9, "protocol": "UDP"}]))
+    wait_for("an endpoint", lambda: known(lab, "n1", "closed", 1) and known(lab, "n2", "closed", 1))
+    port = json.loads(lab.kubectl("get", "svc", "closed", "-o", "json").stdout)["spec"]["ports"][0]["nodePort"]
+    outside = next(n for n in lab.status()["nodes"] if n["name"] == "n1")["addresses"]
+    for who, where in [("default/c", (a, 53)) for a in addresses(lab, "closed")] + [("world", (a, port)) for a in outside]:
+        done = lab.exec(who, "python3", "-c", REFUSED, *where)
+        assert done.stdout == "refused\n", (who, where, done.stdout)
+    lab.kubectl("delete", "pod/closed", "svc/closed", "--grace-period=1")
 
 
 def test_SVC_21_a_connected_client_follows_its_endpoint(lab):

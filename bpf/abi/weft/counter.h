@@ -15,7 +15,8 @@
 	X(TO_POD, "to_pod", "from the node's stack to a pod") \
 	X(MESH,   "mesh",   "to the WireGuard interface, for another node") \
 	X(CLIENT, "client", "from a Service's endpoint to a client outside, past the stack") \
-	X(NEIGHBOUR, "neighbour", "an answer to who asked for the MAC address of a Service's address that this node announces")
+	X(NEIGHBOUR, "neighbour", "an answer to who asked for the MAC address of a Service's address that this node announces") \
+	X(ECHO, "echo", "an answer to a pod that pings a Service's address")
 /* clang-format on */
 
 enum forward_way {
