@@ -44,6 +44,7 @@ static __always_inline __u8 flow_key_of(const struct packet *pkt, struct flow_ke
 	key->port[0] = first ? pkt->sport : pkt->dport;
 	key->port[1] = first ? pkt->dport : pkt->sport;
 	key->proto = pkt->proto;
+	key->turn = 0;
 	__builtin_memset(key->pad, 0, sizeof(key->pad));
 	return first ? 0 : 1;
 }

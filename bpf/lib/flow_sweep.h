@@ -18,58 +18,13 @@ struct {
 } flows_ripe SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, FLOWS_UNARMED_MAX);
-	__uint(value_size, sizeof(struct flow_key));
-} flows_unarmed SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct flow_sweep);
-} flow_sweep SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u32);
 } flows_created SEC(".maps");
 
-static __always_inline struct flow_sweep *flow_sweep_find(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&flow_sweep, &zero);
-}
-
-static __always_inline void flow_sweep_now(void)
-{
-	struct flow_sweep *sweep = flow_sweep_find();
-
-	if (sweep)
-		bpf_timer_start(&sweep->timer, 0, 0);
-}
-
-/* The entry in `flows` has no timer, so nothing would end it: the sweep tries again. Without room in the queue it goes back. */
-static __always_inline void flow_arm_later(struct flow_key *key)
-{
-	struct flow *f;
-
-	if (likely(!bpf_map_push_elem(&flows_unarmed, key, 0)))
-		return;
-	f = bpf_map_lookup_elem(&flows, key);
-	if (f && !bpf_map_update_elem(&flows_new, key, &f->state, BPF_ANY))
-		flow_remove(key, f->state.owner);
-}
-
-static __always_inline void flow_move(struct flow_key *key, const struct flow_state *state)
-{
-	if (unlikely(!flow_promote(key, state)))
-		flow_arm_later(key);
-}
-
+/* Return: 1 when there are no more. */
 static long flow_sweep_one(__u32 i __attribute__((unused)), void *ctx __attribute__((unused)))
 {
 	struct flow_state *state;
@@ -79,16 +34,7 @@ static long flow_sweep_one(__u32 i __attribute__((unused)), void *ctx __attribut
 		return 1;
 	state = bpf_map_lookup_elem(&flows_new, &key);
 	if (state && state->stage == FLOW_OPEN)
-		flow_move(&key, state);
-	return 0;
-}
-
-/* Of a long queue one part at a time: packets are waiting for this CPU. */
-static int flow_on_sweep(void *map __attribute__((unused)), __u32 *key __attribute__((unused)), struct flow_sweep *sweep)
-{
-	long n = bpf_loop(FLOW_SWEEP_BATCH, flow_sweep_one, NULL, 0);
-
-	bpf_timer_start(&sweep->timer, n == FLOW_SWEEP_BATCH ? 0 : FLOW_SWEEP_NS, 0);
+		flow_promote(&key, state);
 	return 0;
 }
 
@@ -98,7 +44,7 @@ static __always_inline void flow_ripen(struct flow_key *key, struct flow_state *
 	f->stage = FLOW_OPEN;
 	if (likely(!bpf_map_push_elem(&flows_ripe, key, 0)))
 		return;
-	flow_move(key, f);
+	flow_promote(key, f);
 	flow_sweep_now();
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lib/packet.h"
+#include "lib/turns.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -13,6 +14,12 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, TURNS_MAX(65536));
+	__uint(value_size, sizeof(struct flow_key));
+} flows_turns SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -82,43 +89,15 @@ static __always_inline bool flow_remove(struct flow_key *key, __u32 owner)
 	return true;
 }
 
-/* When the timer looks at the entry again. */
-static __always_inline __u64 flow_timer_ns(__u32 ticks_left)
+/* The entry's turn: it ends, or has another one. */
+static __always_inline void flow_look(struct flow_key *key, struct flow *f)
 {
-	if (ticks_left > FLOW_TICKS(FLOW_CHECK_SECONDS))
-		ticks_left = FLOW_TICKS(FLOW_CHECK_SECONDS);
-	return (__u64)(ticks_left + 1) << FLOW_TICK_SHIFT;
-}
+	__u32 owner = f->state.owner;
 
-static int flow_on_timer(void *map __attribute__((unused)), struct flow_key *key, struct flow *f)
-{
-	__u32 owner = f->state.owner, timeout = flow_timeout(key->proto, &f->state);
-	__s32 idle = tick_now() - f->state.seen;
-
-	if (idle >= (__s32)timeout || !bpf_map_lookup_elem(&endpoint_flows, &owner))
+	if (flow_is_stale(key->proto, &f->state, tick_now()) || !bpf_map_lookup_elem(&endpoint_flows, &owner))
 		flow_remove(key, owner);
 	else
-		bpf_timer_start(&f->timer, flow_timer_ns(idle > 0 ? timeout - idle : timeout), 0);
-	return 0;
-}
-
-/* A timer that runs already is only started anew. Since Linux 6.18 the memory of a new one is taken without waiting for a lock: under
- * load there may be none. Return: 0, -errno. */
-#define timer_arm(timer, map, callback, ns)                                           \
-	({                                                                            \
-		long r_ = bpf_timer_init(timer, map, 1 /* CLOCK_MONOTONIC */);        \
-		if (!r_ || r_ == -16 /* EBUSY: it has been */)                        \
-			r_ = bpf_timer_set_callback(timer, callback);                 \
-		if (!r_)                                                              \
-			r_ = bpf_timer_start(timer, ns, 0);                           \
-		r_;                                                                   \
-	})
-
-static __always_inline long flow_arm(const struct flow_key *key, struct flow *f)
-{
-	__s32 left = flow_timeout(key->proto, &f->state) - (tick_now() - f->state.seen);
-
-	return timer_arm(&f->timer, &flows, flow_on_timer, flow_timer_ns(left > 0 ? left : 0));
+		turn_take(flows_turns, key, f);
 }
 
 /* What packets have done to the entry in `flows_new` since it was copied: another CPU may have closed the connection. */
@@ -134,26 +113,23 @@ static __always_inline void flow_catch_up(struct flow_key *key, struct flow *f, 
 /**
  * flow_promote() - move a conversation from `flows_new` to `flows`
  *
- * When it stays, as the table is full or its endpoint's share used up, it lives on where floods may evict it. Return: false when it has
- * been moved and there was no timer to be had: flow_arm_later().
+ * When it stays, as the table is full or its endpoint's share used up, it lives on where floods may evict it.
  */
-static __always_inline bool flow_promote(struct flow_key *key, const struct flow_state *state)
+static __always_inline void flow_promote(struct flow_key *key, const struct flow_state *state)
 {
 	struct flow fresh = { .state = *state }, *f;
-	bool armed;
 
 	if (share_held(fresh.state.owner) >= (__s64)config.flow_share || share_held(0) >= (__s64)config.flow_max)
-		return true;
+		return;
 	if (bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST)) /* full, or another CPU was faster */
-		return true;
+		return;
 	share_add(fresh.state.owner, 1);
 	share_add(0, 1);
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f)
-		return true;
-	armed = !flow_arm(key, f);
+		return;
+	turn_take(flows_turns, key, f);
 	flow_catch_up(key, f, state);
-	return armed;
 }
 
 /* A TCP connection has ended: what is left of it waits in `flows_new`. */

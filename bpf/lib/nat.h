@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The NAT engine's memory: claims of ports and how they end; weft/nat.h says what lies where and why.
  *
- * An allocation is one BPF_NOEXIST insertion of a claim, so two CPUs never get one port. Order: claim, forward entry, timer; and
+ * An allocation is one BPF_NOEXIST insertion of a claim, so two CPUs never get one port. Order: claim, forward entry, turn; and
  * at the end the forward entry first. Who deletes a claim gives its share back. */
 #pragma once
 
@@ -18,9 +18,9 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, NAT_UNARMED_MAX);
+	__uint(max_entries, TURNS_MAX(65536));
 	__uint(value_size, sizeof(struct nat_key));
-} nat_unarmed SEC(".maps");
+} nat_turns SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -75,6 +75,7 @@ static __always_inline void nat_key_of(const struct packet *pkt, bool out, struc
 	if (proto_is_icmp(pkt->proto))
 		key->remote_port = 0;
 	key->proto = pkt->proto;
+	key->turn = 0;
 	__builtin_memset(key->pad, 0, sizeof(key->pad));
 }
 
@@ -147,35 +148,21 @@ static __always_inline __u32 nat_timeout(__u8 proto, const struct flow_state *s)
 	return flow_timeout(proto, s);
 }
 
-static int nat_on_timer(void *map __attribute__((unused)), struct nat_key *key, struct nat_claim *claim)
+/* The claim's turn: it ends, or has another one. Which of its two sides was seen last counts. */
+static __always_inline void nat_look(struct nat_key *key, struct nat_claim *claim)
 {
-	__u32 timeout = nat_timeout(key->proto, &claim->state), seen = claim->state.seen, owner = claim->state.owner;
-	struct nat_key outside = *key, inside;
+	__u32 seen = claim->state.seen, now = tick_now();
 	struct nat_forward *forward;
-	__s32 idle;
+	struct nat_key inside;
 
 	nat_key_inside(key, claim, &inside);
 	forward = bpf_map_lookup_elem(&nat_forward, &inside);
 	if (forward && (__s32)(forward->seen - seen) > 0)
 		seen = forward->seen;
-	idle = tick_now() - seen;
-	if (!forward || idle >= (__s32)timeout || !nat_share(owner))
-		nat_end_claim(&outside, claim);
+	if (!forward || (__s32)(now - seen) >= (__s32)nat_timeout(key->proto, &claim->state) || !nat_share(claim->state.owner))
+		nat_end_claim(key, claim);
 	else
-		bpf_timer_start(&claim->timer, flow_timer_ns(idle > 0 ? timeout - idle : timeout), 0);
-	return 0;
-}
-
-static __always_inline long nat_arm(const struct nat_key *key, struct nat_claim *claim)
-{
-	return timer_arm(&claim->timer, &nat_claims, nat_on_timer, flow_timer_ns(nat_timeout(key->proto, &claim->state)));
-}
-
-/* A claim without a timer would hold its port for ever: where it gets none now, the sweep tries again. Return: false when it could
- * not even be noted. */
-static __always_inline bool nat_arm_or_note(struct nat_key *key, struct nat_claim *claim)
-{
-	return likely(!nat_arm(key, claim)) || !bpf_map_push_elem(&nat_unarmed, key, 0);
+		turn_take(nat_turns, key, claim);
 }
 
 /* ---- state ---- */
@@ -204,14 +191,6 @@ static __always_inline void nat_track(struct flow_state *s, __u8 flags, bool ins
 		s->stage = FLOW_OPEN;
 }
 
-/* What is over is looked at soon, so that short connections do not hold ports until the timer's next regular look. */
-static __always_inline void nat_note(__u8 proto, struct nat_claim *claim, __u8 flags, bool inside)
-{
-	nat_track(&claim->state, flags, inside);
-	if (claim->state.stage == FLOW_CLOSING || claim->state.stage == FLOW_RESET)
-		bpf_timer_start(&claim->timer, flow_timer_ns(flow_timeout(proto, &claim->state)), 0);
-}
-
 /* Makes the inside end's key into its claim's. */
 static __always_inline void nat_key_outside(struct nat_key *key, const struct nat_forward *forward)
 {
@@ -238,7 +217,7 @@ static __always_inline void nat_touch_out(const struct packet *pkt, struct nat_f
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
 	if (!claim)
 		return;
-	nat_note(pkt->proto, claim, pkt->tcp_flags, true);
+	nat_track(&claim->state, pkt->tcp_flags, true);
 	/* Answers are not seen: a second packet means that there was one. */
 	if (forward->direct && claim->state.stage == FLOW_HALF_OPEN && !(pkt->tcp_flags & TCP_SYN))
 		claim->state.stage = FLOW_OPEN;
@@ -256,7 +235,7 @@ static __always_inline void nat_touch_in(const struct packet *pkt, struct nat_cl
 		nat_answered(claim->state.owner);
 	}
 	if (unlikely(claim->state.stage != FLOW_OPEN || (pkt->tcp_flags & (TCP_FIN | TCP_RST))))
-		nat_note(pkt->proto, claim, pkt->tcp_flags, false);
+		nat_track(&claim->state, pkt->tcp_flags, false);
 }
 
 /* ---- the beginning of a claim ---- */
@@ -463,7 +442,7 @@ static __always_inline enum drop_reason nat_yield(struct nat_key *inside, struct
 }
 
 /**
- * nat_publish() - the second half: the way out, and the clock starts
+ * nat_publish() - the second half: the way out, and the claim's first turn
  *
  * Apart from nat_claim() because the verifier adds up the stacks. @w->as: what the packet's sender speaks as from now on.
  */
@@ -495,11 +474,8 @@ __global enum drop_reason nat_publish(const struct packet *pkt, struct nat_want 
 		return DROP_NAT_TABLE_FULL;
 	}
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
-	if (claim && unlikely(!nat_arm_or_note(&key, claim))) {
-		bpf_map_delete_elem(&nat_forward, &inside); /* first: no packet leaves with a port that is not claimed */
-		nat_release(&key, w->owner);
-		return DROP_NAT_TABLE_FULL;
-	}
+	if (claim)
+		turn_take(nat_turns, &key, claim);
 	return DROP_NONE;
 }
 

@@ -8,7 +8,7 @@
 #include "datapath/priv.h"
 #include "weft/config.h"
 
-#include "arm_flows.skel.h"
+#include "sweep.skel.h"
 #include "from_mesh.skel.h"
 #include "from_net.skel.h"
 #include "from_pod.skel.h"
@@ -282,8 +282,12 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 			bpf_map__set_max_entries(map, config->flow_max);
 		if (streq(name, "flows_recent"))
 			bpf_map__set_max_entries(map, recent_lines(config));
+		if (streq(name, "flows_turns"))
+			bpf_map__set_max_entries(map, TURNS_MAX(config->flow_max));
 		if (streq(name, "nat_claims") || streq(name, "nat_forward"))
 			bpf_map__set_max_entries(map, config->nat_max);
+		if (streq(name, "nat_turns"))
+			bpf_map__set_max_entries(map, TURNS_MAX(config->nat_max));
 		if (streq(name, "service_frontends") || streq(name, "service_slots"))
 			bpf_map__set_max_entries(map, service_max(config));
 		if (streq(name, "service_backends"))
@@ -301,29 +305,25 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 	return 0;
 }
 
-/* @converted: flows or claims were written into a new map, and have no timers. */
-static int publish_maps(struct datapath *dp, struct bpf_object *obj, bool *converted)
+static int publish_maps(struct datapath *dp, struct bpf_object *obj)
 {
 	struct bpf_map *map;
 	int r;
 
 	bpf_object__for_each_map(map, obj) {
 		_cleanup_free_ char *path = xasprintf("%s/maps/%s", dp->dir, bpf_map__name(map));
-		bool this_one = false;
 
 		if (bpf_map__is_internal(map))
 			continue;
-		r = pins_publish(map, path, &this_one);
+		r = pins_publish(map, path);
 		if (r < 0)
 			return r;
-		*converted |= this_one && (streq(bpf_map__name(map), "flows") || streq(bpf_map__name(map), "nat_claims"));
 	}
 	return 0;
 }
 
 /* @hook: what its events say of where they come from; 0: nothing. */
-static int load_object(struct datapath *dp, struct bpf_object *obj, unsigned hook, const struct dp_config *config, bool *converted,
-		       char **ret_error)
+static int load_object(struct datapath *dp, struct bpf_object *obj, unsigned hook, const struct dp_config *config, char **ret_error)
 {
 	int r;
 
@@ -338,7 +338,7 @@ static int load_object(struct datapath *dp, struct bpf_object *obj, unsigned hoo
 		*ret_error = xasprintf("cannot load %s: %s: %s", bpf_object__name(obj), strerror(-r), last_words());
 		return r;
 	}
-	return publish_maps(dp, obj, converted);
+	return publish_maps(dp, obj);
 }
 
 static int open_object(const char *name, const void *elf, size_t size, struct bpf_object **ret)
@@ -359,7 +359,7 @@ static void find_maps(struct datapath *dp, struct bpf_object *obj)
 	}
 }
 
-static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_config *config, bool *converted, char **ret_error)
+static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_config *config, char **ret_error)
 {
 	size_t size;
 	const void *elf = elf_bytes[hook](&size);
@@ -367,7 +367,7 @@ static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_con
 
 	r = open_object(dp_hook_names[hook], elf, size, &dp->objects[hook]);
 	if (r == 0)
-		r = load_object(dp, dp->objects[hook], hook + 1, config, converted, ret_error);
+		r = load_object(dp, dp->objects[hook], hook + 1, config, ret_error);
 	if (r < 0)
 		return r;
 	dp->programs[hook] = bpf_program__fd(bpf_object__find_program_by_name(dp->objects[hook], dp_hook_names[hook]));
@@ -376,14 +376,14 @@ static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_con
 }
 
 /* The socket programs, and with them the maps that only they have. */
-static int load_sock(struct datapath *dp, const struct dp_config *config, bool *converted, char **ret_error)
+static int load_sock(struct datapath *dp, const struct dp_config *config, char **ret_error)
 {
 	size_t size;
 	const void *elf = sock__elf_bytes(&size);
 	int r = open_object("sock", elf, size, &dp->sock);
 
 	if (r == 0)
-		r = load_object(dp, dp->sock, 0, config, converted, ret_error);
+		r = load_object(dp, dp->sock, 0, config, ret_error);
 	if (r == 0)
 		find_maps(dp, dp->sock);
 	return r;
@@ -403,20 +403,17 @@ static int run_once(struct bpf_object *obj, const char *program)
 	return r < 0 || run.retval == TC_ACT_OK ? r : -EIO;
 }
 
-/* Starts the sweep, and the timers of entries that we have written into `flows` or `nat_claims`. */
-static int arm_flows(struct datapath *dp, const struct dp_config *config, bool converted, char **ret_error)
+static int start_sweep(struct datapath *dp, const struct dp_config *config, char **ret_error)
 {
 	_cleanup_(object_closep) struct bpf_object *obj = NULL;
 	const void *elf;
 	size_t size;
 	int r;
 
-	elf = arm_flows__elf_bytes(&size);
-	r = open_object("arm_flows", elf, size, &obj);
+	elf = sweep__elf_bytes(&size);
+	r = open_object("sweep", elf, size, &obj);
 	if (r == 0)
-		r = load_object(dp, obj, 0, config, &converted, ret_error);
-	if (r == 0 && converted)
-		r = run_once(obj, "arm_flows");
+		r = load_object(dp, obj, 0, config, ret_error);
 	return r < 0 ? r : run_once(obj, "start_sweep");
 }
 
@@ -510,7 +507,6 @@ static int choose_attach(struct datapath *dp, enum dp_attach attach, char **ret_
 
 static int open_all(struct datapath *dp, const struct dp_config *config, char **ret_error)
 {
-	bool converted = false;
 	int r;
 
 	r = check_config(config, ret_error);
@@ -526,13 +522,13 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	r = choose_attach(dp, config->attach, ret_error);
 	draw_keys(dp);
 	for (int i = 0; i < HOOK_COUNT && r == 0; i++)
-		r = load_hook(dp, i, config, &converted, ret_error);
+		r = load_hook(dp, i, config, ret_error);
 	if (r == 0)
-		r = load_sock(dp, config, &converted, ret_error);
+		r = load_sock(dp, config, ret_error);
 	if (r < 0)
 		return r;
 	dp_count_all_flows(dp); /* before anything is moved on somebody's share */
-	r = arm_flows(dp, config, converted, ret_error);
+	r = start_sweep(dp, config, ret_error);
 	if (r < 0)
 		return r;
 	r = replace_attached(dp);

@@ -139,7 +139,7 @@ static int convert(int from_fd, int to_fd, const char *path)
 	return rename(temporary, path) < 0 ? -errno : 0;
 }
 
-int pins_publish(struct bpf_map *map, const char *path, bool *ret_converted)
+int pins_publish(struct bpf_map *map, const char *path)
 {
 	_cleanup_close_ int fd = bpf_obj_get(path);
 	struct bpf_map_info there, ours;
@@ -154,8 +154,5 @@ int pins_publish(struct bpf_map *map, const char *path, bool *ret_converted)
 		r = map_info(bpf_map__fd(map), &ours);
 	if (r < 0 || there.id == ours.id)
 		return r;
-	r = convert(fd, bpf_map__fd(map), path);
-	if (r == 0)
-		*ret_converted = true;
-	return r;
+	return convert(fd, bpf_map__fd(map), path);
 }

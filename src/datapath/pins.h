@@ -17,8 +17,9 @@ int pins_adopt(struct bpf_map *map, const struct btf *btf, const char *path);
 
 /**
  * pins_publish() - after the object is loaded: pin @map at @path
- * @ret_converted: set when another map was there, whose entries were copied field by field by name
+ *
+ * The entries of another map that was there are copied, field by field by name.
  *
  * Return: 0 (also when it is the one that is there), -errno.
  */
-int pins_publish(struct bpf_map *map, const char *path, bool *ret_converted);
+int pins_publish(struct bpf_map *map, const char *path);

@@ -344,7 +344,35 @@ static bool wait_until_gone(const char *map, uint16_t port, int seconds)
 	return false;
 }
 
-/* Another size of the table is another layout: the entries move into a new map, and their timers start there. */
+/* With the queue of turns full an entry has none: the sweep finds it all the same. */
+static void an_entry_without_a_turn_is_found(void)
+{
+	int fd = datapath_map_fd(dp, "flows_turns");
+	struct flow_key stray = {};
+	struct flow_state s;
+	uint64_t one = 1;
+	uint32_t id = 1, all = 0;
+
+	flows_clear();
+	stray.turn = (uint8_t)ticks_now() | 1;
+	while (bpf_map_update_elem(fd, NULL, &stray, BPF_ANY) == 0)
+		;
+	CHECK_INT(errno, E2BIG);
+	udp(true, 1);
+	udp(false, 1);
+	udp(true, 1);
+	CHECK(flow_moved(IPPROTO_UDP, A4, 1, WORLD4, 53, &s));
+	plant("flows", 1, FLOW_OPEN, FLOW_TIMEOUT_OPEN + 1); /* nothing in the queue stands for it */
+	plant("flows", 2, FLOW_OPEN, 0);
+	bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &id, &one, BPF_ANY);
+	bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &all, &one, BPF_ANY);
+	CHECK(wait_until_gone("flows", 1, 30));
+	CHECK(flow_get("flows", IPPROTO_UDP, A4, 2, WORLD4, 53, &s));
+	CHECK_INT(share_of(1), 0);
+	flows_clear();
+}
+
+/* Another size of the table is another layout: the entries move into a new map, and get their turns there. */
 static void entries_move_into_a_table_of_another_size_and_expire_there(void)
 {
 	uint64_t three = 3;
@@ -425,6 +453,7 @@ int main(void)
 	RUN(an_id_used_again_is_not_refused);
 	RUN(a_full_table_refuses_new_flows);
 	RUN(a_stale_entry_counts_as_gone);
+	RUN(an_entry_without_a_turn_is_found);
 	RUN(entries_move_into_a_table_of_another_size_and_expire_there);
 	RUN(flows_and_counters_outlive_a_restart);
 	RUN(a_withdrawn_endpoint_is_locked_out);

@@ -235,7 +235,7 @@ static void tcp_states(void)
 			printf("# step %zu\n", i);
 		CHECK_INT(stage_of(40000), steps[i].stage);
 	}
-	/* after a reset it is gone in seconds, by its own timer; its share is given back */
+	/* after a reset it is gone in seconds; its share is given back */
 	for (int i = 0; i < 600 && stage_of(40000) >= 0; i++)
 		poll(NULL, 0, 100);
 	CHECK_INT(stage_of(40000), -1);
@@ -244,7 +244,7 @@ static void tcp_states(void)
 	forget();
 }
 
-/* As after a restart of the agent, and one with another size of table: entries are converted, their timers run. */
+/* As after a restart of the agent, and one with another size of table: entries are converted, and end in time. */
 static void connections_outlive_the_agent(void)
 {
 	uint16_t port;

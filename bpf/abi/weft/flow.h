@@ -4,7 +4,7 @@
  * `flows_new` (LRU hash) holds flows that are half-open, one-way, answered once (a DNS query), or closing: whoever floods it
  * evicts such entries only. A flow becomes a conversation when the initiator has spoken again after the reply, which for TCP
  * is the third packet of the handshake. The next sweep (lib/flow_sweep.h) moves it to `flows` (hash), which is never evicted;
- * entries expire by a timer of their own, and each is paid for by one endpoint's share. A connection that has ended before stays,
+ * entries expire in the kernel (lib/turns.h), and each is paid for by one endpoint's share. A connection that has ended before stays,
  * one that ends later goes back to `flows_new`: so short connections do not fill the table. */
 #pragma once
 
@@ -17,7 +17,8 @@ struct flow_key {
 	struct ip_addr addr[2];
 	__be16 port[2]; /* ICMP echo: the identifier, twice; 0 where the protocol has none */
 	__u8 proto;	/* IPPROTO_*; behind IPv6 extension headers */
-	__u8 pad[3];
+	__u8 turn;	/* in the queue `flows_turns`, else 0 */
+	__u8 pad[2];
 };
 
 enum flow_stage {
@@ -54,23 +55,28 @@ enum flow_origin {
 
 struct flow {
 	struct flow_state state;
-	__u32 pad;
-	struct bpf_timer timer;
+	__u8 turn; /* the latest in `flows_turns`; 0: none */
+	__u8 pad[3];
 };
+
+/* `flows_turns`, `nat_turns` (queues of keys): the entries of `flows` and of `nat_claims` in the order in which the sweep looks at them. A
+ * turn is a tick, the lowest bit set. Room for more than the table holds: keys of entries that have ended lie there for a round. */
+#define TURN_SECONDS 4
+#define TURN_TICKS FLOW_TICKS(TURN_SECONDS)
+#define TURNS_MAX(table) ((table) + (table) / 4 + 1024)
 
 /* `flows_ripe` (queue of struct flow_key): conversations that the next sweep moves. */
 #define FLOWS_RIPE_MAX 8192
 
-/* `flows_unarmed` (queue of struct flow_key): entries of `flows` that got no timer; the sweep tries again. */
-#define FLOWS_UNARMED_MAX 8192
-
 /* `flow_sweep` (array of one) */
 struct flow_sweep {
 	struct bpf_timer timer;
+	__u32 missed; /* an entry got no turn as a queue was full */
+	__u32 searched; /* tick when such entries were last looked for */
 };
 
 #define FLOW_SWEEP_NS 1000000000ull
-#define FLOW_SWEEP_BATCH 512 /* moved in one go */
+#define FLOW_SWEEP_BATCH 512 /* looked at in one go, of each queue */
 
 /* `flows_created` (per-CPU array of one __u32): entries made in `flows_new` since this CPU asked for a sweep. */
 
@@ -108,9 +114,6 @@ enum { FLOW_RECENT_TERMS = 13, FLOW_RECENT_ROWS = 3 };
 #define FLOW_TIMEOUT_OPEN 180 /* UDP (RFC 4787 REQ-5: not less than 2 min), SCTP and the rest */
 #define FLOW_TIMEOUT_NEW 30
 #define FLOW_TIMEOUT_ICMP 30
-/* A timer looks at its entry at least this often; so entries of deleted endpoints go within it. */
-#define FLOW_CHECK_SECONDS 55
-
 /* `fragments` (LRU hash): what the first fragment said about the later ones. */
 struct fragment_key {
 	struct ip_addr src, dst;
@@ -129,8 +132,8 @@ struct fragment {
 
 ABI_SIZE(struct flow_key, 40);
 ABI_SIZE(struct flow_state, 20);
-ABI_SIZE(struct flow, 40);
-ABI_SIZE(struct flow_sweep, 16);
+ABI_SIZE(struct flow, 24);
+ABI_SIZE(struct flow_sweep, 24);
 ABI_SIZE(struct flow_asks, 8);
 ABI_SIZE(struct flow_recent, 64);
 ABI_SIZE(struct fragment_key, 40);

@@ -2,7 +2,7 @@
 /* NAT: who speaks to whom under which address and port. docs/nat.md tells the story.
  *
  * `nat_claims` (hash) says which (our address, port) towards one remote end is taken, and by whom: it is the allocation, the way
- * back of replies, and the state of the connection, and its timer ends it. `nat_forward` (hash) is the way out: as whom an
+ * back of replies, and the state of the connection, and its turns end it (lib/turns.h). `nat_forward` (hash) is the way out: as whom an
  * inside end speaks to a remote one. A claim exists before its forward entry and is deleted after it, so no packet leaves
  * with a port that is not claimed. Neither is ever an LRU map: a flood would evict what idle connections live on.
  *
@@ -26,11 +26,9 @@ struct nat_key {
 	struct ip_addr local, remote;
 	__be16 local_port, remote_port;
 	__u8 proto;
-	__u8 pad[3];
+	__u8 turn; /* in the queue `nat_turns`, else 0 */
+	__u8 pad[2];
 };
-
-/* `nat_unarmed` (queue of struct nat_key): claims that the sweep gives a timer, as they got none. */
-#define NAT_UNARMED_MAX 4096
 
 /* `nat_forward`: local is the inside end → as whom it speaks. */
 struct nat_forward {
@@ -51,8 +49,8 @@ struct nat_claim {
 	__be16 port, front_port;
 	__u32 uplink; /* ifindex by which the inside end came, and answers leave; 0: not inbound */
 	struct flow_state state; /* seen: on the way in; stages: HALF_OPEN until a reply, then OPEN, CLOSING, RESET; fin: bit 0 inside */
-	__u32 pad;
-	struct bpf_timer timer;
+	__u8 turn; /* the latest in `nat_turns`; 0: none */
+	__u8 pad[3];
 };
 
 /* `nat_shares`: owner (__u32) → claims that it holds (__u64). Endpoint ids, and: */
@@ -91,5 +89,5 @@ struct nat_exempt_key {
 
 ABI_SIZE(struct nat_key, 40);
 ABI_SIZE(struct nat_forward, 48);
-ABI_SIZE(struct nat_claim, 80);
+ABI_SIZE(struct nat_claim, 64);
 ABI_SIZE(struct nat_exempt_key, 24);
