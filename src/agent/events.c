@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/str.h"
 
+#include <ctype.h>
 #include <time.h>
 
 enum { REFILL_US = 1000000, MESSAGE_MAX = 1000, LIFE_S = 3600 /* the API keeps them for an hour */ };
@@ -105,6 +106,15 @@ static json_t *text(const char *s)
 	return json_string(clean);
 }
 
+char *events_name(const char *of, uint64_t number)
+{
+	size_t n = strnlen(of, EVENTS_NAME_PART);
+
+	while (n > 0 && !isalnum((unsigned char)of[n - 1]))
+		n--;
+	return xasprintf("%.*s.%016llx", (int)n, of, (unsigned long long)number);
+}
+
 static bool send_event(struct events *e, const struct event_in *in, bool gone)
 {
 	const char *ns = *in->namespace_ ? in->namespace_ : "default";
@@ -118,7 +128,7 @@ static bool send_event(struct events *e, const struct event_in *in, bool gone)
 
 	if (!may_send(e))
 		return false;
-	name = xasprintf("%.200s.%016llx", in->name, (unsigned long long)(hash_of(in) * 31 + now / LIFE_S * 2 + gone));
+	name = events_name(in->name, hash_of(in) * 31 + now / LIFE_S * 2 + gone);
 	strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
 	body = json_pack("{ss, ss, s{ss, ss}, s{ss, ss, ss, ss*, ss*}, ss, ss, so, ss, ss, si, s{ss, ss}, ss, ss}", "apiVersion", "v1", "kind",
 			 "Event", "metadata", "name", name, "namespace", ns, "involvedObject", "apiVersion", in->api_version, "kind", in->kind,

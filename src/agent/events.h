@@ -6,7 +6,7 @@
 #include "base/htab.h"
 #include "kube/client.h"
 
-enum { EVENTS_REMEMBERED = 1024, EVENTS_BURST = 20, EVENTS_IN_FLIGHT = 16 };
+enum { EVENTS_REMEMBERED = 1024, EVENTS_BURST = 20, EVENTS_IN_FLIGHT = 16, EVENTS_NAME_PART = 200 };
 
 /* The object, and what is to be said of it. Borrowed for the call. */
 struct event_in {
@@ -25,6 +25,9 @@ struct events {
 	uint64_t refilled_us;
 	uint64_t sent, failed, held; /* held: not now, for one of the bounds; it is tried at the next look */
 };
+
+/* The name of an Event about the object @of: its name, cut where it is long but not at a dash or dot, which no part of a name may end in. */
+char *events_name(const char *of, uint64_t number);
 
 /* @client and @node are borrowed. */
 void events_init(struct events *e, sd_event *event, struct kube_client **client, const char *node);
