@@ -357,6 +357,50 @@ static void cookies_under_load(void)
 	pair_done(&p);
 }
 
+static bool take_response(struct pair *pair _unused_, struct wire_msg *m)
+{
+	if (m->data[0] != MSG_RESPONSE)
+		return true;
+	kept = *m;
+	return false;
+}
+
+/* Who began many handshakes at once takes the answers, however many. What somebody else answers is work but once. */
+static void awaited_answers_pass_under_load(void)
+{
+	struct cookie_maker maker;
+	struct wire_msg forged;
+
+	pair_init(&p);
+	p.n[0].queue_depth = COOKIE_BACKLOG;
+	pair_send(&p, 0, 1);
+	pair_settle(&p);
+	CHECK_INT(p.n[1].delivered, 1);
+	CHECK_INT(p.n[0].cookies, 0);
+	pair_done(&p);
+
+	pair_init(&p);
+	p.n[0].queue_depth = UNDER_LOAD_DEPTH;
+	p.filter = take_response;
+	pair_send(&p, 0, 1);
+	pair_settle(&p);
+	forged = kept;
+	forged.data[offsetof(struct msg_response, nothing)] ^= 1;
+	cookie_maker_init(&maker, p.n[0].device.identity.pub);
+	cookie_add_macs(&maker, p.now, forged.data, forged.len);
+	for (int i = 0; i < 3; i++)
+		pair_receive(&p.n[0], forged.data, forged.len, &forged.from);
+	CHECK_INT(p.n[0].device.stats.bad_handshake, 1);
+	CHECK_INT(p.n[0].cookies, 2);
+	pair_receive(&p.n[0], kept.data, kept.len, &kept.from); /* now it has to prove its source like all others */
+	CHECK_INT(p.n[0].cookies, 3);
+	CHECK_INT(p.n[0].device.stats.handshakes_completed, 0);
+	p.filter = NULL;
+	pair_run_until(&p, p.now + 6 * S);
+	CHECK_INT(p.n[1].delivered, 1);
+	pair_done(&p);
+}
+
 static void both_at_once(void)
 {
 	struct endpoint other = pair_endpoint(0);
@@ -573,6 +617,7 @@ int main(void)
 	RUN(inner_source_must_be_the_peers);
 	RUN(own_datagrams_are_not_sealed_again);
 	RUN(cookies_under_load);
+	RUN(awaited_answers_pass_under_load);
 	RUN(both_at_once);
 	RUN(crossing_initiations_part);
 	RUN(waking_up_after_all_deadlines);

@@ -61,6 +61,7 @@ void device_send_initiation(struct peer *p, int64_t now)
 		return;
 	p->last_initiation_sent_ns = now;
 	index_insert(&d->indexes, &p->handshake_slot, INDEX_HANDSHAKE, p);
+	p->answered = false;
 	next_timestamp(d, timestamp);
 	if (noise_create_initiation(&d->identity, &p->noise, p->handshake_slot.index, timestamp, &msg) < 0) {
 		index_remove(&d->indexes, &p->handshake_slot);
@@ -211,6 +212,22 @@ static void on_cookie(struct device *d, int64_t now, const struct msg_cookie *ms
 	}
 }
 
+/* Is it a response, and the first to an initiation of ours? Its index is random, and was told to one endpoint only; the work is bounded by what we
+ * ask for. Without this who shakes hands with many peers at once, as after a restart, would send their answers away for being many. */
+static bool is_awaited(struct device *d, const void *msg, size_t len)
+{
+	const struct msg_response *response = msg;
+	struct index_slot *slot;
+
+	if (len != sizeof(*response))
+		return false;
+	slot = index_find(&d->indexes, le32toh(response->receiver));
+	if (!slot || slot->kind != INDEX_HANDSHAKE || slot->peer->answered)
+		return false;
+	slot->peer->answered = true;
+	return true;
+}
+
 /* Whether the message may cost us curve operations. Answering costs ten times as much as looking: when the queue is about
  * to overflow, those without a cookie are only dropped, so that one with a cookie is never lost to a full queue. */
 static bool admit(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source, size_t queued)
@@ -226,7 +243,7 @@ static bool admit(struct device *d, int64_t now, const void *msg, size_t len, co
 	}
 	if (queued >= UNDER_LOAD_DEPTH)
 		d->under_load_until = now + UNDER_LOAD_NS;
-	if (now >= d->under_load_until)
+	if (now >= d->under_load_until || is_awaited(d, msg, len))
 		return true;
 	if (verdict == MAC_VALID_NO_COOKIE && queued >= COOKIE_BACKLOG) {
 		d->stats.overload_dropped++;

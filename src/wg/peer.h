@@ -55,6 +55,7 @@ struct peer {
 	 * workers). @is_heir: it takes over the other's allowed IPs with its first handshake. */
 	_Atomic(struct peer *) twin;
 	bool is_heir;
+	bool answered;	  /* somebody has answered the latest initiation, rightly or not */
 	bool had_session; /* in a former life: shake hands as soon as we are up */
 
 	/* slots: stored by the owner only */
