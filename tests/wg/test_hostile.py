@@ -210,6 +210,35 @@ def test_killed_engine_recovers(world):
     assert ea.node.run("ip", "link", "show", "wg0").returncode == 0
 
 
+def test_killed_engine_recovers_a_thousand_sessions(world):
+    """All peers are asked at once, and their answers come at once: none has to be asked again."""
+    n, there, count = world.node("n"), world.node("there"), 1000
+    world.wire(n, there, "192.168.8.")
+    engine = world.engine(n, "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
+    engine.wg("private-key @%s listen-port 51820" % engine.key.private)
+    crowd = there.spawn([os.path.join(os.path.dirname(BIN), "tests/wgcrowd"), "192.168.8.2", "20000",
+                         base64.b64decode(engine.key.public).hex(), str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    peers = [crowd.stdout.readline().split() for _ in range(count)]
+
+    def round_of(begin):
+        crowd.stdin.write("again\n")
+        crowd.stdin.flush()
+        begin()
+        ms, initiations = map(int, crowd.stdout.readline().split())
+        print("%d sessions after %d ms, by %d initiations" % (count, ms, initiations))
+        return ms, initiations
+
+    conf = "".join("[Peer]\nPublicKey=%s\nEndpoint=192.168.8.2:%s\nAllowedIPs=10.70.%d.%d/32\nPersistentKeepalive=25\n" % (
+        base64.b64encode(bytes.fromhex(key)).decode(), port, i // 250, i % 250 + 1) for i, (key, port) in enumerate(peers))
+    n.ip("link set wg0 up")
+    round_of(lambda: n.run("wg", "addconf", "wg0", "/dev/stdin", input=conf))
+    saved = n.path("/run/state/wg0.conf")
+    wait_for(lambda: open(saved).read().count("public_key=") == count, message="the peers are saved")
+    engine.kill()
+    ms, initiations = round_of(lambda: engine.start(wait=False))
+    assert ms < 4000 and initiations < count * 1.05, "nobody waits for the repetition, five seconds later"
+
+
 def test_unreadable_state_is_an_error(world):
     n = world.node("n")
     os.mkdir(n.path("/run/state"))

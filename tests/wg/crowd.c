@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Many peers of one engine in one process: each answers handshakes, nothing else.
+ *
+ *	wgcrowd ADDRESS PORT PUBLIC-KEY(hex) COUNT
+ *
+ * Listens at COUNT ports from PORT on, and prints who is there, "PUBLIC-KEY(hex) PORT" each. A line on standard
+ * input begins a round: when the engine has begun a session with each, shown by a packet that authenticates under its keys, it prints
+ * the milliseconds since the first initiation of the round, and how many initiations there were. */
+#include "base/str.h"
+#include "net/addr.h"
+#include "wg/cookie.h"
+#include "wg/noise.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <time.h>
+
+struct one {
+	struct noise_identity id;
+	struct noise_peer engine;
+	uint8_t recv_key[KEY_LEN];
+	bool answered, there;
+};
+
+struct crowd {
+	struct one *all;
+	struct pollfd *fds;
+	unsigned n, there, initiations;
+	struct cookie_maker maker;
+	double began;
+};
+
+static double now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1e3 + t.tv_nsec * 1e-6;
+}
+
+static bool read_hex(const char *text, uint8_t ret[static KEY_LEN])
+{
+	unsigned v;
+
+	if (strlen(text) != 2 * KEY_LEN)
+		return false;
+	for (int i = 0; i < KEY_LEN; i++) {
+		if (sscanf(text + 2 * i, "%2x", &v) != 1)
+			return false;
+		ret[i] = v;
+	}
+	return true;
+}
+
+static void begin_round(struct crowd *c)
+{
+	c->there = c->initiations = 0;
+	for (unsigned i = 0; i < c->n; i++)
+		c->all[i].there = c->all[i].answered = false;
+}
+
+static void answer(struct crowd *c, unsigned i, const struct msg_initiation *m, const struct sockaddr_in *from)
+{
+	struct one *o = &c->all[i];
+	struct noise_initiation in;
+	struct msg_response response;
+	uint8_t send_key[KEY_LEN];
+	bool initiator;
+
+	if (c->initiations++ == 0)
+		c->began = now_ms();
+	if (noise_read_initiation(&o->id, m, &in) < 0 || noise_accept_initiation(&o->engine, m, &in) < 0 ||
+	    noise_create_response(&o->engine, i, &response) < 0)
+		return;
+	cookie_add_macs(&c->maker, 1, &response, sizeof(response));
+	noise_derive(&o->engine, send_key, o->recv_key, &initiator);
+	o->answered = sendto(c->fds[i].fd, &response, sizeof(response), 0, (const struct sockaddr *)from, sizeof(*from)) == sizeof(response);
+}
+
+static void take_data(struct crowd *c, unsigned i, const struct msg_data *m, size_t len)
+{
+	struct one *o = &c->all[i];
+	uint8_t out[2048];
+
+	if (!o->answered || o->there || len < DATA_OVERHEAD ||
+	    aead_open_once(o->recv_key, le64toh(m->counter), BYTES(NULL, 0), (const uint8_t *)(m + 1), len - sizeof(*m), out) < 0)
+		return;
+	o->there = true;
+	if (++c->there == c->n) {
+		printf("%.0f %u\n", now_ms() - c->began, c->initiations);
+		fflush(stdout);
+	}
+}
+
+static void serve(struct crowd *c, unsigned i)
+{
+	_Alignas(8) uint8_t buf[2048];
+	struct sockaddr_in from;
+	socklen_t from_len = sizeof(from);
+	ssize_t len;
+
+	while ((len = recvfrom(c->fds[i].fd, buf, sizeof(buf), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 0)
+		if (buf[0] == MSG_INITIATION && len == sizeof(struct msg_initiation))
+			answer(c, i, (const struct msg_initiation *)buf, &from);
+		else if (buf[0] == MSG_DATA)
+			take_data(c, i, (const struct msg_data *)buf, len);
+}
+
+static bool add_one(struct crowd *c, unsigned i, struct sockaddr_in at, const uint8_t engine[static KEY_LEN])
+{
+	struct one *o = &c->all[i];
+	uint8_t priv[KEY_LEN];
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
+		return false;
+	c->fds[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	crypto_random(priv, sizeof(priv));
+	dh_clamp(priv);
+	if (noise_identity_set(&o->id, priv) < 0)
+		return false;
+	noise_peer_init(&o->engine, &o->id, engine);
+	for (int k = 0; k < KEY_LEN; k++)
+		printf("%02x", o->id.pub[k]);
+	printf(" %u\n", ntohs(at.sin_port));
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET };
+	uint64_t port, count;
+	uint8_t engine[KEY_LEN];
+	struct crowd c = {};
+	char line[16];
+
+	if (argc != 5 || inet_pton(AF_INET, argv[1], &at.sin_addr) != 1 || parse_u64(argv[2], 65535, &port) < 0 || !read_hex(argv[3], engine) ||
+	    parse_u64(argv[4], 10000, &count) < 0 || port == 0 || port + count > 65536 || crypto_init() < 0)
+		return 2;
+	c.n = count;
+	c.all = xcalloc(c.n, sizeof(*c.all));
+	c.fds = xcalloc(c.n + 1, sizeof(*c.fds));
+	cookie_maker_init(&c.maker, engine);
+	for (unsigned i = 0; i < c.n; i++) {
+		at.sin_port = htons(port + i);
+		if (!add_one(&c, i, at, engine))
+			return perror("wgcrowd"), 1;
+	}
+	fflush(stdout);
+	c.fds[c.n] = (struct pollfd){ .fd = STDIN_FILENO, .events = POLLIN };
+	for (;;) {
+		if (poll(c.fds, c.n + 1, -1) < 0)
+			return 1;
+		if (c.fds[c.n].revents) {
+			if (!fgets(line, sizeof(line), stdin))
+				return 0;
+			begin_round(&c);
+		}
+		for (unsigned i = 0; i < c.n; i++)
+			if (c.fds[i].revents)
+				serve(&c, i);
+	}
+}
