@@ -43,19 +43,9 @@ static int decode_container(const json_t *container, struct decoded_pod *ret, ch
 
 int decode_host_ports(const json_t *spec, struct decoded_pod *ret, char **ret_error)
 {
-	const json_t *container;
-	size_t i;
-	int r = 0;
-
 	if (ret->host_network) /* its ports are the node's anyway */
 		return 0;
-	json_array_foreach(json_object_get(spec, "containers"), i, container)
-		if (r == 0)
-			r = decode_container(container, ret, ret_error);
-	json_array_foreach(json_object_get(spec, "initContainers"), i, container) /* a sidecar runs on, others have ended */
-		if (r == 0 && streq(json_str_at(container, "restartPolicy"), "Always"))
-			r = decode_container(container, ret, ret_error);
-	return r;
+	return decode_serving_containers(spec, decode_container, ret, ret_error);
 }
 
 static bool has_port(const struct model_host_ports *h, uint8_t proto, uint16_t port)

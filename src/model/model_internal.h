@@ -101,6 +101,9 @@ void services_done(struct model *m);
 uint64_t model_hash_name(const char *namespace_, const char *name);
 
 int decode_pod_proto(const char *name); /* IPPROTO_*, or -EINVAL */
+/* Containers whose ports count: those that run as long as the pod does. Each is given to @decode until one fails. */
+typedef int decode_container_fn(const json_t *container, struct decoded_pod *ret, char **ret_error);
+int decode_serving_containers(const json_t *spec, decode_container_fn *decode, struct decoded_pod *ret, char **ret_error);
 /* pod_ports.c: the named ports of containers that run while the pod does. Return: 0, -EINVAL. */
 int decode_pod_ports(const json_t *spec, struct decoded_pod *ret, char **ret_error);
 bool pod_ports_replace(struct model *m, struct model_pod *p, const struct model_port *ports, unsigned n); /* changed? */

@@ -40,7 +40,7 @@ static int decode_container(const json_t *container, struct decoded_pod *ret, ch
 	return 0;
 }
 
-int decode_pod_ports(const json_t *spec, struct decoded_pod *ret, char **ret_error)
+int decode_serving_containers(const json_t *spec, decode_container_fn *decode, struct decoded_pod *ret, char **ret_error)
 {
 	const json_t *container;
 	size_t i;
@@ -48,11 +48,16 @@ int decode_pod_ports(const json_t *spec, struct decoded_pod *ret, char **ret_err
 
 	json_array_foreach(json_object_get(spec, "containers"), i, container)
 		if (r == 0)
-			r = decode_container(container, ret, ret_error);
+			r = decode(container, ret, ret_error);
 	json_array_foreach(json_object_get(spec, "initContainers"), i, container) /* a sidecar runs on, others have ended */
 		if (r == 0 && streq(json_str_at(container, "restartPolicy"), "Always"))
-			r = decode_container(container, ret, ret_error);
+			r = decode(container, ret, ret_error);
 	return r;
+}
+
+int decode_pod_ports(const json_t *spec, struct decoded_pod *ret, char **ret_error)
+{
+	return decode_serving_containers(spec, decode_container, ret, ret_error);
 }
 
 static bool same(const struct model_pod *p, const struct model_port *ports, unsigned n)

@@ -114,6 +114,7 @@ enum { FLOW_RECENT_TERMS = 13, FLOW_RECENT_ROWS = 3 };
 #define FLOW_TIMEOUT_OPEN 180 /* UDP (RFC 4787 REQ-5: not less than 2 min), SCTP and the rest */
 #define FLOW_TIMEOUT_NEW 30
 #define FLOW_TIMEOUT_ICMP 30
+
 /* `fragments` (LRU hash): what the first fragment said about the later ones. */
 struct fragment_key {
 	struct ip_addr src, dst;
