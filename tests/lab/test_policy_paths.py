@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""P4: the verdict does not depend on the way: by the pod's address, a ClusterIP, a NodePort of either node, a load balancer's address; from
-the same node and across; over both families; in the tunnel and as it is."""
+"""P4: the verdict does not depend on the way: by the pod's address, a ClusterIP, a NodePort of either node, a load balancer's address, a hostPort;
+from the same node and across; over both families; in the tunnel and as it is."""
 
 import json
 
@@ -32,17 +32,20 @@ POOL = {"apiVersion": "weft.dev/v1alpha1", "kind": "LoadBalancerPool", "metadata
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "server"},
            "spec": {"type": "LoadBalancer", "ipFamilyPolicy": "RequireDualStack", "selector": {"app": "server"},
                     "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30090}]}}
+HOST_PORT = 8088
 CLIENTS = {"near": "n1", "far": "n2"}
 
 
 @pytest.fixture(scope="module", params=["vxlan", "direct"])
 def lab(request):
     with Lab(nodes=2, transport=request.param) as lab:
-        lab.apply(POOL, SERVICE, pod("server", node="n1", labels={"app": "server"}),
+        server = pod("server", node="n1", labels={"app": "server"})
+        server["spec"]["containers"][0]["ports"] = [{"containerPort": 8080, "hostPort": HOST_PORT}]
+        lab.apply(POOL, SERVICE, server,
                   *[pod(name, node=node, labels={"app": name}) for name, node in CLIENTS.items()])
         lab.wait_ready()
         lab.ways = ways(lab)
-        assert len(lab.ways) == 10
+        assert len(lab.ways) == 12
         wait_for("every way without a policy", lambda: all(asked(lab, c) == {True} for c in CLIENTS))
         yield lab
 
@@ -60,7 +63,8 @@ def ways(lab):
     found = [["pod " + ip, ip, 8080] for p in status["pods"] if p["name"] == "server" for ip in p["ips"]]
     found += [["ClusterIP " + ip, ip, 80] for ip in service["spec"]["clusterIPs"]]
     found += [["LoadBalancer " + i["ip"], i["ip"], 80] for i in service["status"]["loadBalancer"]["ingress"]]
-    return found + [["NodePort " + ip, ip, 30090] for n in status["nodes"] for ip in n["addresses"]]
+    found += [["NodePort " + ip, ip, 30090] for n in status["nodes"] for ip in n["addresses"]]
+    return found + [["hostPort " + ip, ip, HOST_PORT] for n in status["nodes"] if n["name"] == "n1" for ip in n["addresses"]]
 
 
 def asked(lab, client):
