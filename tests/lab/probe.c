@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lab-probe: many reachability checks at once, from wherever it is started.
  *
- * Standard input: a line a check, "PROTOCOL ADDRESS PORT POD CLIENT": PROTOCOL tcp, udp or icmp; POD is NAMESPACE/NAME as the server's
+ * Standard input: a line a check, "PROTOCOL ADDRESS PORT POD CLIENT": PROTOCOL tcp, udp, icmp or sctp; POD is NAMESPACE/NAME as the server's
  * answer must name it; CLIENT is our address as the server must see it; "-" checks neither.
+ * An SCTP check is an INIT that lab-sctp answers: nothing in it says who answered.
  * Argument: after how many milliseconds a check fails, 5000 if there is none (what is denied takes that long to say).
  * Standard output: a line for each failed check, "fail LINE: reason", and at the end "ok N failed M".
  *
@@ -11,6 +12,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "lab/sctp.h"
 #include "net/addr.h"
 
 #include <netinet/icmp6.h>
@@ -19,7 +21,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-enum { AT_ONCE = 128, TIMEOUT_MS = 5000, RESEND_MS = 300, CHECKS_MAX = 20000 };
+enum { AT_ONCE = 128, TIMEOUT_MS = 5000, RESEND_MS = 300, CHECKS_MAX = 20000, SCTP_PORT_MIN = 30000 };
 
 struct check {
 	char *line, *protocol, *pod, *client;
@@ -34,6 +36,7 @@ struct check {
 static struct check *checks;
 static size_t n_checks, cap_checks, running, next, passed, failed;
 static int epoll_fd, timeout_ms = TIMEOUT_MS;
+static uint16_t sctp_first_port; /* another in each run, so that each run asks with flows of its own */
 
 static int64_t now_ms(void)
 {
@@ -60,6 +63,11 @@ static void finish(struct check *c, const char *why)
 static bool is(const struct check *c, const char *protocol)
 {
 	return streq(c->protocol, protocol);
+}
+
+static bool is_raw(const struct check *c)
+{
+	return is(c, "icmp") || is(c, "sctp");
 }
 
 static void judge_answer(struct check *c)
@@ -106,13 +114,31 @@ static int icmp_request(const struct check *c, uint8_t out[16])
 	return 16;
 }
 
+static uint16_t sctp_port(const struct check *c)
+{
+	return SCTP_PORT_MIN + (sctp_first_port + (c - checks)) % (UINT16_MAX - SCTP_PORT_MIN);
+}
+
+/* By which its answer is known. */
+static uint32_t sctp_tag(const struct check *c)
+{
+	return (uint32_t)getpid() << 16 | (uint32_t)(c - checks + 1);
+}
+
 static void send_out(struct check *c)
 {
-	uint8_t data[16] = "probe";
-	int n = is(c, "icmp") ? icmp_request(c, data) : 1;
+	uint8_t data[SCTP_INIT_ACK_LEN] = "probe";
+	struct sctp_packet init;
+	int n = 1;
 
+	if (is(c, "icmp")) {
+		n = icmp_request(c, data);
+	} else if (is(c, "sctp")) {
+		n = sctp_make(&init, SCTP_INIT, sctp_port(c), c->port, 0, sctp_tag(c));
+		memcpy(data, &init, n);
+	}
 	c->sent = now_ms();
-	if (send(c->fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN && !is(c, "icmp"))
+	if (send(c->fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN && !is_raw(c))
 		return; /* a datagram's error comes again on reading, or the time-out says it */
 }
 
@@ -132,13 +158,22 @@ static bool is_our_reply(const struct check *c, const uint8_t *p, ssize_t n)
 	return p[4] == id >> 8 && p[5] == (id & 255) && p[6] == seq >> 8 && p[7] == (seq & 255);
 }
 
-static void on_icmp(struct check *c)
+static bool is_our_init_ack(const struct check *c, const uint8_t *p, size_t n)
+{
+	struct sctp_packet ack;
+
+	p = sctp_after_ip(addr_is_v4(&c->addr), p, &n);
+	return sctp_is(p, n, SCTP_INIT_ACK, &ack) && ntohl(ack.tag) == sctp_tag(c) && ntohs(ack.sport) == c->port &&
+	       ntohs(ack.dport) == sctp_port(c);
+}
+
+static void on_raw(struct check *c)
 {
 	uint8_t data[2048];
 	ssize_t n;
 
 	while ((n = recv(c->fd, data, sizeof(data), MSG_DONTWAIT)) > 0)
-		if (is_our_reply(c, data, n)) {
+		if (is(c, "sctp") ? is_our_init_ack(c, data, n) : is_our_reply(c, data, n)) {
 			finish(c, NULL);
 			return;
 		}
@@ -149,8 +184,8 @@ static void on_ready(struct check *c, uint32_t events)
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = c - checks };
 	ssize_t n;
 
-	if (is(c, "icmp")) {
-		on_icmp(c);
+	if (is_raw(c)) {
+		on_raw(c);
 		return;
 	}
 	if (is(c, "tcp") && (events & EPOLLOUT) && !(events & EPOLLERR)) {
@@ -177,6 +212,8 @@ static int open_socket(const struct check *c)
 
 	if (is(c, "icmp"))
 		return socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	if (is(c, "sctp"))
+		return socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_SCTP);
 	return socket(family, (is(c, "tcp") ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
@@ -184,7 +221,7 @@ static void start(struct check *c)
 {
 	struct epoll_event e = { .events = is(c, "tcp") ? EPOLLOUT : EPOLLIN, .data.u64 = c - checks };
 	struct sockaddr_storage sa;
-	socklen_t len = addr_to_sockaddr(&c->addr, is(c, "icmp") ? 0 : c->port, &sa);
+	socklen_t len = addr_to_sockaddr(&c->addr, is_raw(c) ? 0 : c->port, &sa);
 
 	running++;
 	c->started = now_ms();
@@ -226,7 +263,8 @@ static int read_checks(void)
 
 		line[strcspn(line, "\n")] = 0;
 		if (sscanf(line, "%7s %63s %u %329s %63s", protocol, addr, &port, pod, client) != 5 || port > 65535 ||
-		    addr_parse(addr, &c.addr) < 0 || (!streq(protocol, "tcp") && !streq(protocol, "udp") && !streq(protocol, "icmp")) ||
+		    addr_parse(addr, &c.addr) < 0 ||
+		    (!streq(protocol, "tcp") && !streq(protocol, "udp") && !streq(protocol, "icmp") && !streq(protocol, "sctp")) ||
 		    n_checks >= CHECKS_MAX) {
 			fprintf(stderr, "lab-probe: bad line: %s\n", line);
 			return -EINVAL;
@@ -254,6 +292,7 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		timeout_ms = ms;
 
+	sctp_first_port = now_ms();
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0 || read_checks() < 0)
 		return 2;

@@ -3,26 +3,24 @@
 
 Nine pods, x/a to z/c, on two nodes. A case's actions go through kubectl; then every pair is tried, by one prober in each pod, until the
 expected table holds, and once more afterwards. Cases without an ipBlock are tried over both families: the tables know IPv4 only, but
-nothing else in them tells the families apart. SCTP is left to the tests that make packets by hand: nothing in a pod serves it.
+nothing else in them tells the families apart. SCTP is the INIT and INIT-ACK of an association, made by hand (sctp.h).
 """
 
 import copy
 import ipaddress
 import json
-import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from labs import FULL, HELPERS, ROOT, Lab, family, pod, wait_for
+from labs import FULL, Lab, family, pod, wait_for
+from truth import NO_ANSWER, ask, load, serving_sctp
 
-VECTORS = os.environ.get("WEFT_VECTORS") or os.path.join(os.path.dirname(ROOT), "shared", "vectors")
 PODS = [(ns, name) for ns in "xyz" for name in "abc"]
-PROTOCOLS = ("TCP", "UDP")
+PROTOCOLS = ("TCP", "UDP", "SCTP")
 PORTS = (80, 81)
 PATIENCE = 60
-NO_ANSWER_MS = 700
 
 # Place in the file and what the case is called: a list that has changed must not pass for this one.
 SAMPLE = {
@@ -33,6 +31,7 @@ SAMPLE = {
     142: "direction,egress,end-port,numbered-port,port,protocol,tcp",
     148: "open a named port that doesn't match its protocol",
     165: "direction,ingress,named-port,port,protocol,udp",
+    174: "direction,end-port,ingress,numbered-port,port,protocol,sctp",
     184: "direction,egress,multi-port/protocol,named-port,numbered-port,port,protocol,rule,udp",
     194: "Create/update policy",
     195: "Create/delete namespace",
@@ -40,17 +39,6 @@ SAMPLE = {
     226: "should deny ingress access to updated pod",
     229: "should stop enforcing policies after they are deleted",
 }
-
-
-def cases():
-    path = os.path.join(VECTORS, "netpol", "cases.jsonl")
-    if not os.path.exists(path):
-        missing = "truth tables not found: %s (WEFT_VECTORS names their directory)" % path
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with open(path, encoding="utf-8") as f:
-        return [json.loads(line) for line in f]
 
 
 def vector_pod(namespace, name, labels, node):
@@ -150,15 +138,12 @@ class Cluster:
                         line = "%s %s %d %s/%s %s" % (protocol.lower(), ip, port, *target, ours)
                         lines.append(line)
                         at[line] = ("%s/%d" % (protocol, port), family(ip), column)
-        done = self.lab.exec("%s/%s" % source, os.path.join(HELPERS, "lab-probe"), NO_ANSWER_MS, input="\n".join(lines) + "\n", check=False)
-        assert done.returncode in (0, 1) and "\nok " in "\n" + done.stdout, done.stdout + done.stderr
         me = PODS.index(source)
         rows = {what: {f: ["#" if i == me else "." for i in range(len(PODS))] for f in families} for what, _, _ in at.values()}
-        for failure in (line[5:] for line in done.stdout.splitlines() if line.startswith("fail ")):
-            line = next(known for known in at if failure.startswith(known + ": "))
-            why = failure[len(line) + 2:]
+        for line, why in ask(self.lab, "%s/%s" % source, lines).items():
             what, f, column = at[line]
-            rows[what][f][column] = "X" if why == "no answer" else "(%s)" % why
+            if why:
+                rows[what][f][column] = "X" if why == NO_ANSWER else "(%s)" % why
         return {what: {f: "".join(row) for f, row in by_family.items()} for what, by_family in rows.items()}
 
     def table(self, families):
@@ -201,15 +186,16 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def tables():
-    return cases()
+    return load("netpol/cases.jsonl")
 
 
 @pytest.fixture(scope="module")
 def cluster(tables):
     with Lab(nodes=2) as lab:
         cluster = Cluster(lab)
-        wait_for("every pair without a policy", lambda: "X" not in str(cluster.table((4, 6))), PATIENCE)
-        yield cluster
+        with serving_sctp(lab, {"%s/%s" % p: PORTS for p in PODS}):
+            wait_for("every pair without a policy", lambda: "X" not in str(cluster.table((4, 6))), PATIENCE)
+            yield cluster
 
 
 @pytest.mark.parametrize("number", range(230) if FULL else sorted(SAMPLE))

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Truth tables that are not ours, and how real packets are held against them."""
+
+import contextlib
+import json
+import os
+
+import pytest
+from labs import HELPERS, ROOT, running
+
+VECTORS = os.environ.get("WEFT_VECTORS") or os.path.join(os.path.dirname(ROOT), "shared", "vectors")
+NO_ANSWER_MS = 700
+NO_ANSWER = "no answer"
+
+
+def load(name):
+    """A file of the tables: a list of its lines if it ends in "l"."""
+    path = os.path.join(VECTORS, name)
+    if not os.path.exists(path):
+        missing = "truth tables not found: %s (WEFT_VECTORS names their directory)" % path
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f] if name.endswith("l") else json.load(f)
+
+
+@contextlib.contextmanager
+def serving_sctp(lab, ports):
+    """{"NAMESPACE/POD": [port, …]}: they answer INITs while this lasts."""
+    with contextlib.ExitStack() as stack:
+        for where, numbers in ports.items():
+            stack.enter_context(running(lab, where, os.path.join(HELPERS, "lab-sctp"), *numbers, says="ready"))
+        yield
+
+
+def ask(lab, source, lines):
+    """All lines (as lab-probe takes them) from one pod at once. Return: {line: None if it was answered, else why not}"""
+    done = lab.exec(source, os.path.join(HELPERS, "lab-probe"), NO_ANSWER_MS, input="\n".join(lines) + "\n", check=False)
+    assert done.returncode in (0, 1) and "\nok " in "\n" + done.stdout, done.stdout + done.stderr
+    found = dict.fromkeys(lines)
+    for failure in (line[5:] for line in done.stdout.splitlines() if line.startswith("fail ")):
+        line, _, why = failure.partition(": ")
+        assert line in found, failure
+        found[line] = why
+    return found
