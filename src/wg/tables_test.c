@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replay window, allowed IPs, indexes, rate limit: each held against a naive model on random histories. */
+/* Replay window, allowed IPs, indexes, rate limit: each held against a naive model on random histories; the workers' pace. */
 #include "base/test.h"
 #include "wg/allowedips.h"
 #include "wg/index.h"
+#include "wg/pace.h"
 #include "wg/ratelimit.h"
 #include "wg/replay.h"
 #include "wg/timers.h"
@@ -223,6 +224,33 @@ static void ratelimit(void)
 	ratelimit_done(&r);
 }
 
+static void pace_of_packets(void)
+{
+	struct pace p = { 0 };
+	uint64_t turn = 10;
+
+	for (int i = 0; i < PACE_ALONE; i++) {
+		CHECK(!pace_begin(&p, turn++, true));
+		pace_end(&p, 1);
+	}
+	CHECK(pace_begin(&p, turn++, true)); /* they come one by one */
+	pace_end(&p, 1);
+	turn++; /* a turn of the other direction, which did not have to wait: says nothing */
+	CHECK(pace_begin(&p, turn++, false));
+	pace_end(&p, 1);
+	CHECK(!pace_begin(&p, turn++, false)); /* another was there already */
+	pace_end(&p, 1);
+	for (int i = 1; i < PACE_ALONE; i++) {
+		CHECK(!pace_begin(&p, turn++, true));
+		pace_end(&p, 1);
+	}
+	CHECK(pace_begin(&p, turn++, true));
+	pace_end(&p, 0); /* woken for nothing: says nothing */
+	CHECK(pace_begin(&p, turn++, true));
+	pace_end(&p, 2);
+	CHECK(!pace_begin(&p, turn++, true));
+}
+
 int main(void)
 {
 	if (crypto_init() < 0)
@@ -233,5 +261,6 @@ int main(void)
 	RUN(qsbr_waits_for_readers);
 	RUN(indexes);
 	RUN(ratelimit);
+	RUN(pace_of_packets);
 	return test_end();
 }

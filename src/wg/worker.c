@@ -82,11 +82,11 @@ static int watch(struct worker *w, int fd, uint32_t what)
 	return fd < 0 || epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -errno;
 }
 
-static void receive(struct worker *w, int fd, int64_t now)
+/* Return: messages received. */
+static unsigned receive(struct worker *w, int fd, bool one, int64_t now)
 {
 	struct udp_message msgs[UDP_BATCH_MAX];
-	unsigned max = w->config.features->batch ? w->n_slots : 1;
-	unsigned rounds = w->config.features->batch ? ROUNDS_UDP : 1;
+	unsigned max = one ? 1 : w->n_slots, rounds = one ? 1 : ROUNDS_UDP, got = 0;
 
 	for (unsigned round = 0; round < rounds; round++) {
 		int n = udp_receive(w->udp, fd, w->slots, max, msgs);
@@ -94,17 +94,20 @@ static void receive(struct worker *w, int fd, int64_t now)
 		for (int i = 0; i < n; i++)
 			inbound_message(&w->in, msgs[i].data, msgs[i].len, msgs[i].segment, &msgs[i].from, msgs[i].ds, now);
 		inbound_flush(&w->in, now);
+		got += MAX(n, 0);
 		if (n < (int)max) /* errors of a socket (ICMP) are for single packets: nothing to do about them */
-			return;
+			break;
 	}
+	return got;
 }
 
-static void transmit(struct worker *w, int64_t now)
+/* Return: reads that found something. */
+static unsigned transmit(struct worker *w, bool one, int64_t now)
 {
-	unsigned reads = w->config.features->batch ? READS_TUN : 1;
+	unsigned reads = one ? 1 : READS_TUN, got;
 	struct virtio_net_hdr hdr;
 
-	while (reads--) {
+	for (got = 0; got < reads; got++) {
 		ssize_t n = tun_read(w->config.tun, w->tun_fd, &hdr, w->tun_buf);
 
 		if (n == -EBADFD) {
@@ -116,6 +119,33 @@ static void transmit(struct worker *w, int64_t now)
 		outbound_packet(&w->out, &hdr, w->tun_buf, n, now);
 	}
 	outbound_flush(&w->out);
+	return got;
+}
+
+static bool take_one(struct worker *w, struct pace *p, bool waited)
+{
+	return pace_begin(p, w->turns, waited) || !w->config.features->batch;
+}
+
+static void on_tun(struct worker *w, bool waited, int64_t now)
+{
+	pace_end(&w->tun_pace, transmit(w, take_one(w, &w->tun_pace, waited), now));
+}
+
+/* What arrives is often answered at once by the machine's own stack (an echo, an acknowledgement), and then the answer waits
+ * in the TUN when the packet is written: taken here, it needs no wake-up of its own. */
+static void on_udp(struct worker *w, int fd, struct pace *p, bool waited, int64_t now)
+{
+	bool one = take_one(w, p, waited);
+
+	pace_end(p, receive(w, fd, one, now));
+	w->answer_due = w->turns + 1;
+	if (one && w->answers && w->reads_tun) {
+		unsigned got = transmit(w, true, now);
+
+		w->answers = got > 0;
+		pace_end(&w->tun_pace, got);
+	}
 }
 
 static void forget_keys(struct worker *w)
@@ -132,25 +162,30 @@ static void forget_keys(struct worker *w)
 static void turn(struct worker *w, const struct epoll_event *evs, int n)
 {
 	int64_t now = clock_now();
+	bool waited = now - w->ended_at > PACE_WAITED_NS;
 
+	w->turns++;
 	for (int i = 0; i < n; i++) {
 		eventfd_t value;
 
 		switch (evs[i].data.u32) {
 		case EV_TUN:
-			transmit(w, now);
+			if (!waited && w->answer_due == w->turns)
+				w->answers = true;
+			on_tun(w, waited, now);
 			break;
 		case EV_UDP4:
-			receive(w, w->udp->fd4, now);
+			on_udp(w, w->udp->fd4, &w->udp_pace[0], waited, now);
 			break;
 		case EV_UDP6:
-			receive(w, w->udp->fd6, now);
+			on_udp(w, w->udp->fd6, &w->udp_pace[1], waited, now);
 			break;
 		default:
 			(void)eventfd_read(w->wake_fd, &value);
 		}
 	}
 	forget_keys(w);
+	w->ended_at = clock_now();
 }
 
 static void *run(void *arg)

@@ -5,6 +5,7 @@
 
 #include "wg/inbound.h"
 #include "wg/outbound.h"
+#include "wg/pace.h"
 #include "wg/tun.h"
 #include "wg/udp.h"
 
@@ -38,6 +39,11 @@ struct worker {
 	struct outbound out;
 	uint8_t *slots, *tun_buf;
 	unsigned n_slots;
+	uint64_t turns;
+	int64_t ended_at; /* the last turn */
+	struct pace tun_pace, udp_pace[2];
+	uint64_t answer_due; /* the turn after one that received */
+	bool answers; /* what arrives is answered at once */
 };
 
 void worker_init(struct worker *w, const struct worker_config *config, unsigned id);
