@@ -5,6 +5,7 @@
  *
  * SOURCES and DESTINATIONS are IPv4 prefixes: each SYN comes from any address of the one, and any port, to any address
  *of the other. PORT 0: any. Each has a window of FLOOD_WINDOW bytes, by which a firewall tells them from others. */
+#include "../random.h"
 #include "base/str.h"
 #include "net/addr.h"
 
@@ -22,16 +23,6 @@ struct syn {
 	struct iphdr ip;
 	struct tcphdr tcp;
 };
-
-static uint32_t state = 0x9e3779b9;
-
-static uint32_t cheap_random(void)
-{
-	state ^= state << 13;
-	state ^= state >> 17;
-	state ^= state << 5;
-	return state;
-}
 
 static uint32_t sum_of(const void *data, size_t n)
 {
