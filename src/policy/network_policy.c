@@ -238,17 +238,22 @@ static void parse_types(struct policy_spec *s, const json_t *types, const json_t
 void network_policy_parse(struct policy_spec *s, const json_t *spec, const struct at *at)
 {
 	const json_t *egress = json_object_get(spec, "egress");
+	bool lost = false;
 
 	s->tier = TIER_NETWORK;
 	s->subject = (struct peer_spec){ .type = PEER_PODS, .namespace_ = xstrdup(s->namespace_) };
-	if (selector_parse(json_object_get(spec, "podSelector"), AT_KEY(at, "podSelector"), &s->errors, &s->subject.selector) < 0)
+	if (selector_parse(json_object_get(spec, "podSelector"), AT_KEY(at, "podSelector"), &s->errors, &s->subject.selector) < 0) {
 		s->subject.selector = selector_new_any();
+		lost = true;
+	}
 	if (present(spec) &&
 	    check_fields(spec, FIELDS("podSelector", "ingress", "egress", "policyTypes"), at, &s->errors) < 0) {
 		isolate_both(s); /* a field that we do not know may narrow every rule */
 		return;
 	}
 	parse_types(s, json_object_get(spec, "policyTypes"), egress, AT_KEY(at, "policyTypes"));
+	if (lost) /* it isolates the whole namespace; its rules would open pods that it does not mean */
+		return;
 	/* The API ignores the rules of a direction that policyTypes leaves out. */
 	if (s->isolates[POLICY_INGRESS])
 		parse_rules(s, POLICY_INGRESS, json_object_get(spec, "ingress"), AT_KEY(at, "ingress"));

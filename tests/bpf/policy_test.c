@@ -249,6 +249,33 @@ static void errors_about_denied_flows_do_not_pass(void)
 	}
 }
 
+static int echo(bool from_a, uint8_t type, uint16_t id)
+{
+	frame_ether(&f, from_a ? mac_host_a : mac_host_b, from_a ? mac_pod_a : mac_pod_b, ETH_P_IP);
+	frame_ip(&f, from_a ? A4 : B4, from_a ? B4 : A4, IPPROTO_ICMP);
+	frame_icmp(&f, type, 0, id);
+	frame_end(&f);
+	return run("from_pod", &f, from_a ? if_a : if_b).verdict;
+}
+
+/* A conversation between two ends lets no other one pass: neither an echo request, nor an answer to none, whatever its identifier. */
+static void GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_a_flow(void)
+{
+	start();
+	allow("port-2000", "a", "b");
+	apply();
+	for (int after = 0; after < 2; after++) {
+		CHECK_INT(echo(true, 8, 2000), TC_ACT_SHOT);
+		CHECK_INT(echo(true, 8, 1000), TC_ACT_SHOT);
+		CHECK_INT(echo(true, 0, 2000), TC_ACT_SHOT);
+		CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+		CHECK(passes(false, IPPROTO_UDP, 2000, 1000, NULL));
+		CHECK(passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	}
+	CHECK(echo(false, 8, 7) != TC_ACT_SHOT); /* its own, and what A answers */
+	CHECK(echo(true, 0, 7) != TC_ACT_SHOT);
+}
+
 static void its_own_node_always_reaches_a_pod(void)
 {
 	start();
@@ -342,6 +369,7 @@ int main(void)
 	RUN(an_observing_policy_allows_nothing);
 	RUN(without_a_SYN_both_directions_are_judged);
 	RUN(errors_about_denied_flows_do_not_pass);
+	RUN(GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_a_flow);
 	RUN(its_own_node_always_reaches_a_pod);
 	RUN(a_restart_takes_over);
 	RUN(a_policy_that_does_not_fit_locks_down_its_pods_only);

@@ -100,3 +100,18 @@ def test_dashboard_asks_for_metrics_that_are_there():
     assert not undocumented(text)
     assert undocumented(text.replace("weft_drops_total", "weft_drop_total")) == {"weft_drop_total", "reason"}, "a planted mistake must be seen"
     assert undocumented(text.replace("{{way}}", "{{weg}}")) == {"weg"}
+
+
+def missing_tests(text):
+    """Tests that the last column of a table names, and that are nowhere."""
+    sources = "".join(read(f) for f in tracked("tests/*.py", "tests/*.c", "src/*_test.c"))
+    known = set(re.findall(r"^(?:def|static void) (\w+)\(", sources, re.M))
+    named = {n for line in re.findall(r"^\|.*\| ([^|]*) \|$", text, re.M) for n in re.findall(r"`(\w+)`", line)}
+    return named - known
+
+
+def test_tests_that_the_policy_page_names_are_there():
+    tables = read("docs/policy.md").split("## How it is tested")[1]
+    assert len(re.findall(r"`test_", tables)) > 20
+    assert not missing_tests(tables)
+    assert missing_tests(tables.replace("test_CNP_6_peers", "test_CNP_6_pears")) == {"test_CNP_6_pears"}, "a planted mistake must be seen"

@@ -67,10 +67,15 @@ def ways(lab):
     return found + [["hostPort " + ip, ip, HOST_PORT] for n in status["nodes"] if n["name"] == "n1" for ip in n["addresses"]]
 
 
+def tried(lab, where, ways):
+    found = json.loads(lab.exec(where, PYTHON, "-c", PROBE, json.dumps(ways)).stdout)
+    assert len(found) == len(ways)
+    return found
+
+
 def asked(lab, client):
     """The answers that occur, over all ways; one, when they agree."""
-    found = json.loads(lab.exec("default/" + client, PYTHON, "-c", PROBE, json.dumps(lab.ways)).stdout)
-    assert len(found) == len(lab.ways)
+    found = tried(lab, "default/" + client, lab.ways)
     if len(set(found.values())) > 1:
         print(client, found)
     return set(found.values())
@@ -104,10 +109,21 @@ def test_P4_admin_tier(lab):
     agree(lab, near=False, far=False)
 
 
+def test_CVE_2023_27594_a_client_outside_is_no_node(lab):
+    """A node reaches its own pods always; who comes through it from outside, by whatever way and family, is not the node."""
+    outside = [w for w in lab.ways if not w[0].startswith(("pod", "ClusterIP"))]
+    own = [w for w in lab.ways if w[0].startswith("pod")]
+    assert len(outside) == 8
+    wait_for("all ways from outside", lambda: set(tried(lab, "world", outside).values()) == {True})
+    lab.apply(policy("shut", pods={"app": "server"}, policyTypes=["Ingress"]))
+    wait_for("none of them", lambda: set(tried(lab, "world", outside).values()) == {False}, timeout=30)
+    assert set(tried(lab, "n1", own).values()) == {True} and set(tried(lab, "n2", own).values()) == {False}
+
+
 def hairpin(lab):
     """By which of its addresses the server reaches itself: its own, its Service's."""
     ways = [w for w in lab.ways if w[0].startswith(("pod", "ClusterIP"))]
-    found = json.loads(lab.exec("default/server", PYTHON, "-c", PROBE, json.dumps(ways)).stdout)
+    found = tried(lab, "default/server", ways)
     own, service = ({v for k, v in found.items() if k.startswith(kind)} for kind in ("pod", "ClusterIP"))
     assert len(own) == len(service) == 1, found
     return own.pop(), service.pop()

@@ -406,6 +406,7 @@ class Cluster:
     """
 
     def __init__(self, objects, pod_cidrs=None, node=None, dns=None, deny_default=False):
+        self.objects = objects
         self.node, self.dns, self.deny_default = node, dns or {}, deny_default
         self.problems = []          # "where: what" of each part that was not understood
         self.namespaces, self.pods, self.owner = {}, {}, {}

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kubernetes objects in short, a small cluster of them, and verdict tables, for tests by hand."""
 
+import functools
+
 import naive
+from compiled import Eval
 
 
 def namespace(name, **labels):
@@ -62,14 +65,26 @@ BASE = [node("n1", 1, zone="a"), node("n2", 2, zone="b"), namespace("x", team="x
         pod("y/host", "172.18.0.2", "fd00:18::2", labels={"app": "a"}, ports=PORTS, node="n2", host=True)]
 
 
-def check(objects, table, base=None):
+def check(objects, table, base=None, **how):
     """Each line of the table: src dst proto/port verdict, where verdict is allow or deny."""
     cluster = naive.Cluster((BASE if base is None else base) + objects)
     assert not cluster.problems
-    check_cluster(cluster, table)
+    check_cluster(cluster, table, **how)
 
 
-def check_cluster(cluster, table):
+@functools.cache
+def compiled():
+    return Eval()
+
+
+def check_compiled(cluster, line, src, dst, proto, port, family, expect):
+    """What the compiler makes of the same objects. It judges as every node at once, and has no names of DNS."""
+    got = compiled().ask(objects=cluster.objects, deny=cluster.deny_default, family=family, srcs=[src], dsts=[dst], ports=[[proto, port]], rules=True)
+    assert got["verdicts"] == (".X"[expect == "deny"]), "%s, compiled: %s" % (line, got)
+
+
+def check_cluster(cluster, table, by_compiler=True):
+    """The same line by line from the naive evaluator and from the compiler."""
     lines = [line.split() for line in table.strip().splitlines()]
     assert lines
     for src, dst, what, expect in lines:
@@ -79,6 +94,8 @@ def check_cluster(cluster, table):
         proto = proto[:-1] if proto in ("TCP6", "UDP6", "SCTP6") else proto
         allowed, why = cluster.verdict(src, dst, proto, int(port or 0), family)
         assert allowed == (expect == "allow"), "%s -> %s %s: %s" % (src, dst, what, why)
+        if by_compiler:
+            check_compiled(cluster, "%s -> %s %s" % (src, dst, what), src, dst, proto, int(port or 0), family, expect)
 
 
 def identity(o):

@@ -199,6 +199,8 @@ class Generator:
     def net_policy(self, name=None, namespace=None):
         rng = self.rng
         spec = {"podSelector": self.selector(POD_LABELS)}
+        if self.chance(self.invalid / 3):
+            spec["podSelector"] = {"matchExpressions": [{"key": "app", "operator": "Near"}]}
         for direction, side in (("ingress", "from"), ("egress", "to")):
             if self.chance(0.65):
                 spec[direction] = self.some(0, 3, lambda: self.net_rule(side))

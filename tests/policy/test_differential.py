@@ -9,44 +9,19 @@ shrunk until nothing can be left out, and shown with the rules that both sides n
 WEFT_TEST_TIER: "full" makes 50 million verdicts, anything else a million. WEFT_POLICY_SEED repeats one round.
 """
 
-import json
 import multiprocessing
 import os
 import random
-import subprocess
 import time
 
 import pytest
 
 import naive
+from compiled import EVAL, Eval
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("WEFT_BIN", os.path.join(ROOT, "build/bin"))
-EVAL = os.path.join(os.path.dirname(BIN), "tests/policy/policy_eval")
 WORKERS = 2
 WANTED = 50_000_000 if os.environ.get("WEFT_TEST_TIER") == "full" else 1_000_000
 ENDS, PORTS = 16, 14
-
-
-class Eval:
-    """The compiled side: a process that answers one line for each line."""
-
-    def __init__(self, path=EVAL):
-        self.path = path
-        self.process = subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, **request):
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("%s ended with %s" % (self.path, self.process.wait()))
-        return json.loads(line)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(10)
-        self.process.stdout.close()
 
 
 def key(obj):

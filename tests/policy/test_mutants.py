@@ -10,11 +10,12 @@ import threading
 import pytest
 
 import test_differential as differential
+from compiled import ROOT
 from mutants import MUTANTS
 
-SRC = os.path.join(differential.ROOT, "src/policy")
-CC = ["cc", "-std=gnu17", "-O1", "-D_GNU_SOURCE", "-fno-strict-aliasing", "-w", "-I" + os.path.join(differential.ROOT, "src"),
-      "-I" + os.path.join(differential.ROOT, "bpf/abi")]
+SRC = os.path.join(ROOT, "src/policy")
+CC = ["cc", "-std=gnu17", "-O1", "-D_GNU_SOURCE", "-fno-strict-aliasing", "-w", "-I" + os.path.join(ROOT, "src"),
+      "-I" + os.path.join(ROOT, "bpf/abi")]
 LIMIT = 1_500_000
 SECONDS = 600  # one that hangs is found as well
 FULL = os.environ.get("WEFT_TEST_TIER") == "full"
@@ -30,11 +31,11 @@ def run(command):
 def objects(tmp_path_factory):
     """Every source of the compiler, of what it stands on, and of policy_eval, compiled once."""
     out = tmp_path_factory.mktemp("objects")
-    base = [os.path.join(differential.ROOT, "src", d, f) for d, names in (
+    base = [os.path.join(ROOT, "src", d, f) for d, names in (
         ("base", ("alloc", "buf", "file", "htab", "json", "log", "str")), ("net", ("addr",))) for f in (n + ".c" for n in names)]
     mine = [os.path.join(SRC, f) for f in os.listdir(SRC) if f.endswith(".c") and not f.endswith("_test.c")]
     made = {}
-    for source in base + mine + [os.path.join(differential.ROOT, "tests/policy/policy_eval.c")]:
+    for source in base + mine + [os.path.join(ROOT, "tests/policy/policy_eval.c")]:
         made[source] = str(out / (os.path.basename(source) + ".o"))
         run(CC + ["-c", source, "-o", made[source]])
     return made
