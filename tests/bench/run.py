@@ -17,6 +17,8 @@ import time
 import paths
 
 CLIENT_CPU = {"rr": "1", "crr": "1", "stream": "0"}
+# A path, what it is compared with by streams in many short turns, and the wanted ratio.
+PAIRS = [("weft-wireguard", "weft-wg", 0.9)]
 
 
 def cpu_times():
@@ -93,11 +95,25 @@ def table(chosen, results):
         print("| %s |" % " | ".join(cells))
 
 
+def compare(mine, other, wanted, turns):
+    """Streams of a second in turns: what else the machine does comes and goes."""
+    got = {mine: [], other: []}
+    for i in range(turns):
+        for path in (other, mine) if i % 2 else (mine, other):
+            got[path].append(measure(path, "stream", 0.5))
+    for what, column in (("Gbit/s", 0), ("CPU s/GB", 2)):
+        ratios = sorted(a[column] / b[column] for a, b in zip(got[mine], got[other]))
+        print("%s / %s, %s: %.2f (%.2f to %.2f for nine of ten of %d turns)%s" % (
+            mine.name, other.name, what, statistics.median(ratios), ratios[turns // 20], ratios[-1 - turns // 20], turns,
+            "" if column else ", wanted %.2f" % wanted), flush=True)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--rounds", type=int, default=7)
     ap.add_argument("--seconds", type=float, default=0.7)
     ap.add_argument("--modes", default="rr,crr,stream")
+    ap.add_argument("--turns", type=int, default=40, help="of each pair of paths that are compared with each other")
     ap.add_argument("path", nargs="*", help="names of paths; all without (the bare veth pair is always measured)")
     opt = ap.parse_args()
     chosen = [p for p in paths.catalogue() if not opt.path or p.name in [*opt.path, "veth"]]
@@ -106,7 +122,12 @@ def main():
             path.build()
             path.serve()
             wait_for_servers(path)
-        table(chosen, rounds(chosen, opt.modes.split(","), opt.rounds, opt.seconds))
+        if opt.rounds:
+            table(chosen, rounds(chosen, opt.modes.split(","), opt.rounds, opt.seconds))
+        built = {p.name: p for p in chosen}
+        for mine, other, wanted in PAIRS:
+            if mine in built and other in built:
+                compare(built[mine], built[other], wanted, opt.turns)
     finally:
         for path in chosen:
             path.close()

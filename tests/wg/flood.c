@@ -3,7 +3,7 @@
  *
  *	wgflood INTERFACE MAC TO PORT PUBLIC-KEY(hex) SOURCES(A.B.0.0 of a local /16) RATE SECONDS
  *
- * All are made before it begins: whole frames, so that a packet costs a share of one sendmmsg() and no look-up. Two threads
+ * All (of a second at least, or 65,536) are made before it begins: whole frames, so that a packet costs a share of one sendmmsg() and no look-up. Two threads
  * send; one that was kept waiting catches up. Prints how many were sent and in how many microseconds, how many answers came
  * and the size of the largest. */
 #include "../random.h"
@@ -31,7 +31,8 @@ struct frame {
 
 struct flood {
 	struct sockaddr_ll out;
-	struct frame *frames; /* a thread's own part begins at its number times FRAMES */
+	struct frame *frames; /* @each of every thread */
+	unsigned each;
 	double rate, seconds; /* of one thread */
 };
 
@@ -78,13 +79,13 @@ static void fill_message(struct cookie_maker *maker, struct frame *f)
 }
 
 /* @like: what all have in common. Without UDP's checksum, as IPv4 allows. */
-static struct frame *make_frames(const struct frame *like, const uint8_t pub[static KEY_LEN], uint32_t sources)
+static struct frame *make_frames(unsigned n, const struct frame *like, const uint8_t pub[static KEY_LEN], uint32_t sources)
 {
-	struct frame *frames = xcalloc(THREADS * FRAMES, sizeof(*frames));
+	struct frame *frames = xcalloc(n, sizeof(*frames));
 	struct cookie_maker maker;
 
 	cookie_maker_init(&maker, pub);
-	for (unsigned i = 0; i < THREADS * FRAMES; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		struct iphdr ip = like->ip;
 
 		frames[i] = *like;
@@ -113,7 +114,7 @@ static void *send_all(void *arg)
 			continue;
 		}
 		for (unsigned i = 0; i < BURST; i++) {
-			iov[i] = (struct iovec){ &f->frames[s->id * FRAMES + (s->sent + i) % FRAMES], sizeof(struct frame) };
+			iov[i] = (struct iovec){ &f->frames[s->id * f->each + (s->sent + i) % f->each], sizeof(struct frame) };
 			headers[i].msg_hdr = (struct msghdr){ .msg_name = (void *)&f->out,
 							      .msg_namelen = sizeof(f->out),
 							      .msg_iov = &iov[i],
@@ -210,7 +211,8 @@ int main(int argc, char **argv)
 	like.ip.daddr = to.s_addr;
 	like.udp.source = from;
 	like.udp.dest = htons(port);
-	f.frames = make_frames(&like, pub, ntohl(sources.s_addr));
+	f.each = rate < FRAMES ? rate + 1 : FRAMES;
+	f.frames = make_frames(THREADS * f.each, &like, pub, ntohl(sources.s_addr));
 	f.rate = (double)rate / THREADS;
 	f.seconds = seconds;
 	puts("ready");

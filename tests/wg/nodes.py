@@ -75,12 +75,13 @@ class Node:
         self.processes.append(p)
         return p
 
-    def ping(self, to, count=3, interval=0.02, wait=2, extra=()):
+    def ping(self, to, count=3, interval=0.02, wait=2, extra=(), timeout=60):
         """Replies that came. (Once one has come, ping waits no longer for the last than an interval or twice the longest
         round trip: too short where others share the processor.)"""
         if SLOWNESS > 1:
             interval = max(interval, 0.2)
-        out = self.run("ping", "-n", "-q", "-c", count, "-i", interval, "-W", wait * SLOWNESS, *extra, to, check=False).stdout
+        out = self.run("ping", "-n", "-q", "-c", count, "-i", interval, "-W", wait * SLOWNESS, *extra, to, check=False,
+                       timeout=timeout).stdout
         m = re.search(r"(\d+) received", out)
         return int(m.group(1)) if m else 0
 
@@ -288,6 +289,19 @@ class World:
         for e in self.engines:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(e.log_path)
+
+
+def flood(world, target, rate, seconds):
+    """Initiations for an engine from 65,000 addresses behind a node of their own (flood.c); says "ready" when it begins."""
+    node = world.nodes.get("flooder")
+    if not node:
+        node = world.node("flooder")
+        world.wire(node, target.node, "192.168.7.")
+        node.ip("route add local 10.66.0.0/16 dev lo")
+        target.node.ip("route add 10.66.0.0/16 via 192.168.7.1")
+    mac = re.search(r"link/ether (\S+)", target.node.out("ip", "link", "show", "to-flooder")).group(1)
+    return node.spawn([os.path.join(os.path.dirname(BIN), "tests/wgflood"), "to-" + target.node.name, mac, "192.168.7.2", "51820",
+                       base64.b64decode(target.key.public).hex(), "10.66.0.0", str(rate), str(seconds)], stdout=subprocess.PIPE, text=True)
 
 
 def transfer_tcp(client, server, to, size=4 << 20, port=5001):
