@@ -2,13 +2,14 @@
 """Services with real clients: sockets of pods and of nodes, raw packets, both families, in every way the datapath is set up."""
 
 import json
+import os
 import subprocess
 import time
 
 import capture
 import combos
 import pytest
-from labs import FULL, WEFT, Lab, pod, wait_for
+from labs import FULL, HELPERS, WEFT, Lab, end, pod, running, wait_for
 
 ASK = r"""
 import socket, sys
@@ -251,43 +252,27 @@ def test_a_killed_agent_changes_nothing(lab):
     assert {a["pod"] for _, _, a in ask(lab, "default/c", "tcp", vip, 80, 20)} == {"w1", "w2"}
 
 
-LOAD = r"""
-import select, socket, sys
-sent = failed = 0
-seen = set()
-print('ready', flush=True)
-while not select.select([sys.stdin], [], [], 0)[0]:
-    s = socket.socket()
-    s.settimeout(10)
-    try:
-        s.connect((sys.argv[1], 80))
-        s.send(b'q\n')
-        seen.add(s.recv(400).split(b'"')[3].decode())
-    except (OSError, IndexError):
-        failed += 1
-    s.close()
-    sent += 1
-print(sent, failed, *seen)
-"""
-
-
-def test_S7_a_rolling_update_loses_nothing(lab):
-    """Pod by pod, each serves until its grace period ends; a client asks all the time."""
-    n = 20 if FULL else 4
-    lab.apply(service("roll", "roll"), *[server("old%d" % i, "roll", "n%d" % (i % 2 + 1), terminationGracePeriodSeconds=3) for i in range(n)])
+def test_S7_a_rolling_update_loses_nothing(lab, capsys):
+    """Twenty endpoints, five at a time, each serves until its grace period ends; 5,000 requests a second, five a connection."""
+    n, step = 20, 5
+    names = {age: ["%s%d" % (age, i) for i in range(n)] for age in ("old", "new")}
+    servers = {age: [server(name, "roll", "n%d" % (i % 2 + 1), terminationGracePeriodSeconds=3) for i, name in enumerate(names[age])] for age in names}
+    lab.apply(service("roll", "roll"), *servers["old"])
     wait_for("all old ones", lambda: known(lab, "n1", "roll", n))
-    client = lab.popen("default/c", "python3", "-u", "-c", LOAD, addresses(lab, "roll")[0], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        assert client.stdout.readline() == "ready\n"
-        for i in range(n):
-            lab.apply(server("new%d" % i, "roll", "n%d" % (i % 2 + 1)))
-            wait_for("one more", lambda: known(lab, "n1", "roll", n + 1))
-            lab.kubectl("delete", "pod", "old%d" % i, "--wait=false")
-            wait_for("one less", lambda: known(lab, "n1", "roll", n))
+    ask_all = [os.path.join(HELPERS, "lab-asks"), addresses(lab, "roll")[0]]
+    with running(lab, "default/c", *ask_all, 81, 100, 5, says="asking") as client: # the planted case: no such port
+        got = end(client)
+        assert got["lost"] == got["asked"] >= 5 and got["first_error"] == "ECONNREFUSED", got
+    with running(lab, "default/c", *ask_all, 80, 5000, 5, says="asking") as client:
+        for i in range(0, n, step):
+            lab.apply(*servers["new"][i:i + step])
+            wait_for("more", lambda: known(lab, "n1", "roll", n + step))
+            lab.kubectl("delete", "pod", *names["old"][i:i + step], "--wait=false")
+            wait_for("as many as before", lambda: known(lab, "n1", "roll", n))
         wait_for("the old ones are gone", lambda: not [p for p in lab.status()["pods"] if p["name"].startswith("old")])
-        out = client.communicate("end\n", timeout=60)[0].split()
-    finally:
-        client.kill()
-        client.wait()
-    assert int(out[0]) > 50 and out[1] == "0", out
-    assert {"new%d" % i for i in range(n)} <= set(out[2:])
+        got = end(client)
+    pods = got.pop("pods")
+    with capsys.disabled():
+        print("\na rolling update of %d: %s" % (n, json.dumps(got)), flush=True)
+    assert got["lost"] == 0 and got["answered"] == got["asked"] > 1000, got
+    assert set(pods) == set(names["old"] + names["new"]), "all old ones at first, all new ones at last"
