@@ -208,7 +208,7 @@ static void close_datapath(struct agent *a)
 
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
-	return x->attach == y->attach && x->fast_path == y->fast_path && x->mss_clamp == y->mss_clamp && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat &&
+	return x->attach == y->attach && x->fast_path == y->fast_path && x->mss_clamp == y->mss_clamp && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat && x->inbound == y->inbound &&
 	       x->vni == y->vni && x->tunnel_port == y->tunnel_port && x->geneve == y->geneve && x->guard == y->guard && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
 	       x->masquerade[1] == y->masquerade[1] && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
@@ -248,7 +248,7 @@ static int ensure_datapath(struct agent *a, char **ret_error)
 	for (int f = 0; f < 2; f++)
 		c.masquerade[f] = masquerade_is_on(&a->opt, f, &s->ranges[f]);
 	port_range_parse(a->opt.masquerade_ports, &c.nat_port_min, &c.nat_port_max); /* checked when it was read */
-	c.inbound = a->opt.service_inbound;
+	c.inbound = a->services.inbound;
 	inbound_ports(c.nat_port_min, c.nat_port_max, &c.inbound_port_min, &c.inbound_port_max);
 
 	memcpy(c.node_addrs, s->node_addrs, sizeof(c.node_addrs));
@@ -659,6 +659,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 		a->pass_full = true;
 		outer_forget(a);
 		look_at_firewall(a);
+		agent_services_settle(a);
 		agent_mark_dirty(a, 0);
 	}
 	if (usec >= a->next_reconcile_us) {
@@ -803,6 +804,7 @@ static int start(struct agent *a)
 	}
 	endpoints_set_repairs(a->endpoints, &a->repairs);
 	look_at_firewall(a);
+	agent_services_settle(a);
 	r = node_install_plugin(&a->opt);
 	if (r < 0)
 		log_warn("cannot install the CNI plugin", L_STR("directory", a->opt.cni_bin_dir), L_ERRNO(r));

@@ -33,7 +33,7 @@ struct options {
 	uint64_t service_table_size;
 	uint64_t policy_mode, policy_default; /* enums above */
 	uint64_t policy_address_table_size, policy_rule_table_size;
-	bool service_inbound;
+	uint64_t service_inbound; /* enum auto_switch */
 	char *service_node_port_addresses; /* NODE_PORTS_PRIMARY, or prefixes */
 	char *service_ranges;		   /* a list of prefixes: agent/lists.h */
 	uint64_t service_host_ports;	   /* enum auto_switch */

@@ -22,6 +22,9 @@ struct services_view {
 	uint64_t nodes;	      /* digest of what env was made from */
 	const struct datapath *dp; /* to which everything was told, */
 	uint64_t dp_generation;	   /* and the how manieth one that was */
+	bool inbound;		   /* this node serves clients outside, and packets: option service.inbound */
+	bool settled;		   /* that was decided at least once */
+	const char *other_proxy;   /* where another one was found, or NULL */
 	bool complete; /* everything has been put */
 	bool failed;
 	bool healthy; /* the last turn left everything programmed */
@@ -38,6 +41,8 @@ struct services_view {
 	bool healthz_said; /* that its port is taken */
 };
 
+/* Settles what service.inbound: auto means, now: another datapath follows with the next pass. */
+void agent_services_settle(struct agent *a);
 /* Opens /healthz; where that cannot be, agent_services_tick() tries again. */
 void agent_services_start(struct agent *a);
 /* A Service or a slice has changed, or the datapath is another one. What is due is done in the next turn of the loop. */

@@ -79,10 +79,12 @@ void services_check_free(struct services_view *s, struct service_entry *e)
 
 void services_check_apply(struct agent *a, struct service_entry *e)
 {
-	if (e->check && e->check->port == e->view->health_port)
+	uint16_t port = a->services.inbound ? e->view->health_port : 0;
+
+	if (e->check && e->check->port == port)
 		return;
 	services_check_free(&a->services, e);
-	if (e->view->health_port && a->opt.service_inbound)
+	if (port)
 		check_open(a, e);
 }
 
@@ -136,7 +138,7 @@ void agent_services_start(struct agent *a)
 	struct services_view *s = &a->services;
 	int r;
 
-	if (s->healthz || !*a->opt.service_health || !a->opt.service_inbound || a->opt.service_enabled == SWITCH_OFF)
+	if (s->healthz || !*a->opt.service_health || !s->inbound || a->opt.service_enabled == SWITCH_OFF)
 		return;
 	r = scrape_listen(a->opt.service_health);
 	if (r >= 0)
@@ -152,6 +154,8 @@ void services_health_tick(struct agent *a)
 
 	if (s->healthy)
 		s->healthy_at = time(NULL);
+	if (!s->inbound)
+		s->healthz = scrape_free(s->healthz);
 	agent_services_start(a);
 	retry_checks(a);
 }

@@ -2,7 +2,9 @@
 /* What compiling Services depends on beside them: this node, the others, and at which of their addresses node ports are. */
 #include "agent/agent.h"
 #include "agent/lists.h"
+#include "agent/other_proxy.h"
 #include "agent/services_internal.h"
+#include "base/log.h"
 #include "base/str.h"
 
 uint64_t services_digest_nodes(const struct agent *a)
@@ -113,20 +115,39 @@ const struct prefix *services_ranges(struct agent *a, size_t *ret_n)
 
 	if (!s->ranges) {
 		s->ranges = xnew0_array(struct prefix, LIST_PREFIXES_MAX);
-		if (!a->opt.service_inbound || list_prefixes(a->opt.service_ranges, s->ranges, &s->n_ranges) < 0)
+		if (list_prefixes(a->opt.service_ranges, s->ranges, &s->n_ranges) < 0)
 			s->n_ranges = 0; /* the option was checked when it was read */
 	}
-	*ret_n = s->n_ranges;
+	*ret_n = s->inbound ? s->n_ranges : 0;
 	return s->ranges;
+}
+
+/* ---- who serves what sockets leave alone: option service.inbound ---- */
+
+void agent_services_settle(struct agent *a)
+{
+	struct services_view *s = &a->services;
+	bool enabled = a->opt.service_enabled != SWITCH_OFF, was = s->inbound;
+	const char *other = enabled && a->opt.service_inbound == SWITCH_AUTO ? other_proxy_find() : NULL;
+
+	s->inbound = a->opt.service_inbound == SWITCH_ON || (a->opt.service_inbound == SWITCH_AUTO && enabled && !other);
+	s->other_proxy = other;
+	if (other && (was || !s->settled))
+		log_info("another proxy serves Services on this node: clients outside are left to it", L_STR("found", other));
+	else if (s->inbound && !was && s->settled)
+		log_info("no other proxy serves Services on this node any more: clients outside are served");
+	s->settled = true;
 }
 
 /* ---- everything ---- */
 
-static bool host_ports_are_served(const struct options *o)
+static bool host_ports_are_served(const struct agent *a)
 {
+	const struct options *o = &a->opt;
+
 	if (o->service_host_ports != SWITCH_AUTO)
 		return o->service_host_ports == SWITCH_ON;
-	return o->service_inbound && (!*o->cni_conf_dir || !node_portmap_is_wanted(o));
+	return a->services.inbound && (!*o->cni_conf_dir || !node_portmap_is_wanted(o));
 }
 
 int services_take_nodes(struct agent *a)
@@ -144,7 +165,7 @@ int services_take_nodes(struct agent *a)
 				      .node = a->opt.node_name,
 				      .pod_ranges = s->pod_ranges,
 				      .n_pod_ranges = ranges,
-				      .host_ports = host_ports_are_served(&a->opt),
+				      .host_ports = host_ports_are_served(a),
 				      .external_ips = a->opt.service_external_ips,
 				      .dsr = a->opt.service_dsr,
 				      .tiers = a->opt.service_tiers};

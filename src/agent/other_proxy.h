@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Does somebody else serve Services on this node? */
+#pragma once
+
+#include "base/macro.h"
+
+/**
+ * other_proxy_find() - by what kube-proxy has put into this node's packet filters, in any of its modes
+ *
+ * The chains of its iptables and ipvs modes, with nf_tables below or the tables of old; the table of its nftables mode. A program that
+ * serves Services by other means is not seen.
+ *
+ * Return: where it was found, a constant; NULL: nowhere.
+ */
+const char *other_proxy_find(void);
