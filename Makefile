@@ -56,6 +56,7 @@ bench: build ## figures beside the peers, interleaved (root)
 	@$(BUILD)/tests/bpf/policy_bench
 	@$(PYTHON) tests/bench/policy_live.py
 	@$(BUILD)/tests/service_bench
+	@$(PYTHON) tests/bench/services.py
 
 TARGET ?=
 SECONDS ?= 60

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Figures of Services, from the API's objects to the kernel's maps and to a client's connect(): one JSON object a line. docs/services.md has
- * the table. Needs root: it makes namespaces and a cgroup of its own. With --check it fails where a target is missed (test-full).
+ * the table. Needs root: it makes namespaces and a cgroup of its own. With --check it fails where a target is missed (test-full). With
+ * --hold N it programs so many Services, says where ("ready"), and stays until its input ends: services.py measures clients in there.
  *
  * Programming is CPU time of the one thread, so that whatever else the machine does counts little; the JSON text is parsed before the
  * clock starts, decoding is part of it. The first packet's cost is that of connect() on a UDP socket, which is the socket
@@ -230,16 +231,24 @@ static double first_packet(unsigned services)
 	return few;
 }
 
-int main(int argc, char **argv)
+/* For clients of others: this process's network namespace, in this cgroup. */
+static void hold(unsigned services)
+{
+	char c;
+
+	program_all(services, false);
+	change_one(services, false);
+	printf("{\"figure\": \"ready\", \"pid\": %d, \"cgroup\": \"%s\"}\n", getpid(), cgroup);
+	fflush(stdout);
+	while (read(0, &c, 1) > 0)
+		;
+}
+
+static void measure(bool check)
 {
 	static const unsigned sizes[] = {10, 100, 10000, 100000};
-	bool check = argc > 1 && streq(argv[1], "--check");
 	double first = 0, last = 0;
 
-	model = model_new();
-	env.model = model;
-	enter_cgroup();
-	open_datapath();
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		program_all(sizes[i], check);
 		change_one(sizes[i], check);
@@ -248,6 +257,22 @@ int main(int argc, char **argv)
 	}
 	printf("{\"figure\": \"flat\", \"ratio\": %.3f}\n", last / first);
 	judge("a first packet among 100,000 Services beside one among 10", last / first, 1.1, check);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t n = 0;
+
+	if (argc == 3 && streq(argv[1], "--hold") && (parse_u64(argv[2], 100000, &n) < 0 || n < 10))
+		errx(2, "--hold: expected a number from 10 to 100000");
+	model = model_new();
+	env.model = model;
+	enter_cgroup();
+	open_datapath();
+	if (n)
+		hold(n);
+	else
+		measure(argc > 1 && streq(argv[1], "--check"));
 	dp = datapath_close(dp);
 	datapath_remove("/sys/fs/bpf/weft");
 	model_free(model);
