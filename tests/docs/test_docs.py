@@ -71,6 +71,22 @@ def test_every_drop_reason_is_documented():
     assert not [r for r in reasons if "`%s`" % r not in documented]
 
 
+def missing_from_service_rows(text, sources):
+    """Rows that are not there, and tests that no source has."""
+    rows = set(map(int, re.findall(r"^\| SVC-(\d+) \|", text, re.M)))
+    wanted = {*range(1, 9), *range(10, 22), *range(30, 33), *range(40, 49), 60}
+    named = re.findall(r"`(\w+)`", "\n".join(line for line in text.splitlines() if line.startswith("| SVC-")))
+    tests = {n for n in named if re.match(r"(test_|SVC_|svc_|S3_|m4_)", n) or n.count("_") > 2}
+    return sorted(wanted - rows) + sorted(t for t in tests if not re.search(r"(def|void) %s\(" % t, sources))
+
+
+def test_rows_of_services_name_tests_that_are_there():
+    text = read("docs/service-rows.md")
+    sources = "".join(read(f) for f in tracked("tests/*.py", "tests/*.c", "src/*_test.c"))
+    assert not missing_from_service_rows(text, sources)
+    assert missing_from_service_rows(text.replace("| SVC-2 |", "| SVC-x |").replace("test_SVC_4_udp", "test_SVC_4_upd"), sources) == [2, "test_SVC_4_upd"]
+
+
 def documented_metrics():
     """Name to labels, as docs/metrics.md has them; a histogram by the names of its series."""
     found = {}

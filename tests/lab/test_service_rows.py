@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the table of Services (docs/services.md) as real clients see them: who is chosen, who stays, who may come, and by which address."""
+
+import json
+import subprocess
+
+import pytest
+
+from labs import Lab, pod, wait_for
+
+EXTERNAL = ["172.30.0.230", "fd30::230"]
+POOL = {"apiVersion": "weft.dev/v1alpha1", "kind": "LoadBalancerPool", "metadata": {"name": "world"},
+        "spec": {"addresses": ["172.30.0.200-172.30.0.210", "fd30::200-fd30::210"]}}
+ASK = r"""
+import socket, sys, json, collections
+host, port, n, own = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+seen = collections.Counter()
+for i in range(n):
+    s = socket.create_connection((host, port), 10, ('::' if ':' in host else '0.0.0.0', own))
+    s.send(b'q\n')
+    seen[json.loads(s.recv(400))['pod']] += 1
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')
+    s.close()
+print(json.dumps(seen))
+"""
+TWO_NAMES = r"""
+import socket, sys, json
+port, asked = int(sys.argv[1]), []
+for host, to in zip(sys.argv[2::2], sys.argv[3::2]):
+    s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.settimeout(10)
+    s.bind(('', port))
+    s.connect((host, int(to)))
+    asked.append(s)
+for s in asked * 3:
+    s.send(b'q\n')
+    print(json.loads(s.recv(400))['pod'])
+"""
+
+
+def service(name, **spec):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
+        "selector": {"app": name}, "ipFamilyPolicy": "RequireDualStack", "ports": [{"name": "http", "port": 80, "targetPort": 8080}], **spec}}
+
+
+def server(name, app, node, **spec):
+    return pod(name, node=node, labels={"app": app}, **spec)
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(nodes=2, zones=2, set=["service.externalIPs=on", "service.announce=all"]) as lab:
+        lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
+        lab.world = lab.status()["world"]["addresses"]
+        lab.apply(POOL, pod("c", node="n1"), server("w1", "web", "n1"), server("w2", "web", "n2"), server("one", "one", "n1"),
+                  service("web", externalIPs=EXTERNAL, type="NodePort"), service("one", type="NodePort"))
+        lab.wait_ready()
+        wait_for("two endpoints", lambda: set(ask(lab, "default/c", vips(lab, "web")[0], 80, 8)) == {"w1", "w2"})
+        yield lab
+
+
+def get(lab, name):
+    return json.loads(lab.kubectl("get", "svc", name, "-o", "json").stdout)
+
+
+def vips(lab, name):
+    return get(lab, name)["spec"]["clusterIPs"]
+
+
+def node_port(lab, name):
+    return get(lab, name)["spec"]["ports"][0]["nodePort"]
+
+
+def ask(lab, who, address, port=80, n=20, own=0):
+    """pod → how many answers; {} when not all came"""
+    done = lab.exec(who, "python3", "-c", ASK, address, port, n, own, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def curl(lab, who, address, port=80, limit=5):
+    """curl's exit code: 0 an answer, 7 refused or unreachable, 28 none."""
+    host = "[%s]" % address if ":" in address else address
+    return lab.exec(who, "curl", "-s", "-g", "-m", limit, "http://%s:%d/" % (host, port), check=False).returncode
+
+
+def test_SVC_6_external_addresses(lab):
+    for address in EXTERNAL:
+        for who in ("world", "default/c", "n2"):
+            wait_for("%s is served to %s" % (address, who), lambda: set(ask(lab, who, address)) == {"w1", "w2"})
+
+
+def test_SVC_14_who_terminates_serves_as_long_as_nobody_else_is_there(lab):
+    lab.apply(service("term"), server("t1", "term", "n2", terminationGracePeriodSeconds=60))
+    vip = vips(lab, "term")[0]
+    wait_for("t1 serves", lambda: ask(lab, "default/c", vip, n=1))
+    lab.kubectl("delete", "pod", "t1", "--wait=false")
+    slices = ("get", "endpointslices", "-l", "kubernetes.io/service-name=term", "-o", "json")
+    wait_for("it terminates", lambda: all(e["conditions"]["terminating"] for s in json.loads(lab.kubectl(*slices).stdout)["items"] for e in s["endpoints"]))
+    assert set(ask(lab, "default/c", vip)) == {"t1"}
+    lab.apply(server("t2", "term", "n1"))
+    wait_for("only the ready one", lambda: set(ask(lab, "default/c", vip)) == {"t2"})
+    lab.kubectl("delete", "pod", "t1", "--force", "--grace-period=0")
+
+
+def test_SVC_15_hints_keep_traffic_in_its_zone(lab):
+    lab.apply(service("hints", trafficDistribution="PreferClose"), server("h1", "hints", "n1"), server("h2", "hints", "n2"))
+    vip = vips(lab, "hints")[0]
+    for who, near in (("default/c", "h1"), ("n2", "h2")):
+        wait_for("%s speaks to %s only" % (who, near), lambda: set(ask(lab, who, vip)) == {near})
+
+
+@pytest.mark.parametrize("who", ["default/c", "world"])
+def test_SVC_18_affinity(lab, who):
+    """The same endpoint, also when another one comes; a new one when it goes."""
+    name = "sticky-" + who[-1]
+    lab.apply(service(name, sessionAffinity="ClientIP", type="NodePort"), server(name + "1", name, "n1"), server(name + "2", name, "n2"))
+    address, port = (vips(lab, name)[0], 80) if who != "world" else (lab.nodes["n1"][0], node_port(lab, name))
+    wait_for("both are known", lambda: set(ask(lab, "n2", vips(lab, name)[0], n=1)) and len(json.loads(lab.kubectl(
+        "get", "endpointslices", "-l", "kubernetes.io/service-name=" + name, "-o", "json").stdout)["items"][0]["endpoints"]) == 2)
+    first = wait_for("an answer", lambda: ask(lab, who, address, port))
+    assert len(first) == 1
+    lab.apply(server(name + "3", name, "n1"))
+    wait_for("a third one", lambda: len(shown(lab, name)) == 3)
+    assert set(ask(lab, who, address, port)) == set(first)
+    lab.kubectl("delete", "pod", *first, "--grace-period=1")
+    second = wait_for("another one", lambda: ask(lab, who, address, port))
+    assert len(second) == 1 and set(second) != set(first)
+
+
+def shown(lab, name):
+    done = lab.exec("n1", "weft", "service", "show", name, "-o", "json")
+    return [e for e in json.loads(done.stdout)["ports"][0]["endpoints"] if e["inCluster"]]
+
+
+def test_SVC_20_connections_are_shared_evenly(lab):
+    lab.apply(service("even"), *[server("e%d" % i, "even", "n%d" % (i % 2 + 1)) for i in range(3)])
+    vip = vips(lab, "even")[0]
+    wait_for("all three", lambda: len(ask(lab, "default/c", vip, n=30)) == 3)
+    seen = ask(lab, "default/c", vip, n=300)
+    assert sum((n - 100) ** 2 / 100 for n in seen.values()) < 20, seen # 1 of 20,000 fair draws is so uneven
+
+
+def test_SVC_41_a_cluster_address_is_not_for_clients_outside(lab):
+    """A router outside leads the range to a node: told so at once; the planted case beside it is a node port of the same Service."""
+    for address in vips(lab, "one"):
+        via = next(a for a in lab.nodes["n1"] if (":" in a) == (":" in address))
+        assert curl(lab, "world", via, node_port(lab, "one")) == 0
+        subprocess.run(lab.fabric("ip", "route", "replace", address, "via", via), check=True)
+        assert curl(lab, "world", address, 80, 30) == 7
+
+
+def test_SVC_42_source_ranges(lab):
+    """The load balancer's address is for some only, and so it is from inside; whoever is in no range hears nothing."""
+    lab.apply(service("some", type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24"]), server("s1", "some", "n1"))
+    address = wait_for("an address", lambda: [i["ip"] for i in get(lab, "some")["status"]["loadBalancer"].get("ingress", []) if ":" not in i["ip"]])[0]
+    wait_for("it is served", lambda: ask(lab, "n2", vips(lab, "some")[0], n=1))
+    wait_for("outside hears nothing", lambda: curl(lab, "world", address, 80, 2) == 28)
+    lab.kubectl("patch", "svc", "some", "-p", json.dumps({"spec": {"loadBalancerSourceRanges": [lab.world[0] + "/32"]}}))
+    wait_for("the world may come", lambda: curl(lab, "world", address, 80, 2) == 0)
+    assert curl(lab, "default/c", address, 80, 2) == 28, "a pod is in no range"
+
+
+def test_SVC_47_one_port_of_a_client_two_services_one_endpoint(lab):
+    """Both connections are open at once, from the same address and port, and the endpoint tells them apart."""
+    lab.apply({**service("other", type="NodePort", selector={"app": "one"})})
+    ports = [node_port(lab, "one"), node_port(lab, "other")]
+    for address in lab.nodes["n1"]:
+        for port in ports:
+            wait_for("a node port", lambda: curl(lab, "world", address, port) == 0)
+        done = lab.exec("world", "python3", "-c", TWO_NAMES, 45678, address, ports[0], address, ports[1])
+        assert done.stdout.split() == ["one"] * 6
