@@ -91,7 +91,8 @@ void agent_mesh_stop(struct agent *a)
 
 int agent_mesh_ensure(struct agent *a, uint32_t mtu, uint32_t *ret_ifindex, const char **ret_mended, char **ret_error)
 {
-	return mesh_ensure_device(a->mesh.mesh, a->nl, route_transport_mtu(ROUTE_WIREGUARD, mtu), ret_ifindex, ret_mended, ret_error);
+	mtu = MAX(route_transport_mtu(ROUTE_WIREGUARD, mtu), (uint32_t)IPV6_LEAST_MTU); /* the routes say what fits */
+	return mesh_ensure_device(a->mesh.mesh, a->nl, mtu, ret_ifindex, ret_mended, ret_error);
 }
 
 /* ---- the guard ---- */

@@ -11,7 +11,7 @@
 const char NODE_VXLAN_NAME[] = "weft-vxlan";
 static const char VXLAN_ALIAS[] = "weft: tunnels to other nodes";
 /* A device of less than 1280 bytes carries no IPv6; routes say what a path carries. */
-enum { VXLAN_OVERHEAD_V4 = 50, IPV6_LEAST_MTU = 1280 };
+enum { VXLAN_OVERHEAD_V4 = 50 };
 
 void node_facts_done(struct node_facts *f)
 {
@@ -343,7 +343,7 @@ int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t ma
 		      uint32_t *ret_ifindex, const char **ret_mended, char **ret_error)
 {
 	const char *mended = NULL;
-	uint32_t ifindex = 0, want_mtu = MAX(mtu - VXLAN_OVERHEAD_V4, (uint32_t)IPV6_LEAST_MTU);
+	uint32_t ifindex = 0, want_mtu = MAX(mtu, (uint32_t)IPV6_LEAST_MTU + VXLAN_OVERHEAD_V4) - VXLAN_OVERHEAD_V4;
 	struct link l;
 	int r = rtnl_find_link(nl, NODE_VXLAN_NAME, &l);
 

@@ -203,8 +203,6 @@ struct inside {
 	char *error;
 };
 
-enum { IPV6_LEAST_MTU = 1280 };
-
 static struct addr gateway_of(int family)
 {
 	struct addr a;

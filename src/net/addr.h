@@ -17,6 +17,7 @@ struct prefix {
 	uint8_t len;
 };
 
+enum { IPV6_LEAST_MTU = 1280 }; /* RFC 8200 5: what each link has for a packet of it */
 enum { ADDR_TEXT_MAX = 46, PREFIX_TEXT_MAX = 50, ENDPOINT_TEXT_MAX = 56, V4_BITS_BEFORE = 96 };
 
 static inline bool addr_is_v4(const struct addr *a)

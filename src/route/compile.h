@@ -49,7 +49,7 @@ void route_complain(struct member *m, const char *fmt, ...) _printf_(2, 3);
 /* Is it an address of some node's pods? A node that claims it would draw their packets to itself. */
 bool route_in_pod_range(const struct compiling *c, const struct addr *a);
 const struct route_underlay *route_own_underlay(const struct route_config *c, int family);
-/* Does the peer share a network with us in every family that both have? */
+/* Does the peer share a network with us in every family that both have, and has it room for it? */
 bool route_is_on_link(const struct compiling *c, const struct member *m);
 void route_add_route(struct compiling *c, struct route r);
 void route_add_rule(struct compiling *c, struct rule r);

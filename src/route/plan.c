@@ -322,6 +322,8 @@ static void plan_mtu(struct compiling *c)
 
 	p->device_mtu = smallest_underlay_mtu(c->config);
 	p->pod_mtu = expected_mtu(c->config, p->device_mtu);
+	if (c->own && c->own->claims[1] && p->device_mtu) /* on a smaller device there is no IPv6: the routes say what fits */
+		p->device_mtu = MAX(p->device_mtu, (uint32_t)IPV6_LEAST_MTU);
 	for (size_t i = 0; i < p->n_peers; i++)
 		if (p->peers[i].state == ROUTE_PEER_OK)
 			p->pod_mtu = MIN(p->pod_mtu, p->peers[i].mtu);

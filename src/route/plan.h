@@ -41,7 +41,7 @@ enum route_peer_state {
 	ROUTE_PEER_NO_RANGE,	/* no podCIDRs (yet) */
 	ROUTE_PEER_NO_ADDRESS,	/* no InternalIP that this node's families can reach */
 	ROUTE_PEER_NOT_ON_LINK, /* direct: shares no network with us */
-	ROUTE_PEER_NO_ROOM,	/* tunnel: the underlay is too small for the only family in common */
+	ROUTE_PEER_NO_ROOM,	/* the underlay is too small for the only family in common */
 	ROUTE_PEER_CONFLICT,	/* its ranges overlap those of an older node, or ours */
 };
 
@@ -86,7 +86,7 @@ struct route_plan {
 	struct addr node_addrs[2]; /* own addresses in them; zero where there is none */
 	uint8_t vtep_mac[6];	   /* own; zero without a range */
 	uint32_t pod_mtu;	   /* of a pod's routes: the smallest path MTU */
-	uint32_t device_mtu;	   /* of a pod's device: the underlay's */
+	uint32_t device_mtu;	   /* of a pod's device: the underlay's, with IPv6 at least 1280 */
 	char *error; /* why this node itself cannot take part (no range yet, overlap, no underlay), else NULL */
 };
 

@@ -261,6 +261,36 @@ static void small_underlay(void)
 	CHECK_INT(v6.peers[0].state, ROUTE_PEER_NO_ROOM);
 }
 
+/* Where no tunnel cuts packets, IPv6 has no way; `auto` takes the tunnel. */
+static void underlay_below_what_ipv6_is_owed(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan direct, chosen;
+	struct route_config config = config_of(ROUTE_DIRECT);
+	const char *proven[] = {"n2"};
+
+	underlays[0].mtu = underlays[1].mtu = 1279;
+	route_compile(&config, m, &direct);
+	CHECK_INT(direct.device_mtu, 1280);
+	CHECK_INT(direct.pod_mtu, 1279);
+	CHECK_INT(direct.peers[0].state, ROUTE_PEER_OK);
+	CHECK(find_node_route(&direct, "10.244.2.0/24") && !find_node_route(&direct, "fd00:244:0:2::/64"));
+	CHECK(direct.peers[0].why && strstr(direct.peers[0].why, "needs an underlay of 1280 bytes, this one has 1279"));
+	config.ipv4 = false;
+	route_plan_done(&direct);
+	route_compile(&config, m, &direct);
+	CHECK_INT(direct.peers[0].state, ROUTE_PEER_NO_ROOM);
+
+	config = config_of(ROUTE_VXLAN);
+	underlays[0].mtu = underlays[1].mtu = 1279;
+	config.auto_direct = true;
+	config.proven = proven;
+	config.n_proven = 1;
+	route_compile(&config, m, &chosen);
+	CHECK(!chosen.peers[0].probe && chosen.peers[0].transport == ROUTE_VXLAN);
+	CHECK_INT(find_node_route(&chosen, "fd00:244:0:2::/64")->mtu, 1280);
+}
+
 static void overlapping_ranges(void)
 {
 	_cleanup_(model_freep) struct model *m = three_nodes();
@@ -463,6 +493,7 @@ int main(void)
 	RUN(direct);
 	RUN(automatic);
 	RUN(small_underlay);
+	RUN(underlay_below_what_ipv6_is_owed);
 	RUN(overlapping_ranges);
 	RUN(we_are_the_younger_one);
 	RUN(nodes_that_lack_something);

@@ -7,13 +7,14 @@
  * that could be direct may send either way: nobody loses what is on its way when the other end changes its mind.
  *
  * IPv6 wants 1280 bytes of every link (RFC 8200 5). A tunnel over a small underlay gives it that by fragments of the outer
- * packet, which only IPv4 outside can be cut into on its way out of the kernel's device; over IPv6 the family is refused. */
+ * packet, which only IPv4 outside can be cut into on its way out of the kernel's device; over IPv6 the family is refused, and so
+ * it is where packets travel as they are. */
 #include "base/str.h"
 #include "route/compile.h"
 
 #include <linux/neighbour.h>
 
-enum { ENCAP_TTL = 64, IPV6_LEAST_MTU = 1280 };
+enum { ENCAP_TTL = 64 };
 
 void route_add_route(struct compiling *c, struct route r)
 {
@@ -88,13 +89,22 @@ bool route_is_common(const struct compiling *c, const struct member *m, int f)
 	return m->claims[f] && c->own && c->own->claims[f];
 }
 
+/* Nobody on the way may cut an IPv6 packet, and each may have 1280 bytes (RFC 8200 5). */
+static bool link_has_room(const struct route_underlay *u, int f)
+{
+	return f == 0 || u->mtu >= IPV6_LEAST_MTU;
+}
+
 bool route_is_on_link(const struct compiling *c, const struct member *m)
 {
 	const struct addr *via;
 
-	for (int f = 0; f < 2; f++)
-		if (route_is_common(c, m, f) && !route_on_link(c->config, m->node, family_of(f), &via))
+	for (int f = 0; f < 2; f++) {
+		const struct route_underlay *u = route_on_link(c->config, m->node, family_of(f), &via);
+
+		if (route_is_common(c, m, f) && (!u || !link_has_room(u, f)))
 			return false;
+	}
 	return true;
 }
 
@@ -160,6 +170,12 @@ static void plan_direct_family(struct compiling *c, struct member *m, int f)
 	if (!u) {
 		route_complain(m, "no %s address of it is on a network of ours: the direct transport cannot reach it",
 			       f == 0 ? "IPv4" : "IPv6");
+		return;
+	}
+	if (!link_has_room(u, f)) {
+		if (m->peer->state != ROUTE_PEER_OK)
+			m->peer->state = ROUTE_PEER_NO_ROOM;
+		route_complain(m, "IPv6 cannot be carried: it needs an underlay of %u bytes, this one has %u", IPV6_LEAST_MTU, u->mtu);
 		return;
 	}
 	way.underlay = *via;

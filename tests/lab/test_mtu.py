@@ -142,6 +142,29 @@ def test_M1_what_fits_fits_to_the_byte(mtu, transport, family):
             bulk(lab, address)
 
 
+@pytest.mark.parametrize("transport", ("direct", "vxlan", "wireguard"))
+def test_M1_an_underlay_that_is_said_to_be_smaller_than_IPv6_allows(transport):
+    """In tunnels IPv6 has its 1280 bytes all the same; without one nobody may cut its packets: the node says why it does not send them."""
+    mtu = 1100
+    with Lab(nodes=2, transport=transport, set="mtu=%d" % mtu) as lab:
+        lab.apply(pod("a", node="n1"), pod("a2", node="n1"), pod("b", node="n2"))
+        lab.wait_ready()
+        assert lab.node_status("n1")["mtu"] == {"device": 1280, "route": mtu - OVERHEAD[transport][0]}
+        (v4, v6), near6 = addresses(lab, "b"), addresses(lab, "a2")[1]
+        assert udp(lab, near6, 1280 - HEADERS[6]) == "answered"
+        fits = mtu - OVERHEAD[transport][0] - HEADERS[4]
+        assert udp(lab, v4, fits) == "answered" and udp(lab, v4, fits + 1) == "too big"
+        bulk(lab, v4)
+        peer = lab.node_status("n1")["peers"][0]
+        assert peer["state"] == "ok"
+        if transport == "direct":
+            assert "needs an underlay of 1280 bytes, this one has %d" % mtu in peer["why"]
+            assert udp(lab, v6, 0, tries=2) != "answered"
+        else:
+            assert udp(lab, v6, 1280 - HEADERS[6]) == "answered" and udp(lab, v6, 1281 - HEADERS[6]) == "too big"
+            bulk(lab, v6)
+
+
 @pytest.fixture(scope="module")
 def lab():
     with Lab(nodes=2, transport="vxlan") as lab:
