@@ -66,6 +66,12 @@ static int fail(char **ret_error, const char *step, int r, struct rtnl *nl)
 	return r;
 }
 
+/* Return: false when the key is too long to be kept there; such a pod cannot be adopted without the journal. */
+static bool alias_of(const struct endpoint_record *r, char ret[LINK_ALIAS_MAX])
+{
+	return snprintf(ret, LINK_ALIAS_MAX, "%s%s %s", ALIAS_PREFIX, r->container, r->ifname) <= ALIAS_TEXT_MAX;
+}
+
 int pod_link_create(struct rtnl *nl, int netns_fd, struct endpoint_record *r, char **ret_error)
 {
 	struct link_spec host = {.name = r->host_ifname, .mac = r->host_mac, .mtu = r->mtu};
@@ -75,8 +81,8 @@ int pod_link_create(struct rtnl *nl, int netns_fd, struct endpoint_record *r, ch
 
 	if (code < 0)
 		return fail(ret_error, "create the veth pair", code, nl);
-	if (snprintf(alias, sizeof(alias), "%s%s %s", ALIAS_PREFIX, r->container, r->ifname) > ALIAS_TEXT_MAX)
-		return 0; /* a key too long to keep there: such a pod cannot be adopted without the journal */
+	if (!alias_of(r, alias))
+		return 0;
 	code = rtnl_set_link_alias(nl, r->ifindex, alias);
 	return code < 0 ? fail(ret_error, "name the host's link", code, nl) : 0;
 }
@@ -123,18 +129,34 @@ static bool sysctl_differs(const char *family, const char *ifname, const char *k
 	return file_read(path, 64, &text, NULL) == 0 && strncmp(text, value, strlen(value)) != 0;
 }
 
+static bool has_other_alias(const struct endpoint_record *r, const struct link *l)
+{
+	char alias[LINK_ALIAS_MAX];
+
+	return alias_of(r, alias) && !streq(l->alias, alias);
+}
+
 bool pod_link_needs_mending(const struct endpoint_record *r, const struct link *l)
 {
-	return !(l->flags & IFF_UP) || memcmp(l->mac, r->host_mac, 6) != 0;
+	return !(l->flags & IFF_UP) || memcmp(l->mac, r->host_mac, 6) != 0 || l->mtu != r->mtu || has_other_alias(r, l);
 }
 
 int pod_link_mend_host(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, const char **ret_what)
 {
+	char alias[LINK_ALIAS_MAX];
 	int code = 0;
 
 	if (memcmp(l->mac, r->host_mac, 6) != 0) {
 		*ret_what = "had another MAC address";
 		code = rtnl_set_link_mac(nl, l->ifindex, r->host_mac);
+	}
+	if (code == 0 && l->mtu != r->mtu) {
+		*ret_what = "had another MTU";
+		code = rtnl_set_link_mtu(nl, l->ifindex, r->mtu);
+	}
+	if (code == 0 && has_other_alias(r, l) && alias_of(r, alias)) {
+		*ret_what = "had another alias";
+		code = rtnl_set_link_alias(nl, l->ifindex, alias);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(host_values) && code == 0; i++) {
 		if ((host_values[i].v6 && !has_v6(r)) ||

@@ -29,7 +29,7 @@ int pod_link_create(struct rtnl *nl, int netns_fd, struct endpoint_record *r, ch
 /* Host side: sysctls, up, routes, neighbours. Idempotent. */
 int pod_link_up_host(struct rtnl *nl, const struct endpoint_record *r, const struct pod_link_env *env,
 		     char **ret_error);
-/* Has somebody set the host side down, or given it another MAC? */
+/* Has somebody set the host side down, or given it another MAC, MTU or alias? */
 bool pod_link_needs_mending(const struct endpoint_record *r, const struct link *l);
 /* Puts that and the sysctls right; routes and neighbours are not looked at. @ret_what: what was wrong, or NULL. */
 int pod_link_mend_host(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, const char **ret_what);

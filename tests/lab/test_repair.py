@@ -42,6 +42,8 @@ DAMAGES = {
     "pod-neighbour": Damage("route", "ip neigh del $IP4 dev $LINK"),
     "pod-link-down": Damage("link", "ip link set $LINK down"),
     "pod-link-mac": Damage("link", "ip link set $LINK address 02:00:00:00:00:98"),
+    "pod-link-mtu": Damage("link", "ip link set $LINK mtu 1290"),
+    "pod-link-alias": Damage("link", "ip link set $LINK alias 'weft: pod of-another eth0'"),
     "pod-link-sysctl": Damage("link", "echo 0 > /proc/sys/net/ipv4/conf/$LINK/forwarding", AUDIT),
     "pod-qdisc": Damage("program", "tc qdisc del dev $LINK clsact"),
     "pod-filter": Damage("program", "tc filter del dev $LINK ingress"),
@@ -100,7 +102,7 @@ def variables(lab):
 
 LOOKS = ["ip -d route show table all proto 87", "ip -6 route show table all proto 87", "ip rule", "ip -6 rule", "ip neigh show nud permanent",
          "ip -6 neigh show nud permanent", "ip -br addr show dev lo", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
-         "ip -br link | sed 's/@[^ ]*//; s/<.*>//'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs"]
+         "ip -br link | sed 's/@[^ ]*//; s/<.*>//'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs"]
 
 
 def state(lab):
