@@ -117,6 +117,7 @@ static __always_inline int enter(struct __sk_buff *skb, struct packet *pkt)
 	way = inbound_enter(skb, pkt, SERVICE_EXTERNAL);
 	if (way < INBOUND_CHOSEN)
 		return way;
+	mss_clamp(skb, pkt, MSS_POD_GETS); /* by the way to the client: the endpoint's node sees only ours */
 	why = inbound_begin(skb, pkt, way, skb->ifindex);
 	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_EXTERNAL) : -why;
 }

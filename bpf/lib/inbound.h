@@ -12,6 +12,7 @@
 #include "lib/answer.h"
 #include "lib/drop.h"
 #include "lib/forward.h"
+#include "lib/mss.h"
 #include "lib/nat_return.h"
 #include "lib/service.h"
 
@@ -254,6 +255,7 @@ static __always_inline int inbound_leave(struct __sk_buff *skb, const struct pac
 {
 	static const __u8 zero[ETH_ALEN];
 
+	mss_clamp(skb, pkt, MSS_POD_SENDS);
 	if (!rewrite_hop(skb, pkt, zero, zero))
 		return drop(skb, pkt, DROP_TRUNCATED);
 	skb->tc_index = PAST_STACK;

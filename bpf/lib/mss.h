@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The largest segment that a SYN speaks of, lowered to what the path between a pod and elsewhere carries. Both ends then send what
- * fits from the first byte on, also where no "too big" ever reaches them.
+ * fits from the first byte on, also where no "too big" ever reaches them. Of a Service whose endpoint is elsewhere the node
+ * between it and the client looks after its own way to the client, the endpoint's node after the one between them.
  *
  * Off unless asked for (config.mss_clamp), and then only SYNs pay. A SYN without the option asks for the smallest default and is
  * left alone; so is one whose options make no sense: the receiver judges it. */
