@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The flow table; weft/flow.h says what lies where and why.
  *
- * An established packet is one lookup and, at most once a tick, one store: flow_track(). All others go through flow_track_new();
- * a flow begins in flow_create(), and nowhere else. Packets that two CPUs handle at once may do a step twice, never lose one.
+ * A packet of a conversation that was seen a moment ago is nothing but a look at flows_recent: flow_track(). All others go through
+ * flow_track_entry(), the young flows' table first: nearly all of its packets are theirs, as most connections are short, and a
+ * conversation comes here once an epoch. A flow begins in flow_create(), and nowhere else. Packets that two CPUs handle at once may
+ * do a step twice, never lose one.
  *
  * Somebody else may translate addresses in the stack of a node (kube-proxy, a port map, an administrator's rule). What pod P sent
  * to a Service comes out of the stack as P → backend; the answer backend → P must meet the stack again, at P's node if the
@@ -131,35 +133,22 @@ static __always_inline void flow_on_answer(struct flow_state *f)
 	flow_answered(f->owner);
 }
 
-/* The packet belongs to no conversation: the flow is new, half-open, one-way or over. */
-__global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __u32 owner, struct packet *pkt, __u8 place)
+/* Does the packet, whose key has an entry in `flows_new`, begin another flow there? */
+static __always_inline bool flow_is_replaced(const struct flow_state *f, const struct packet *pkt, __u8 proto, __u8 end, __u32 now)
 {
-	__u32 now = tick_now(), revision = policy_revision();
-	enum drop_reason why;
-	struct flow_state *f;
-	struct flow_key key;
-	__u8 flags;
-	bool tcp;
+	if (flow_is_stale(proto, f, now) || flow_is_begun_anew(f, pkt, end))
+		return true;
+	return flow_is_over(f) && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN; /* the ports are used again */
+}
 
-	if (!of || !pkt)
-		return DROP_NONE;
-	flags = pkt->tcp_flags;
-	key = *of; /* before 6.3 a map's key must lie in the function's own stack */
-	f = bpf_map_lookup_elem(&flows_new, &key);
-	tcp = key.proto == IPPROTO_TCP;
-	if (!f || flow_is_stale(key.proto, f, now) || flow_is_begun_anew(f, pkt, end))
-		return flow_create(&key, end, owner, pkt, place, now);
-	if (flow_is_over(f) && (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) /* the ports are used again */
-		return flow_create(&key, end, owner, pkt, place, now);
-	flow_note_way(pkt, f->stack >> flow_local_end(end, place));
-	if (f->seen != now)
-		f->seen = now;
-	why = policy_check(&key, f, pkt, revision);
-	if (why != DROP_NONE)
-		return why;
+/* A packet of a flow that is no conversation yet: half-open, one-way or over; or of one that the sweep has still to move. */
+static __always_inline void flow_step(struct flow_key *key, struct flow_state *f, struct packet *pkt, __u8 end)
+{
+	__u8 flags = pkt->tcp_flags;
+
 	if (end != f->initiator)
 		flow_on_answer(f);
-	if (tcp && (flags & (TCP_RST | TCP_FIN))) {
+	if (key->proto == IPPROTO_TCP && (flags & (TCP_RST | TCP_FIN))) {
 		if (flags & TCP_FIN)
 			f->fin |= 1 << end;
 		if (flags & TCP_RST)
@@ -168,21 +157,66 @@ __global enum drop_reason flow_track_new(const struct flow_key *of, __u8 end, __
 			f->stage = FLOW_CLOSING;
 		if (flow_is_over(f))
 			flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
-		return DROP_NONE;
+		return;
 	}
 	if (f->stage == FLOW_RESET) /* the reset was not believed: data goes on */
 		f->stage = FLOW_HALF_OPEN;
 	if (f->stage == FLOW_HALF_OPEN && end != f->initiator)
 		f->stage = FLOW_REPLIED;
 	else if (f->stage == FLOW_REPLIED && end == f->initiator && !(flags & TCP_SYN))
-		flow_ripen(&key, f);
-	return DROP_NONE;
+		flow_ripen(key, f);
 }
 
 /* Nothing is left to be done for its packets but to let them pass. */
 static __always_inline bool flow_is_settled(const struct flow_state *f)
 {
 	return f->stage == FLOW_OPEN && !f->fin && !(f->stack & ~FLOW_RECENT_STACK) && !(f->origin & FLOW_DENIED);
+}
+
+/* A packet of a conversation. */
+static __always_inline void flow_go_on(struct flow_key *key, struct flow *f, struct packet *pkt, __u8 end, __u32 revision)
+{
+	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST))) {
+		flow_recent_forget(key, revision);
+		if (flow_control(key, f, pkt->tcp_flags, end))
+			flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
+	} else if (flow_is_settled(&f->state)) {
+		flow_recent_add(key, revision, f->state.stack);
+	}
+}
+
+/* Of the packet's conversation nothing is known from a moment ago: its entry, if it has one, says more. */
+__global enum drop_reason flow_track_entry(const struct flow_key *of, __u8 end, __u32 owner, struct packet *pkt, __u8 place)
+{
+	__u32 now = tick_now(), revision = policy_revision();
+	struct flow *open = NULL;
+	enum drop_reason why;
+	struct flow_state *f;
+	struct flow_key key;
+
+	if (!of || !pkt)
+		return DROP_NONE;
+	key = *of; /* before 6.3 a map's key must lie in the function's own stack */
+	f = bpf_map_lookup_elem(&flows_new, &key);
+	if (!f) {
+		open = bpf_map_lookup_elem(&flows, &key);
+		if (!open)
+			return flow_create(&key, end, owner, pkt, place, now);
+		f = &open->state;
+	} else if (flow_is_replaced(f, pkt, key.proto, end, now)) {
+		return flow_create(&key, end, owner, pkt, place, now);
+	}
+	flow_note_way(pkt, f->stack >> flow_local_end(end, place));
+	if (f->seen != now)
+		f->seen = now;
+	why = policy_check(&key, f, pkt, revision);
+	if (why != DROP_NONE)
+		return why;
+	if (open)
+		flow_go_on(&key, open, pkt, end, revision);
+	else
+		flow_step(&key, f, pkt, end);
+	return DROP_NONE;
 }
 
 /* What was found out about the conversation a moment ago. */
@@ -205,34 +239,12 @@ static __always_inline bool flow_recall(const struct flow_key *key, __u8 end, st
  */
 static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 owner, __u8 place)
 {
-	__u32 now, revision = policy_revision();
 	struct flow_key key;
 	__u8 end = flow_key_of(pkt, &key);
-	enum drop_reason why;
-	struct flow *f;
 
-	if (likely(flow_recall(&key, end, pkt, place, revision)))
+	if (likely(flow_recall(&key, end, pkt, place, policy_revision())))
 		return DROP_NONE;
-	f = bpf_map_lookup_elem(&flows, &key);
-	if (!f)
-		return flow_track_new(&key, end, owner, pkt, place);
-	flow_note_way(pkt, f->state.stack >> flow_local_end(end, place));
-	now = tick_now();
-	if (f->state.seen != now)
-		f->state.seen = now;
-	if (unlikely(f->state.judged != revision)) {
-		why = policy_check_open(&key, &f->state, pkt, revision);
-		if (why != DROP_NONE)
-			return why;
-	}
-	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST))) {
-		flow_recent_forget(&key, revision);
-		if (flow_control(&key, f, pkt->tcp_flags, end))
-			flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
-	} else if (flow_is_settled(&f->state)) {
-		flow_recent_add(&key, revision, f->state.stack);
-	}
-	return DROP_NONE;
+	return flow_track_entry(&key, end, owner, pkt, place);
 }
 
 /* Is there a flow to which the packet belongs, and which policy lets pass? If so, says whether what concerns its local end goes

@@ -276,12 +276,6 @@ static __always_inline enum drop_reason policy_check_anew(const struct flow_key 
 	return why;
 }
 
-/* As a function of its own, for the programs themselves: their stacks are the fullest. */
-__global enum drop_reason policy_check_open(const struct flow_key *key, struct flow_state *f, struct packet *pkt, __u32 revision)
-{
-	return key && f && pkt ? policy_check_anew(key, f, pkt, revision) : DROP_POLICY_LOCKED;
-}
-
 /**
  * policy_check() - may a packet of the flow pass?
  * @revision: policy_revision(), read before

@@ -116,7 +116,11 @@ def main():
     ap.add_argument("--turns", type=int, default=40, help="of each pair of paths that are compared with each other")
     ap.add_argument("path", nargs="*", help="names of paths; all without (the bare veth pair is always measured)")
     opt = ap.parse_args()
-    chosen = [p for p in paths.catalogue() if not opt.path or p.name in [*opt.path, "veth"]]
+    catalogue = paths.catalogue()
+    unknown = set(opt.path) - {p.name for p in catalogue}
+    if unknown:
+        ap.error("no path is named %s: there are %s" % (", ".join(sorted(unknown)), ", ".join(p.name for p in catalogue)))
+    chosen = [p for p in catalogue if not opt.path or p.name in [*opt.path, "veth"]]
     try:
         for path in chosen:
             path.build()
