@@ -13,6 +13,12 @@
 #include "lib/outbound.h"
 #include "lib/unwrap.h"
 
+/* Of a VLAN, which is another network: it is its device's, if there is one. A tag of VLAN 0 says but a priority. */
+static __always_inline bool is_of_a_vlan(struct __sk_buff *skb)
+{
+	return skb->vlan_present && skb->vlan_tci & 0xfff;
+}
+
 /* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
 static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet *pkt)
 {
@@ -158,6 +164,8 @@ int from_net(struct __sk_buff *skb)
 	struct endpoint *ep;
 	enum drop_reason why;
 
+	if (unlikely(is_of_a_vlan(skb)))
+		return TC_ACT_OK;
 	if (!peek_addresses(skb, &pkt))
 		return skb->protocol == bpf_htons(ETH_P_ARP) ? announce_arp(skb) : TC_ACT_OK;
 	if (is_tunnelled(skb, &pkt))

@@ -375,6 +375,24 @@ def test_tunnel_packets_from_the_underlay(world, name, reason):
         assert_nothing_arrives(w, frame, source="fabric")
 
 
+@pytest.mark.parametrize("vlan", [0, 5])
+def test_tagged_frames_from_the_underlay(world, vlan):
+    """VLAN 0 is but a priority; any other is another network, from which nothing comes in here."""
+    frame = world.net("192.0.2.77", world.near[0])
+    frame = Ether(src=frame.src, dst=frame.dst) / Dot1Q(vlan=vlan, prio=3) / frame[IP]
+    if vlan:
+        assert_nothing_arrives(world, frame, source="fabric")
+    else:
+        world.forget()
+        world.wires["fabric"].send([frame] * COPIES)
+        seen = [0]
+
+        def arrived():
+            seen[0] += world.wires["near"].seen()
+            return seen[0] >= COPIES
+        wait_for("the copies with a priority only", arrived, timeout=10)
+
+
 def test_the_lab_is_well_after_all_of_it(world):
     assert_unchanged(world)
     assert_matrix(world.lab, 1)
