@@ -63,6 +63,7 @@ static __always_inline void find_missed(struct flow_sweep *sweep)
 		return;
 	sweep->searched = now;
 	sweep->missed = 0;
+	sweep->searches++;
 	bpf_for_each_map_elem(&flows, find_flow, NULL, 0);
 	bpf_for_each_map_elem(&nat_claims, find_claim, NULL, 0);
 }
@@ -90,18 +91,32 @@ static long promote(void *map __attribute__((unused)), struct flow_key *of, stru
 	return 0;
 }
 
-static long forget_flow(void *map __attribute__((unused)), struct flow_key *key __attribute__((unused)), struct flow *f,
-			void *ctx __attribute__((unused)))
+static long queue_flow(void *map __attribute__((unused)), struct flow_key *of, struct flow *f, void *ctx __attribute__((unused)))
 {
-	f->turn = 0;
+	struct flow_key key = *of;
+
+	turn_take(flows_turns, &key, f);
 	return 0;
 }
 
-static long forget_claim(void *map __attribute__((unused)), struct nat_key *key __attribute__((unused)), struct nat_claim *claim,
-			 void *ctx __attribute__((unused)))
+static long queue_claim(void *map __attribute__((unused)), struct nat_key *of, struct nat_claim *claim, void *ctx __attribute__((unused)))
 {
-	claim->turn = 0;
+	struct nat_key key = *of;
+
+	turn_take(nat_turns, &key, claim);
 	return 0;
+}
+
+/* A queue that is new, as its layout or size changed, has none of the keys of the entries that are there. */
+static __always_inline void fill_empty_queues(void)
+{
+	struct flow_key flow;
+	struct nat_key claim;
+
+	if (bpf_map_peek_elem(&flows_turns, &flow))
+		bpf_for_each_map_elem(&flows, queue_flow, NULL, 0);
+	if (bpf_map_peek_elem(&nat_turns, &claim))
+		bpf_for_each_map_elem(&nat_claims, queue_claim, NULL, 0);
 }
 
 /* Queues whose layout changed were left behind: conversations that nobody would move are moved, entries get new turns. */
@@ -112,9 +127,7 @@ int start_sweep(struct __sk_buff *skb __attribute__((unused)))
 
 	if (!sweep)
 		return TC_ACT_SHOT;
-	bpf_for_each_map_elem(&flows, forget_flow, NULL, 0);
-	bpf_for_each_map_elem(&nat_claims, forget_claim, NULL, 0);
-	sweep->missed = 1;
+	fill_empty_queues();
 	bpf_for_each_map_elem(&flows_new, promote, NULL, 0);
 	bpf_timer_init(&sweep->timer, &flow_sweep, 1 /* CLOCK_MONOTONIC */); /* one that is there is only started anew */
 	if (bpf_timer_set_callback(&sweep->timer, on_sweep) || bpf_timer_start(&sweep->timer, FLOW_SWEEP_NS, 0))

@@ -183,6 +183,7 @@ struct dp_stats {
 	uint64_t flows, flows_new;	 /* entries now */
 	uint64_t nat;			 /* translated connections now */
 	uint64_t endpoints, node_routes; /* entries now */
+	uint64_t searches;		 /* through whole tables, for entries that found their queue full (bpf/lib/turns.h) */
 	uint32_t flow_max, nat_max;
 	const char *attach; /* "tcx" or "clsact": what is in use on uplinks and tunnels, and why in docs/operating.md */
 };

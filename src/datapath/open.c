@@ -49,6 +49,7 @@ const char *const dp_map_names[MAP_COUNT] = {
 	[MAP_ENDPOINT_FLOWS] = "endpoint_flows",
 	[MAP_FLOWS] = "flows",
 	[MAP_FLOWS_NEW] = "flows_new",
+	[MAP_FLOW_SWEEP] = "flow_sweep",
 	[MAP_NAT_CLAIMS] = "nat_claims",
 	[MAP_NAT_FORWARD] = "nat_forward",
 	[MAP_NAT_SHARES] = "nat_shares",
@@ -417,6 +418,23 @@ static int start_sweep(struct datapath *dp, const struct dp_config *config, char
 	return r < 0 ? r : run_once(obj, "start_sweep");
 }
 
+static bool is_map_of_ours(const char *name, const void *ctx)
+{
+	const struct datapath *dp = ctx;
+	bool found = bpf_object__find_map_by_name(dp->sock, name) != NULL;
+
+	for (int i = 0; i < HOOK_COUNT && !found; i++)
+		found = bpf_object__find_map_by_name(dp->objects[i], name) != NULL;
+	return found;
+}
+
+static int sweep_pins(const struct datapath *dp)
+{
+	_cleanup_free_ char *maps = xasprintf("%s/maps", dp->dir);
+
+	return pins_sweep(maps, is_map_of_ours, dp);
+}
+
 /* Pins the programs for people and tools; the links and filters hold them without it. */
 static int pin_programs(struct datapath *dp)
 {
@@ -534,6 +552,8 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	r = replace_attached(dp);
 	if (r == 0)
 		r = pin_programs(dp);
+	if (r == 0)
+		r = sweep_pins(dp);
 	return r < 0 ? r : dp_attach_sockets(dp, config->cgroup ? config->cgroup : "", ret_error);
 }
 

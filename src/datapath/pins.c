@@ -9,6 +9,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
+#include <dirent.h>
 #include <fcntl.h>
 
 static bool same_shape(const struct bpf_map *map, const struct bpf_map_info *info)
@@ -155,4 +156,26 @@ int pins_publish(struct bpf_map *map, const char *path)
 	if (r < 0 || there.id == ours.id)
 		return r;
 	return convert(fd, bpf_map__fd(map), path);
+}
+
+int pins_sweep(const char *dir, pins_known_fn *known, const void *ctx)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	int r = 0;
+
+	if (!d)
+		return -errno;
+	while (r == 0 && (errno = 0, e = readdir(d))) {
+		if (e->d_name[0] == '.' || known(e->d_name, ctx))
+			continue;
+		if (unlinkat(dirfd(d), e->d_name, 0) < 0)
+			r = -errno;
+		else
+			log_info("unlinked a map that no program uses any more", L_STR("map", e->d_name));
+	}
+	if (r == 0)
+		r = -errno;
+	closedir(d);
+	return r;
 }

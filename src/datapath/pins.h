@@ -23,3 +23,13 @@ int pins_adopt(struct bpf_map *map, const struct btf *btf, const char *path);
  * Return: 0 (also when it is the one that is there), -errno.
  */
 int pins_publish(struct bpf_map *map, const char *path);
+
+/* Does a map of that name exist? */
+typedef bool pins_known_fn(const char *name, const void *ctx);
+
+/**
+ * pins_sweep() - unlink the pins in @dir whose names no program uses any more: maps of other versions, half-made conversions
+ *
+ * Return: 0, -errno.
+ */
+int pins_sweep(const char *dir, pins_known_fn *known, const void *ctx);

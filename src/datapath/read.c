@@ -122,6 +122,7 @@ int datapath_read_stats(struct datapath *dp, struct dp_stats *ret)
 {
 	struct dp_stats s = { .flow_max = dp->flow_max, .nat_max = dp->nat_max, .attach = dp->tcx ? "tcx" : "clsact" };
 	uint32_t all = 0, nat_all = NAT_OWNER_ALL;
+	struct flow_sweep sweep;
 	int r;
 
 	r = bpf_map_lookup_elem(dp->maps[MAP_ENDPOINT_FLOWS], &all, &s.flows);
@@ -129,8 +130,11 @@ int datapath_read_stats(struct datapath *dp, struct dp_stats *ret)
 		r = bpf_map_lookup_elem(dp->maps[MAP_NAT_SHARES], &nat_all, &s.nat);
 	if (r == 0)
 		r = count_entries(dp->maps[MAP_FLOWS_NEW], &s.flows_new);
+	if (r == 0)
+		r = bpf_map_lookup_elem(dp->maps[MAP_FLOW_SWEEP], &(uint32_t){ 0 }, &sweep);
 	if (r < 0)
 		return r;
+	s.searches = sweep.searches;
 	s.endpoints = count_keys(dp->maps[MAP_POD_IFACES]);
 	s.node_routes = count_keys(dp->maps[MAP_NODE_ROUTES]);
 	*ret = s;

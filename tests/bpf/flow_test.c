@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of flows: where an entry is after which packets, what it costs whom, when it goes, and what outlives a restart. */
 #include "base/test.h"
+#include "base/str.h"
 #include "harness.h"
 
 #include <bpf/bpf.h>
@@ -380,9 +381,11 @@ static void move_without_turn(uint16_t port)
 static void an_entry_without_a_turn_is_found(void)
 {
 	struct flow_state s;
+	struct dp_stats before, after;
 	uint64_t one = 1;
 	uint32_t id = 1, all = 0;
 
+	CHECK_INT(datapath_read_stats(dp, &before), 0);
 	move_without_turn(1);
 	plant("flows", 1, FLOW_OPEN, FLOW_TIMEOUT_OPEN + 1);
 	plant("flows", 2, FLOW_OPEN, 0);
@@ -391,6 +394,8 @@ static void an_entry_without_a_turn_is_found(void)
 	CHECK(wait_until_gone("flows", 1, 30));
 	CHECK(flow_get("flows", IPPROTO_UDP, A4, 2, WORLD4, 53, &s));
 	CHECK_INT(share_of(1), 0);
+	CHECK_INT(datapath_read_stats(dp, &after), 0);
+	CHECK(after.searches > before.searches);
 	flows_clear();
 }
 
@@ -440,6 +445,20 @@ static void flows_and_counters_outlive_a_restart(void)
 	CHECK_INT(forwards_of(FORWARD_STACK), stack);
 }
 
+/* Of another version, or of a conversion that was cut off. */
+static void pins_that_no_program_names_go(void)
+{
+	_cleanup_free_ char *maps = datapath_pin_dir(dp, 0), *other = xasprintf("%s/flows_of_old", maps);
+	_cleanup_free_ char *cut_off = xasprintf("%s/flows__converted", maps), *flows = xasprintf("%s/flows", maps);
+
+	CHECK_INT(bpf_obj_pin(datapath_map_fd(dp, "flows"), other), 0);
+	CHECK_INT(bpf_obj_pin(datapath_map_fd(dp, "flows"), cut_off), 0);
+	harness_reopen();
+	CHECK(access(other, F_OK) < 0 && errno == ENOENT);
+	CHECK(access(cut_off, F_OK) < 0 && errno == ENOENT);
+	CHECK_INT(access(flows, F_OK), 0);
+}
+
 static void a_withdrawn_endpoint_is_locked_out(void)
 {
 	struct flow_state s;
@@ -478,6 +497,7 @@ int main(void)
 	RUN(an_entry_without_a_turn_is_found);
 	RUN(entries_move_into_a_table_of_another_size_and_expire_there);
 	RUN(flows_and_counters_outlive_a_restart);
+	RUN(pins_that_no_program_names_go);
 	RUN(a_withdrawn_endpoint_is_locked_out);
 	harness_done();
 	return test_end();

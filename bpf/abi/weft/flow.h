@@ -73,6 +73,7 @@ struct flow_sweep {
 	struct bpf_timer timer;
 	__u32 missed; /* an entry got no turn as a queue was full */
 	__u32 searched; /* tick when such entries were last looked for */
+	__u64 searches; /* how often they were */
 };
 
 #define FLOW_SWEEP_NS 1000000000ull
@@ -134,7 +135,7 @@ struct fragment {
 ABI_SIZE(struct flow_key, 40);
 ABI_SIZE(struct flow_state, 20);
 ABI_SIZE(struct flow, 24);
-ABI_SIZE(struct flow_sweep, 24);
+ABI_SIZE(struct flow_sweep, 32);
 ABI_SIZE(struct flow_asks, 8);
 ABI_SIZE(struct flow_recent, 64);
 ABI_SIZE(struct fragment_key, 40);
