@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent's parts, wired together. One thread, one loop: sources change the model or mark dirty, one pass compiles
- * and applies (agent.c); CNI calls are answered in between. */
+ * and applies (pass.c); CNI calls are answered in between. */
 #pragma once
 
 #include "agent/endpoints.h"
@@ -49,6 +49,7 @@ struct agent {
 	struct route_plan plan;
 	bool planned;
 	bool applied; /* this plan, or one that equals it, once: what is missing since was taken away */
+	bool tunnel_lost; /* the device between nodes is not there, and could not be made */
 	struct node_state state; /* survives a restart: see node.h */
 	struct outer outer;
 	struct datapath *dp;
@@ -104,6 +105,25 @@ int agent_lock(const struct options *o);
 
 /* Asks for a pass, soon; several requests become one. */
 void agent_mark_dirty(struct agent *a, uint64_t delay_ms);
+
+uint64_t agent_now_us(struct agent *a);
+
+/* pass.c */
+/* One pass. Return: 0, or -errno: it is to be repeated. */
+int agent_pass(struct agent *a);
+/* What an earlier agent has left goes on before the API answers. */
+void agent_resume(struct agent *a);
+
+/* tables.c: the node's own addresses; neighbours, routes and rules. Return: 0, -errno. */
+int agent_apply_node_addrs(struct agent *a);
+int agent_apply_tables(struct agent *a, char **ret_error);
+
+/* node_datapath.c */
+/* Opens the datapath for the node as a->state says; a changed node opens it anew. What it carries goes on meanwhile. Return: 0, -errno. */
+int agent_ensure_datapath(struct agent *a, char **ret_error);
+/* The same, and all of the node that is in it. */
+int agent_apply_datapath(struct agent *a, char **ret_error);
+void agent_close_datapath(struct agent *a);
 
 /* sources.c */
 int agent_start_watches(struct agent *a);

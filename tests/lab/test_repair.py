@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What somebody deletes or changes behind the agent's back comes back, is counted, and is shown; lost events mean listing again."""
 
+import contextlib
 import json
 import os
 import signal
@@ -110,10 +111,26 @@ def state(lab):
     return {c: sorted(sh(lab, c).split("\n")) for c in LOOKS}
 
 
+@contextlib.contextmanager
+def held_still(lab, who):
+    pids = lab.pids(who)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def settings_of(lab):
+    """As the shell's variables."""
+    return "".join("%s='%s'; " % kv for kv in variables(lab).items())
+
+
 def break_and_wait(lab, damage):
     before, counted = state(lab), count(lab, damage.what)
-    env = "".join("%s='%s'; " % kv for kv in variables(lab).items())
-    sh(lab, env + damage.breaks)
+    sh(lab, settings_of(lab) + damage.breaks)
     started = time.monotonic()
     wait_for("a repair of kind " + damage.what, lambda: count(lab, damage.what) > counted, timeout=damage.within)
     took = time.monotonic() - started
@@ -144,6 +161,24 @@ def test_damage_is_mended_on_the_stack(stack, name):
     break_and_wait(stack, DAMAGES[name])
 
 
+def test_all_else_is_mended_while_the_tunnel_cannot_be(lab):
+    """Somebody's device has the tunnel's port: what does not need ours comes back; and ours, when the other goes."""
+    before, env = state(lab), settings_of(lab)
+    damages = [DAMAGES[d] for d in ("pod-route", "address", "rule", "pod-filter", "map-unlinked", "sysctl")]
+    counted = {d.what: count(lab, d.what) for d in damages}
+    with held_still(lab, "n1/weftd"):
+        sh(lab, env + "ip link del weft-vxlan; ip link add other type vxlan external dstport 4789; ip link set other up; " + "; ".join(d.breaks for d in damages))
+    wait_for("each repair", lambda: all(count(lab, d) > counted[d] for d in counted), timeout=AUDIT)
+    routes = lab.node_status("n1")["health"]["routes"]
+    assert not routes["ok"] and "4789" in routes["error"], routes
+    assert "weft-vxlan" not in sh(lab, "ip link")
+    missing = {c: set(before[c]) - set(now) for c, now in state(lab).items()}
+    assert all("weft-vxlan" in line for lines in missing.values() for line in lines), missing
+    sh(lab, "ip link del other")
+    wait_for("the state of before", lambda: state(lab) == before, timeout=AUDIT)
+    assert_matrix(lab, 1)
+
+
 def test_repairs_stay_zero_when_nobody_interferes():
     with Lab(nodes=2, set=["repair.auditSeconds=1"]) as lab:
         lab.apply(*spread_pods(2, each=1))
@@ -169,17 +204,11 @@ def test_lost_events_mean_listing_again():
         lab.wait_ready()
         assert_matrix(lab, 1)
         before = state(lab)
-        env = "".join("%s='%s'; " % kv for kv in variables(lab).items())
-        pids = lab.pids("n1/weftd")
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        env = settings_of(lab)
+        with held_still(lab, "n1/weftd"):
             storm = "".join("link add name storm%d group 4711 type veth peer name other%d\n" % (i, i) for i in range(PAIRS))
             lab.exec("n1", "ip", "-batch", "-", input=storm)
             sh(lab, env + "ip route del $IP4 dev $LINK; ip rule del table 5757; ip route flush proto 87 dev weft-vxlan")
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
         wait_for("events lost", lambda: lab.node_status("n1")["repairs"]["eventsLost"] > 0, timeout=EVENT)
         wait_for("a link of the storm", lambda: "storm0" in sh(lab, "ip link show group 4711"))
         sh(lab, "ip link del group 4711")

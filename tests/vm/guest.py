@@ -133,7 +133,10 @@ def run(script, put=(), binaries=(), modules=(), cpus=1, memory=1024, timeout=60
         command = [ARCH[1], *ARCH[2], "-accel", "tcg,thread=multi", "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-no-reboot",
                    "-nographic", "-serial", "stdio", "-nic", "none", *qemu, "-kernel", vmlinuz, "-initrd", initrd,
                    "-append", "console=%s quiet panic=-1 mitigations=off tsc=unstable" % ARCH[3]]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
+        except subprocess.TimeoutExpired as e:
+            raise AssertionError("the guest did not end within %d s:\n%s" % (timeout, (e.stdout or b"").decode(errors="replace")[-4000:])) from None
     out = done.stdout.decode(errors="replace").replace("\r", "")
     status = re.search(r"GUEST-EXIT (\d+)$", out, re.M)
     assert status, "the guest ended without a result:\n%s\n%s" % (out[-4000:], done.stderr.decode(errors="replace")[-2000:])
