@@ -56,7 +56,8 @@ int agent_mesh_start(struct agent *a)
 		health_set(&a->health, PART_MESH, NULL);
 		return 0;
 	}
-	(void)prctl(PR_SET_DUMPABLE, 0); /* no core: the key would be in it */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0) /* no core: the key would be in it */
+		log_warn("a core dump of the agent would hold the node's WireGuard key", L_ERRNO(errno));
 	r = mesh_key_load(path, a->opt.node_name, &m->key, &why);
 	if (r < 0) {
 		log_error("cannot have a WireGuard key", L_STR("why", why), L_ERRNO(r));

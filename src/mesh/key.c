@@ -59,11 +59,15 @@ int mesh_key_save(const char *path, const char *node, const struct mesh_key *k)
 	return r;
 }
 
+/* The document's copy of the key is wiped. */
 static int take_key(const json_t *j, const char *name, uint8_t ret_private[static MESH_KEY], uint8_t ret_public[static MESH_KEY])
 {
-	if (base64_decode(json_str_or(json_object_get(j, name), ""), ret_private, MESH_KEY) < 0)
-		return -EBADMSG;
-	return derive_public(ret_private, ret_public);
+	const char *text = json_str_or(json_object_get(j, name), NULL);
+	int r = text ? base64_decode(text, ret_private, MESH_KEY) : -EBADMSG;
+
+	if (text)
+		explicit_bzero((char *)text, strlen(text));
+	return r < 0 ? -EBADMSG : derive_public(ret_private, ret_public);
 }
 
 static int parse(const char *path, const char *text, size_t len, const char *node, struct mesh_key *ret, bool *ret_foreign)

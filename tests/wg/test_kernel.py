@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Against the kernel's WireGuard, in a guest with Debian's kernel: weft-wg in either role, and the same steps between two
-kernel interfaces, which shows that the steps ask for nothing of our own. And test_scenarios.py as it is on the kernel's
+kernel interfaces, which shows that the steps ask for nothing of our own. And test_scenarios*.py as they are on the kernel's
 interfaces, by a Python in the guest."""
 
 import glob
@@ -133,19 +133,20 @@ def python_files():
     yield "/usr/bin/python3", "/usr/bin/python3"
 
 
-# Under emulation the whole file takes minutes.
-SOME = os.environ.get("WEFT_WG_SCENARIOS", "counters or must_be_allowed or unreachable or loop")
+SCENARIOS = ["test_scenarios.py", "test_scenarios_routes.py", "test_scenarios_config.py"]
+# Under emulation the whole of them takes minutes.
+SOME = os.environ.get("WEFT_WG_SCENARIOS", "counters or must_be_allowed or unreachable or loop or keys_come")
 CHOSEN = "" if FULL else "-k '%s'" % SOME
 
 
 def test_scenarios_on_the_kernel():
     here = os.path.dirname(os.path.abspath(__file__))
-    put = [(os.path.join(here, name), "/tests/wg/" + name) for name in ("conftest.py", "nodes.py", "test_scenarios.py")]
+    put = [(os.path.join(here, name), "/tests/wg/" + name) for name in ("conftest.py", "nodes.py", *SCENARIOS)]
     put += [*python_files(), (glob.glob("/usr/lib/*/xtables")[0],) * 2]
     script = ("echo root:x:0:0::/:/bin/sh >/etc/passwd; echo root:x:0: >/etc/group; cd /tests/wg\n"
-              "WEFT_WG_ENGINE=kernel /usr/bin/python3 -m pytest -v -p no:cacheprovider %s test_scenarios.py\n" % CHOSEN)
+              "WEFT_WG_ENGINE=kernel /usr/bin/python3 -m pytest -v -p no:cacheprovider %s %s\n" % (CHOSEN, " ".join(SCENARIOS)))
     status, out = guest.run(script, put=put,
                             binaries=["wg", "ping", "nsenter", "unshare", "sysctl", "iptables", "tcpdump", "ss", "cat", "mount"],
-                            modules=["wireguard", "nf_tables", "nft_compat", "nft_chain_nat", "xt_MASQUERADE"], cpus=2, timeout=1200)
+                            modules=["wireguard", "nf_tables", "nft_compat", "nft_chain_nat", "xt_MASQUERADE", "xt_mark"], cpus=2, timeout=1200)
     print(out)
     assert status == 0, out[-6000:]
