@@ -12,7 +12,7 @@
 #include "wg/noise.h"
 
 #include <arpa/inet.h>
-#include <poll.h>
+#include <sys/epoll.h>
 #include <time.h>
 
 struct one {
@@ -24,7 +24,7 @@ struct one {
 
 struct crowd {
 	struct one *all;
-	struct pollfd *fds;
+	int *fds, epoll_fd;
 	unsigned n, there, initiations;
 	struct cookie_maker maker;
 	double began;
@@ -74,7 +74,7 @@ static void answer(struct crowd *c, unsigned i, const struct msg_initiation *m, 
 		return;
 	cookie_add_macs(&c->maker, 1, &response, sizeof(response));
 	noise_derive(&o->engine, send_key, o->recv_key, &initiator);
-	o->answered = sendto(c->fds[i].fd, &response, sizeof(response), 0, (const struct sockaddr *)from, sizeof(*from)) == sizeof(response);
+	o->answered = sendto(c->fds[i], &response, sizeof(response), 0, (const struct sockaddr *)from, sizeof(*from)) == sizeof(response);
 }
 
 static void take_data(struct crowd *c, unsigned i, const struct msg_data *m, size_t len)
@@ -99,11 +99,18 @@ static void serve(struct crowd *c, unsigned i)
 	socklen_t from_len = sizeof(from);
 	ssize_t len;
 
-	while ((len = recvfrom(c->fds[i].fd, buf, sizeof(buf), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 0)
+	while ((len = recvfrom(c->fds[i], buf, sizeof(buf), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 0)
 		if (buf[0] == MSG_INITIATION && len == sizeof(struct msg_initiation))
 			answer(c, i, (const struct msg_initiation *)buf, &from);
 		else if (buf[0] == MSG_DATA)
 			take_data(c, i, (const struct msg_data *)buf, len);
+}
+
+static bool watch(struct crowd *c, int fd, unsigned id)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u32 = id };
+
+	return epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0;
 }
 
 static bool add_one(struct crowd *c, unsigned i, struct sockaddr_in at, const uint8_t engine[static KEY_LEN])
@@ -114,7 +121,9 @@ static bool add_one(struct crowd *c, unsigned i, struct sockaddr_in at, const ui
 
 	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
 		return false;
-	c->fds[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	c->fds[i] = fd;
+	if (!watch(c, fd, i))
+		return false;
 	crypto_random(priv, sizeof(priv));
 	dh_clamp(priv);
 	if (noise_identity_set(&o->id, priv) < 0)
@@ -139,7 +148,10 @@ int main(int argc, char **argv)
 		return 2;
 	c.n = count;
 	c.all = xcalloc(c.n, sizeof(*c.all));
-	c.fds = xcalloc(c.n + 1, sizeof(*c.fds));
+	c.fds = xcalloc(c.n, sizeof(*c.fds));
+	c.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (c.epoll_fd < 0 || !watch(&c, STDIN_FILENO, c.n))
+		return perror("wgcrowd"), 1;
 	cookie_maker_init(&c.maker, engine);
 	for (unsigned i = 0; i < c.n; i++) {
 		at.sin_port = htons(port + i);
@@ -147,17 +159,19 @@ int main(int argc, char **argv)
 			return perror("wgcrowd"), 1;
 	}
 	fflush(stdout);
-	c.fds[c.n] = (struct pollfd){ .fd = STDIN_FILENO, .events = POLLIN };
 	for (;;) {
-		if (poll(c.fds, c.n + 1, -1) < 0)
+		struct epoll_event events[64];
+		int n = epoll_wait(c.epoll_fd, events, ARRAY_SIZE(events), -1);
+
+		if (n < 0)
 			return 1;
-		if (c.fds[c.n].revents) {
-			if (!fgets(line, sizeof(line), stdin))
+		for (int i = 0; i < n; i++) {
+			if (events[i].data.u32 < c.n)
+				serve(&c, events[i].data.u32);
+			else if (fgets(line, sizeof(line), stdin))
+				begin_round(&c);
+			else
 				return 0;
-			begin_round(&c);
 		}
-		for (unsigned i = 0; i < c.n; i++)
-			if (c.fds[i].revents)
-				serve(&c, i);
 	}
 }
