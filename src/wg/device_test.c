@@ -123,7 +123,7 @@ static void silence_of_the_peer_makes_a_new_handshake_after_15_seconds(void)
 	pair_done(&p);
 }
 
-static void initiator_rekeys_after_120_seconds(void)
+static void W_1_initiator_rekeys_after_120_seconds(void)
 {
 	int64_t start;
 	uint32_t n = 0;
@@ -168,7 +168,7 @@ static void receiving_initiator_rekeys_in_time(void)
 	pair_done(&p);
 }
 
-static void keys_end_after_180_and_vanish_after_540_seconds(void)
+static void W_1_keys_end_after_180_and_vanish_after_540_seconds(void)
 {
 	int64_t start;
 	unsigned before;
@@ -238,7 +238,7 @@ static void old_data_is_refused(void)
 }
 
 /* A replayed initiation neither gets an answer nor disturbs a session, also from elsewhere. */
-static void replayed_initiation_changes_nothing(void)
+static void W_2_replayed_initiation_changes_nothing(void)
 {
 	struct endpoint elsewhere = pair_endpoint(0);
 	struct endpoint now_at;
@@ -269,7 +269,7 @@ static void replayed_initiation_changes_nothing(void)
 	pair_done(&p);
 }
 
-static void only_authentic_messages_move_the_endpoint(void)
+static void W_3_only_authentic_messages_move_the_endpoint(void)
 {
 	struct endpoint elsewhere = pair_endpoint(0), at;
 	struct wire_msg m, bad;
@@ -294,7 +294,7 @@ static void only_authentic_messages_move_the_endpoint(void)
 	pair_done(&p);
 }
 
-static void inner_source_must_be_the_peers(void)
+static void W_5_inner_source_must_be_the_peers(void)
 {
 	struct virtio_net_hdr hdr = { 0 };
 	uint8_t pkt[100] = { 0x45 };
@@ -455,7 +455,7 @@ static void waking_up_after_all_deadlines(void)
 	pair_done(&p);
 }
 
-static void message_counters_end(void)
+static void W_1_message_counters_end(void)
 {
 	struct session *s;
 	unsigned before;
@@ -481,7 +481,7 @@ static void message_counters_end(void)
 	pair_done(&p);
 }
 
-static void a_clock_that_steps_back_locks_nobody_out(void)
+static void W_6_a_clock_that_steps_back_locks_nobody_out(void)
 {
 	pair_init(&p);
 	pair_send(&p, 0, 1);
@@ -608,21 +608,21 @@ int main(void)
 	RUN(unanswered_initiations_are_repeated_for_90_seconds);
 	RUN(data_without_answer_gets_a_keepalive_after_ten_seconds);
 	RUN(silence_of_the_peer_makes_a_new_handshake_after_15_seconds);
-	RUN(initiator_rekeys_after_120_seconds);
+	RUN(W_1_initiator_rekeys_after_120_seconds);
 	RUN(receiving_initiator_rekeys_in_time);
-	RUN(keys_end_after_180_and_vanish_after_540_seconds);
+	RUN(W_1_keys_end_after_180_and_vanish_after_540_seconds);
 	RUN(old_data_is_refused);
-	RUN(replayed_initiation_changes_nothing);
-	RUN(only_authentic_messages_move_the_endpoint);
-	RUN(inner_source_must_be_the_peers);
+	RUN(W_2_replayed_initiation_changes_nothing);
+	RUN(W_3_only_authentic_messages_move_the_endpoint);
+	RUN(W_5_inner_source_must_be_the_peers);
 	RUN(own_datagrams_are_not_sealed_again);
 	RUN(cookies_under_load);
 	RUN(awaited_answers_pass_under_load);
 	RUN(both_at_once);
 	RUN(crossing_initiations_part);
 	RUN(waking_up_after_all_deadlines);
-	RUN(message_counters_end);
-	RUN(a_clock_that_steps_back_locks_nobody_out);
+	RUN(W_1_message_counters_end);
+	RUN(W_6_a_clock_that_steps_back_locks_nobody_out);
 	RUN(persistent_keepalive_keeps_on);
 	RUN(a_removed_peer_is_gone);
 	RUN(a_new_identity_needs_new_sessions);

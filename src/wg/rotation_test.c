@@ -59,7 +59,7 @@ static void tick(unsigned n)
 	p.now += NS_PER_S / 10;
 }
 
-static void a_thousand_peers_change_their_keys(void)
+static void W_7_a_thousand_peers_change_their_keys(void)
 {
 	unsigned to_hub = 0, ticks = (ROTATIONS * 120 + 2 * SETTLED_S) * 10;
 
@@ -83,6 +83,6 @@ int main(void)
 {
 	if (crypto_init() < 0)
 		return 1;
-	RUN(a_thousand_peers_change_their_keys);
+	RUN(W_7_a_thousand_peers_change_their_keys);
 	return test_end();
 }

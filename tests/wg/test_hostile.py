@@ -132,13 +132,13 @@ def campaign(world, packets):
     return sent, len(seen), box.bad
 
 
-def test_a_mistreating_network(world):
-    """100,000 ill packets; a million in the full tier."""
-    sent, got, bad = campaign(world, 1000000 if FULL else 100000)
+def test_W_2_a_mistreating_network(world):
+    """A million ill packets."""
+    sent, got, bad = campaign(world, 1000000)
     print("%d packets sent, %d delivered once, %d replayed, duplicated, truncated or flipped" % (sent, got, bad))
 
 
-def test_silence_towards_strangers(world):
+def test_W_3_silence_towards_strangers(world):
     """Whatever does not authenticate gets no answer; nothing is larger than what it answers."""
     ea, eb = world.pair()
     s = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -204,7 +204,7 @@ def test_W_8_handshake_flood(world):
     pytest.fail("%s" % r)
 
 
-def test_killed_engine_recovers(world):
+def test_W_10_killed_engine_recovers(world):
     """kill -9, started again by its supervisor: the interface with its addresses stayed, and the session is back without
     any traffic asking for it (the aim: within a second; the time is printed, not judged)."""
     extra = ["--persist", "--state-dir", "/run/state"]
@@ -231,7 +231,7 @@ def test_killed_engine_recovers(world):
     assert ea.node.run("ip", "link", "show", "wg0").returncode == 0
 
 
-def test_killed_engine_recovers_a_thousand_sessions(world):
+def test_W_10_killed_engine_recovers_a_thousand_sessions(world):
     """All peers are asked at once, and their answers come at once: none has to be asked again."""
     n, there, count = world.node("n"), world.node("there"), 1000
     world.wire(n, there, "192.168.8.")
@@ -270,7 +270,7 @@ def test_unreadable_state_is_an_error(world):
     assert "nonsense" not in done.stderr
 
 
-def test_planned_restart_loses_nothing(world):
+def test_W_10_planned_restart_loses_nothing(world):
     """The successor takes over under traffic: no packet is lost, no handshake is needed, TCP streams go on."""
     ea, eb = world.pair(extra_a=["--metrics", "unix:/run/metrics"])
     assert ea.node.ping("10.9.0.2") == 3
@@ -324,7 +324,7 @@ def saved(path):
     return ""
 
 
-def test_a_clock_that_was_set_back(world):
+def test_W_6_a_clock_that_was_set_back(world):
     """The saved timestamp is far ahead (as after a clock that was set back): handshakes go on, above it."""
     extra = ["--state-dir", "/run/state"]
     ea, eb = world.pair(extra_a=extra)

@@ -19,7 +19,7 @@ KINDS = [("weft", "go"), ("go", "weft"), ("weft", "weft")]
 @pytest.mark.parametrize("outer", [4, 6])
 @pytest.mark.parametrize("with_psk", [False, True], ids=["plain", "psk"])
 @pytest.mark.parametrize("kinds", KINDS, ids=["-".join(k) for k in KINDS])
-def test_traffic(world, kinds, with_psk, outer):
+def test_W_1_traffic(world, kinds, with_psk, outer):
     ea, eb = world.pair(*kinds, outer=outer, with_psk=with_psk)
     a, b = ea.node, eb.node
     assert a.ping("10.9.0.2") == 3
@@ -34,7 +34,7 @@ def test_traffic(world, kinds, with_psk, outer):
     assert eb.show("endpoints")[0] == ("192.168.9.1:51820" if outer == 4 else "[fd99::1]:51820")
 
 
-def test_wrong_psk_is_no_session(world):
+def test_W_1_wrong_psk_is_no_session(world):
     ea, eb = world.pair("weft", "go", with_psk=True)
     ea.wg("peer %s preshared-key /dev/null" % eb.key.public)
     assert ea.node.ping("10.9.0.2", count=1, wait=2) == 0
@@ -68,7 +68,7 @@ def test_W_1_rekey_under_traffic(world, kinds):
 
 
 @pytest.mark.parametrize("kinds", [("weft", "go"), ("go", "weft")], ids=["weft", "go"])
-def test_roaming(world, kinds):
+def test_W_3_roaming(world, kinds):
     """The first moves to another port and address: the other's answers follow, without a handshake."""
     ea, eb = world.pair(*kinds)
     a, b = ea.node, eb.node
@@ -88,7 +88,7 @@ def test_roaming(world, kinds):
     assert ea.show("latest-handshakes") == at
 
 
-def test_roaming_between_families(world):
+def test_W_3_roaming_between_families(world):
     ea, eb = world.pair()
     assert ea.node.ping("10.9.0.2") == 3
     ea.wg("peer %s endpoint [fd99::2]:51820" % eb.key.public)
@@ -98,7 +98,7 @@ def test_roaming_between_families(world):
 
 
 @pytest.mark.parametrize("kinds", [("weft", "go"), ("go", "weft")], ids=["weft", "go"])
-def test_persistent_keepalive(world, kinds):
+def test_W_1_persistent_keepalive(world, kinds):
     ea, eb = world.pair(*kinds)
     ea.wg("peer %s persistent-keepalive 1" % eb.key.public)
     wait_for(lambda: ea.handshake_age() is not None, message="a handshake without any traffic")

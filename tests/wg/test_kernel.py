@@ -112,7 +112,7 @@ cell() {
 
 
 @pytest.mark.parametrize("cell", ["weft kernel", "kernel weft", "kernel kernel", "weft weft"])
-def test_cell(cell):
+def test_W_1_cell(cell):
     flood = os.path.join(os.path.dirname(BIN.rstrip("/")), "tests/wgflood")
     status, out = guest.run(STEPS + "long=%d; cell %s\n" % (FULL, cell), put=[(os.path.join(BIN, "weft-wg"), "/bin/weft-wg"), (flood, "/bin/wgflood")],
                             binaries=["wg", "ping", "grep", "cut", "cat", "sed", "sleep", "mknod", "dmesg", "base64", "od", "tr"], modules=["wireguard"],
@@ -139,7 +139,7 @@ SOME = os.environ.get("WEFT_WG_SCENARIOS", "counters or must_be_allowed or unrea
 CHOSEN = "" if FULL else "-k '%s'" % SOME
 
 
-def test_scenarios_on_the_kernel():
+def test_W_11_scenarios_on_the_kernel():
     here = os.path.dirname(os.path.abspath(__file__))
     put = [(os.path.join(here, name), "/tests/wg/" + name) for name in ("conftest.py", "nodes.py", *SCENARIOS)]
     put += [*python_files(), (glob.glob("/usr/lib/*/xtables")[0],) * 2]

@@ -100,7 +100,7 @@ def test_mtu_of_the_path_is_kept(world):
     transfer_tcp(c, ea.node, "10.9.0.1")
 
 
-def test_source_must_be_allowed(world):
+def test_W_5_source_must_be_allowed(world):
     """Inner packets from an address that is not the peer's are dropped; the most specific owner counts."""
     ea, eb = world.pair(extra_b=["--metrics", "unix:/run/metrics"])
     ea.node.ip("addr add 10.9.7.7/32 dev wg0")
