@@ -9,6 +9,7 @@
 #include "lib/forward.h"
 #include "lib/geneve.h"
 #include "lib/guard.h"
+#include "lib/host.h"
 #include "lib/inbound.h"
 #include "lib/outbound.h"
 #include "lib/unwrap.h"
@@ -128,6 +129,14 @@ static __always_inline int enter(struct __sk_buff *skb, struct packet *pkt)
 	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_EXTERNAL) : -why;
 }
 
+/* For the stack: it may be for this node. */
+static __always_inline int to_stack(struct __sk_buff *skb, struct packet *pkt)
+{
+	enum drop_reason why = host_check(pkt, &pkt->dst);
+
+	return why == DROP_NONE ? TC_ACT_OK : drop(skb, pkt, why);
+}
+
 /* For no pod as it is. What is neither an answer to what was translated, nor for a Service, is the stack's, untouched. */
 static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 {
@@ -150,10 +159,10 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 		return ep ? arrive(skb, pkt, ep, 0) : TC_ACT_OK; /* the node's own connection */
 	}
 	if (!config.inbound)
-		return TC_ACT_OK;
+		return to_stack(skb, pkt);
 	way = enter(skb, pkt);
 	if (way == INBOUND_NONE)
-		return TC_ACT_OK;
+		return to_stack(skb, pkt);
 	return way == INBOUND_TRANSLATED || way == INBOUND_DIRECT ? to_endpoint(skb, pkt) : inbound_refuse(skb, pkt, way);
 }
 

@@ -6,6 +6,7 @@
 #include "lib/drop.h"
 #include "lib/dsr.h"
 #include "lib/forward.h"
+#include "lib/host.h"
 #include "lib/inbound.h"
 #include "lib/outbound.h"
 
@@ -35,7 +36,8 @@ int from_tunnel(struct __sk_buff *skb)
 			if (uplink > NAT_BACK_INSIDE)
 				return inbound_leave(skb, &pkt, uplink);
 		}
-		return forward_to_stack(skb);
+		why = host_check(&pkt, &pkt.dst);
+		return why == DROP_NONE ? forward_to_stack(skb) : drop(skb, &pkt, why);
 	}
 	if (!config.fast_path) /* to_pod looks at it */
 		return forward_to_stack(skb);

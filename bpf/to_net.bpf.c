@@ -50,8 +50,13 @@ static __always_inline enum drop_reason leave_pod(struct __sk_buff *skb, struct 
 /* The node's own packet, of one of its addresses on this uplink. */
 static __always_inline enum drop_reason leave_own(struct __sk_buff *skb, struct packet *pkt)
 {
+	enum drop_reason why;
+
 	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || is_tunnel(pkt) || pkt->fragment == FRAGMENT_LATER)
 		return DROP_NONE;
+	why = host_check(pkt, &pkt->src);
+	if (why != DROP_NONE)
+		return why;
 	if (config.inbound && nat_return(skb, pkt) != NAT_BACK_NONE) /* a pod with the node's addresses answers for a Service */
 		return DROP_NONE;
 	return is_on(pkt) ? masquerade_node(skb, pkt) : DROP_NONE;
@@ -79,12 +84,12 @@ int to_net(struct __sk_buff *skb)
 		return drop(skb, &pkt, DROP_PLAINTEXT_OUT);
 	if (config.geneve)
 		geneve_leave_own(skb);
-	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade || config.inbound) || !peek(skb, &pkt))
+	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade || config.inbound || config.host) || !peek(skb, &pkt))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
 	if (ep)
 		why = leave_pod(skb, &pkt, ep->id);
-	else if ((is_on(&pkt) || config.inbound) && is_own(skb, &pkt))
+	else if ((is_on(&pkt) || config.inbound || config.host) && is_own(skb, &pkt))
 		why = leave_own(skb, &pkt);
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);
 }

@@ -7,6 +7,7 @@
 #include "lib/endpoint.h"
 #include "lib/flow.h"
 #include "lib/forward.h"
+#include "lib/host.h"
 
 /* Reads no more than the source: most packets are none of ours. @l3_off: 0 where there is no Ethernet header. Return: is it an IP
  * packet? */
@@ -42,13 +43,13 @@ static __always_inline int leave_node(struct __sk_buff *skb, __u32 l3_off)
 	struct endpoint *ep;
 	enum drop_reason why;
 
-	if (likely(skb->tc_index == PAST_STACK) || !config.foreign_nat || !peek_source(skb, l3_off, &pkt.src))
+	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.host) || !peek_source(skb, l3_off, &pkt.src))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
-	if (!ep)
+	if (!ep && !(config.host && host_is_end(&pkt.src)))
 		return TC_ACT_OK;
 	why = packet_parse(skb, l3_off, skb->protocol, false, &pkt);
 	if (why == DROP_NONE)
-		why = leave_track(&pkt, ep->id);
+		why = ep ? leave_track(&pkt, ep->id) : host_check(&pkt, &pkt.src);
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);
 }

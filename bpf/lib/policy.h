@@ -230,7 +230,7 @@ __global enum drop_reason policy_judge(const struct flow_key *key, __u8 initiato
 
 		if (i == 2 && !(how & FLOW_UNSURE))
 			break;
-		if (end != by && how & FLOW_FROM_NODE)
+		if (how & FLOW_FROM_NODE)
 			continue;
 		if (how & FLOW_TO_ITSELF) /* CNP-12 */
 			view.own = view.peer = (initiator ^ 1) & 1;

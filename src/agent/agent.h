@@ -146,6 +146,8 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx); /* the
 
 /* Every second: entries of the policy maps that somebody took away come back. */
 void agent_audit_policies(struct agent *a);
+/* "https://HOST:PORT": whatever policies of the node say, it reaches this. */
+void agent_note_api(struct agent *a, const char *server);
 /* policy_events.c. Return: there is more to be told, later. */
 bool agent_tell_policy_problems(struct agent *a);
 

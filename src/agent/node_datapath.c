@@ -108,6 +108,7 @@ int agent_ensure_datapath(struct agent *a, char **ret_error)
 		c.masquerade[f] = masquerade_is_on(&a->opt, f, &s->ranges[f]);
 	port_range_parse(a->opt.masquerade_ports, &c.nat_port_min, &c.nat_port_max); /* checked when it was read */
 	c.inbound = a->services.inbound;
+	c.host = a->opt.policy_host;
 	inbound_ports(c.nat_port_min, c.nat_port_max, &c.inbound_port_min, &c.inbound_port_max);
 
 	memcpy(c.node_addrs, s->node_addrs, sizeof(c.node_addrs));

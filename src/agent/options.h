@@ -32,6 +32,9 @@ struct options {
 	bool service_external_ips, service_tiers, service_dsr;
 	uint64_t service_table_size;
 	uint64_t policy_mode, policy_default; /* enums above */
+	bool policy_host;
+	uint64_t policy_host_trial; /* seconds */
+	char *policy_failsafe_ports, *policy_failsafe_egress_ports; /* lists of ports */
 	uint64_t policy_address_table_size, policy_rule_table_size;
 	uint64_t service_inbound; /* enum auto_switch */
 	char *service_node_port_addresses; /* NODE_PORTS_PRIMARY, or prefixes */

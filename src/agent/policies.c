@@ -23,6 +23,7 @@ struct policies {
 	policies_wake_fn *wake;
 	void *wake_ctx;
 	struct policy *policy;
+	struct host_policy *host; /* NULL: policy.host is off */
 	struct policy_apply apply;
 	struct htab locals;
 	bool dirty, nodes_dirty, failed;
@@ -125,6 +126,16 @@ static void on_node(struct policies *p, const struct model_node *node, bool gone
 	}
 	for (unsigned i = 0; i < node->n_cidrs; i++) /* its own address in the pod range */
 		others[i] = addr_add(&node->cidrs[i].addr, 1);
+	if (p->host && streq(node->name, p->node)) {
+		struct addr own[ARRAY_SIZE(others) + ARRAY_SIZE(node->addrs)];
+		size_t n = 0;
+
+		for (unsigned i = 0; i < node->n_addrs; i++)
+			own[n++] = node->addrs[i];
+		for (unsigned i = 0; i < node->n_cidrs; i++)
+			own[n++] = others[i];
+		policy_set_host(p->policy, p->labels, labels_of(p, node->labels), own, n);
+	}
 	policy_put_node(p->policy, node->name, p->labels, labels_of(p, node->labels), node->addrs, node->n_addrs, others, node->n_cidrs);
 }
 
@@ -142,6 +153,13 @@ static enum policy_kind kind_of(enum model_table table)
 	}
 }
 
+static json_t *object_json(const struct model_policy *policy, enum policy_kind kind)
+{
+	return json_pack("{ss, s{ss, ss, s{ss*, ss*}}, sO}", "kind", policy_kind_name(kind), "metadata", "namespace", policy->namespace_,
+			 "name", policy->name, "annotations", POLICY_MODE_ANNOTATION, policy->mode, POLICY_SUBJECT_ANNOTATION, policy->subject,
+			 "spec", policy->spec);
+}
+
 static void on_policy(struct policies *p, const struct model_policy *policy, bool gone)
 {
 	enum policy_kind kind = kind_of(policy->table);
@@ -149,12 +167,15 @@ static void on_policy(struct policies *p, const struct model_policy *policy, boo
 	_cleanup_free_ char *why = NULL;
 	struct policy_spec *spec;
 
+	object = gone ? NULL : object_json(policy, kind);
+	if (p->host && kind == KIND_CLUSTER)
+		host_policy_put(p->host, policy->name, policy->subject ? object : NULL);
 	if (gone) {
 		policy_del_object(p->policy, kind, policy->namespace_, policy->name);
 		return;
 	}
-	object = json_pack("{ss, s{ss, ss, s{ss*}}, sO}", "kind", policy_kind_name(kind), "metadata", "namespace", policy->namespace_,
-			   "name", policy->name, "annotations", POLICY_MODE_ANNOTATION, policy->mode, "spec", policy->spec);
+	if (p->host && kind == KIND_CLUSTER && policy->subject)
+		return; /* in force when the trial says so */
 	if (policy_spec_parse(object, NULL, &spec, &why) == 0)
 		policy_put_object(p->policy, spec);
 	else
@@ -321,6 +342,8 @@ int policies_update(struct policies *p, const struct endpoints *endpoints, struc
 	_cleanup_(policy_maps_putp) struct policy_maps *maps = NULL;
 	int r;
 
+	if (p->host)
+		host_policy_synced(p->host); /* the caller has waited for the API */
 	sync_locals(p, endpoints);
 	if (!p->dirty && !p->failed && p->apply.dp == dp)
 		return 0;
@@ -388,6 +411,8 @@ char *policies_problem(const struct policies *p)
 	if (p->apply.missed)
 		return xasprintf("the policy maps are full: %zu addresses have no class of their own (policy.addressTableSize)",
 				 p->apply.missed);
+	if (p->host && host_policy_is_rolled_back(p->host))
+		return xstrdup("policies of the node itself were taken back: nobody had confirmed them (weft policy confirm)");
 	policy_each_problem(p->policy, note_problem, &found);
 	if (found.n < 2)
 		return found.first;
@@ -414,7 +439,17 @@ const struct policy_apply *policies_applied(const struct policies *p)
 	return &p->apply;
 }
 
-struct policies *policies_new(struct model *m, const struct options *opt, policies_wake_fn *wake, void *ctx)
+static void host_changed(void *ctx)
+{
+	touch(ctx);
+}
+
+struct host_policy *policies_host(const struct policies *p)
+{
+	return p->host;
+}
+
+struct policies *policies_new(sd_event *event, struct model *m, const struct options *opt, policies_wake_fn *wake, void *ctx)
 {
 	struct policies *p = xnew0(struct policies);
 
@@ -425,6 +460,11 @@ struct policies *policies_new(struct model *m, const struct options *opt, polici
 	p->policy = policy_new();
 	policy_set_modes(p->policy, opt->policy_mode == POLICY_MODE_OBSERVE, opt->policy_default == POLICY_DEFAULT_DENY);
 	policy_set_trial_room(p->policy, opt->policy_rule_table_size / 2);
+	if (opt->policy_host) {
+		p->host = host_policy_new(event, opt, p->policy, host_changed, p);
+		if (!p->host)
+			return policies_free(p);
+	}
 	p->labels = xnew0_array(struct label_in, LABELS_MAX);
 	p->dirty = true;
 	return p;
@@ -439,6 +479,7 @@ struct policies *policies_free(struct policies *p)
 	while ((n = htab_begin(&p->locals)))
 		local_free(p, container_of(n, struct local, by_pod));
 	htab_done(&p->locals);
+	host_policy_free(p->host);
 	policy_apply_forget(&p->apply);
 	policy_free(p->policy);
 	free(p->labels);

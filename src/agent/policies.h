@@ -4,6 +4,7 @@
 #pragma once
 
 #include "agent/endpoints.h"
+#include "agent/host_policy.h"
 #include "agent/options.h"
 #include "agent/policy_apply.h"
 #include "model/model.h"
@@ -13,7 +14,7 @@ struct policies;
 
 /* @wake: something has changed; called with @ctx, at any time but from policies_update(). @m and @opt are borrowed. */
 typedef void policies_wake_fn(void *ctx);
-struct policies *policies_new(struct model *m, const struct options *opt, policies_wake_fn *wake, void *ctx);
+struct policies *policies_new(sd_event *event, struct model *m, const struct options *opt, policies_wake_fn *wake, void *ctx);
 struct policies *policies_free(struct policies *p);
 DEFINE_CLEANUP(struct policies *, policies_free)
 
@@ -41,3 +42,5 @@ char *policies_problem(const struct policies *p);
 const struct model_policy *policies_find_object(const struct policies *p, enum policy_kind kind, const char *namespace_, const char *name);
 const struct policy *policies_compiler(const struct policies *p);
 const struct policy_apply *policies_applied(const struct policies *p);
+/* Policies of the node itself; NULL: the option policy.host is off. */
+struct host_policy *policies_host(const struct policies *p);

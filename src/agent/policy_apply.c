@@ -78,7 +78,7 @@ struct policy_endpoint_value policy_apply_endpoint_value(const struct policy_app
 	struct policy_endpoint_value v = *wanted;
 
 	if (policy_apply_has_failed(p, v.policy))
-		v = (struct policy_endpoint_value){ .policy = POLICY_LOCKED };
+		v = (struct policy_endpoint_value){ .policy = v.policy == p->host_policy ? POLICY_OPEN : POLICY_LOCKED };
 	if (policy_apply_has_failed(p, v.trial))
 		v.trial = 0;
 	return v;
@@ -323,6 +323,7 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 		r = policy_apply_finish(p);
 	if (r < 0)
 		return r;
+	p->host_policy = maps->host_policy;
 	again = policy_apply_is_failed(p);
 	forget_failed(p);
 	if (again) /* what goes makes room for what did not fit */

@@ -8,6 +8,7 @@
 struct policy_apply {
 	struct datapath *dp;	   /* that has `applied`; NULL: none yet */
 	struct policy_maps *applied, *before; /* before: what is to be removed from is in it and not in applied */
+	uint32_t host_policy;	   /* of the maps that are being applied, or were last */
 	bool fresh;		   /* what earlier agents have left is still there */
 	bool *failed, *failed_ports; /* policies and port tables of `applied` that did not fit, by id; or NULL */
 	size_t n_failed_ids, n_failed_ports;

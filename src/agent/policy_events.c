@@ -50,6 +50,26 @@ static void on_locked(const struct addr *addr, void *ctx)
 			 "its policies find no room in this node's policy maps (policy.ruleTableSize): locked down");
 }
 
+/* Each node that took them back says so in words of its own: others may have confirmed them. */
+static void tell_taken_back(struct agent *a)
+{
+	const struct host_policy *h = policies_host(a->policies);
+	_cleanup_free_ char *message = xasprintf("nobody has confirmed it on node %s in time (weft policy confirm): what was confirmed last is in force there",
+						 a->opt.node_name);
+	const char *name;
+	json_t *object;
+
+	if (!h || !host_policy_is_rolled_back(h))
+		return;
+	json_object_foreach((json_t *)host_policy_wanted(h), name, object) {
+		const struct model_policy *p = policies_find_object(a->policies, KIND_CLUSTER, "", name);
+
+		if (p)
+			events_is_so(&a->events, &(struct event_in){ policy_kind_api_version(KIND_CLUSTER), policy_kind_name(KIND_CLUSTER), "", name, p->uid,
+								     "PolicyTakenBack", message, NULL, NULL });
+	}
+}
+
 /* The pod of a resolved problem may be gone as well. */
 static bool still_there(const struct event_in *in, void *ctx)
 {
@@ -64,5 +84,6 @@ bool agent_tell_policy_problems(struct agent *a)
 	events_begin(&a->events);
 	policy_each_problem(policies_compiler(a->policies), on_problem, a);
 	policy_apply_each_locked(policies_applied(a->policies), on_locked, a);
+	tell_taken_back(a);
 	return events_end(&a->events, still_there, a);
 }

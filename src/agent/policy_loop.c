@@ -3,6 +3,7 @@
  * the network. What goes is removed a grace period later. */
 #include "agent/agent.h"
 #include "base/log.h"
+#include "base/str.h"
 
 enum {
 	GATHER_US = 2000,      /* events that come together */
@@ -62,10 +63,24 @@ int agent_update_policies(struct agent *a)
 	return r;
 }
 
+/* The last agent ended while policies of the node were on trial, perhaps because of them: they have cut off the API, too. */
+static void withdraw_orphans(struct agent *a)
+{
+	const struct host_policy *h = policies_host(a->policies);
+
+	if (!h || !a->dp || !host_policy_is_orphaned(h))
+		return;
+	for (int i = 0; i < 2; i++) {
+		(void)datapath_policy_change(a->dp, DP_POLICY_ENDPOINTS, &a->state.underlay[i], NULL);
+		(void)datapath_policy_change(a->dp, DP_POLICY_ENDPOINTS, &a->state.node_addrs[i], NULL);
+	}
+}
+
 void agent_audit_policies(struct agent *a)
 {
 	int r = a->dp ? policies_audit(a->policies, a->dp) : 0;
 
+	withdraw_orphans(a);
 	if (r > 0)
 		repairs_note(&a->repairs, REPAIR_MAP_ENTRY, r, "policy maps");
 	else if (r < 0)
@@ -88,6 +103,19 @@ static int on_settle_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, 
 	return 0;
 }
 
+static void confirm_host(struct agent *a, struct ipc_request *req)
+{
+	struct host_policy *h = policies_host(a->policies);
+	int r = h ? host_policy_confirm(h) : -ENOENT;
+
+	if (r < 0) {
+		ipc_reply_error(req, -r, !h ? "policies of the node itself are off (option policy.host)" :
+				r == -ENOENT ? "nothing waits to be confirmed" : "in force, but it cannot be kept for the next start", NULL);
+		return;
+	}
+	ipc_reply(req, host_policy_json(h));
+}
+
 void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 {
 	struct agent *a = ctx;
@@ -96,8 +124,14 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 	_cleanup_free_ char *namespace_ = slash ? xstrndup(pod, slash - pod) : xstrdup("default");
 	json_t *found = NULL;
 
+	if (json_is_true(json_object_get(params, "confirm"))) {
+		confirm_host(a, req);
+		return;
+	}
 	if (!pod) {
-		ipc_reply(req, json_pack("{so}", "policies", policy_list_json(compiler)));
+		const struct host_policy *h = policies_host(a->policies);
+
+		ipc_reply(req, json_pack("{so, so*}", "policies", policy_list_json(compiler), "host", h ? host_policy_json(h) : NULL));
 		return;
 	}
 	found = policy_pod_json(compiler, namespace_, slash ? slash + 1 : pod);
@@ -105,6 +139,20 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 		ipc_reply(req, found);
 	else
 		ipc_reply_error(req, ENOENT, "no pod of this node has that name (NAMESPACE/POD)", NULL);
+}
+
+void agent_note_api(struct agent *a, const char *server)
+{
+	struct host_policy *h = a->policies ? policies_host(a->policies) : NULL;
+	const char *host = strstr(server, "://"), *colon;
+	uint64_t port = str_has_prefix(server, "http:") ? 80 : 443;
+
+	host = host ? host + 3 : server;
+	colon = strrchr(host, ':');
+	if (colon && !strchr(colon, ']'))
+		(void)parse_u64(colon + 1, UINT16_MAX, &port);
+	if (h)
+		host_policy_note_api_port(h, port);
 }
 
 int agent_start_policies(struct agent *a)
@@ -118,7 +166,9 @@ int agent_start_policies(struct agent *a)
 	sd_event_source_set_enabled(a->settle_timer, SD_EVENT_OFF);
 	events_init(&a->events, a->event, &a->client, a->opt.node_name);
 	events_init(&a->services.events, a->event, &a->client, a->opt.node_name);
-	a->policies = policies_new(a->model, &a->opt, on_wake, a);
+	a->policies = policies_new(a->event, a->model, &a->opt, on_wake, a);
+	if (!a->policies)
+		return -ENOMEM;
 	model_on_object(a->model, policies_on_object, a->policies);
 	return 0;
 }

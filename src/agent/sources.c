@@ -125,6 +125,7 @@ int agent_start_watches(struct agent *a)
 	int r = kube_config_load(a->opt.kubeconfig, &config, &why);
 
 	if (r == 0) {
+		agent_note_api(a, config.server);
 		r = kube_client_new(a->event, &config, "weftd/" WEFT_VERSION, &a->client, &why);
 		kube_config_done(&config);
 	}

@@ -15,10 +15,12 @@ enum { FILE_MAX = 32 << 20, EXIT_MISMATCH = 1, EXIT_USAGE = 2, MADE_UP_MAX = 1 <
 
 static const char usage[] = "usage: weft policy list [-o json] [--socket PATH]\n"
 			    "       weft policy show NAMESPACE/POD [-o json] [--socket PATH]\n"
+			    "       weft policy confirm [--socket PATH]\n"
 			    "       weft policy test -f CASE.yaml [-f MORE.yaml]...\n"
 			    "\n"
 			    "list: the policies that this node knows, in the order in which they are asked, and how many of its pods each\n"
-			    "selects. show: what applies to a pod of this node, rule by rule. test:\n"
+			    "selects. show: what applies to a pod of this node, or to the node itself (show node), rule by rule. confirm: keeps\n"
+			    "the policies of the node itself that are on trial (annotation weft.dev/subject: nodes). test:\n"
 			    "\n"
 			    "Judges connections by the policies of the case, without a cluster. A case holds API objects (Namespace, Pod,\n"
 			    "Node, NetworkPolicy, ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy) as documents or\n"
@@ -395,7 +397,7 @@ int verb_policy(int argc, char **argv)
 		fputs(usage, stdout);
 		return 0;
 	}
-	if (argc > 1 && (streq(argv[1], "list") || streq(argv[1], "show"))) {
+	if (argc > 1 && (streq(argv[1], "list") || streq(argv[1], "show") || streq(argv[1], "confirm"))) {
 		code = policy_live(argc, argv);
 		if (code >= 0)
 			return code;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weft policy list, show: the policies that this node has in force. Names come from the cluster's users: all text is escaped. */
+/* weft policy list, show, confirm: the policies that this node has in force. Names come from the cluster's users: all text is escaped. */
 #include "base/json.h"
 #include "base/str.h"
 #include "cli/verbs.h"
@@ -98,6 +98,19 @@ static void print_pod(const json_t *pod)
 	}
 }
 
+static void print_host(const json_t *host)
+{
+	const char *state = json_str_or(json_object_get(host, "state"), "");
+	char text[512];
+
+	if (!host || streq(state, "none"))
+		return;
+	printf("policies of the node itself: %s", shown(state, text));
+	if (streq(state, "trial"))
+		printf(", %lld s left: \"weft policy confirm\" keeps them", (long long)json_integer_value(json_object_get(host, "secondsLeft")));
+	putchar('\n');
+}
+
 static int parse(int argc, char **argv, struct args *a)
 {
 	for (int i = 2; i < argc; i++) {
@@ -120,13 +133,13 @@ int policy_live(int argc, char **argv)
 	struct args a = { .socket = "/run/weft/weftd.sock" };
 	_cleanup_ipc_answer_ struct ipc_answer answer = { 0 };
 	_cleanup_json_ json_t *params = NULL;
-	bool list = streq(argv[1], "list");
+	bool list = streq(argv[1], "list"), confirm = streq(argv[1], "confirm");
 	char where[512], why[512];
 	int r;
 
-	if (parse(argc, argv, &a) < 0 || list != !a.pod)
+	if (parse(argc, argv, &a) < 0 || (list || confirm) != !a.pod)
 		return -EINVAL;
-	params = list ? NULL : json_pack("{ss}", "pod", a.pod);
+	params = list ? NULL : confirm ? json_pack("{sb}", "confirm", true) : json_pack("{ss}", "pod", streq(a.pod, "node") ? "/node" : a.pod);
 	r = ipc_call(a.socket, "policy", params, TIMEOUT_MS, &answer);
 	if (r < 0 || !answer.result) {
 		fprintf(stderr, "weft policy: %s: %s%s\n", shown(a.socket, where), shown(r < 0 ? strerror(-r) : answer.msg, why),
@@ -138,6 +151,9 @@ int policy_live(int argc, char **argv)
 		putchar('\n');
 	} else if (list) {
 		print_list(json_object_get(answer.result, "policies"));
+		print_host(json_object_get(answer.result, "host"));
+	} else if (confirm) {
+		print_host(answer.result);
 	} else {
 		print_pod(answer.result);
 	}

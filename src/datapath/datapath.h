@@ -34,6 +34,7 @@ struct dp_config {
 	uint32_t policy_addr_max, policy_rule_max; /* entries of the policy maps, 64 to 2^24; 0: 65536. Addresses (and prefixes), rules (and ports) */
 	uint16_t tunnel_port; /* UDP port of the tunnel or of WireGuard; 0 without either */
 	bool geneve;	      /* the tunnel device's packets travel as Geneve */
+	bool host;	     /* policies may speak of the node itself */
 	bool guard;	     /* what pods have to do with pods and nodes passes no uplink unencrypted: datapath_apply_guard() */
 	const char *cgroup;   /* whose sockets are translated (a path); "" or NULL: nobody's */
 	uint32_t service_max; /* frontends of Services, and four times as many endpoints; 0: 65536 */

@@ -221,6 +221,7 @@ static struct config config_encode(const struct datapath *dp, const struct dp_co
 		.geneve = c->geneve,
 		.hook = hook,
 		.guard = c->guard,
+		.host = c->host,
 		.inbound = c->inbound,
 		.inbound_port_min = c->inbound_port_min ? c->inbound_port_min : c->nat_port_min,
 		.inbound_port_max = c->inbound_port_min ? c->inbound_port_max : c->nat_port_max,

@@ -457,6 +457,7 @@ static void policy_remove(struct model *m, void *object)
 	free((char *)p->name);
 	free((char *)p->uid);
 	free((char *)p->mode);
+	free((char *)p->subject);
 	free(p);
 }
 
@@ -473,12 +474,19 @@ static void note_status(struct model_policy *p, const json_t *object)
 			p->condition = json_incref((json_t *)c);
 }
 
+/* NULL is the same as NULL only. */
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? streq(a, b) : a == b;
+}
+
 static int upsert_policy(struct model *m, enum model_table table, const struct decoded_meta *meta, const json_t *object,
 			 char **ret_error)
 {
 	struct model_policy *p = find_policy(m, table, meta->namespace_, meta->name);
 	json_t *spec = json_object_get(object, "spec");
 	const char *mode = json_str_at(object, "metadata", "annotations", "weft.dev/mode");
+	const char *subject = json_str_at(object, "metadata", "annotations", "weft.dev/subject");
 
 	if (!json_is_object(spec)) {
 		if (ret_error)
@@ -495,7 +503,7 @@ static int upsert_policy(struct model *m, enum model_table table, const struct d
 	p->generation = m->generation[table];
 	if (table != MODEL_POLICIES)
 		note_status(p, object);
-	if (p->spec && json_equal(p->spec, spec) && streq(p->uid, meta->uid) && (mode ? streq(p->mode, mode) : !p->mode))
+	if (p->spec && json_equal(p->spec, spec) && streq(p->uid, meta->uid) && same_text(p->mode, mode) && same_text(p->subject, subject))
 		return 0;
 	json_decref(p->spec);
 	p->spec = json_incref(spec);
@@ -503,6 +511,8 @@ static int upsert_policy(struct model *m, enum model_table table, const struct d
 	p->uid = xstrdup(meta->uid);
 	free((char *)p->mode);
 	p->mode = mode ? xstrdup(mode) : NULL;
+	free((char *)p->subject);
+	p->subject = subject ? xstrdup(subject) : NULL;
 	return model_touched(m, table);
 }
 

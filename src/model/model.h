@@ -131,6 +131,7 @@ struct model_policy {
 	const char *namespace_, *name, *uid;
 	json_t *spec; /* as the API has it */
 	const char *mode; /* annotation weft.dev/mode, or NULL */
+	const char *subject; /* annotation weft.dev/subject, or NULL */
 	/* Of the cluster-wide kinds; a change of these alone is no change of the policy. */
 	int64_t object_generation;
 	json_t *condition;	/* Accepted of its status, or NULL */

@@ -70,6 +70,12 @@ static void pod_problems(const struct policy *p, const struct pod *pod, policy_p
 {
 	_cleanup_free_ char *name = xasprintf("%s/%s", pod->ns->name, pod->name);
 
+	if (pod->host) {
+		if (pod->pset && (pod->pset->too_large || pod->pset->blocks_overflow))
+			fn(PROBLEM_HOST_TOO_LARGE, name, "the policies of the node itself are too large: not in force", ctx);
+		return;
+	}
+
 	if (pod->locked)
 		fn(PROBLEM_NAMESPACE_UNKNOWN, name, "the labels of its namespace are not known yet: locked down", ctx);
 	if (pod->pset && pod->pset->too_large)

@@ -550,6 +550,53 @@ static void too_large_a_policy_locks_down(void)
 }
 
 /* A wildcard costs one entry a family, whatever there is in the cluster. */
+static bool judges(struct policy_maps *m, const struct addr *node, const char *peer, enum policy_direction d, uint16_t port, bool *ret_allowed)
+{
+	struct policy_side side;
+	struct addr a;
+
+	CHECK_INT(addr_parse(peer, &a), 0);
+	policy_lookup_side(m, node, &a, d, IPPROTO_TCP, port, &side);
+	*ret_allowed = side.allowed;
+	return side.judged;
+}
+
+/* Only a policy of nodes makes this node an endpoint; it selects no pod, and the default for pods is none of the node's. */
+static void the_node_is_an_endpoint_while_policies_speak_of_it(void)
+{
+	static const char cnp[] = "{\"kind\": \"ClusterNetworkPolicy\", \"metadata\": {\"name\": \"n\", \"annotations\": {\"weft.dev/subject\": \"nodes-from\"}},"
+				  "\"spec\": {\"tier\": \"Admin\", \"priority\": 1, \"subject\": {\"namespaces\": {\"matchLabels\": {\"zone\": \"a\"}}},"
+				  "\"egress\": [{\"action\": \"Deny\", \"to\": [{\"networks\": [\"192.0.2.0/24\"]}],"
+				  "\"protocols\": [{\"tcp\": {\"destinationPort\": {\"number\": 80}}}]}]}}";
+	struct label_in label = { "zone", "a" };
+	struct policy *p = policy_new();
+	struct policy_maps *m;
+	struct addr node;
+	bool allowed;
+
+	CHECK_INT(addr_parse("10.0.0.1", &node), 0);
+	policy_set_modes(p, false, true);
+	policy_set_host(p, &label, 1, &node, 1);
+	m = policy_compile(p);
+	CHECK_INT(m->n[POLICY_MAP_ENDPOINTS], 0);
+	policy_maps_put(m);
+	put_text(p, cnp);
+	m = policy_compile(p);
+	CHECK_INT(m->n[POLICY_MAP_ENDPOINTS], 1);
+	CHECK(m->host_policy >= POLICY_ID_FIRST);
+	CHECK(judges(m, &node, "192.0.2.1", POLICY_INGRESS, 80, &allowed) && !allowed);
+	CHECK(judges(m, &node, "192.0.2.1", POLICY_INGRESS, 81, &allowed) && allowed);
+	CHECK(judges(m, &node, "198.51.100.1", POLICY_INGRESS, 80, &allowed) && allowed);
+	CHECK(judges(m, &node, "192.0.2.1", POLICY_EGRESS, 80, &allowed) && allowed);
+	policy_maps_put(m);
+	label.value = "b"; /* the node is another now */
+	policy_set_host(p, &label, 1, &node, 1);
+	m = policy_compile(p);
+	CHECK_INT(m->n[POLICY_MAP_ENDPOINTS], 0);
+	policy_maps_put(m);
+	policy_free(p);
+}
+
 static void any_pod_and_everything_cost_one_entry(void)
 {
 	_cleanup_(policy_freep) struct policy *p = policy_new();
@@ -571,6 +618,7 @@ int main(void)
 	RUN(half_made_updates_are_old_or_new);
 	RUN(labels_that_nothing_selects_cost_nothing);
 	RUN(too_large_a_policy_locks_down);
+	RUN(the_node_is_an_endpoint_while_policies_speak_of_it);
 	RUN(any_pod_and_everything_cost_one_entry);
 	return test_end();
 }

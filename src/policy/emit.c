@@ -174,7 +174,9 @@ static uint32_t id_of(const struct pset *s)
 {
 	if (!s)
 		return POLICY_OPEN;
-	return s->too_large || s->blocks_overflow ? POLICY_LOCKED : s->id;
+	if (s->too_large || s->blocks_overflow)
+		return s->of_host ? POLICY_OPEN : POLICY_LOCKED;
+	return s->id;
 }
 
 /* Where everything only observes, so does the lock. */
@@ -184,6 +186,21 @@ static struct policy_endpoint_value value_of(const struct policy *p, const struc
 		return (struct policy_endpoint_value){ .policy = id_of(pod->pset), .trial = p->trials_left_out ? POLICY_OPEN : id_of(pod->trial) };
 	return p->observe_all ? (struct policy_endpoint_value){ .trial = POLICY_LOCKED } :
 				(struct policy_endpoint_value){ .policy = POLICY_LOCKED };
+}
+
+/* The node is an endpoint only while some policy speaks of it: the datapath tracks its traffic then. Return: how many entries. */
+static size_t emit_host(const struct policy *p, const struct pod *host, struct policy_maps *m, struct policy_endpoint_entry *e)
+{
+	struct policy_endpoint_value v = value_of(p, host);
+
+	m->host_policy = v.policy;
+	if (v.policy == POLICY_OPEN && v.trial == POLICY_OPEN)
+		return 0;
+	for (size_t i = 0; i < p->n_host_addrs; i++) {
+		memcpy(e[i].key.addr, p->host_addrs[i].b, sizeof(e[i].key.addr));
+		e[i].value = v;
+	}
+	return p->n_host_addrs;
 }
 
 static int cmp_endpoint(const void *a, const void *b)
@@ -196,13 +213,15 @@ static void emit_endpoints(const struct policy *p, struct policy_maps *m)
 	struct policy_endpoint_entry *e;
 	struct node *node;
 	struct pod *pod;
-	size_t count = 0;
+	size_t count = p->n_host_addrs;
 
 	list_for_each(pod, &p->local, local_link)
 		count += pod->n_claims;
 	e = xnew0_array(struct policy_endpoint_entry, count);
 	count = 0;
 	list_for_each(pod, &p->local, local_link) {
+		if (pod->host)
+			count += emit_host(p, pod, m, e + count);
 		for (unsigned i = 0; i < pod->n_claims; i++) {
 			const struct address *a = pod->claims[i].address;
 

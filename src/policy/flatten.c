@@ -93,11 +93,17 @@ static bool isolated(const struct pset *s, enum policy_direction d, uint32_t *re
 	return false;
 }
 
-static void describe(const struct policy *p, struct flat_rule *f, const struct object_rule *r, enum policy_tier tier)
+/* What follows the Baseline tier. */
+static bool denies_by_default(const struct policy *p, const struct pset *s)
+{
+	return p->deny_default && !s->of_host;
+}
+
+static void describe(bool deny, struct flat_rule *f, const struct object_rule *r, enum policy_tier tier)
 {
 	*f = (struct flat_rule){ .rule = r, .verdict = r->spec->verdict, .stage = tier == TIER_ADMIN ? 0 : 1 };
 	if (f->stage == 1 && f->verdict == POLICY_PASS)
-		f->verdict = p->deny_default ? POLICY_DENY : POLICY_ALLOW; /* what follows the Baseline tier is the default */
+		f->verdict = deny ? POLICY_DENY : POLICY_ALLOW;
 	f->numbers = r->spec->any_port;
 	for (unsigned i = 0; i < r->spec->n_ports; i++) {
 		bool resolved_here = !r->names[i] || r->spec->direction == POLICY_INGRESS;
@@ -124,7 +130,7 @@ static void order_rules(struct work *w)
 			continue;
 		for (unsigned j = 0; j < o->spec->n_rules; j++)
 			if (o->rules[j].spec->direction == w->direction)
-				describe(w->p, &w->rules[w->n_rules++], &o->rules[j], o->spec->tier);
+				describe(denies_by_default(w->p, w->s), &w->rules[w->n_rules++], &o->rules[j], o->spec->tier);
 	}
 }
 
@@ -493,7 +499,7 @@ static void finish_any(struct work *w, struct tokens *list)
 	struct done_value d = { 0 };
 	struct policy_slot otherwise = { .precedence = pack(DEFAULT_PRECEDENCE, POLICY_ALLOW) };
 
-	if (isolated(w->s, w->direction, &otherwise.rule) || w->p->deny_default)
+	if (isolated(w->s, w->direction, &otherwise.rule) || denies_by_default(w->p, w->s))
 		otherwise.precedence = pack(DEFAULT_PRECEDENCE, POLICY_DENY);
 	make_value(w, list, &d.value, &d.ports);
 	slot_offer(&d.value.slot[1], &otherwise);

@@ -98,6 +98,8 @@ bool object_selects(const struct object *o, const struct pod *pod)
 {
 	const struct peer *s = o->subject;
 
+	if (o->spec->of_nodes != pod->host)
+		return false;
 	if (s->ns ? s->ns != pod->ns : !sel_matches(s->namespaces, pod->ns->labels->pairs, pod->ns->labels->n))
 		return false;
 	return sel_matches(s->selector, pod->labels->pairs, pod->labels->n);

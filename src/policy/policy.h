@@ -47,6 +47,7 @@ struct policy_pod_in {
 	size_t n_ports;
 	uint64_t serial; /* of two pods that claim one address the larger has it, then the greater name */
 	bool local;	 /* an endpoint of this node: policies are made for it */
+	bool host;	 /* the node itself: policy_set_host() */
 };
 
 /* The caller keeps what it passed; each put replaces. del returns whether it was there. */
@@ -61,6 +62,8 @@ bool policy_del_namespace(struct policy *p, const char *name);
 void policy_put_node(struct policy *p, const char *name, const struct label_in *labels, size_t n_labels,
 		     const struct addr *addrs, size_t n_addrs, const struct addr *others, size_t n_others);
 bool policy_del_node(struct policy *p, const char *name);
+/* This node as an endpoint: policies of nodes (weft.dev/subject) select it by its labels. */
+void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_labels, const struct addr *addrs, size_t n_addrs);
 void policy_put_object(struct policy *p, struct policy_spec *spec); /* takes @spec */
 bool policy_del_object(struct policy *p, enum policy_kind kind, const char *namespace_, const char *name);
 
@@ -90,7 +93,7 @@ bool policy_find_rule(const struct policy *p, uint32_t rule, struct policy_rule_
 /* "NetworkPolicy default/web ingress[0]" */
 void policy_rule_format(const struct policy *p, uint32_t rule, char *out, size_t size);
 
-enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE, PROBLEM_TRIAL_NO_ROOM };
+enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE, PROBLEM_TRIAL_NO_ROOM, PROBLEM_HOST_TOO_LARGE };
 /* What is wrong now: objects that fail closed (with their errors), endpoints locked down. @subject: "NetworkPolicy a/b", "a/pod". */
 typedef void policy_problem_fn(enum policy_problem what, const char *subject, const char *detail, void *ctx);
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx);

@@ -184,6 +184,36 @@ static void parse_mode(struct policy_spec *s, const json_t *object)
 				   text ? text : "", "expected observe or enforce: enforced");
 }
 
+/* What the API's ingress rules cannot say: who sends, by address. The rules come after those that stand under ingress. */
+static void turn_egress_round(struct policy_spec *s)
+{
+	unsigned first = 0;
+
+	for (unsigned i = 0; i < s->n_rules; i++)
+		first += s->rules[i].direction == POLICY_INGRESS;
+	for (unsigned i = 0; i < s->n_rules; i++) {
+		if (s->rules[i].direction != POLICY_EGRESS)
+			continue;
+		s->rules[i].direction = POLICY_INGRESS;
+		s->rules[i].index += first;
+	}
+}
+
+static void parse_subject_kind(struct policy_spec *s, const json_t *object)
+{
+	const json_t *kind = json_at(object, "metadata", "annotations", POLICY_SUBJECT_ANNOTATION);
+	const char *text = json_string_value(kind);
+
+	if (!kind)
+		return;
+	s->of_nodes = s->kind == KIND_CLUSTER;
+	if (s->of_nodes && streq(text, "nodes-from"))
+		turn_egress_round(s);
+	else if (!s->of_nodes || !streq(text, "nodes"))
+		policy_error_value(&s->errors, AT_KEY(AT_KEY(AT_KEY(NULL, "metadata"), "annotations"), POLICY_SUBJECT_ANNOTATION),
+				   text ? text : "", "expected nodes or nodes-from, of a ClusterNetworkPolicy");
+}
+
 int policy_spec_parse(const json_t *object, const char *fallback_kind, struct policy_spec **ret, char **ret_error)
 {
 	_cleanup_(policy_spec_freep) struct policy_spec *s = NULL;
@@ -211,6 +241,7 @@ int policy_spec_parse(const json_t *object, const char *fallback_kind, struct po
 		network_policy_parse(s, spec, at);
 	else
 		cluster_policy_parse(s, spec, at);
+	parse_subject_kind(s, object);
 	*ret = take_ptr(s);
 	return 0;
 }

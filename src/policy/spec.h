@@ -8,6 +8,9 @@
  * - In the cluster-wide kinds a rule with anything unknown in it matches nothing if it accepts, and becomes "deny
  *   everything" if it denies or passes. With a bad tier, priority or subject the object denies everything in the directions
  *   that it has rules for, before all others; with a bad subject, for every pod.
+ * - The annotation weft.dev/subject of a ClusterNetworkPolicy may say "nodes": its subject.namespaces then means nodes by their labels, and no pod. With
+ *   "nodes-from" its egress rules, which can name networks and nodes, are about what comes to the node, and their peers are who sends. With anything
+ *   else there it has no rules.
  * - The annotation weft.dev/mode says "observe" or "enforce"; anything else is enforced. */
 #pragma once
 
@@ -17,9 +20,10 @@
 
 enum policy_kind { KIND_NETWORK_POLICY, KIND_CLUSTER, KIND_ADMIN, KIND_BASELINE, KIND_COUNT };
 enum policy_tier { TIER_ADMIN, TIER_NETWORK, TIER_BASELINE };
-enum { PRIORITY_FIRST = -1, PRIORITY_MAX = 1000, PRIORITY_LAST = PRIORITY_MAX + 1 /* BaselineAdminNetworkPolicy */ };
+enum { PRIORITY_FAILSAFE = -2 /* host.h */, PRIORITY_FIRST = -1, PRIORITY_MAX = 1000, PRIORITY_LAST = PRIORITY_MAX + 1 /* BaselineAdminNetworkPolicy */ };
 
 #define POLICY_MODE_ANNOTATION "weft.dev/mode"
+#define POLICY_SUBJECT_ANNOTATION "weft.dev/subject" /* ClusterNetworkPolicy: "nodes", "nodes-from" */
 
 enum peer_type { PEER_PODS, PEER_BLOCK, PEER_NODES };
 
@@ -60,6 +64,7 @@ struct policy_spec {
 	char *name;
 	struct peer_spec subject; /* PODS */
 	bool isolates[POLICY_DIRECTIONS];
+	bool of_nodes; /* weft.dev/subject: nodes: the subject's labels are those of nodes, and it selects no pod */
 	bool observes; /* weft.dev/mode: observe: it is told what this would deny, and nothing is denied */
 	struct rule_spec *rules;
 	unsigned n_rules, cap_rules;

@@ -236,7 +236,8 @@ static void pod_fill(struct policy *p, struct pod *pod, const struct policy_pod_
 	for (unsigned i = 0; i < in->n_addrs && i < ARRAY_SIZE(pod->claims); i++)
 		claim_add(p, &pod->claims[pod->n_claims++], &in->addrs[i], pod, NULL, false);
 	profile_touch(p, pod);
-	pod->local = in->local && in->n_addrs;
+	pod->host = in->host;
+	pod->local = in->local && (in->n_addrs || in->host);
 	pod->subject_dirty = p->subjects_dirty = true;
 }
 
@@ -355,6 +356,19 @@ bool policy_del_node(struct policy *p, const char *name)
 		return false;
 	node_free(p, node);
 	return true;
+}
+
+/* The host: a pod in a namespace that no object can name, whose labels are the node's. */
+
+void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_labels, const struct addr *addrs, size_t n_addrs)
+{
+	policy_put_namespace(p, "", labels, n_labels);
+	policy_put_pod(p, &(struct policy_pod_in){ .namespace_ = "", .name = "node", .local = true, .host = true });
+	free(p->host_addrs);
+	p->host_addrs = xnew0_array(struct addr, n_addrs);
+	p->n_host_addrs = n_addrs;
+	for (size_t i = 0; i < n_addrs; i++)
+		p->host_addrs[i] = addrs[i];
 }
 
 /* Policy objects. */
@@ -496,6 +510,7 @@ struct policy *policy_free(struct policy *p)
 	id_pool_done(&p->port_ids);
 	id_pool_done(&p->peer_ids);
 	free(p->ranges);
+	free(p->host_addrs);
 	free(p->sorted);
 	free(p->added);
 	free(p->dirty);

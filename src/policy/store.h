@@ -86,6 +86,7 @@ struct pod {
 	unsigned n_ports;
 	uint8_t n_claims;
 	bool local, subject_dirty;
+	bool host; /* this node itself, whose labels are those of its namespace; it owns no address here: policy.host_addrs */
 	bool locked; /* local, and its namespace is not known */
 	char name[];
 };
@@ -179,6 +180,7 @@ struct pset {
 	unsigned refs; /* pods, by pset and trial */
 	unsigned trials; /* of them by trial */
 	uint32_t id;
+	bool of_host; /* the node's, which is never locked down, and has no default but to allow */
 	bool retiring; /* no pod has it; kept until policy_settle() */
 	unsigned n_objects, n_ports;
 	struct object **objects;
@@ -201,6 +203,8 @@ struct policy {
 	struct htab namespaces, pods, nodes, objects, addresses, peers, classes, psets, profiles, ns_profiles, port_tables, owners,
 		rule_ids;
 	struct list local, cluster_objects, dirty_pods;
+	struct addr *host_addrs;
+	size_t n_host_addrs;
 	struct blocks blocks;
 	struct prefix *ranges;
 	size_t n_ranges;

@@ -81,7 +81,7 @@ static struct pset *pset_new(struct policy *p, const struct key *k)
 {
 	struct pset *s = xnew(struct pset);
 
-	*s = (struct pset){ .id = id_take(&p->policy_ids), .n_objects = k->n, .n_ports = k->n_ports };
+	*s = (struct pset){ .id = id_take(&p->policy_ids), .n_objects = k->n, .n_ports = k->n_ports, .of_host = k->n && k->objects[0]->spec->of_nodes };
 	s->objects = xnew0_array(struct object *, k->n);
 	for (size_t i = 0; i < k->n; i++) {
 		s->objects[i] = k->objects[i];
@@ -169,14 +169,14 @@ static struct pset *pset_of(struct policy *p, struct key *k, const struct pod *p
 
 static void choose_psets(struct policy *p, struct pod *pod, struct key *k)
 {
-	bool deny_in_force = p->deny_default && !p->observe_all;
+	bool deny = p->deny_default && !pod->host, deny_in_force = deny && !p->observe_all;
 	struct pset *all;
 
 	select_from(k, &pod->ns->objects, pod);
 	select_from(k, &p->cluster_objects, pod);
 	if (k->n > 1)
 		qsort(k->objects, k->n, sizeof(*k->objects), cmp_object);
-	all = pset_of(p, k, pod, p->deny_default);
+	all = pset_of(p, k, pod, deny);
 	if (drop_observing(p, k) || (all && p->observe_all)) {
 		pod->trial = all;
 		if (all)

@@ -140,7 +140,7 @@ int main(int argc, char **argv)
 	harness_init();
 	dp_config.flow_max = dp_config.flow_share = 2 * FLOWS;
 	dp_config.inbound = true; /* as agents have it */
-	dp_config.mss_clamp = budget; /* what an option adds counts for the verifier, not for the clock */
+	dp_config.mss_clamp = dp_config.host = budget; /* what an option adds counts for the verifier, not for the clock */
 	harness_reopen();
 	if (budget) {
 		r = path ? check_budget(path) : 1;

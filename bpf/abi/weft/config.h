@@ -27,7 +27,8 @@ struct config {
 	__u8 geneve;			  /* 1: the tunnel device's packets travel as Geneve */
 	__u8 flow_events;		  /* 1: connections are events, too */
 	__u8 mss_clamp;			  /* 1: SYNs speak of no larger segments than the path carries */
-	__u8 pad[4];
+	__u8 host;			  /* 1: policies may speak of the node itself */
+	__u8 pad[3];
 	__u32 recent_lines; /* of `flows_recent` */
 	__u32 pad2;
 	__u64 recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* random, anew each time the programs are loaded */

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The node's own traffic. Once a policy selects the node its addresses are in `policy_endpoints`, as a pod's are; from then on what is for the
+ * node, and what it sends, is noted and judged where it passes an uplink, the tunnel or the mesh. Without such a policy nothing is.
+ *
+ * Its flows live in `flows_new` only: they have no share that could be used up, so nothing the node needs is dropped for want of room, and where
+ * a flood pushes one out, its next packet is judged by the rules as if it had begun one. What the node says to its own pods and they to it is judged with
+ * their flows: a node reaches its own pods always (lib/policy.h). */
+#pragma once
+
+#include "lib/flow.h"
+
+/* Does a policy speak of this address of the node's? */
+__global bool host_is_end(const struct ip_addr *addr)
+{
+	struct ip_addr key;
+
+	if (!addr)
+		return false;
+	key = *addr; /* before 6.3 a map's key must lie in the function's own stack */
+	return bpf_map_lookup_elem(&policy_endpoints, &key);
+}
+
+/* Errors, neighbours and multicast are no conversations; later fragments are nothing without their first. */
+static __always_inline bool host_has_flow(const struct packet *pkt)
+{
+	return (pkt->icmp == ICMP_NOT || pkt->icmp == ICMP_QUERY) && pkt->fragment != FRAGMENT_LATER && !packet_is_multicast(pkt);
+}
+
+/* In flow_state.stack, which says nothing else of a flow of the node's: nobody saw who began it. */
+enum { HOST_ADOPTED = 1 };
+
+/* Where nobody saw who began a TCP connection, as it is older than the node's first policy (the agent's to the API for one), it goes on if either
+ * end might have; for all that begin now the SYN decides. */
+static __always_inline enum drop_reason host_judge(struct flow_key *key, struct flow_state *f, struct packet *pkt, __u32 revision)
+{
+	enum drop_reason why = policy_check(key, f, pkt, revision);
+
+	if (why == DROP_NONE || !(f->stack & HOST_ADOPTED))
+		return why;
+	f->initiator ^= 1;
+	return policy_check(key, f, pkt, revision);
+}
+
+static __always_inline enum drop_reason host_begin(struct flow_key *key, __u8 end, struct packet *pkt, __u32 now, __u32 revision)
+{
+	struct flow_state f = { .seen = now, .initiator = end, .stage = FLOW_HALF_OPEN, .stack = flow_is_begun(pkt) ? 0 : HOST_ADOPTED };
+	enum drop_reason why = host_judge(key, &f, pkt, revision);
+
+	if (why == DROP_NONE)
+		bpf_map_update_elem(&flows_new, key, &f, BPF_ANY);
+	return why;
+}
+
+/* What is denied in its midst keeps its entry: without, its next packet might pass as somebody else's. */
+__global enum drop_reason host_track(struct packet *pkt)
+{
+	__u32 now = tick_now(), revision = policy_revision();
+	struct flow_state *f;
+	struct flow_key key;
+	enum drop_reason why;
+	__u8 end;
+
+	if (!pkt)
+		return DROP_NONE;
+	end = flow_key_of(pkt, &key);
+	f = bpf_map_lookup_elem(&flows_new, &key);
+	if (!f || flow_is_stale(key.proto, f, now) ||
+	    (key.proto == IPPROTO_TCP && flow_is_begun(pkt) && (end != f->initiator || f->stage == FLOW_RESET))) /* the ports are used again */
+		return host_begin(&key, end, pkt, now, revision);
+	if (f->seen != now)
+		f->seen = now;
+	why = host_judge(&key, f, pkt, revision);
+	if (why == DROP_NONE && key.proto == IPPROTO_TCP && pkt->tcp_flags & TCP_RST)
+		f->stage = FLOW_RESET;
+	else if (why == DROP_NONE && end != f->initiator && f->stage == FLOW_HALF_OPEN)
+		f->stage = FLOW_OPEN;
+	return why;
+}
+
+/**
+ * host_check() - may a packet that is for this node, or from it, pass?
+ * @end: which of the packet's addresses is the node's
+ */
+static __always_inline enum drop_reason host_check(struct packet *pkt, const struct ip_addr *end)
+{
+	return config.host && host_has_flow(pkt) && host_is_end(end) ? host_track(pkt) : DROP_NONE;
+}

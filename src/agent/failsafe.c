@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/failsafe.h"
+#include "agent/lists.h"
+#include "base/str.h"
+
+#include <netinet/in.h>
+
+/* Runs of ports are one range each: failsafe lists are short. */
+static void add_ports(struct rule_spec *r, const bool ports[static PORTS])
+{
+	for (unsigned lo = 1; lo < PORTS; lo++) {
+		unsigned hi = lo;
+
+		if (!ports[lo])
+			continue;
+		while (hi + 1 < PORTS && ports[hi + 1])
+			hi++;
+		rule_add_port(r, IPPROTO_TCP, lo, hi, NULL);
+		rule_add_port(r, IPPROTO_UDP, lo, hi, NULL);
+		lo = hi;
+	}
+}
+
+static void add_rule(struct policy_spec *s, enum policy_direction d, const struct options *o, const char *list, uint16_t api_port)
+{
+	const uint64_t own[] = { o->vxlan_port, o->geneve_port, o->mesh_port, o->probe_port, api_port };
+	_cleanup_free_ bool *ports = xnew0_array(bool, PORTS);
+	struct rule_spec *r = policy_spec_add_rule(s, d, 0);
+
+	(void)list_ports(list, ports); /* checked when it was read */
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		ports[own[i]] = true;
+	r->name = xstrdup("failsafe");
+	r->verdict = POLICY_ALLOW;
+	r->any_peer = true;
+	add_ports(r, ports);
+}
+
+struct policy_spec *failsafe_spec(const struct options *o, uint16_t api_port)
+{
+	struct policy_spec *s = xnew0(struct policy_spec);
+
+	s->kind = KIND_CLUSTER;
+	s->tier = TIER_ADMIN;
+	s->priority = PRIORITY_FAILSAFE;
+	s->namespace_ = xstrdup("");
+	s->name = xstrdup("(failsafe)");
+	s->of_nodes = true;
+	s->subject = (struct peer_spec){ .type = PEER_PODS, .namespaces = selector_new_any(), .selector = selector_new_any() };
+	add_rule(s, POLICY_INGRESS, o, o->policy_failsafe_ports, api_port);
+	add_rule(s, POLICY_EGRESS, o, o->policy_failsafe_egress_ports, api_port);
+	return s;
+}

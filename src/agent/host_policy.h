@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Policies of the node itself (ClusterNetworkPolicy with weft.dev/subject: nodes), on trial until they are confirmed.
+ *
+ * They can cut off whoever wrote them. So what has changed is in force for policy.hostTrialSeconds; unless somebody who still reaches the
+ * node says `weft policy confirm` by then, what was confirmed last is in force again, until they change once more or are confirmed after all. What
+ * is confirmed is kept in a file, which a restart reads. Where no such policy is wanted any more there is nothing to confirm: that closes nothing. */
+#pragma once
+
+#include "agent/options.h"
+#include "policy/policy.h"
+
+#include <systemd/sd-event.h>
+
+struct host_policy;
+
+/* @compiler gets what is in force; @wake is called when that has changed by itself. Borrowed. */
+typedef void host_policy_wake_fn(void *ctx);
+struct host_policy *host_policy_new(sd_event *event, const struct options *o, struct policy *compiler, host_policy_wake_fn *wake, void *ctx);
+struct host_policy *host_policy_free(struct host_policy *h);
+
+/* The API has it now; @object NULL: no more. Kept by reference. */
+void host_policy_put(struct host_policy *h, const char *name, json_t *object);
+/* The API has told everything once: only from then on is anything in force, and the time runs. */
+void host_policy_synced(struct host_policy *h);
+void host_policy_note_api_port(struct host_policy *h, uint16_t port);
+
+/* What is wanted is confirmed from now on, and in force. Return: 0, -ENOENT when nothing waits for it, -errno of the file. */
+int host_policy_confirm(struct host_policy *h);
+bool host_policy_is_rolled_back(const struct host_policy *h);
+/* What the API has: name → object. Borrowed. */
+const json_t *host_policy_wanted(const struct host_policy *h);
+/* {"state": "none" | "confirmed" | "trial" | "rolled back", "secondsLeft": n, "policies": [name, …]} */
+json_t *host_policy_json(const struct host_policy *h);
+/* Was an agent stopped while something was on trial, and has the API not been heard since? Then whoever was cut off is to be let in when the time is over. */
+bool host_policy_is_orphaned(const struct host_policy *h);

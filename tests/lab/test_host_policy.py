@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies of the node itself: what reaches its sockets and what they reach, from outside, other nodes and pods; what nobody can close; and that
+what nobody confirms is taken back. Over both families; ingress in the tunnel, as it is, and encrypted."""
+
+import json
+import os
+import signal
+
+import pytest
+from labs import WEFT, Lab, pod, wait_for
+
+PYTHON = "/usr/bin/python3"
+TRIAL_S = 8
+OPEN, CLOSED, FAILSAFE = 7001, 7002, 22
+
+# Serves TCP and UDP on the ports of each address: bound to it, so that what is answered comes from there.
+SERVER = """
+import socketserver, sys, threading, socket
+class Tcp(socketserver.ThreadingTCPServer):
+    allow_reuse_address, daemon_threads = True, True
+class Udp(socketserver.ThreadingUDPServer):
+    pass
+class Say(socketserver.BaseRequestHandler):
+    def handle(self):
+        if isinstance(self.request, tuple):
+            self.request[1].sendto(b"here", self.client_address)
+        else:
+            self.request.sendall(b"here")
+            while self.request.recv(100):
+                self.request.sendall(b"still here")
+for address in sys.argv[1].split(","):
+    for kind in (Tcp, Udp):
+        kind.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        for port in map(int, sys.argv[2:]):
+            threading.Thread(target=kind((address, port), Say).serve_forever, daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+# Asks all at once: [[protocol, address, port], …]; says for each whether it was answered.
+ASK = """
+import json, socket, sys, threading
+asked, found = json.loads(sys.argv[1]), {}
+def ask(i, proto, host, port):
+    found[i] = False
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM) as s:
+        s.settimeout(1)
+        try:
+            s.connect((host, port))
+            if proto == "udp":
+                s.send(b"?")
+            found[i] = s.recv(100) == b"here"
+        except OSError:
+            pass
+threads = [threading.Thread(target=ask, args=(i, *a)) for i, a in enumerate(asked)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+print(json.dumps([found[i] for i in range(len(asked))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(request):
+    options = ["policy.host=on", "policy.hostTrialSeconds=%d" % TRIAL_S]
+    with Lab(nodes=2, transport=getattr(request, "param", "vxlan"), set=options) as lab:
+        lab.apply(pod("near", node="n1", labels={"app": "near"}), pod("far", node="n2", labels={"app": "far"}))
+        lab.wait_ready()
+        lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
+        lab.worlds = lab.status()["world"]["addresses"]
+        servers = [lab.popen(n, PYTHON, "-c", SERVER, ",".join(at), OPEN, CLOSED, FAILSAFE, stdin=-1, stdout=-1)
+                   for n, at in (("n1", lab.nodes["n1"]), ("world", lab.worlds))]
+        for s in servers:
+            assert s.stdout.readline() == "ready\n"
+        yield lab
+        for s in servers:
+            s.communicate()
+
+
+@pytest.fixture(autouse=True)
+def clean(lab):
+    yield
+    lab.kubectl("delete", "cnp", "--all")
+    soon("an open node", lambda: state(lab) == "none")
+
+
+def soon(what, condition):
+    wait_for(what, condition, timeout=30)
+
+
+def state(lab):
+    return json.loads(lab.exec("n1", WEFT, "policy", "list", "-o", "json").stdout)["host"]["state"]
+
+
+def host_policy(subject, *rules):
+    """The rules stand under egress, where the API lets them name addresses: with nodes-from they are about what comes."""
+    return {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
+            "metadata": {"name": "host", "annotations": {"weft.dev/subject": subject}},
+            "spec": {"tier": "Admin", "priority": 10, "subject": {"namespaces": {"matchLabels": {"kubernetes.io/hostname": "n1"}}}, "egress": list(rules)}}
+
+
+def anybody(action, *ports):
+    rule = {"action": action, "to": [{"networks": ["0.0.0.0/0", "::/0"]}]}
+    if ports:
+        rule["protocols"] = [{p: {"destinationPort": {"number": n}}} for p in ("tcp", "udp") for n in ports]
+    return rule
+
+
+CLOSES = host_policy("nodes-from", anybody("Accept", OPEN), anybody("Deny"))
+
+
+def reached(lab, where, port, addresses=None):
+    """Over both families, by TCP and UDP: one answer."""
+    asked = [[proto, a, port] for a in addresses or lab.nodes["n1"] for proto in ("tcp", "udp")]
+    found = json.loads(lab.exec(where, PYTHON, "-c", ASK, json.dumps(asked)).stdout)
+    return found[0] if len(set(found)) == 1 else dict(zip(map(str, asked), found))
+
+
+def confirm(lab):
+    return lab.exec("n1", WEFT, "policy", "confirm", check=False)
+
+
+CLIENTS = ("world", "n2", "default/near", "default/far")
+
+
+@pytest.mark.parametrize("lab", ["vxlan", "direct", "wireguard"], indirect=True)
+def test_P11_ingress_of_the_node(lab):
+    for where in CLIENTS:
+        assert reached(lab, where, CLOSED) is True, where
+    lab.apply(CLOSES)
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    assert state(lab) == "trial" and confirm(lab).returncode == 0 and state(lab) == "confirmed"
+    for where in CLIENTS:
+        assert reached(lab, where, CLOSED) is False, where
+        assert reached(lab, where, OPEN) is True and reached(lab, where, FAILSAFE) is True, where
+    assert reached(lab, "n1", CLOSED) is True, "the node itself"
+    assert reached(lab, "n1", CLOSED, lab.worlds) is True, "what the node begins is answered"
+    assert lab.exec("n1", "ping", "-c", "1", "-W", "2", lab.nodes["n2"][0], check=False).returncode == 0
+    assert lab.exec("world", "ping", "-c", "1", "-W", "1", lab.nodes["n1"][0], check=False).returncode == 1
+    near = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "near")
+    assert lab.exec("n1", "curl", "-s", "-m", "3", "http://%s:8080/" % near).stdout, "its own pods"
+    assert reached(lab, "world", CLOSED, lab.nodes["n2"]) is False and confirm(lab).returncode == 1, "no server there; and nothing to confirm"
+    events = lab.exec("n1", WEFT, "observe", "--verdict", "denied", "--last", "20").stdout
+    assert "ClusterNetworkPolicy host ingress[1]" in events
+    shown = lab.exec("n1", WEFT, "policy", "show", "node").stdout
+    assert "(failsafe)" in shown and "ClusterNetworkPolicy" in shown
+
+
+def test_P11_egress_of_the_node(lab):
+    lab.apply(host_policy("nodes", anybody("Accept", OPEN), anybody("Deny")))
+    soon("a closed port", lambda: reached(lab, "n1", CLOSED, lab.worlds) is False)
+    assert confirm(lab).returncode == 0
+    assert reached(lab, "n1", OPEN, lab.worlds) is True
+    for where in CLIENTS:
+        assert reached(lab, where, CLOSED) is True, "what others begin is answered"
+    near = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "near")
+    assert lab.exec("n1", "curl", "-s", "-m", "3", "http://%s:8080/" % near).stdout, "its own pods"
+    lab.kubectl("annotate", "cnp", "host", "note=1")
+    soon("the API at work", lambda: "enforce" in lab.exec("n1", WEFT, "policy", "list").stdout)
+
+
+def test_P11_what_nobody_confirms_is_taken_back(lab):
+    lab.apply(CLOSES)
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    assert confirm(lab).returncode == 0
+    tighter = host_policy("nodes-from", anybody("Deny"))
+    lab.apply(tighter)
+    soon("another closed port", lambda: reached(lab, "world", OPEN) is False)
+    assert reached(lab, "world", FAILSAFE) is True and state(lab) == "trial"
+    soon("what was confirmed", lambda: state(lab) == "rolled back")
+    soon("the open port", lambda: reached(lab, "world", OPEN) is True)
+    assert reached(lab, "world", CLOSED) is False
+    soon("an Event", lambda: "PolicyTakenBack" in lab.kubectl("get", "events", "-A").stdout)
+    assert "taken back" in lab.exec("n1", WEFT, "status", check=False).stdout
+    assert confirm(lab).returncode == 0
+    soon("confirmed after all", lambda: reached(lab, "world", OPEN) is False)
+
+
+def test_P11_a_restart_opens_nothing_and_keeps_what_is_confirmed(lab):
+    lab.apply(CLOSES)
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    assert confirm(lab).returncode == 0
+    old = lab.agents("n1")
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    assert reached(lab, "world", CLOSED) is False
+    soon("a new agent", lambda: lab.agents("n1") and not set(old) & set(lab.agents("n1")))
+    assert reached(lab, "world", CLOSED) is False
+    soon("what was confirmed", lambda: lab.exec("n1", WEFT, "policy", "list", check=False).returncode == 0 and state(lab) == "confirmed")
+    assert reached(lab, "world", CLOSED) is False and reached(lab, "world", OPEN) is True
+
+
+def test_P11_a_connection_is_cut_by_the_next_packet(lab):
+    talk = ("import socket, sys, time\ns = socket.create_connection((sys.argv[1], %d), 5); s.settimeout(1); print('go', flush=True)\n"
+            "while True:\n    try:\n        s.send(b'x'); s.recv(100)\n    except OSError:\n        print('cut'); break\n    time.sleep(.01)\n" % CLOSED)
+    lab.apply(host_policy("nodes-from", anybody("Accept")))
+    soon("the node as an endpoint", lambda: state(lab) == "trial")
+    assert confirm(lab).returncode == 0
+    talker = lab.popen("world", PYTHON, "-c", talk, lab.nodes["n1"][0], stdout=-1)
+    assert talker.stdout.readline() == "go\n"
+    lab.apply(CLOSES)
+    assert talker.communicate(timeout=TRIAL_S + 10)[0] == "cut\n"
