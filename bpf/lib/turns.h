@@ -40,9 +40,10 @@ static __always_inline __u8 turn_now(void)
 	return (__u8)tick_now() | 1;
 }
 
+/* A turn may be a tick ahead, for its lowest bit. */
 static __always_inline bool turn_has_come(__u8 turn)
 {
-	return (__u8)((__u8)tick_now() - turn) >= TURN_TICKS;
+	return (__u8)((__u8)tick_now() - turn + 1) >= TURN_TICKS + 1;
 }
 
 /* The queue was full. */

@@ -377,6 +377,42 @@ static void move_without_turn(uint16_t port)
 	} while (ticks_now() - began >= TURN_TICKS - 4);
 }
 
+static bool turns_are_full(void)
+{
+	struct flow_key stray = { .turn = (uint8_t)ticks_now() | 1 };
+
+	return bpf_map_update_elem(datapath_map_fd(dp, "flows_turns"), NULL, &stray, BPF_ANY) < 0 && errno == E2BIG;
+}
+
+/* New flows that come fast make the sweep run at once. */
+static void make_it_sweep(void)
+{
+	struct flow_state s;
+
+	udp(true, 9);
+	udp(false, 9);
+	udp(true, 9); /* ripe: it is moved by the sweep that the others bring about */
+	for (int port = 100; port < 100 + 2 * FLOW_MAX / 256; port++)
+		udp(true, port);
+	CHECK(flow_moved(IPPROTO_UDP, A4, 9, WORLD4, 53, &s));
+}
+
+/* Turns are odd ticks: what gets one in an even tick does not have it at once. */
+static void a_turn_is_waited_for(void)
+{
+	uint32_t began;
+
+	do {
+		flows_clear();
+		while ((began = ticks_now()) & 1)
+			;
+		fill_turns();
+		make_it_sweep();
+	} while (ticks_now() != began);
+	CHECK(turns_are_full());
+	flows_clear();
+}
+
 /* With the queue of turns full an entry has none: the sweep finds it all the same. */
 static void an_entry_without_a_turn_is_found(void)
 {
@@ -494,6 +530,7 @@ int main(void)
 	RUN(an_id_used_again_is_not_refused);
 	RUN(a_full_table_refuses_new_flows);
 	RUN(a_stale_entry_counts_as_gone);
+	RUN(a_turn_is_waited_for);
 	RUN(an_entry_without_a_turn_is_found);
 	RUN(entries_move_into_a_table_of_another_size_and_expire_there);
 	RUN(flows_and_counters_outlive_a_restart);
