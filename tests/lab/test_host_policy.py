@@ -10,7 +10,7 @@ import pytest
 from labs import WEFT, Lab, pod, wait_for
 
 PYTHON = "/usr/bin/python3"
-TRIAL_S = 8
+TRIAL_S = 20
 OPEN, CLOSED, FAILSAFE = 7001, 7002, 22
 
 # Serves TCP and UDP on the ports of each address: bound to it, so that what is answered comes from there.
@@ -83,7 +83,7 @@ def clean(lab):
 
 
 def soon(what, condition):
-    wait_for(what, condition, timeout=30)
+    wait_for(what, condition, timeout=60)
 
 
 def state(lab):
@@ -114,6 +114,11 @@ def reached(lab, where, port, addresses=None):
     return found[0] if len(set(found)) == 1 else dict(zip(map(str, asked), found))
 
 
+def answered(lab, where, port, addresses=None):
+    """What is allowed may be late on a busy machine."""
+    soon("%s to %d" % (where, port), lambda: reached(lab, where, port, addresses) is True)
+
+
 def confirm(lab):
     return lab.exec("n1", WEFT, "policy", "confirm", check=False)
 
@@ -124,19 +129,20 @@ CLIENTS = ("world", "n2", "default/near", "default/far")
 @pytest.mark.parametrize("lab", ["vxlan", "direct", "wireguard"], indirect=True)
 def test_P11_ingress_of_the_node(lab):
     for where in CLIENTS:
-        assert reached(lab, where, CLOSED) is True, where
+        answered(lab, where, CLOSED)
     lab.apply(CLOSES)
     soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
     assert state(lab) == "trial" and confirm(lab).returncode == 0 and state(lab) == "confirmed"
     for where in CLIENTS:
         assert reached(lab, where, CLOSED) is False, where
-        assert reached(lab, where, OPEN) is True and reached(lab, where, FAILSAFE) is True, where
-    assert reached(lab, "n1", CLOSED) is True, "the node itself"
-    assert reached(lab, "n1", CLOSED, lab.worlds) is True, "what the node begins is answered"
-    assert lab.exec("n1", "ping", "-c", "1", "-W", "2", lab.nodes["n2"][0], check=False).returncode == 0
+        answered(lab, where, OPEN)
+        answered(lab, where, FAILSAFE)
+    answered(lab, "n1", CLOSED)
+    answered(lab, "n1", CLOSED, lab.worlds)  # what the node begins
+    soon("an echo that the node asks for", lambda: lab.exec("n1", "ping", "-c", "1", "-W", "2", lab.nodes["n2"][0], check=False).returncode == 0)
     assert lab.exec("world", "ping", "-c", "1", "-W", "1", lab.nodes["n1"][0], check=False).returncode == 1
     near = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "near")
-    assert lab.exec("n1", "curl", "-s", "-m", "3", "http://%s:8080/" % near).stdout, "its own pods"
+    soon("its own pods", lambda: lab.exec("n1", "curl", "-s", "-m", "3", "http://%s:8080/" % near, check=False).stdout)
     assert reached(lab, "world", CLOSED, lab.nodes["n2"]) is False and confirm(lab).returncode == 1, "no server there; and nothing to confirm"
     events = lab.exec("n1", WEFT, "observe", "--verdict", "denied", "--last", "20").stdout
     assert "ClusterNetworkPolicy host ingress[1]" in events
@@ -148,11 +154,11 @@ def test_P11_egress_of_the_node(lab):
     lab.apply(host_policy("nodes", anybody("Accept", OPEN), anybody("Deny")))
     soon("a closed port", lambda: reached(lab, "n1", CLOSED, lab.worlds) is False)
     assert confirm(lab).returncode == 0
-    assert reached(lab, "n1", OPEN, lab.worlds) is True
+    answered(lab, "n1", OPEN, lab.worlds)
     for where in CLIENTS:
-        assert reached(lab, where, CLOSED) is True, "what others begin is answered"
+        answered(lab, where, CLOSED)  # what others begin
     near = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "near")
-    assert lab.exec("n1", "curl", "-s", "-m", "3", "http://%s:8080/" % near).stdout, "its own pods"
+    soon("its own pods", lambda: lab.exec("n1", "curl", "-s", "-m", "3", "http://%s:8080/" % near, check=False).stdout)
     lab.kubectl("annotate", "cnp", "host", "note=1")
     soon("the API at work", lambda: "enforce" in lab.exec("n1", WEFT, "policy", "list").stdout)
 
@@ -164,7 +170,8 @@ def test_P11_what_nobody_confirms_is_taken_back(lab):
     tighter = host_policy("nodes-from", anybody("Deny"))
     lab.apply(tighter)
     soon("another closed port", lambda: reached(lab, "world", OPEN) is False)
-    assert reached(lab, "world", FAILSAFE) is True and state(lab) == "trial"
+    assert state(lab) == "trial"
+    answered(lab, "world", FAILSAFE)
     soon("what was confirmed", lambda: state(lab) == "rolled back")
     soon("the open port", lambda: reached(lab, "world", OPEN) is True)
     assert reached(lab, "world", CLOSED) is False
@@ -185,7 +192,8 @@ def test_P11_a_restart_opens_nothing_and_keeps_what_is_confirmed(lab):
     soon("a new agent", lambda: lab.agents("n1") and not set(old) & set(lab.agents("n1")))
     assert reached(lab, "world", CLOSED) is False
     soon("what was confirmed", lambda: lab.exec("n1", WEFT, "policy", "list", check=False).returncode == 0 and state(lab) == "confirmed")
-    assert reached(lab, "world", CLOSED) is False and reached(lab, "world", OPEN) is True
+    assert reached(lab, "world", CLOSED) is False
+    answered(lab, "world", OPEN)
 
 
 def test_P11_a_connection_is_cut_by_the_next_packet(lab):
