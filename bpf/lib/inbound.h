@@ -162,6 +162,14 @@ static __always_inline __u32 inbound_hash(const struct packet *pkt)
 	return h;
 }
 
+/* An address that somebody outside can have. The stack, which these packets never meet, would drop the others. */
+static __always_inline bool inbound_is_client(const struct ip_addr *a)
+{
+	if (addr_is_v4(a))
+		return a->b[12] && a->b[12] != 127 && a->b[12] < 224;
+	return a->b[0] != 0xff && (a->w[0] || a->w[1] || a->w[2] || bpf_ntohl(a->w[3]) > 1);
+}
+
 /* Which endpoint serves a new connection? */
 static __always_inline long inbound_choose(struct packet *pkt, __u32 scope)
 {
@@ -172,6 +180,8 @@ static __always_inline long inbound_choose(struct packet *pkt, __u32 scope)
 
 	if (!f)
 		return INBOUND_NONE;
+	if (unlikely(!inbound_is_client(&pkt->src)))
+		return -DROP_NET_SOURCE;
 	if (!service_lets_in(f, &pkt->src))
 		return -DROP_SERVICE_SOURCE;
 	if (!f->slots)

@@ -345,7 +345,7 @@ static void take_change(struct services *s, struct service_state *st, struct cha
 			continue;
 		if (old->n)
 			services_retire(s, old->id, chunks_of(old->n));
-		s->n_slots += new->n - old->n;
+		s->n_slots = s->n_slots + new->n - old->n; /* in 64 bits: it may shrink */
 		free(old->backends);
 		*old = *new;
 		new->backends = NULL;

@@ -339,6 +339,23 @@ static void svc_42_source_ranges(void)
 	CHECK_DROP("from_net", &f, if_uplink, DROP_SERVICE_SOURCE);
 }
 
+/* Addresses that no client outside has: the stack would have dropped them. */
+static void s10_nobody_asks_from_addresses_that_nobody_has(void)
+{
+	static const char *const nobody[] = { "127.0.0.1", "127.9.9.9", "0.0.0.0", "224.0.0.5", "255.255.255.255", "::1", "::", "ff02::5" };
+
+	forget();
+	for (unsigned i = 0; i < ARRAY_SIZE(nobody); i++) {
+		const struct family *a = &families[strchr(nobody[i], ':') != NULL];
+
+		service(a->any, NODE_PORT, IPPROTO_UDP, a->local, 8080, 0, 1);
+		packet(IPPROTO_UDP, nobody[i], 40000, a->ours, NODE_PORT, NULL, 8);
+		CHECK_DROP("from_net", &f, if_uplink, DROP_NET_SOURCE);
+		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, NULL, 8);
+		through("from_net", if_uplink);
+	}
+}
+
 /* SCTP's checksum covers ports: only where none changes. */
 static void sctp_keeps_its_ports(void)
 {
@@ -439,6 +456,7 @@ int main(void)
 	RUN(svc_19_nobody_serves);
 	RUN(answers_to_unfinished_checksums);
 	RUN(svc_42_source_ranges);
+	RUN(s10_nobody_asks_from_addresses_that_nobody_has);
 	RUN(sctp_keeps_its_ports);
 	RUN(m4_too_big_for_the_tunnel);
 	RUN(m4_errors_reach_the_endpoint);

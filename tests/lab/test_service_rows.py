@@ -5,8 +5,11 @@ import json
 import subprocess
 
 import pytest
+from capture import bridge
+from scapy.all import IP, UDP, Ether, IPv6, Raw
 
 from labs import Lab, pod, wait_for
+from wire import Wire
 
 EXTERNAL = ["172.30.0.230", "fd30::230"]
 POOL = {"apiVersion": "weft.dev/v1alpha1", "kind": "LoadBalancerPool", "metadata": {"name": "world"},
@@ -170,3 +173,50 @@ def test_SVC_47_one_port_of_a_client_two_services_one_endpoint(lab):
             wait_for("a node port", lambda: curl(lab, "world", address, port) == 0)
         done = lab.exec("world", "python3", "-c", TWO_NAMES, 45678, address, ports[0], address, ports[1])
         assert done.stdout.split() == ["one"] * 6
+
+
+MARK = b"weft-service-canary"
+SOURCES = {"loopback": ("127.0.0.1", "::1"), "loopback-net": ("127.9.9.9", None), "any": ("0.0.0.0", "::"), "multicast": ("224.0.0.5", "ff02::5")}
+
+
+def test_S10_nobody_outside_asks_as_the_node_itself(lab):
+    """Frames of the LAN to a node port, from addresses that no client outside can have; and to loopback addresses. The same from a true one arrives."""
+    lab.apply(service("canary", type="NodePort", selector={"app": "one"}, ports=[{"port": 53, "targetPort": 5353, "protocol": "UDP"}]))
+    port = node_port(lab, "canary")
+    wait_for("an endpoint", lambda: (lambda done: done.returncode == 0 and json.loads(done.stdout)["ports"][0]["endpoints"])(
+        lab.exec("n1", "weft", "service", "show", "canary", "-o", "json", check=False)))
+    uplink = lab.node_status("n1")["uplinks"][0]
+    mac = json.loads(lab.exec("n1", "ip", "-j", "link", "show", uplink).stdout)[0]["address"]
+    fabric, endpoint = Wire(lab, "fabric", bridge(lab), MARK), Wire(lab, "default/one", "eth0", MARK)
+
+    def frame(src, dst):
+        ip = IPv6(src=src, dst=dst) if ":" in src else IP(src=src, dst=dst)
+        return Ether(src="02:00:00:00:00:77", dst=mac) / ip / UDP(sport=1000, dport=port) / Raw(MARK)
+    try:
+        for v in (0, 1):
+            node = next(a for a in lab.nodes["n1"] if (":" in a) == bool(v))
+            client = next(a for a in lab.world if (":" in a) == bool(v))
+            bad = [frame(s[v], node) for s in SOURCES.values() if s[v]] + [frame(client, ("127.0.0.1", "::1")[v])]
+            for f in bad:
+                fabric.send([f] * 5 + [frame(client, node)])
+                seen = [0]
+
+                def arrived():
+                    seen[0] += endpoint.seen()
+                    return seen[0]
+                wait_for("the true client's, behind the others", arrived, timeout=20)
+                assert seen == [1], f.summary()
+    finally:
+        fabric.close()
+        endpoint.close()
+
+
+def test_S10_endpoints_at_loopback_and_link_local_addresses_are_refused(lab):
+    """By the API as upstream's does it, or by the node, with an Event."""
+    lab.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "metadata"}, "spec": {"ports": [{"port": 80}]}})
+    for address in ("127.0.0.1", "169.254.169.254"):
+        made = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "metadata-x", "labels": {
+            "kubernetes.io/service-name": "metadata"}}, "addressType": "IPv4", "ports": [{"name": "", "port": 80}], "endpoints": [{"addresses": [address]}]}
+        done = lab.kubectl("create", "-f", "-", input=json.dumps(made), check=False)
+        assert done.returncode and address.split(".")[0] and ("loopback" in done.stderr or "link-local" in done.stderr), done.stdout + done.stderr
+    assert curl(lab, "default/c", vips(lab, "metadata")[0]) == 7
