@@ -199,8 +199,16 @@ void endpoints_set_node(struct endpoints *e, const struct endpoints_node *node)
 		renew_pod_routes(e);
 }
 
+void endpoints_set_obstacle(struct endpoints *e, const char *why)
+{
+	free(e->obstacle);
+	e->obstacle = why ? xstrdup(why) : NULL;
+}
+
 const char *endpoints_not_ready(const struct endpoints *e)
 {
+	if (e->obstacle && !e->node.ranges[0].len && !e->node.ranges[1].len)
+		return e->obstacle;
 	if (!e->node_known || (!e->node.ranges[0].len && !e->node.ranges[1].len))
 		return "the node has no address range yet (spec.podCIDRs of its Node object)";
 	return e->node.dp ? NULL : "the datapath is not loaded";
@@ -744,6 +752,7 @@ struct endpoints *endpoints_close(struct endpoints *e)
 	free(e->dir);
 	free(e->boot_id);
 	free(e->warning);
+	free(e->obstacle);
 	free(e);
 	return NULL;
 }

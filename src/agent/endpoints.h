@@ -45,6 +45,8 @@ static inline bool endpoint_is_open(const struct endpoint_record *r)
 }
 
 void endpoints_set_node(struct endpoints *e, const struct endpoints_node *node);
+/* What keeps the node from having ranges, as far as is known; NULL: nothing. Copied. */
+void endpoints_set_obstacle(struct endpoints *e, const char *why);
 /* NULL when ADD would work now, else why not. */
 const char *endpoints_not_ready(const struct endpoints *e);
 

@@ -20,7 +20,7 @@ struct doomed {
 struct endpoints {
 	sd_event *event;
 	struct rtnl *nl;
-	char *dir, *boot_id, *warning;
+	char *dir, *boot_id, *warning, *obstacle;
 	struct ipam *ipam;
 	struct journal *journal;
 	struct htab by_key;

@@ -100,7 +100,7 @@ static int named_uplinks(struct node_facts *f, const struct tables *t, const cha
 			char shown[64];
 
 			str_escape(shown, sizeof(shown), name);
-			*ret_error = xasprintf("uplinks: no interface \"%s\"", shown);
+			*ret_error = xasprintf("waiting for an uplink: there is no interface \"%s\" (option uplinks)", shown);
 			return -ENODEV;
 		}
 	}

@@ -254,6 +254,7 @@ int agent_pass(struct agent *a)
 		return f < 0 && a->dp ? f : 0;
 	}
 	r = prepare(a, &lost, &why);
+	endpoints_set_obstacle(a->endpoints, why);
 	if (r == 0) {
 		d = agent_apply_datapath(a, &dp_why);
 		set_health(a, PART_DATAPATH, d, dp_why);

@@ -100,6 +100,15 @@ static void show_log_tail(const struct lab *lab, const char *name)
 	fprintf(stderr, "the end of %s:\n%s", path, tail);
 }
 
+/* Of a runner, and of the agent if it is a node's: why a node is not ready is seldom the runner's fault. */
+static void show_log_tails(const struct lab *lab, const char *name)
+{
+	_cleanup_free_ char *agent = xasprintf("%s-weftd", name);
+
+	show_log_tail(lab, name);
+	show_log_tail(lab, agent);
+}
+
 struct follower {
 	struct buf buf;
 	bool done;
@@ -154,7 +163,7 @@ static int wait_some(const struct lab *lab, struct pollfd *p, struct follower *f
 				continue;
 			follow(&f[i], p[i].fd, names[i], last, on_line);
 			if (f[i].failed) {
-				show_log_tail(lab, names[i]);
+				show_log_tails(lab, names[i]);
 				return -EPROTO;
 			}
 			if (f[i].done) {
@@ -162,16 +171,17 @@ static int wait_some(const struct lab *lab, struct pollfd *p, struct follower *f
 				left--;
 			}
 		}
-		if (lab_seconds() > end) {
-			for (size_t i = 0; i < n; i++)
-				if (!f[i].done) {
-					lab_fail("%s is not ready after %d s", names[i], START_TIMEOUT_S);
-					show_log_tail(lab, names[i]);
-				}
-			return -ETIMEDOUT;
-		}
+		if (lab_seconds() > end)
+			break;
 	}
-	return interrupted ? -EINTR : 0;
+	if (left == 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		if (!f[i].done) {
+			lab_fail("%s is not ready after %.0f s", names[i], START_TIMEOUT_S - (end - lab_seconds()));
+			show_log_tails(lab, names[i]);
+		}
+	return interrupted ? -EINTR : -ETIMEDOUT;
 }
 
 int lab_wait_reports(const struct lab *lab, int *fds, const char *const *names, size_t n, const char *last,

@@ -104,6 +104,26 @@ def test_interrupted_up_takes_itself_down():
         lab.down()
 
 
+def test_an_agent_that_waits_for_its_uplink_is_said_to():
+    """`lab up` shows the log of the agent that is not ready, and every part of its health that waits names what is missing."""
+    lab = Lab()
+    up = subprocess.Popen([WEFT, "lab", "up", "--name", lab.name, "--nodes", "1", "--set", "uplinks=nosuch0"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def health():
+        done = lab.exec("n1", WEFT, "status", "-o", "json", check=False)
+        return json.loads(done.stdout)["health"] if done.returncode == 0 else {}
+    try:
+        wait_for("cni, ipam and routes wait", lambda: all("nosuch0" in str(health().get(p)) for p in ("cni", "ipam", "routes")))
+        up.send_signal(signal.SIGINT)
+        _, err = up.communicate(timeout=60)
+        assert "n1 is not ready" in err and "/logs/n1-weftd.log" in err and "waiting for an uplink: there is no interface" in err, err
+    finally:
+        up.kill()
+        up.wait()
+        lab.down()
+
+
 @pytest.mark.parametrize("args,expected", [
     (["--transport", "ipip"], "transport ipip: expected direct, vxlan, geneve, auto or wireguard"),
     (["--nodes", "x"], "expected a number"),
