@@ -23,7 +23,7 @@ MUTANTS = [
     ("object.c", "c = strcmp(a->spec->name, b->spec->name);", "c = strcmp(b->spec->name, a->spec->name);"),
     ("flatten.c", "DEFAULT_PRECEDENCE + 2 * (w->n_rules - (t >> 1)) - (t & 1)", "DEFAULT_PRECEDENCE + 2 * (1 + (t >> 1)) - (t & 1)"),
     ("flatten.c", "unknown ? POLICY_DENY : f->verdict", "f->verdict"),  # an unknown pod passes by a Pass
-    ("flatten.c", "f->verdict = p->deny_default ? POLICY_DENY : POLICY_ALLOW;", "f->verdict = POLICY_DENY;"),
+    ("flatten.c", "f->verdict = deny ? POLICY_DENY : POLICY_ALLOW;", "f->verdict = POLICY_DENY;"),
     ("flatten.c", "if (dead[f->stage])", "if (dead[0] || dead[1])"),
     ("lookup.c", "if (found[s].precedence > best[s].precedence)", "if (found[s].precedence)"),  # the last probe wins
     # ports
@@ -49,8 +49,8 @@ MUTANTS = [
     ("subjects.c", "if (!p->observe_all && !k->objects[i]->spec->observes)", "if (!p->observe_all)"),
     ("subjects.c", "pod->trial = all;\n\t\tif (all)", "if (all)\n\t\t\tpset_put(p, all);\n\t\tif (false)"),
     ("lookup.c", "if (!ret->allowed || ep->trial == POLICY_OPEN)", "if (true)"),
-    ("flatten.c", "|| w->p->deny_default)", ")"),
-    ("flatten.c", "p->deny_default ? POLICY_DENY : POLICY_ALLOW", "POLICY_ALLOW"),
+    ("flatten.c", "|| denies_by_default(w->p, w->s))", ")"),
+    ("flatten.c", "deny ? POLICY_DENY : POLICY_ALLOW", "POLICY_ALLOW"),
     # incremental
     ("flatten.c", "if (r->peers[k]->version > s->flattened)", "if (false)"),
     ("profiles.c", "if (p->labels.dirty)\n\t\tupdate_all_pods(p);", ""),
