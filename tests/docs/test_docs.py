@@ -87,6 +87,22 @@ def test_rows_of_services_name_tests_that_are_there():
     assert missing_from_service_rows(text.replace("| SVC-2 |", "| SVC-x |").replace("test_SVC_4_udp", "test_SVC_4_upd"), sources) == [2, "test_SVC_4_upd"]
 
 
+DATAPATH_ROWS = ["ENC-%d" % n for n in range(1, 8)] + ["M1", "M2", "M3", "M4", "C3", "L6", "X1", "X2", "X5", "K1"]
+
+
+def missing_from_datapath_rows(text, sources):
+    rows = dict(re.findall(r"^\| ([A-Z]+-?\d) \|(.*)", text, re.M))
+    tests = set(re.findall(r"`(\w+)`", "".join(rows.values())))
+    return [r for r in DATAPATH_ROWS if r not in rows] + sorted(t for t in tests if not re.search(r"(def|void) %s\(" % t, sources))
+
+
+def test_rows_of_the_datapath_name_tests_that_are_there():
+    text = read("docs/datapath-rows.md")
+    sources = "".join(read(f) for f in tracked("tests/*.py", "tests/*.c", "src/*_test.c"))
+    assert not missing_from_datapath_rows(text, sources)
+    assert missing_from_datapath_rows(text.replace("| M2 |", "| M9 |").replace("errors_go_out", "errors_go_ouch"), sources) == ["M2", "errors_go_ouch"]
+
+
 def documented_metrics():
     """Name to labels, as docs/metrics.md has them; a histogram by the names of its series."""
     found = {}
