@@ -26,10 +26,13 @@ def ask(lab, address, port):
     return done.returncode or json.loads(done.stdout).get("pod")
 
 
+def healthz(lab):
+    return lab.exec("n1", "curl", "-s", "-m", 5, "http://127.0.0.1:%d/healthz" % HEALTH, check=False).returncode
+
+
 def served(lab):
     services = lab.node_status("n1")["services"]
     return services["inbound"], [ask(lab, a, PORT) for a in lab.addresses], services.get("otherProxy")
-
 
 
 @pytest.mark.parametrize("mode, begin, end", [
@@ -38,14 +41,14 @@ def served(lab):
     ("legacy", "ip6tables-legacy -t nat -N KUBE-SERVICES", "ip6tables-legacy -t nat -X KUBE-SERVICES")])
 def test_inbound_auto_follows_kube_proxy(lab, mode, begin, end):
     wait_for("weft serves", lambda: served(lab) == (True, ["w", "w"], None))
-    wait_for("/healthz", lambda: lab.exec("n1", "curl", "-s", "-m", 5, "http://127.0.0.1:%d/healthz" % HEALTH, check=False).returncode == 0)
+    wait_for("/healthz", lambda: healthz(lab) == 0)
     lab.exec("n1", *begin.split())
     wait_for("weft leaves them to the other", lambda: served(lab)[:2] == (False, [7, 7]))
     assert mode in served(lab)[2]
-    assert lab.exec("n1", "curl", "-s", "-m", 5, "http://127.0.0.1:%d/healthz" % HEALTH, check=False).returncode == 7
+    wait_for("/healthz is the other's", lambda: healthz(lab) == 7)
     vip = json.loads(lab.kubectl("get", "svc", "w", "-o", "json").stdout)["spec"]["clusterIP"]
     assert json.loads(lab.exec("n1", "curl", "-s", "-m", 5, "http://%s/" % vip).stdout)["pod"] == "w", "sockets are served all the same"
-    if mode != "nftables": # others' chains, and kubelet's, are no proxy
+    if mode != "nftables":  # others' chains, and kubelet's, are no proxy
         lab.exec("n1", *begin.replace("KUBE-SERVICES", "KUBE-FIREWALL").split())
     lab.exec("n1", *end.split())
     wait_for("weft serves again", lambda: served(lab) == (True, ["w", "w"], None))
