@@ -60,7 +60,7 @@ int attach_find_clsact(uint32_t ifindex, enum attach_side side, uint32_t *ret_pr
 
 static bool is_our_name(const char *name)
 {
-	static const char *const ours[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel" };
+	static const char *const ours[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel", "from_mesh", "to_mesh" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		if (streq(name, ours[i]))
