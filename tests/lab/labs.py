@@ -85,6 +85,12 @@ class Lab:
     def node_status(self, node):
         return json.loads(self.exec(node, WEFT, "status", "-o", "json").stdout)
 
+    def is_well(self, node):
+        """Does the agent answer, and do all its parts work?"""
+        done = self.exec(node, WEFT, "status", "-o", "json", check=False)
+        status = json.loads(done.stdout) if done.returncode == 0 else {"ready": False}
+        return status["ready"] and all(p["ok"] for p in status["health"].values())
+
     def kubectl(self, *args, **kw):
         env = {**os.environ, "KUBECONFIG": self.kubeconfig, "HOME": "/nonexistent"}
         return run("kubectl", *args, env=env, **kw)

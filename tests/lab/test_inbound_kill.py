@@ -76,6 +76,8 @@ def test_no_connection_is_reset_when_agents_are_killed(lab, how, capsys):
                 os.kill(pid, signal.SIGKILL)
             wait_for("a new agent in " + part, lambda: lab.pids(part) and not set(old) & set(lab.pids(part)))
             wait_for("it answers", lambda: lab.exec(part[:2], "weft", "status", check=False).returncode == 0)
+        for node in ("n2", "n3"):
+            wait_for("all is well on " + node, lambda: lab.is_well(node))
         got = json.loads(client.communicate(timeout=120)[0])
     finally:
         client.kill()

@@ -52,6 +52,8 @@ def kill_agents(lab, times):
             os.kill(pid, signal.SIGKILL)
         wait_for("a new agent on " + node, lambda: lab.agents(node) and not set(old) & set(lab.agents(node)))
         wait_for("it answers", lambda: lab.exec(node, "weft", "status", check=False).returncode == 0)
+    for node in ("n1", "n2"):
+        wait_for("all is well on " + node, lambda: lab.is_well(node))
 
 
 def judge(capsys, what, client, server):
