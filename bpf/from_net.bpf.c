@@ -14,10 +14,22 @@
 #include "lib/outbound.h"
 #include "lib/unwrap.h"
 
+enum { VLAN_ID = 0xfff };
+
 /* Of a VLAN, which is another network: it is its device's, if there is one. A tag of VLAN 0 says but a priority. */
 static __always_inline bool is_of_a_vlan(struct __sk_buff *skb)
 {
-	return skb->vlan_present && skb->vlan_tci & 0xfff;
+	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
+}
+
+/* Below a tag of VLAN 0 another such one: the stack takes it off after us, and what nobody has looked at would be inside. */
+static __always_inline bool is_tagged_again(struct __sk_buff *skb)
+{
+	__be16 tci;
+
+	if (skb->protocol != bpf_htons(ETH_P_8021Q) && skb->protocol != bpf_htons(ETH_P_8021AD))
+		return false;
+	return bpf_skb_load_bytes(skb, ETH_LEN, &tci, sizeof(tci)) || !(bpf_ntohs(tci) & VLAN_ID);
 }
 
 /* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
@@ -175,6 +187,8 @@ int from_net(struct __sk_buff *skb)
 
 	if (unlikely(is_of_a_vlan(skb)))
 		return TC_ACT_OK;
+	if (unlikely(is_tagged_again(skb)))
+		return drop(skb, &pkt, DROP_VLAN);
 	if (!peek_addresses(skb, &pkt))
 		return skb->protocol == bpf_htons(ETH_P_ARP) ? announce_arp(skb) : TC_ACT_OK;
 	if (is_tunnelled(skb, &pkt))

@@ -89,6 +89,7 @@ static void tags_and_ethertypes(void)
 		frame_put(&f, "\0\0\x08\0", 4);
 		frame_payload(&f, 60);
 		FROM_A(DROP_VLAN);
+		PROVOKE("from_net", if_uplink, DROP_VLAN); /* after the tag that the stack has taken off */
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		begin(types[i]);

@@ -408,11 +408,14 @@ static struct model_verdict onwards(const struct parsed *p)
 	return goes(WAY_STACK);
 }
 
+static bool is_tagged(const struct view *v)
+{
+	return u16(v, 12) == ETH_P_8021Q || u16(v, 12) == ETH_P_8021AD;
+}
+
 static enum drop_reason frame_of_pod(const struct view *v)
 {
-	unsigned type = u16(v, 12);
-
-	if (type == ETH_P_8021Q || type == ETH_P_8021AD)
+	if (is_tagged(v))
 		return DROP_VLAN;
 	if (memcmp(v->data + 6, mac_pod_a, 6) != 0)
 		return DROP_SOURCE_MAC;
@@ -476,6 +479,8 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 	struct parsed p;
 	enum drop_reason why;
 
+	if (is_tagged(&v) && (u16(&v, 14) & 0xfff) == 0) /* here no stack has taken one off: it is the second */
+		return dropped(DROP_VLAN);
 	if (!peek(&v, &src, &dst))
 		return goes(WAY_STACK);
 	if (is(&src, NODE4) || is(&src, NODE6) || is_pod_a(&src) || is_pod_b(&src))

@@ -159,6 +159,18 @@ def assert_nothing_arrives(world, frame, source="pod"):
     assert_unchanged(world)
 
 
+def assert_arrives(world, frame):
+    """From the underlay, at the near pod."""
+    world.forget()
+    world.wires["fabric"].send([frame] * COPIES)
+    seen = [0]
+
+    def arrived():
+        seen[0] += world.wires["near"].seen()
+        return seen[0] >= COPIES
+    wait_for("the copies", arrived, timeout=10)
+
+
 @pytest.fixture(scope="module", params=params(BRIEF))
 def world(request):
     with Lab(nodes=2, **options(request.param)) as lab:
@@ -349,14 +361,7 @@ def test_from_the_underlay_as_a_pod_of_another_node(world, version):
     of = 0 if version == 4 else 1
     frame = world.net(world.far[of], world.near[of])
     if world.transport in ("direct", "auto"):
-        world.forget()
-        world.wires["fabric"].send([frame] * COPIES)
-        seen = [0]
-
-        def arrived():
-            seen[0] += world.wires["near"].seen()
-            return seen[0] >= COPIES
-        wait_for("the copies", arrived, timeout=10)
+        assert_arrives(world, frame)
     else:
         attack(world, [frame], "plaintext_in" if world.transport == "wireguard" else "plain_source", source="fabric")
 
@@ -375,22 +380,30 @@ def test_tunnel_packets_from_the_underlay(world, name, reason):
         assert_nothing_arrives(w, frame, source="fabric")
 
 
+def tagged(frame, *tags):
+    """The frame with these tags, outermost first."""
+    made = Ether(src=frame.src, dst=frame.dst)
+    for tag in tags:
+        made = made / tag
+    return made / frame.payload
+
+
 @pytest.mark.parametrize("vlan", [0, 5])
 def test_tagged_frames_from_the_underlay(world, vlan):
     """VLAN 0 is but a priority; any other is another network, from which nothing comes in here."""
-    frame = world.net("192.0.2.77", world.near[0])
-    frame = Ether(src=frame.src, dst=frame.dst) / Dot1Q(vlan=vlan, prio=3) / frame[IP]
+    frame = tagged(world.net("192.0.2.77", world.near[0]), Dot1Q(vlan=vlan, prio=3))
     if vlan:
         assert_nothing_arrives(world, frame, source="fabric")
     else:
-        world.forget()
-        world.wires["fabric"].send([frame] * COPIES)
-        seen = [0]
+        assert_arrives(world, frame)
 
-        def arrived():
-            seen[0] += world.wires["near"].seen()
-            return seen[0] >= COPIES
-        wait_for("the copies with a priority only", arrived, timeout=10)
+
+@pytest.mark.parametrize("outer", [Dot1Q, Dot1AD])
+@pytest.mark.parametrize("version", [4, 6])
+def test_frames_with_two_empty_tags_from_the_underlay(world, version, outer):
+    """The stack takes the second one off after from_net has looked: inside, anybody could be anybody (CVE-2021-27853)."""
+    of = 0 if version == 4 else 1
+    attack(world, [tagged(world.net(world.me[of], world.near[of]), outer(vlan=0), Dot1Q(vlan=0))], "vlan", source="fabric")
 
 
 def test_the_lab_is_well_after_all_of_it(world):

@@ -10,7 +10,7 @@
 	X(SOURCE_MAC,           "source_mac",           "a pod sent from a MAC address that is not its own") \
 	X(DESTINATION_MAC,      "destination_mac",      "a pod sent a frame that is not addressed to its gateway") \
 	X(SOURCE_ADDRESS,       "source_address",       "a pod sent from an address that is not its own") \
-	X(VLAN,                 "vlan",                 "a pod sent a tagged frame") \
+	X(VLAN,                 "vlan",                 "a pod sent a tagged frame, or one from outside has two tags that say nothing") \
 	X(ETHERTYPE,            "ethertype",            "neither IPv4 nor IPv6") \
 	X(ARP,                  "arp",                  "ARP from a pod, whose neighbour entries are permanent") \
 	X(TRUNCATED,            "truncated",            "the packet ends within a header") \
