@@ -13,7 +13,7 @@ static __always_inline bool peek(struct __sk_buff *skb, struct packet *pkt)
 	return peek_source(skb, ETH_LEN, &pkt->src);
 }
 
-/* The tunnel's outer packets are most of what a node sends itself; nothing is ever claimed towards a peer's tunnel port. */
+/* The tunnel's outer packets are most of what a node sends itself; nothing is ever claimed towards that port (nat_would_forge()). */
 static __always_inline bool is_tunnel(const struct packet *pkt)
 {
 	return config.tunnel_port && pkt->proto == IPPROTO_UDP && pkt->dport == bpf_htons(config.tunnel_port);

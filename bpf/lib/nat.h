@@ -385,6 +385,13 @@ static __always_inline void nat_ports(const struct packet *pkt, const struct nat
 	t->modulus = inbound ? config.inbound_modulus : config.nat_modulus;
 }
 
+/* Would others take it for what this node's tunnel sends them? Not in WireGuard, where nobody is believed for an address. */
+static __always_inline bool nat_would_forge(const struct packet *pkt, const struct nat_want *w, const struct nat_key *key)
+{
+	return config.tunnel_port && !config.guard && key->proto == IPPROTO_UDP && key->remote_port == bpf_htons(config.tunnel_port) &&
+	       !addr_eq(&w->as.addr, &pkt->src);
+}
+
 /**
  * nat_claim() - the first half of a translation: a port of @w->as is claimed for a new connection of the packet's sender
  */
@@ -395,13 +402,15 @@ __global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *
 
 	if (!pkt || !w)
 		return DROP_NAT_ADDRESS;
+	nat_key_wanted(pkt, w, &t.key);
+	if (nat_would_forge(pkt, w, &t.key))
+		return DROP_NAT_TUNNEL;
 	why = nat_check_share(w->owner);
 	if (why != DROP_NONE)
 		return why;
 	if (!nat_may_ask(w->owner))
 		return DROP_NAT_UNANSWERED;
 	nat_ports(pkt, w, &t);
-	nat_key_wanted(pkt, w, &t.key);
 	t.fresh.addr = pkt->src;
 	t.fresh.port = pkt->sport;
 	t.fresh.state.seen = tick_now();

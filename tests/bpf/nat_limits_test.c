@@ -103,6 +103,20 @@ static void no_address_no_passage(void)
 	forget();
 }
 
+/* Others believe the node for what its tunnel carries: a pod does not send that in its name. In the mesh nobody is believed. */
+static void nobody_speaks_as_the_nodes_tunnel(void)
+{
+	for (int v6 = 0; v6 < 2; v6++) {
+		packet(IPPROTO_UDP, v6 ? A6 : A4, 5000, v6 ? WORLD6 : WORLD4, dp_config.tunnel_port, "");
+		CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_TUNNEL);
+		packet(IPPROTO_TCP, v6 ? A6 : A4, 5000, v6 ? WORLD6 : WORLD4, dp_config.tunnel_port, "S");
+		leave();
+		packet(IPPROTO_UDP, v6 ? A6 : A4, 5000, v6 ? WORLD6 : WORLD4, dp_config.tunnel_port + 1, "");
+		leave();
+	}
+	restore();
+}
+
 static void a_lost_address_ends_its_connections(void)
 {
 	struct dp_nat_uplink uplink;
@@ -299,6 +313,7 @@ int main(void)
 	RUN(shares_and_table);
 	RUN(a_flood_that_nobody_answers_leaves_ports_to_others);
 	RUN(no_address_no_passage);
+	RUN(nobody_speaks_as_the_nodes_tunnel);
 	RUN(a_lost_address_ends_its_connections);
 	RUN(reserved_ports);
 	RUN(ports_of_the_nodes_sockets);

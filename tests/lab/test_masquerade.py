@@ -159,6 +159,20 @@ def test_very_many_connections_to_one_destination_have_unique_ports(version):
             assert served.process.stdout.readline() == "conversations %d clashes 0 addresses 1\n" % (2 * each)
 
 
+def test_a_pod_does_not_speak_as_its_nodes_tunnel():
+    """To an address of another node that nobody was told of, the node believes what comes as from its peer's tunnel."""
+    send = "import socket, sys; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x' * 99, (sys.argv[1], int(sys.argv[2])))"
+    with Lab(nodes=2, transport="vxlan") as lab:
+        lab.apply(*pods())
+        lab.wait_ready()
+        lab.exec("n2", "ip", "addr", "add", "172.30.0.99/24", "dev", lab.node_status("n2")["uplinks"][0])
+        seen = lab.popen("n2", "timeout", "20", "tcpdump", "-l", "-n", "-i", "any", "-c", "1", "udp and dst 172.30.0.99", stdout=-1)
+        wait_for("what goes to another port arrives", lambda: (lab.exec("default/p1", "/usr/bin/python3", "-c", send, "172.30.0.99", 4790), seen.poll())[1] is not None)
+        assert " 172.30.0.11." in seen.communicate()[0]
+        lab.exec("default/p1", "/usr/bin/python3", "-c", send, "172.30.0.99", 4789)
+        wait_for("it is refused", lambda: refused(lab, "nat_tunnel") == 1)
+
+
 def test_exhaustion_is_counted_and_reported():
     with Lab(nodes=1, set=["masquerade.ports=2000-2999"]) as lab:
         lab.apply(pods()[0])

@@ -55,7 +55,8 @@
 	X(SERVICE_PORT,         "service_port",         "another port is needed that the protocol's checksum does not allow") \
 	X(TOO_BIG,              "too_big",              "too big for the path, not to be fragmented; answered") \
 	X(FLOW_UNANSWERED,      "flow_unanswered",      "the endpoint has begun more flows than were answered to it, beyond its bound") \
-	X(NAT_UNANSWERED,       "nat_unanswered",       "the endpoint has been given more ports than were answered to, beyond its bound")
+	X(NAT_UNANSWERED,       "nat_unanswered",       "the endpoint has been given more ports than were answered to, beyond its bound") \
+	X(NAT_TUNNEL,           "nat_tunnel",           "a packet to the tunnel's port, which would have left as this node's own")
 /* clang-format on */
 
 enum drop_reason {
