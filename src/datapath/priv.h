@@ -67,6 +67,7 @@ struct datapath {
 	int maps[MAP_COUNT];	  /* likewise */
 	struct bpf_object *sock;
 	int sock_links[SOCK_HOOKS]; /* -1: not attached */
+	char *cgroup;		    /* to which they are; NULL: to none */
 	struct services *services;  /* NULL until the first is put */
 	bool tcx;		  /* uplinks and tunnels are attached by tcx */
 	bool foreign_nat;	  /* what leaves through the stack is looked at */
@@ -121,7 +122,7 @@ void dp_close_events(struct datapath *dp);
 /* @cgroup: "": takes the socket programs off. Return: 0, -errno with @ret_error. */
 int dp_attach_sockets(struct datapath *dp, const char *cgroup, char **ret_error);
 void dp_close_sockets(struct datapath *dp);
-int dp_mend_socket_pins(struct datapath *dp);
+int dp_mend_sockets(struct datapath *dp);
 struct services *services_free(struct services *s);
 /* The endpoint's addresses have a policy before they are published: what there is stays, else it is locked down; or it is open. */
 int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep);

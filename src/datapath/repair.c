@@ -118,6 +118,6 @@ int datapath_apply_pins(struct datapath *dp)
 	if (first == 0 && dp->sock)
 		mend_maps(dp, dp->sock, &first);
 	if (first == 0)
-		dp_note_error(&first, dp_mend_socket_pins(dp));
+		dp_note_error(&first, dp_mend_sockets(dp));
 	return first;
 }

@@ -86,6 +86,8 @@ int dp_attach_sockets(struct datapath *dp, const char *cgroup, char **ret_error)
 		if (r < 0)
 			*ret_error = xasprintf("cannot attach %s to the cgroup %s: %s", hooks[i].name, cgroup, strerror(-r));
 	}
+	if (r == 0 && *cgroup)
+		dp->cgroup = xstrdup(cgroup);
 	return r;
 }
 
@@ -93,20 +95,41 @@ void dp_close_sockets(struct datapath *dp)
 {
 	for (int i = 0; i < SOCK_HOOKS; i++)
 		close_fd(dp->sock_links[i]);
+	free(dp->cgroup);
 	bpf_object__close(dp->sock);
 }
 
-int dp_mend_socket_pins(struct datapath *dp)
+static int mend(struct datapath *dp, int hook, int cgroup)
 {
+	_cleanup_free_ char *pin = pin_of(dp, hook);
+	bool hangs = dp->sock_links[hook] >= 0 && hangs_on(dp->sock_links[hook], cgroup_id(cgroup));
+	int r;
+
+	if (hangs && access(pin, F_OK) == 0)
+		return 0;
+	if (hangs) {
+		r = bpf_obj_pin(dp->sock_links[hook], pin);
+		if (r == 0)
+			dp_repaired(dp, DP_REPAIR_PIN, "cgroup/%s", hooks[hook].name);
+		return r;
+	}
+	dp->sock_links[hook] = close_fd(dp->sock_links[hook]); /* detached: it is there, and hangs on nothing */
+	r = attach(dp, hook, cgroup);
+	if (r == 0)
+		dp_repaired(dp, DP_REPAIR_PROGRAM, "%s at the cgroup", hooks[hook].name);
+	return r;
+}
+
+int dp_mend_sockets(struct datapath *dp)
+{
+	_cleanup_close_ int fd = dp->cgroup ? open(dp->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int first = 0;
 
-	for (int i = 0; i < SOCK_HOOKS; i++) {
-		_cleanup_free_ char *pin = pin_of(dp, i);
-
-		if (dp->sock_links[i] < 0 || access(pin, F_OK) == 0)
-			continue;
-		dp_note_error(&first, bpf_obj_pin(dp->sock_links[i], pin));
-		dp_repaired(dp, DP_REPAIR_PIN, "cgroup/%s", hooks[i].name);
-	}
+	if (!dp->cgroup)
+		return 0;
+	if (fd < 0)
+		return -errno;
+	for (int i = 0; i < SOCK_HOOKS; i++)
+		dp_note_error(&first, mend(dp, i, fd));
 	return first;
 }

@@ -62,6 +62,7 @@ DAMAGES = {
     "program-unlinked": Damage("pin", "rm %s/programs/from_pod" % BPF),
     "pins-unlinked": Damage("pin", "rm -r %s" % BPF),
     "map-entry": Damage("map_entry", "bpftool map delete pinned $(echo %s)/maps/pod_ifaces key $KEY" % BPF, AUDIT),
+    "sockets-detached": Damage("program", "for l in %s/cgroup/*; do bpftool link detach pinned $l; done" % BPF, AUDIT),
     "node-route-entry": Damage("map_entry", "K=$(bpftool -j map dump pinned $(echo %s)/maps/node_routes | "
                                "python3 -c 'import json,sys; print(*json.load(sys.stdin)[0][\"key\"])'); "
                                "bpftool map delete pinned $(echo %s)/maps/node_routes key $K" % (BPF, BPF), AUDIT),
@@ -103,7 +104,8 @@ def variables(lab):
 
 LOOKS = ["ip -d route show table all proto 87", "ip -6 route show table all proto 87", "ip rule", "ip -6 rule", "ip neigh show nud permanent",
          "ip -6 neigh show nud permanent", "ip -br addr show dev lo", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
-         "ip -br link | sed 's/@[^ ]*//; s/<.*>//'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs"]
+         "ip -br link | sed 's/@[^ ]*//; s/<.*>//'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs",
+         "for l in /sys/fs/bpf/weft/v*/cgroup/*; do bpftool link show pinned $l | sed -n 's/.*\\(cgroup_id [0-9]*\\).*/\\1/p'; done"]
 
 
 def state(lab):
