@@ -2,7 +2,7 @@
 /* Base chains of nf_tables on the forward hook, and the FORWARD chain of legacy iptables: whose policy is drop? Neither
  * is changed: what to allow there is the administrator's choice, who is told by `weft status`. */
 #include "agent/node.h"
-#include "base/file.h"
+#include "agent/xtables.h"
 #include "base/str.h"
 
 #include <arpa/inet.h>
@@ -10,7 +10,6 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
 
 struct chain {
@@ -95,61 +94,25 @@ static void look_at_nft(uint8_t family, struct chain *found)
 	mnl_socket_close(s);
 }
 
-/* Asking for a table that is not there would make it: so only those that /proc names are asked for. */
-static bool legacy_table_exists(const char *names_file)
+/* What the FORWARD chain does at its end is its last rule. */
+static bool legacy_drops(int family)
 {
-	_cleanup_free_ char *names = NULL;
-
-	return file_read(names_file, 4096, &names, NULL) == 0 &&
-	       (str_has_prefix(names, "filter\n") || strstr(names, "\nfilter\n"));
-}
-
-static bool legacy_v4_drops(void)
-{
-	struct ipt_getinfo info = {.name = "filter"};
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	size_t rule = family == AF_INET ? sizeof(struct ipt_entry) : sizeof(struct ip6t_entry);
 	_cleanup_free_ struct ipt_get_entries *e = NULL;
-	const struct ipt_entry *policy;
 	const struct xt_standard_target *t;
-	socklen_t len = sizeof(info);
+	const char *policy;
+	struct xtables x;
+	uint16_t target;
 
-	if (fd < 0 || getsockopt(fd, IPPROTO_IP, IPT_SO_GET_INFO, &info, &len) < 0 || info.size > 16u << 20)
+	if (xtables_read(family, "filter", &x) < 0)
 		return false;
-	len = sizeof(*e) + info.size;
-	e = xmalloc(len);
-	memset(e, 0, sizeof(*e));
-	strcpy(e->name, "filter");
-	e->size = info.size;
-	if (getsockopt(fd, IPPROTO_IP, IPT_SO_GET_ENTRIES, e, &len) < 0 ||
-	    info.underflow[NF_INET_FORWARD] + sizeof(*policy) + sizeof(*t) > info.size)
+	e = x.entries;
+	if (x.info.underflow[NF_INET_FORWARD] + rule + sizeof(*t) > x.info.size)
 		return false;
-	policy = (const void *)((const char *)e->entrytable + info.underflow[NF_INET_FORWARD]);
-	t = (const void *)((const char *)policy + policy->target_offset);
-	return policy->target_offset == sizeof(*policy) && t->verdict == -NF_DROP - 1;
-}
-
-static bool legacy_v6_drops(void)
-{
-	struct ip6t_getinfo info = {.name = "filter"};
-	_cleanup_close_ int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
-	_cleanup_free_ struct ip6t_get_entries *e = NULL;
-	const struct ip6t_entry *policy;
-	const struct xt_standard_target *t;
-	socklen_t len = sizeof(info);
-
-	if (fd < 0 || getsockopt(fd, IPPROTO_IPV6, IP6T_SO_GET_INFO, &info, &len) < 0 || info.size > 16u << 20)
-		return false;
-	len = sizeof(*e) + info.size;
-	e = xmalloc(len);
-	memset(e, 0, sizeof(*e));
-	strcpy(e->name, "filter");
-	e->size = info.size;
-	if (getsockopt(fd, IPPROTO_IPV6, IP6T_SO_GET_ENTRIES, e, &len) < 0 ||
-	    info.underflow[NF_INET_FORWARD] + sizeof(*policy) + sizeof(*t) > info.size)
-		return false;
-	policy = (const void *)((const char *)e->entrytable + info.underflow[NF_INET_FORWARD]);
-	t = (const void *)((const char *)policy + policy->target_offset);
-	return policy->target_offset == sizeof(*policy) && t->verdict == -NF_DROP - 1;
+	policy = (const char *)e->entrytable + x.info.underflow[NF_INET_FORWARD];
+	target = family == AF_INET ? ((const struct ipt_entry *)policy)->target_offset : ((const struct ip6t_entry *)policy)->target_offset;
+	t = (const void *)(policy + rule);
+	return target == rule && t->verdict == -NF_DROP - 1;
 }
 
 char *firewall_warning(void)
@@ -164,11 +127,11 @@ char *firewall_warning(void)
 		    "the nftables chain %s %s %s drops forwarded packets by default: pods may be cut off where packets "
 		    "take the stack; accept the pod ranges there",
 		    found.family, found.table, found.name);
-	if (legacy_table_exists("/proc/net/ip_tables_names") && legacy_v4_drops())
+	if (legacy_drops(AF_INET))
 		return xstrdup("iptables' FORWARD policy is DROP: pods may be cut off where packets take the stack; "
 			       "accept the pod "
 			       "ranges there");
-	if (legacy_table_exists("/proc/net/ip6_tables_names") && legacy_v6_drops())
+	if (legacy_drops(AF_INET6))
 		return xstrdup("ip6tables' FORWARD policy is DROP: pods may be cut off where packets take the stack; "
 			       "accept the pod "
 			       "ranges there");

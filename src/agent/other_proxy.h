@@ -10,6 +10,6 @@
  * The chains of its iptables and ipvs modes, with nf_tables below or the tables of old; the table of its nftables mode. A program that
  * serves Services by other means is not seen.
  *
- * Return: where it was found, a constant; NULL: nowhere.
+ * @ret: where it was found, a constant; NULL: nowhere. Return: 0; -errno when it was not found, and not everything could be looked at.
  */
-const char *other_proxy_find(void);
+int other_proxy_find(const char **ret);

@@ -128,8 +128,10 @@ void agent_services_settle(struct agent *a)
 {
 	struct services_view *s = &a->services;
 	bool enabled = a->opt.service_enabled != SWITCH_OFF, was = s->inbound;
-	const char *other = enabled && a->opt.service_inbound == SWITCH_AUTO ? other_proxy_find() : NULL;
+	const char *other = NULL;
 
+	if (enabled && a->opt.service_inbound == SWITCH_AUTO && other_proxy_find(&other) < 0)
+		other = s->other_proxy; /* for all that is known it is as it was */
 	s->inbound = a->opt.service_inbound == SWITCH_ON || (a->opt.service_inbound == SWITCH_AUTO && enabled && !other);
 	s->other_proxy = other;
 	if (other && (was || !s->settled))
