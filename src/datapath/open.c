@@ -2,6 +2,7 @@
 /* Opening: lock, adopt or create the maps, load the programs, then put them in the place of those that are attached. Nothing
  * that carries packets is touched before every program has passed the verifier. */
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "datapath/attach.h"
 #include "datapath/pins.h"
@@ -553,8 +554,8 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	r = replace_attached(dp);
 	if (r == 0)
 		r = pin_programs(dp);
-	if (r == 0)
-		r = sweep_pins(dp);
+	if (r == 0 && sweep_pins(dp) < 0)
+		log_warn("pins that no program uses any more cannot be unlinked"); /* they only take memory */
 	return r < 0 ? r : dp_attach_sockets(dp, config->cgroup ? config->cgroup : "", ret_error);
 }
 
