@@ -97,13 +97,14 @@ static __always_inline void inbound_forget(struct nat_key *inside, struct nat_fo
 static __always_inline bool inbound_as(struct __sk_buff *skb, const struct packet *pkt, const struct service_backend *b, struct nat_want *w)
 {
 	__u32 ifindex = skb->ifindex;
+	struct ip_addr to = b->addr;
 	struct nat_uplink *uplink;
 
-	if (b->flags & SERVICE_ON_THIS_NODE) {
+	if (b->flags & SERVICE_ON_THIS_NODE || addr_is_node(&to)) { /* the stack takes no packet from this node to itself */
 		w->as.addr = pkt->src;
 		return true;
 	}
-	if (node_route_find(&b->addr)) {
+	if (node_route_find(&to)) {
 		if (pkt->v6)
 			addr_from_config(&w->as.addr, &config.node_addrs[1]);
 		else
