@@ -109,6 +109,14 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt, str
 	return forward_to_pod(skb, pkt, ep);
 }
 
+/* For the stack: it may be for this node. */
+static __always_inline int to_stack(struct __sk_buff *skb, struct packet *pkt)
+{
+	enum drop_reason why = host_check(pkt, &pkt->dst);
+
+	return why == DROP_NONE ? TC_ACT_OK : drop(skb, pkt, why);
+}
+
 /* For a Service: it has got its endpoint's address. */
 static __always_inline int to_endpoint(struct __sk_buff *skb, struct packet *pkt)
 {
@@ -120,8 +128,8 @@ static __always_inline int to_endpoint(struct __sk_buff *skb, struct packet *pkt
 	route = node_route_find(&pkt->dst);
 	if (route)
 		return inbound_to_node(skb, pkt, route);
-	if (addr_is_node(&pkt->dst)) /* a pod with the node's own addresses */
-		return forward_to_stack(skb);
+	if (addr_is_node(&pkt->dst)) /* a pod with the node's own addresses: what its policy closes, no Service opens */
+		return to_stack(skb, pkt);
 	return inbound_leave(skb, pkt, skb->ifindex);
 }
 
@@ -141,24 +149,18 @@ static __always_inline int enter(struct __sk_buff *skb, struct packet *pkt)
 	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_EXTERNAL) : -why;
 }
 
-/* For the stack: it may be for this node. */
-static __always_inline int to_stack(struct __sk_buff *skb, struct packet *pkt)
-{
-	enum drop_reason why = host_check(pkt, &pkt->dst);
-
-	return why == DROP_NONE ? TC_ACT_OK : drop(skb, pkt, why);
-}
-
 /* For no pod as it is. What is neither an answer to what was translated, nor for a Service, is the stack's, untouched. */
 static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 {
+	enum drop_reason why;
 	struct endpoint *ep;
 	int way;
 
 	if (skb->pkt_type == PACKET_OTHERHOST) /* a switch floods what it cannot place: others serve that */
 		return TC_ACT_OK;
-	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE)
-		return TC_ACT_OK;
+	why = packet_parse(skb, ETH_LEN, skb->protocol, false, pkt);
+	if (why != DROP_NONE) /* what cannot be judged, the stack might understand */
+		return config.host && host_is_end(&pkt->dst) ? drop(skb, pkt, why) : TC_ACT_OK;
 	if (pkt->icmp == ICMP_ND)
 		return announce_nd(skb, pkt);
 	if (packet_is_multicast(pkt))

@@ -86,7 +86,7 @@ static long promote(void *map __attribute__((unused)), struct flow_key *of, stru
 {
 	struct flow_key key = *of;
 
-	if (state->stage == FLOW_OPEN)
+	if (state->stage == FLOW_OPEN && state->owner) /* without an owner: the node's, which stay where they are (lib/host.h) */
 		flow_promote(&key, state);
 	return 0;
 }

@@ -47,15 +47,15 @@ static __always_inline enum drop_reason leave_pod(struct __sk_buff *skb, struct 
 	return DROP_NONE;
 }
 
-/* The node's own packet, of one of its addresses on this uplink. */
-static __always_inline enum drop_reason leave_own(struct __sk_buff *skb, struct packet *pkt)
+/* The node's own packet. @here: of its address on this uplink. Another is the pod range's, towards pods by a plain way. */
+static __always_inline enum drop_reason leave_own(struct __sk_buff *skb, struct packet *pkt, bool here)
 {
 	enum drop_reason why;
 
 	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || is_tunnel(pkt) || pkt->fragment == FRAGMENT_LATER)
 		return DROP_NONE;
 	why = host_check(pkt, &pkt->src);
-	if (why != DROP_NONE)
+	if (why != DROP_NONE || !here)
 		return why;
 	if (config.inbound && nat_return(skb, pkt) != NAT_BACK_NONE) /* a pod with the node's addresses answers for a Service */
 		return DROP_NONE;
@@ -77,6 +77,7 @@ int to_net(struct __sk_buff *skb)
 	enum drop_reason why = DROP_NONE;
 	struct packet pkt = {};
 	struct endpoint *ep;
+	bool here;
 
 	if (skb->tc_index == WRAPPED)
 		return TC_ACT_OK;
@@ -87,10 +88,13 @@ int to_net(struct __sk_buff *skb)
 	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade || config.inbound || config.host) || !peek(skb, &pkt))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
-	if (ep)
+	if (ep) {
 		why = leave_pod(skb, &pkt, ep->id);
-	else if ((is_on(&pkt) || config.inbound || config.host) && is_own(skb, &pkt))
-		why = leave_own(skb, &pkt);
+	} else {
+		here = (is_on(&pkt) || config.inbound) && is_own(skb, &pkt);
+		if (here || (config.host && host_is_end(&pkt.src)))
+			why = leave_own(skb, &pkt, here);
+	}
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);
 }
 

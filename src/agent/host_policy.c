@@ -169,14 +169,26 @@ void host_policy_put(struct host_policy *h, const char *name, json_t *object)
 	settle(h);
 }
 
+void host_policy_not_of_nodes(struct host_policy *h, const char *name)
+{
+	if (json_object_del(h->in_force, name) == 0)
+		policy_del_object(h->compiler, KIND_CLUSTER, "", name);
+	if (json_object_del(h->confirmed, name) == 0)
+		(void)save(h);
+}
+
 void host_policy_synced(struct host_policy *h)
 {
+	bool was_on_trial = h->was_on_trial;
+
 	if (h->synced)
 		return;
 	h->synced = true;
 	h->was_on_trial = false;
 	sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
 	settle(h);
+	if (was_on_trial && !h->trial) /* the file still says so */
+		(void)save(h);
 }
 
 void host_policy_note_api_port(struct host_policy *h, uint16_t port)

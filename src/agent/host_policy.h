@@ -20,6 +20,9 @@ struct host_policy *host_policy_free(struct host_policy *h);
 
 /* The API has it now; @object NULL: no more. Kept by reference. */
 void host_policy_put(struct host_policy *h, const char *name, json_t *object);
+/* The API's object of that name is one of pods (now): what was confirmed of it as one of nodes may not come back in its place. Before
+ * host_policy_put() without an object. */
+void host_policy_not_of_nodes(struct host_policy *h, const char *name);
 /* The API has told everything once: only from then on is anything in force, and the time runs. */
 void host_policy_synced(struct host_policy *h);
 void host_policy_note_api_port(struct host_policy *h, uint16_t port);

@@ -168,6 +168,8 @@ static void on_policy(struct policies *p, const struct model_policy *policy, boo
 	struct policy_spec *spec;
 
 	object = gone ? NULL : object_json(policy, kind);
+	if (p->host && kind == KIND_CLUSTER && !gone && !policy->subject)
+		host_policy_not_of_nodes(p->host, policy->name);
 	if (p->host && kind == KIND_CLUSTER)
 		host_policy_put(p->host, policy->name, policy->subject ? object : NULL);
 	if (gone) {

@@ -144,11 +144,11 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 void agent_note_api(struct agent *a, const char *server)
 {
 	struct host_policy *h = a->policies ? policies_host(a->policies) : NULL;
-	const char *host = strstr(server, "://"), *colon;
+	const char *scheme = strstr(server, "://"), *host = scheme ? scheme + 3 : server, *colon;
+	_cleanup_free_ char *authority = xstrndup(host, strcspn(host, "/"));
 	uint64_t port = str_has_prefix(server, "http:") ? 80 : 443;
 
-	host = host ? host + 3 : server;
-	colon = strrchr(host, ':');
+	colon = strrchr(authority, ':');
 	if (colon && !strchr(colon, ']'))
 		(void)parse_u64(colon + 1, UINT16_MAX, &port);
 	if (h)

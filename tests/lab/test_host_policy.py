@@ -123,6 +123,55 @@ def confirm(lab):
     return lab.exec("n1", WEFT, "policy", "confirm", check=False)
 
 
+# To a pod's echo, which says who asks.
+ASK_POD = ("import socket, sys; s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM); "
+           "s.settimeout(1); s.sendto(b'?', (sys.argv[1], 8080)); s.recv(1000)")
+# A connection whose first fragment ends within the TCP header: the stack puts it together.
+TINY = ("import sys; from scapy.all import IP, TCP, fragment, send; "
+        "send(fragment(IP(dst=sys.argv[1]) / TCP(sport=5555, dport=int(sys.argv[2]), flags='S'), fragsize=8), verbose=0)")
+
+
+def node_behind_a_service(lab):
+    """Ports 30071 and 30072 of each node lead to n1's own OPEN and CLOSED."""
+    at = lab.nodes["n1"][0]
+    ports = [{"name": n, "port": p, "protocol": "TCP"} for n, p in (("open", OPEN), ("closed", CLOSED))]
+    return ({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "node"}, "spec": {
+        "type": "NodePort", "ports": [{**p, "nodePort": 30070 + p["port"] - 7000} for p in ports]}},
+            {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "ports": ports,
+             "metadata": {"name": "node-1", "labels": {"kubernetes.io/service-name": "node"}},
+             "endpoints": [{"addresses": [at], "conditions": {"ready": True}}]})
+
+
+def by_service(lab, port):
+    asked = json.dumps([["tcp", lab.nodes["n1"][0], port]])
+    return json.loads(lab.exec("world", PYTHON, "-c", ASK, asked).stdout)[0]
+
+
+def drops(lab, reason):
+    return next(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"] == reason)
+
+
+@pytest.mark.parametrize("lab", ["vxlan", "direct"], indirect=True)
+def test_P11_no_way_around_it(lab):
+    """Through a Service, by packets that cannot be judged; and the node's own questions to pods elsewhere are answered."""
+    far = next(p["ips"] for p in lab.status()["pods"] if p["name"] == "far")
+    lab.apply(*node_behind_a_service(lab))
+    soon("a Service before any policy", lambda: by_service(lab, 30071) and by_service(lab, 30072))
+    before = drops(lab, "fragment_tiny")
+    lab.exec("world", PYTHON, "-c", TINY, lab.nodes["n1"][0], CLOSED)
+    assert drops(lab, "fragment_tiny") == before, "no policy, no look at it"
+    lab.apply(CLOSES)
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    soon("an open one by the Service", lambda: by_service(lab, 30071))
+    assert by_service(lab, 30072) is False
+    lab.exec("world", PYTHON, "-c", TINY, lab.nodes["n1"][0], CLOSED)
+    soon("the fragment's end", lambda: drops(lab, "fragment_tiny") > before)
+    for address in far:
+        soon("an answer of a pod elsewhere", lambda: lab.exec("n1", PYTHON, "-c", ASK_POD, address, check=False).returncode == 0)
+    lab.kubectl("delete", "svc", "node")
+    lab.kubectl("delete", "endpointslice", "node-1")
+
+
 CLIENTS = ("world", "n2", "default/near", "default/far")
 
 
