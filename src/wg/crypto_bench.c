@@ -93,13 +93,13 @@ int main(void)
 		    noise_create_response(&peer[1], n, &response) < 0)
 			return 1;
 		cookie_add_macs(&maker[1], 1, &response, sizeof(response));
-		noise_derive(&peer[1], send, recv, &initiator);
+		noise_derive(&peer[1].theirs, send, recv, &initiator);
 		spent[1] += cpu_now() - t;
 		t = cpu_now();
 		if (cookie_check(&checker[0], 1, &response, sizeof(response), BYTES("x", 1)) == MAC_INVALID ||
 		    noise_accept_response(&id[0], &peer[0], &response) < 0)
 			return 1;
-		noise_derive(&peer[0], send, recv, &initiator);
+		noise_derive(&peer[0].ours, send, recv, &initiator);
 		spent[0] += cpu_now() - t;
 	}
 	one = packets(PACKET, false);

@@ -332,13 +332,17 @@ void device_post(struct peer *p, uint32_t events)
 
 static void confirm(struct peer *p, int64_t now)
 {
-	struct session *next = atomic_load(&p->next);
+	struct session *next = atomic_load(&p->next), *current = atomic_load(&p->current);
+	bool newest;
 
 	if (!next)
 		return;
-	device_retire_session(p->device, atomic_exchange(&p->previous, atomic_load(&p->current)));
-	atomic_store(&p->current, next);
+	newest = !current || current->id < next->id; /* not where initiations crossed: what we have begun goes on */
+	device_retire_session(p->device, atomic_exchange(&p->previous, newest ? current : next));
+	if (newest)
+		atomic_store(&p->current, next);
 	atomic_store(&p->next, NULL);
+	device_reset_handshake(p); /* an initiation of ours has been overtaken: one session is enough */
 	device_handshake_done(p);
 	device_flush_staged(p, now);
 }

@@ -86,31 +86,34 @@ void device_initiate(struct peer *p, int64_t now)
 	device_send_initiation(p, now);
 }
 
-/* As initiator the new session is used at once; as responder only when the peer has shown that it has the keys. */
-static struct session *install_session(struct peer *p, int64_t now)
+static struct session *new_session(struct peer *p, struct noise_exchange *x, struct index_slot *from, int64_t now)
 {
-	struct device *d = p->device;
-	struct session *s = session_new(now), *old;
+	struct session *s = session_new(now);
 
-	s->remote_index = p->noise.remote_index;
-	noise_derive(&p->noise, s->send_key, s->recv_key, &s->initiator);
-	if (s->initiator) {
-		old = atomic_exchange(&p->next, NULL);
-		if (old) {
-			device_retire_session(d, atomic_exchange(&p->previous, old));
-			device_retire_session(d, atomic_exchange(&p->current, NULL));
-		} else {
-			device_retire_session(d, atomic_exchange(&p->previous, atomic_load(&p->current)));
-		}
-		index_replace(&d->indexes, &p->handshake_slot, &s->slot, INDEX_SESSION);
-		atomic_store(&p->current, s);
-	} else {
-		index_replace(&d->indexes, &p->handshake_slot, &s->slot, INDEX_SESSION);
-		device_retire_session(d, atomic_exchange(&p->next, s));
-		device_retire_session(d, atomic_exchange(&p->previous, NULL));
-	}
-	timers_session_derived(&p->timers, &d->limits, now);
+	s->remote_index = x->remote_index;
+	noise_derive(x, s->send_key, s->recv_key, &s->initiator);
+	index_replace(&p->device->indexes, from, &s->slot, INDEX_SESSION);
+	timers_session_derived(&p->timers, &p->device->limits, now);
 	return s;
+}
+
+/* We have begun: the new session is used at once. One that the peer has begun meanwhile, as initiations may cross, waits on. */
+static struct session *install_ours(struct peer *p, int64_t now)
+{
+	struct session *s = new_session(p, &p->noise.ours, &p->handshake_slot, now);
+
+	device_retire_session(p->device, atomic_exchange(&p->previous, atomic_load(&p->current)));
+	atomic_store(&p->current, s);
+	return s;
+}
+
+/* The peer has: only when it has shown that it has the keys. */
+static void install_theirs(struct peer *p, int64_t now)
+{
+	struct session *s = new_session(p, &p->noise.theirs, &p->answer_slot, now);
+
+	device_retire_session(p->device, atomic_exchange(&p->next, s));
+	device_retire_session(p->device, atomic_exchange(&p->previous, NULL));
 }
 
 void device_handshake_done(struct peer *p)
@@ -157,12 +160,12 @@ static void on_initiation(struct device *d, int64_t now, const struct msg_initia
 	}
 	p->last_initiation_seen_ns = now;
 	note_authentic(p, now, source, sizeof(*msg));
-	index_insert(&d->indexes, &p->handshake_slot, INDEX_HANDSHAKE, p);
-	if (noise_create_response(&p->noise, p->handshake_slot.index, &response) < 0) {
-		index_remove(&d->indexes, &p->handshake_slot);
+	index_insert(&d->indexes, &p->answer_slot, INDEX_HANDSHAKE, p);
+	if (noise_create_response(&p->noise, p->answer_slot.index, &response) < 0) {
+		index_remove(&d->indexes, &p->answer_slot);
 		goto bad;
 	}
-	install_session(p, now);
+	install_theirs(p, now);
 	send_message(p, now, &response, sizeof(response));
 	d->stats.responses_sent++;
 	device_reschedule(p);
@@ -189,7 +192,7 @@ static void on_response(struct device *d, int64_t now, const struct msg_response
 		return;
 	}
 	note_authentic(p, now, source, sizeof(*msg));
-	s = install_session(p, now);
+	s = install_ours(p, now);
 	device_handshake_done(p);
 	/* The responder may not send before it has heard from us on the new keys. */
 	if (atomic_load(&p->staged_count))

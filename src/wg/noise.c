@@ -38,15 +38,16 @@ void noise_peer_rekey(struct noise_peer *p, const struct noise_identity *id)
 		wipe(p->static_static, KEY_LEN);
 }
 
+static void reset(struct noise_exchange *x)
+{
+	dh_key_free(x->ephemeral);
+	wipe(x, sizeof(*x));
+}
+
 void noise_peer_reset(struct noise_peer *p)
 {
-	p->ephemeral = dh_key_free(p->ephemeral);
-	wipe(p->ephemeral_pub, KEY_LEN);
-	wipe(p->remote_ephemeral, KEY_LEN);
-	wipe(p->chain, HASH_LEN);
-	wipe(p->hash, HASH_LEN);
-	p->local_index = p->remote_index = 0;
-	p->state = HANDSHAKE_NONE;
+	reset(&p->ours);
+	reset(&p->theirs);
 }
 
 static void mix_hash(uint8_t hash[static HASH_LEN], const void *data, size_t n)
@@ -121,30 +122,30 @@ static struct dh_key *new_ephemeral(uint8_t pub[static KEY_LEN])
 int noise_create_initiation(const struct noise_identity *id, struct noise_peer *p, uint32_t local_index,
 			    const uint8_t timestamp[static TIMESTAMP_LEN], struct msg_initiation *ret)
 {
+	struct noise_exchange *x = &p->ours;
 	uint8_t key[KEY_LEN];
 	int r;
 
-	noise_peer_reset(p);
+	reset(x);
 	if (!id->set || secret_is_zero(p->static_static, KEY_LEN))
 		return -EBADMSG;
 	*ret = (struct msg_initiation){ .type = htole32(MSG_INITIATION), .sender = htole32(local_index) };
-	start(p->chain, p->hash, p->pub);
-	p->ephemeral = new_ephemeral(p->ephemeral_pub); /* e */
-	memcpy(ret->ephemeral, p->ephemeral_pub, KEY_LEN);
-	mix_key(p->chain, ret->ephemeral, KEY_LEN);
-	mix_hash(p->hash, ret->ephemeral, KEY_LEN);
-	r = mix_dh(p->chain, key, p->ephemeral, p->pub); /* es */
+	start(x->chain, x->hash, p->pub);
+	x->ephemeral = new_ephemeral(x->ephemeral_pub); /* e */
+	memcpy(ret->ephemeral, x->ephemeral_pub, KEY_LEN);
+	mix_key(x->chain, ret->ephemeral, KEY_LEN);
+	mix_hash(x->hash, ret->ephemeral, KEY_LEN);
+	r = mix_dh(x->chain, key, x->ephemeral, p->pub); /* es */
 	if (r < 0)
 		goto out;
-	seal_mixed(p->hash, key, id->pub, KEY_LEN, ret->statik); /* s */
-	mix_secret(p->chain, key, p->static_static);		 /* ss */
-	seal_mixed(p->hash, key, timestamp, TIMESTAMP_LEN, ret->timestamp);
-	p->local_index = local_index;
-	p->state = HANDSHAKE_SENT_INITIATION;
+	seal_mixed(x->hash, key, id->pub, KEY_LEN, ret->statik); /* s */
+	mix_secret(x->chain, key, p->static_static);		 /* ss */
+	seal_mixed(x->hash, key, timestamp, TIMESTAMP_LEN, ret->timestamp);
+	x->state = HANDSHAKE_SENT_INITIATION;
 out:
 	wipe(key, sizeof(key));
 	if (r < 0)
-		noise_peer_reset(p);
+		reset(x);
 	return r;
 }
 
@@ -172,6 +173,7 @@ int noise_read_initiation(const struct noise_identity *id, const struct msg_init
 
 int noise_accept_initiation(struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in)
 {
+	struct noise_exchange *x = &p->theirs;
 	uint8_t key[KEY_LEN];
 	int r;
 
@@ -184,13 +186,13 @@ int noise_accept_initiation(struct noise_peer *p, const struct msg_initiation *m
 		return r;
 	if (memcmp(in->timestamp, p->newest_timestamp, TIMESTAMP_LEN) <= 0)
 		return -EALREADY;
-	noise_peer_reset(p);
+	reset(x);
 	memcpy(p->newest_timestamp, in->timestamp, TIMESTAMP_LEN);
-	memcpy(p->remote_ephemeral, in->remote_ephemeral, KEY_LEN);
-	memcpy(p->chain, in->chain, HASH_LEN);
-	memcpy(p->hash, in->hash, HASH_LEN);
-	p->remote_index = in->remote_index;
-	p->state = HANDSHAKE_GOT_INITIATION;
+	memcpy(x->remote_ephemeral, in->remote_ephemeral, KEY_LEN);
+	memcpy(x->chain, in->chain, HASH_LEN);
+	memcpy(x->hash, in->hash, HASH_LEN);
+	x->remote_index = in->remote_index;
+	x->state = HANDSHAKE_GOT_INITIATION;
 	return 0;
 }
 
@@ -209,44 +211,45 @@ static void mix_psk(uint8_t chain[static HASH_LEN], uint8_t hash[static HASH_LEN
 
 int noise_create_response(struct noise_peer *p, uint32_t local_index, struct msg_response *ret)
 {
+	struct noise_exchange *x = &p->theirs;
 	uint8_t key[KEY_LEN];
 	int r;
 
-	assert(p->state == HANDSHAKE_GOT_INITIATION);
+	assert(x->state == HANDSHAKE_GOT_INITIATION);
 	*ret = (struct msg_response){ .type = htole32(MSG_RESPONSE),
 				      .sender = htole32(local_index),
-				      .receiver = htole32(p->remote_index) };
-	p->ephemeral = new_ephemeral(p->ephemeral_pub); /* e */
-	memcpy(ret->ephemeral, p->ephemeral_pub, KEY_LEN);
-	mix_key(p->chain, ret->ephemeral, KEY_LEN);
-	mix_hash(p->hash, ret->ephemeral, KEY_LEN);
-	r = mix_dh(p->chain, NULL, p->ephemeral, p->remote_ephemeral); /* ee */
+				      .receiver = htole32(x->remote_index) };
+	x->ephemeral = new_ephemeral(x->ephemeral_pub); /* e */
+	memcpy(ret->ephemeral, x->ephemeral_pub, KEY_LEN);
+	mix_key(x->chain, ret->ephemeral, KEY_LEN);
+	mix_hash(x->hash, ret->ephemeral, KEY_LEN);
+	r = mix_dh(x->chain, NULL, x->ephemeral, x->remote_ephemeral); /* ee */
 	if (r == 0)
-		r = mix_dh(p->chain, NULL, p->ephemeral, p->pub); /* se */
+		r = mix_dh(x->chain, NULL, x->ephemeral, p->pub); /* se */
 	if (r < 0) {
-		noise_peer_reset(p);
+		reset(x);
 		return r;
 	}
-	mix_psk(p->chain, p->hash, key, p->psk); /* psk */
-	seal_mixed(p->hash, key, "", 0, ret->nothing);
+	mix_psk(x->chain, x->hash, key, p->psk); /* psk */
+	seal_mixed(x->hash, key, "", 0, ret->nothing);
 	wipe(key, sizeof(key));
-	p->local_index = local_index;
-	p->state = HANDSHAKE_SENT_RESPONSE;
+	x->state = HANDSHAKE_SENT_RESPONSE;
 	return 0;
 }
 
 int noise_accept_response(const struct noise_identity *id, struct noise_peer *p, const struct msg_response *msg)
 {
+	struct noise_exchange *x = &p->ours;
 	uint8_t chain[HASH_LEN], hash[HASH_LEN], key[KEY_LEN], nothing[1];
 	int r;
 
-	if (p->state != HANDSHAKE_SENT_INITIATION || !id->set)
+	if (x->state != HANDSHAKE_SENT_INITIATION || !id->set)
 		return -EBADMSG;
-	memcpy(chain, p->chain, HASH_LEN);
-	memcpy(hash, p->hash, HASH_LEN);
+	memcpy(chain, x->chain, HASH_LEN);
+	memcpy(hash, x->hash, HASH_LEN);
 	mix_key(chain, msg->ephemeral, KEY_LEN); /* e */
 	mix_hash(hash, msg->ephemeral, KEY_LEN);
-	r = mix_dh(chain, NULL, p->ephemeral, msg->ephemeral); /* ee */
+	r = mix_dh(chain, NULL, x->ephemeral, msg->ephemeral); /* ee */
 	if (r == 0)
 		r = mix_dh(chain, NULL, id->key, msg->ephemeral); /* se */
 	if (r == 0) {
@@ -255,23 +258,23 @@ int noise_accept_response(const struct noise_identity *id, struct noise_peer *p,
 		wipe(key, sizeof(key));
 	}
 	if (r == 0) {
-		memcpy(p->chain, chain, HASH_LEN);
-		memcpy(p->hash, hash, HASH_LEN);
-		p->remote_index = le32toh(msg->sender);
-		p->state = HANDSHAKE_GOT_RESPONSE;
+		memcpy(x->chain, chain, HASH_LEN);
+		memcpy(x->hash, hash, HASH_LEN);
+		x->remote_index = le32toh(msg->sender);
+		x->state = HANDSHAKE_GOT_RESPONSE;
 	}
 	wipe(chain, sizeof(chain));
 	wipe(hash, sizeof(hash));
 	return r;
 }
 
-void noise_derive(struct noise_peer *p, uint8_t ret_send[static KEY_LEN], uint8_t ret_recv[static KEY_LEN],
+void noise_derive(struct noise_exchange *x, uint8_t ret_send[static KEY_LEN], uint8_t ret_recv[static KEY_LEN],
 		  bool *ret_initiator)
 {
-	bool initiator = p->state == HANDSHAKE_GOT_RESPONSE;
+	bool initiator = x->state == HANDSHAKE_GOT_RESPONSE;
 
-	assert(initiator || p->state == HANDSHAKE_SENT_RESPONSE);
-	kdf(p->chain, BYTES("", 0), initiator ? ret_send : ret_recv, initiator ? ret_recv : ret_send, NULL);
+	assert(initiator || x->state == HANDSHAKE_SENT_RESPONSE);
+	kdf(x->chain, BYTES("", 0), initiator ? ret_send : ret_recv, initiator ? ret_recv : ret_send, NULL);
 	*ret_initiator = initiator;
-	noise_peer_reset(p);
+	reset(x);
 }

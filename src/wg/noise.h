@@ -22,19 +22,26 @@ enum handshake_state {
 	HANDSHAKE_GOT_RESPONSE,
 };
 
-/* One peer's side of it: the long-term part and the exchange that is under way. */
+/* One exchange of messages under way, and its keys until noise_derive(). */
+struct noise_exchange {
+	enum handshake_state state;
+	uint32_t remote_index;
+	struct dh_key *ephemeral;
+	uint8_t ephemeral_pub[KEY_LEN];
+	uint8_t remote_ephemeral[KEY_LEN];
+	uint8_t chain[HASH_LEN], hash[HASH_LEN];
+};
+
+/* One peer's side of it: the long-term part, and an exchange for either beginner, so that initiations which cross do not
+ * undo each other. */
 struct noise_peer {
 	uint8_t pub[KEY_LEN];
 	uint8_t psk[KEY_LEN];
 	uint8_t static_static[KEY_LEN]; /* all zero when the peer's key gives none: then nothing may be sent or accepted */
 	uint8_t newest_timestamp[TIMESTAMP_LEN]; /* of an accepted initiation */
 
-	enum handshake_state state;
-	uint32_t local_index, remote_index;
-	struct dh_key *ephemeral;
-	uint8_t ephemeral_pub[KEY_LEN];
-	uint8_t remote_ephemeral[KEY_LEN];
-	uint8_t chain[HASH_LEN], hash[HASH_LEN];
+	struct noise_exchange ours;   /* we began it: from the initiation to the response */
+	struct noise_exchange theirs; /* the peer did: answered within one call of the owner's */
 };
 
 /* The result of reading an initiation, before anything is believed about the peer it names. */
@@ -49,7 +56,7 @@ struct noise_initiation {
 void noise_peer_init(struct noise_peer *p, const struct noise_identity *id, const uint8_t pub[static KEY_LEN]);
 /* After our identity changed. */
 void noise_peer_rekey(struct noise_peer *p, const struct noise_identity *id);
-/* Forgets the exchange under way; the long-term part stays. */
+/* Forgets the exchanges under way; the long-term part stays. */
 void noise_peer_reset(struct noise_peer *p);
 
 /* Everything but the MACs. Return: 0, -EBADMSG for an unusable peer key. */
@@ -71,9 +78,9 @@ int noise_read_initiation(const struct noise_identity *id, const struct msg_init
 int noise_accept_initiation(struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in);
 
 int noise_create_response(struct noise_peer *p, uint32_t local_index, struct msg_response *ret);
-/* Return: 0, -EBADMSG; the exchange under way is unharmed then. */
+/* Return: 0, -EBADMSG; the exchange is unharmed then. */
 int noise_accept_response(const struct noise_identity *id, struct noise_peer *p, const struct msg_response *msg);
 
 /* Ends the exchange: transport keys, seen from our side. */
-void noise_derive(struct noise_peer *p, uint8_t ret_send[static KEY_LEN], uint8_t ret_recv[static KEY_LEN],
+void noise_derive(struct noise_exchange *x, uint8_t ret_send[static KEY_LEN], uint8_t ret_recv[static KEY_LEN],
 		  bool *ret_initiator);

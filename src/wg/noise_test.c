@@ -260,7 +260,7 @@ static void same_keys(struct noise_peer *peer, struct party *p, bool we_initiate
 	uint8_t send[KEY_LEN], recv[KEY_LEN], k[2][KEY_LEN];
 	bool initiator;
 
-	noise_derive(peer, send, recv, &initiator);
+	noise_derive(we_initiated ? &peer->ours : &peer->theirs, send, recv, &initiator);
 	kdf(p->ck, BYTES("", 0), k[0], k[1], NULL);
 	CHECK_INT(initiator, we_initiated);
 	CHECK(memcmp(send, k[!we_initiated], KEY_LEN) == 0 && memcmp(recv, k[we_initiated], KEY_LEN) == 0);

@@ -41,7 +41,8 @@ struct peer {
 
 	struct noise_peer noise;
 	struct cookie_maker cookie;
-	struct index_slot handshake_slot;
+	struct index_slot handshake_slot; /* of our initiation */
+	struct index_slot answer_slot;	  /* of the peer's, until it is answered */
 	int64_t last_initiation_sent_ns, last_initiation_seen_ns; /* 0: never */
 	int64_t last_handshake_real_ns;				  /* wall clock, for people; 0: never */
 	struct timers timers;

@@ -73,7 +73,7 @@ static void answer(struct crowd *c, unsigned i, const struct msg_initiation *m, 
 	    noise_create_response(&o->engine, i, &response) < 0)
 		return;
 	cookie_add_macs(&c->maker, 1, &response, sizeof(response));
-	noise_derive(&o->engine, send_key, o->recv_key, &initiator);
+	noise_derive(&o->engine.theirs, send_key, o->recv_key, &initiator);
 	o->answered = sendto(c->fds[i], &response, sizeof(response), 0, (const struct sockaddr *)from, sizeof(*from)) == sizeof(response);
 }
 
