@@ -6,6 +6,7 @@
  * Listens at COUNT ports from PORT on, and prints who is there, "PUBLIC-KEY(hex) PORT" each. A line on standard
  * input begins a round: when the engine has begun a session with each, shown by a packet that authenticates under its keys, it prints
  * the milliseconds since the first initiation of the round, and how many initiations there were. */
+#include "hex.h"
 #include "base/str.h"
 #include "net/addr.h"
 #include "wg/cookie.h"
@@ -36,20 +37,6 @@ static double now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1e3 + t.tv_nsec * 1e-6;
-}
-
-static bool read_hex(const char *text, uint8_t ret[static KEY_LEN])
-{
-	unsigned v;
-
-	if (strlen(text) != 2 * KEY_LEN)
-		return false;
-	for (int i = 0; i < KEY_LEN; i++) {
-		if (sscanf(text + 2 * i, "%2x", &v) != 1)
-			return false;
-		ret[i] = v;
-	}
-	return true;
 }
 
 static void begin_round(struct crowd *c)

@@ -7,6 +7,7 @@
  * send; one that was kept waiting catches up. Prints how many were sent and in how many microseconds, how many answers came
  * and the size of the largest. */
 #include "../random.h"
+#include "hex.h"
 #include "base/str.h"
 #include "net/addr.h"
 #include "wg/cookie.h"
@@ -160,20 +161,6 @@ static unsigned collect(int fd, unsigned *largest)
 	for (int i = 0; i < n; i++)
 		*largest = MAX(*largest, headers[i].msg_len);
 	return MAX(n, 0);
-}
-
-static bool read_hex(const char *text, uint8_t ret[static KEY_LEN])
-{
-	unsigned v;
-
-	if (strlen(text) != 2 * KEY_LEN)
-		return false;
-	for (int i = 0; i < KEY_LEN; i++) {
-		if (sscanf(text + 2 * i, "%2x", &v) != 1)
-			return false;
-		ret[i] = v;
-	}
-	return true;
 }
 
 static bool read_mac(const char *text, uint8_t mac[static ETH_ALEN])
