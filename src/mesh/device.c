@@ -229,3 +229,19 @@ void mesh_diff(const struct mesh_device *have, const struct mesh_device *given, 
 		lose(&want, &have->peers[i], ret);
 	mesh_device_done(&want);
 }
+
+bool mesh_hold_back(const struct mesh_device *have, struct mesh_device *want, bool late)
+{
+	bool held = false;
+
+	for (size_t i = 0; i < want->n_peers; i++) {
+		struct mesh_peer *p = &want->peers[i];
+		const struct mesh_peer *there = mesh_device_find(have, p->key);
+
+		if (!p->begins || !p->keepalive_s || (there && (late || there->keepalive_s || there->handshake_s)))
+			continue;
+		p->keepalive_s = 0;
+		held = true;
+	}
+	return held;
+}

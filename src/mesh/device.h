@@ -15,6 +15,7 @@ struct mesh_peer {
 	size_t n_allowed, cap_allowed;
 	bool has_successor;
 	uint8_t successor[MESH_KEY]; /* wanted: this key takes over the prefixes when its first handshake succeeds */
+	bool begins;	       /* wanted: of the two of us it begins the handshake, where that matters; see mesh_hold_back() */
 	bool has_predecessor; /* an engine that knows of it moves the prefixes by itself, and takes packets of either key */
 	uint8_t predecessor[MESH_KEY];
 	/* as found */
@@ -82,3 +83,15 @@ bool mesh_change_is_empty(const struct mesh_change *c);
  * O((n + prefixes) log n)
  */
 void mesh_diff(const struct mesh_device *have, const struct mesh_device *want, int64_t now_s, struct mesh_change *ret);
+
+/**
+ * mesh_hold_back() - leave the first handshake to those peers that begin
+ * @want: changed: no keepalive for peers that begin and were not heard yet
+ * @late: they had their time: nothing is held back but from peers that are new now
+ *
+ * A keepalive that is set begins the handshake at once. Where both ends do so at the same moment their initiations cross, which
+ * the kernel's engine answers on neither side; the next try is five seconds later.
+ *
+ * Return: whether anything was held back.
+ */
+bool mesh_hold_back(const struct mesh_device *have, struct mesh_device *want, bool late);

@@ -212,6 +212,33 @@ static void a_successor_takes_over_when_it_was_heard(void)
 #define HEX1 "0100000000000000000000000000000000000000000000000000000000000000"
 #define HEX2 "0200000000000000000000000000000000000000000000000000000000000000"
 
+static void of_two_that_meet_one_begins(void)
+{
+	struct mesh_device have = {0}, want;
+	struct mesh_change c;
+
+	for (int step = 0; step < 4; step++) {
+		want = (struct mesh_device){0};
+		add(&want, 1, "10.0.0.1:1", NULL)->begins = true;
+		add(&want, 2, "10.0.0.2:1", NULL);
+		if (step == 3)
+			add(&want, 3, "10.0.0.3:1", NULL)->begins = true;
+		for (size_t i = 0; i < want.n_peers; i++)
+			want.peers[i].keepalive_s = 25;
+		CHECK_INT(mesh_hold_back(&have, &want, step >= 2), step != 2);
+		mesh_diff(&have, &want, NOW, &c);
+		CHECK_INT(mesh_change_is_empty(&c), step == 1);
+		apply(&have, &c);
+		mesh_device_sort(&have);
+		CHECK_INT(find(&have, 1)->keepalive_s, step < 2 ? 0 : 25); /* the later end begins if the other has not */
+		CHECK_INT(find(&have, 2)->keepalive_s, 25);
+		mesh_change_done(&c);
+		mesh_device_done(&want);
+	}
+	CHECK_INT(find(&have, 3)->keepalive_s, 0);
+	mesh_device_done(&have);
+}
+
 static void uapi_says_the_difference(void)
 {
 	struct mesh_device have = {0}, want = {.has_key = true, .port = 51820, .key = {1}};
@@ -370,6 +397,7 @@ int main(void)
 	RUN(a_prefix_that_moves_has_an_owner_at_each_step);
 	RUN(a_peer_that_roamed_stays_where_it_was_heard);
 	RUN(a_successor_takes_over_when_it_was_heard);
+	RUN(of_two_that_meet_one_begins);
 	RUN(uapi_says_the_difference);
 	RUN(uapi_says_who_replaces_whom_once_both_are_there);
 	RUN(uapi_answers);

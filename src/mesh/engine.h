@@ -8,6 +8,7 @@ struct mesh_engine_ops {
 	const char *name;
 	const char *link_kind; /* as rtnetlink says it */
 	bool knows_heirs;      /* a peer's new key takes over without a gap; else we move the prefixes when we see it */
+	bool crossing_harms;   /* initiations that cross undo each other */
 	/* Makes the interface, down. Return: 0, -EOPNOTSUPP when there is no such engine here. */
 	int (*make_device)(const struct mesh_options *o, struct rtnl *nl, uint32_t mtu);
 	/* To be called before the others; idempotent. Return: 0, -errno. */
@@ -30,6 +31,7 @@ struct mesh {
 	bool wanted, settled;
 	bool busy;    /* a read or write is under way */
 	bool again;   /* look again when it is done */
+	uint64_t held_us; /* until when peers that begin have the word; 0: none is waited for */
 	bool written; /* since the last look that found nothing to do */
 	char *error;
 	unsigned starts;

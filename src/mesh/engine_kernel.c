@@ -170,6 +170,7 @@ static void write_device(struct mesh *m, const struct mesh_change *c)
 const struct mesh_engine_ops mesh_kernel = {
     .name = "kernel",
     .link_kind = "wireguard",
+    .crossing_harms = true,
     .make_device = make_device,
     .start = start,
     .stop = stop,

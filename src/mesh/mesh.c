@@ -7,7 +7,7 @@
 
 #include <time.h>
 
-enum { LOOK_US = 2000000, LOOK_OFTEN_US = 50000 };
+enum { LOOK_US = 2000000, LOOK_OFTEN_US = 50000, HOLD_US = 300000 };
 
 static const char ALIAS[] = "weft: encrypted to other nodes";
 
@@ -23,7 +23,7 @@ static bool key_changes_hands(const struct mesh *m)
 
 static void look_later(struct mesh *m)
 {
-	(void)sd_event_source_set_time_relative(m->timer, key_changes_hands(m) ? LOOK_OFTEN_US : LOOK_US);
+	(void)sd_event_source_set_time_relative(m->timer, key_changes_hands(m) ? LOOK_OFTEN_US : m->held_us ? HOLD_US : LOOK_US);
 	(void)sd_event_source_set_enabled(m->timer, SD_EVENT_ONESHOT);
 }
 
@@ -61,6 +61,22 @@ static bool handshakes_differ(const struct mesh_device *a, const struct mesh_dev
 	return false;
 }
 
+/* The difference to what is wanted, but that handshakes are left to the peers that begin for a moment, where that matters. */
+static void differ(struct mesh *m, struct mesh_change *ret)
+{
+	struct mesh_device want;
+	uint64_t now = 0;
+
+	(void)sd_event_now(m->event, CLOCK_MONOTONIC, &now);
+	mesh_device_copy(&m->want, &want);
+	if (!m->engine->crossing_harms || !mesh_hold_back(&m->have, &want, m->held_us && now >= m->held_us))
+		m->held_us = 0;
+	else if (!m->held_us || now >= m->held_us)
+		m->held_us = now + HOLD_US;
+	mesh_diff(&m->have, &want, time(NULL), ret);
+	mesh_device_done(&want);
+}
+
 void mesh_on_read(struct mesh *m, int r, struct mesh_device *have)
 {
 	struct mesh_change change;
@@ -80,7 +96,7 @@ void mesh_on_read(struct mesh *m, int r, struct mesh_device *have)
 		tell(m);
 	if (!m->wanted || m->busy)
 		return;
-	mesh_diff(&m->have, &m->want, time(NULL), &change);
+	differ(m, &change);
 	if (mesh_change_is_empty(&change)) {
 		finish_look(m, true);
 	} else if (m->written && !m->again) { /* an engine that does not take it would keep us busy for ever */

@@ -130,6 +130,7 @@ static struct mesh_peer *add_peer(struct compiling *c, const struct model_mesh_n
 
 	*ret_reached = choose_endpoint(c, node, p);
 	p->keepalive_s = *ret_reached ? c->config->keepalive_s : 0;
+	p->begins = memcmp(key, c->config->public_key, MESH_KEY) < 0;
 	return p;
 }
 
