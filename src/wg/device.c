@@ -18,6 +18,7 @@ void device_init(struct device *d, const struct device_ops *ops, void *ctx)
 	index_init(&d->indexes, &d->qsbr);
 	allowedips_init(&d->allowed, &d->qsbr);
 	ratelimit_init(&d->ratelimit);
+	window_init(&d->window);
 	list_init(&d->order);
 	cookie_checker_init(&d->cookie, d->identity.pub);
 }
@@ -239,6 +240,7 @@ void device_remove_peer(struct device *d, struct peer *p)
 	allowedips_remove_all(&d->allowed, &p->allowed);
 	zero_keys(p);
 	timers_stop(&p->timers);
+	window_leave(&d->window, &p->window);
 	p->dead = true;
 	device_reschedule(p);
 	htab_remove(&d->peers, &p->by_key);
@@ -293,6 +295,7 @@ static void stop_peer(struct peer *p)
 {
 	p->device->stats.staged_dropped += peer_drop_staged(p);
 	timers_stop(&p->timers);
+	window_leave(&p->device->window, &p->window);
 	zero_keys(p);
 	p->last_initiation_sent_ns = 0; /* up again, it may ask at once */
 	device_reschedule(p);
@@ -427,8 +430,9 @@ int64_t device_run(struct device *d, int64_t now)
 	while (d->heap_len && wake_of(d->heap[0]) <= now)
 		run_timers(d->heap[0], now);
 	device_take_events(d, now);
+	device_send_waiting(d, now);
 	qsbr_poll(&d->qsbr);
-	return d->heap_len ? wake_of(d->heap[0]) : NEVER;
+	return MIN(d->heap_len ? wake_of(d->heap[0]) : NEVER, window_deadline(&d->window));
 }
 
 void device_flush_staged(struct peer *p, int64_t now)

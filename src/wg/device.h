@@ -45,6 +45,7 @@ struct device {
 	struct index_table indexes;
 	struct qsbr qsbr;
 	struct ratelimit ratelimit;
+	struct window window;
 	uint8_t last_timestamp[TIMESTAMP_LEN]; /* newest one we sent, to anybody */
 	int64_t under_load_until;
 

@@ -12,6 +12,8 @@ void device_reset_handshake(struct peer *p);
 void device_take_events(struct device *d, int64_t now);
 /* Sends what waits, or asks for a session. */
 void device_flush_staged(struct peer *p, int64_t now);
-/* Unconditionally, as a retry. */
+/* As a retry: at once, or when the window has room. */
 void device_send_initiation(struct peer *p, int64_t now);
+/* Now those that the window has room for. */
+void device_send_waiting(struct device *d, int64_t now);
 void device_handshake_done(struct peer *p);

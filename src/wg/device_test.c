@@ -462,6 +462,39 @@ static void initiations_that_cross_with_one_that_forgets_its_own(void)
 	pair_done(&p);
 }
 
+/* Many peers that are asked at once are asked in portions: an answer makes room, the absent give it up. */
+static void initiations_to_many_peers_go_out_in_portions(void)
+{
+	enum { ABSENT = 3000 };
+	struct endpoint nowhere = pair_endpoint(99);
+	struct peer *absent[ABSENT];
+	uint8_t key[KEY_LEN] = { 9 };
+	unsigned at_first;
+
+	pair_init(&p);
+	for (unsigned i = 0; i < ABSENT; i++) {
+		memcpy(key + 1, &i, sizeof(i));
+		absent[i] = device_add_peer(&p.n[0].device, key);
+		peer_set_endpoint(absent[i], &nowhere);
+		device_set_keepalive(absent[i], 25, p.now);
+	}
+	pair_settle(&p);
+	at_first = p.n[0].initiations;
+	CHECK_INT(at_first, WINDOW_MAX);
+	pair_send(&p, 0, 1); /* waits for its turn like all others */
+	device_remove_peer(&p.n[0].device, absent[ABSENT - 1]);
+	device_remove_peer(&p.n[0].device, absent[0]); /* one that has been asked: room for one */
+	pair_settle(&p);
+	CHECK_INT(p.n[0].initiations, at_first + 1);
+	for (unsigned i = 1; i <= 3; i++) {
+		CHECK_INT(p.n[1].delivered, i == 3);
+		pair_run_until(&p, p.now + WINDOW_NS + S / 100);
+	}
+	CHECK_INT(p.n[0].initiations, ABSENT); /* each once: two are gone, one of those unasked, and the one that is there */
+	CHECK_INT(p.n[1].delivered, 1);
+	pair_done(&p);
+}
+
 /* The first of two to be configured asks in vain; the second asks when it is. */
 static void the_later_end_begins(void)
 {
@@ -661,6 +694,7 @@ int main(void)
 	RUN(initiations_that_cross_both_count);
 	RUN(initiations_that_cross_with_one_that_forgets_its_own);
 	RUN(the_later_end_begins);
+	RUN(initiations_to_many_peers_go_out_in_portions);
 	RUN(waking_up_after_all_deadlines);
 	RUN(W_1_message_counters_end);
 	RUN(W_6_a_clock_that_steps_back_locks_nobody_out);

@@ -51,14 +51,12 @@ static void send_message(struct peer *p, int64_t now, void *msg, size_t len)
 	}
 }
 
-void device_send_initiation(struct peer *p, int64_t now)
+static void send_initiation(struct peer *p, int64_t now)
 {
 	struct device *d = p->device;
 	struct msg_initiation msg;
 	uint8_t timestamp[TIMESTAMP_LEN];
 
-	if (!d->up)
-		return;
 	p->last_initiation_sent_ns = now;
 	index_insert(&d->indexes, &p->handshake_slot, INDEX_HANDSHAKE, p);
 	p->answered = false;
@@ -71,6 +69,22 @@ void device_send_initiation(struct peer *p, int64_t now)
 	timers_initiation_sent(&p->timers, &d->limits, now, jitter(&d->limits));
 	d->stats.initiations_sent++;
 	device_reschedule(p);
+}
+
+void device_send_initiation(struct peer *p, int64_t now)
+{
+	struct device *d = p->device;
+
+	if (d->up && window_enter(&d->window, &p->window, now))
+		send_initiation(p, now);
+}
+
+void device_send_waiting(struct device *d, int64_t now)
+{
+	struct window_node *n;
+
+	while ((n = window_next(&d->window, now)))
+		send_initiation(container_of(n, struct peer, window), now);
 }
 
 void device_initiate(struct peer *p, int64_t now)
@@ -121,6 +135,7 @@ void device_handshake_done(struct peer *p)
 	struct device *d = p->device;
 
 	timers_handshake_done(&p->timers);
+	window_leave(&d->window, &p->window);
 	device_inherit(p);
 	p->last_handshake_real_ns = d->ops->real_time(d->ctx);
 	d->stats.handshakes_completed++;
@@ -269,6 +284,7 @@ void device_on_handshake(struct device *d, int64_t now, const void *msg, size_t 
 {
 	uint32_t type;
 
+	d->window.backlog = queued >= UNDER_LOAD_DEPTH;
 	if (!d->up || len < sizeof(type))
 		return;
 	memcpy(&type, msg, sizeof(type));

@@ -8,6 +8,7 @@
 #include "wg/endpoint.h"
 #include "wg/noise.h"
 #include "wg/session.h"
+#include "wg/window.h"
 
 #include <linux/virtio_net.h>
 #include <pthread.h>
@@ -43,6 +44,7 @@ struct peer {
 	struct cookie_maker cookie;
 	struct index_slot handshake_slot; /* of our initiation */
 	struct index_slot answer_slot;	  /* of the peer's, until it is answered */
+	struct window_node window;
 	int64_t last_initiation_sent_ns, last_initiation_seen_ns; /* 0: never */
 	int64_t last_handshake_real_ns;				  /* wall clock, for people; 0: never */
 	struct timers timers;

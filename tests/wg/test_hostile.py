@@ -231,9 +231,14 @@ def test_W_10_killed_engine_recovers(world):
     assert ea.node.run("ip", "link", "show", "wg0").returncode == 0
 
 
-def test_W_10_killed_engine_recovers_a_thousand_sessions(world):
-    """All peers are asked at once, and their answers come at once: none has to be asked again."""
-    n, there, count = world.node("n"), world.node("there"), 1000
+# More than the queue of handshake messages has places for; at most so many are unanswered at once (window.h).
+CROWDS = [1000] + ([8000] if os.environ.get("WEFT_TEST_TIER") == "full" else [])
+
+
+@pytest.mark.parametrize("count", CROWDS)
+def test_W_10_killed_engine_recovers_all_its_sessions(world, count):
+    """All peers are asked, and their answers come: none has to be asked again."""
+    n, there = world.node("n"), world.node("there")
     world.wire(n, there, "192.168.8.")
     engine = world.engine(n, "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
     engine.wg("private-key @%s listen-port 51820" % engine.key.private)
@@ -257,7 +262,7 @@ def test_W_10_killed_engine_recovers_a_thousand_sessions(world):
     wait_for(lambda: open(saved).read().count("public_key=") == count, message="the peers are saved")
     engine.kill()
     ms, initiations = round_of(lambda: engine.start(wait=False))
-    assert ms < 4000 and initiations < count * 1.05, "nobody waits for the repetition, five seconds later"
+    assert ms < 4000 + count / 2 and initiations < count * 1.05, "nobody waits for the repetition, five seconds later"
 
 
 def test_unreadable_state_is_an_error(world):
