@@ -270,42 +270,82 @@ static uint32_t policy_max(uint32_t said)
 	return said ? said : 65536;
 }
 
+static void size_map(struct bpf_map *map, const char *name, const struct dp_config *config)
+{
+	if (streq(name, "flows") || streq(name, "flows_new"))
+		bpf_map__set_max_entries(map, config->flow_max);
+	if (streq(name, "flows_recent"))
+		bpf_map__set_max_entries(map, recent_lines(config));
+	if (streq(name, "flows_turns"))
+		bpf_map__set_max_entries(map, TURNS_MAX(config->flow_max));
+	if (streq(name, "nat_claims") || streq(name, "nat_forward"))
+		bpf_map__set_max_entries(map, config->nat_max);
+	if (streq(name, "nat_turns"))
+		bpf_map__set_max_entries(map, TURNS_MAX(config->nat_max));
+	if (streq(name, "service_frontends") || streq(name, "service_slots"))
+		bpf_map__set_max_entries(map, service_max(config));
+	if (streq(name, "service_backends"))
+		bpf_map__set_max_entries(map, 4 * service_max(config));
+	if (streq(name, "policy_addrs") || streq(name, "policy_cidrs"))
+		bpf_map__set_max_entries(map, policy_max(config->policy_addr_max));
+	if (streq(name, "policy_rules") || streq(name, "policy_ports"))
+		bpf_map__set_max_entries(map, policy_max(config->policy_rule_max));
+}
+
+/* A map that counts the entries of a table is a new one, too, where the table is: the old one's sweep goes on until the programs are
+ * loaded, and what it ends there would be taken off here again when its copy ends. */
+static const struct counts {
+	const char *table, *map;
+} counts[] = { { "flows", "endpoint_flows" }, { "nat_claims", "nat_shares" } };
+
+static int adopt_map(struct datapath *dp, struct bpf_object *obj, struct bpf_map *map, char **ret_error)
+{
+	_cleanup_free_ char *path = xasprintf("%s/maps/%s", dp->dir, bpf_map__name(map));
+	int r = pins_adopt(map, bpf_object__btf(obj), path);
+
+	if (r < 0)
+		*ret_error = xasprintf("cannot adopt the pinned map %s: %s", path, strerror(-r));
+	return r;
+}
+
+static int adopt_counts(struct datapath *dp, struct bpf_object *obj, const struct counts *c, char **ret_error)
+{
+	struct bpf_map *table = bpf_object__find_map_by_name(obj, c->table), *map = bpf_object__find_map_by_name(obj, c->map);
+	int r;
+
+	if (!table || !map)
+		return 0;
+	r = adopt_map(dp, obj, table, ret_error);
+	return r > 0 ? adopt_map(dp, obj, map, ret_error) : r;
+}
+
+static bool is_counted(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		if (streq(name, counts[i].table) || streq(name, counts[i].map))
+			return true;
+	return false;
+}
+
 static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struct dp_config *config, char **ret_error)
 {
 	struct bpf_map *map;
-	int r;
+	int r = 0;
 
 	bpf_object__for_each_map(map, obj) {
 		const char *name = bpf_map__name(map);
-		_cleanup_free_ char *path = xasprintf("%s/maps/%s", dp->dir, name);
 
 		if (bpf_map__is_internal(map))
 			continue;
-		if (streq(name, "flows") || streq(name, "flows_new"))
-			bpf_map__set_max_entries(map, config->flow_max);
-		if (streq(name, "flows_recent"))
-			bpf_map__set_max_entries(map, recent_lines(config));
-		if (streq(name, "flows_turns"))
-			bpf_map__set_max_entries(map, TURNS_MAX(config->flow_max));
-		if (streq(name, "nat_claims") || streq(name, "nat_forward"))
-			bpf_map__set_max_entries(map, config->nat_max);
-		if (streq(name, "nat_turns"))
-			bpf_map__set_max_entries(map, TURNS_MAX(config->nat_max));
-		if (streq(name, "service_frontends") || streq(name, "service_slots"))
-			bpf_map__set_max_entries(map, service_max(config));
-		if (streq(name, "service_backends"))
-			bpf_map__set_max_entries(map, 4 * service_max(config));
-		if (streq(name, "policy_addrs") || streq(name, "policy_cidrs"))
-			bpf_map__set_max_entries(map, policy_max(config->policy_addr_max));
-		if (streq(name, "policy_rules") || streq(name, "policy_ports"))
-			bpf_map__set_max_entries(map, policy_max(config->policy_rule_max));
-		r = pins_adopt(map, bpf_object__btf(obj), path);
-		if (r < 0) {
-			*ret_error = xasprintf("cannot adopt the pinned map %s: %s", path, strerror(-r));
+		size_map(map, name, config);
+		if (!is_counted(name))
+			r = adopt_map(dp, obj, map, ret_error);
+		if (r < 0)
 			return r;
-		}
 	}
-	return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(counts) && r >= 0; i++)
+		r = adopt_counts(dp, obj, &counts[i], ret_error);
+	return MIN(r, 0);
 }
 
 static int publish_maps(struct datapath *dp, struct bpf_object *obj)

@@ -55,7 +55,8 @@ int pins_adopt(struct bpf_map *map, const struct btf *btf, const char *path)
 	    !layout_same((struct layout){ btf, bpf_map__btf_key_type_id(map) }, (struct layout){ old, info.btf_key_type_id }) ||
 	    !layout_same((struct layout){ btf, bpf_map__btf_value_type_id(map) }, (struct layout){ old, info.btf_value_type_id }))
 		return 0;
-	return bpf_map__reuse_fd(map, fd);
+	r = bpf_map__reuse_fd(map, fd);
+	return r < 0 ? r : 1;
 }
 
 /* One side of a conversion. */

@@ -11,7 +11,7 @@
  *
  * Same means: type, sizes, flags, number of entries, and BTF of key and value.
  *
- * Return: 0 (also when there is none, or one of another layout: then a new one is made), -errno.
+ * Return: 1; 0 when there is none, or one of another layout: then a new one is made; -errno.
  */
 int pins_adopt(struct bpf_map *map, const struct btf *btf, const char *path);
 

@@ -438,9 +438,10 @@ static void an_entry_without_a_turn_is_found(void)
 /* Another size of the table is another layout: the entries move into a new map, and get their turns there. */
 static void entries_move_into_a_table_of_another_size_and_expire_there(void)
 {
-	uint64_t three = 3;
+	uint64_t three = 3, none = 0;
 	struct flow_state s;
 	uint32_t id = 1, all = 0;
+	int old;
 
 	flows_clear();
 	plant("flows", 1, FLOW_OPEN, 10);
@@ -449,8 +450,11 @@ static void entries_move_into_a_table_of_another_size_and_expire_there(void)
 	plant("flows_new", 4, FLOW_HALF_OPEN, 0);
 	bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &id, &three, BPF_ANY);
 	bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &all, &three, BPF_ANY);
+	old = dup(datapath_map_fd(dp, "endpoint_flows"));
 	dp_config.flow_max = FLOW_MAX * 2;
 	harness_reopen();
+	bpf_map_update_elem(old, &id, &none, BPF_ANY); /* as if the old table's sweep, which runs until the new one's does, had ended all */
+	close(old);
 	CHECK(flow_get("flows", IPPROTO_UDP, A4, 1, WORLD4, 53, &s));
 	CHECK_INT(s.owner, 1);
 	CHECK_INT(s.stage, FLOW_OPEN);
