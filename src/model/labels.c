@@ -115,3 +115,20 @@ const char *model_label(const struct model_labels *l, const char *key)
 	found = bsearch(&want, l->kv, l->n, sizeof(l->kv[0]), cmp_pair);
 	return found ? found->value : NULL;
 }
+
+void model_replace_string(struct model *m, const char **at, const char *s)
+{
+	const char *old = *at;
+
+	*at = model_intern(m, s ? s : "");
+	model_unintern(m, old);
+}
+
+bool model_replace_labels(struct model *m, struct model_labels **at, struct model_labels *labels)
+{
+	bool changed = *at != labels;
+
+	model_labels_put(m, *at);
+	*at = labels;
+	return changed;
+}

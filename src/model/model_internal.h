@@ -25,12 +25,16 @@ struct model {
 	void *object_ctx;
 };
 
+void model_tell(struct model *m, enum model_table table, void *object, bool gone); /* it is new, has changed, or goes */
 int model_touched(struct model *m, enum model_table table); /* something in it has changed; returns 1 */
 const char *model_intern(struct model *m, const char *s);
 void model_unintern(struct model *m, const char *s);
 /* The set of an object's string members, those whose key begins with @prefix only when it is not NULL. */
 struct model_labels *model_labels_get(struct model *m, const json_t *object, const char *prefix);
 void model_labels_put(struct model *m, struct model_labels *l);
+void model_replace_string(struct model *m, const char **at, const char *s); /* interned */
+/* Takes the reference to @labels. Return: has it changed? */
+bool model_replace_labels(struct model *m, struct model_labels **at, struct model_labels *labels);
 
 /* Decoders: JSON to plain values, no model touched. Strings are borrowed from the document. */
 struct decoded_meta {
@@ -61,6 +65,25 @@ struct decoded_pod {
 	unsigned n_host_ports;
 };
 int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error);
+
+/* Of each kind: an upsert touches nothing unless the whole object is good, and returns 1 when something has changed. */
+int node_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+void node_remove(struct model *m, void *object);
+int pod_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+void pod_remove(struct model *m, void *object);
+int namespace_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+void namespace_remove(struct model *m, void *object);
+int policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+int cluster_policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+int admin_policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+int baseline_policy_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
+void policy_remove(struct model *m, void *object);
+
+/* refused.c. Return of the first: -EINVAL. */
+int refused_remember(struct model *m, enum model_table table, const struct decoded_meta *meta, const char *reason, char **ret_error);
+void refused_forget(struct model *m, enum model_table table, const struct decoded_meta *meta);
+void refused_sweep(struct model *m, enum model_table table); /* those that the list that has ended did not have */
+void refused_done(struct model *m);
 
 /* mesh_node.c */
 int model_mesh_node_upsert(struct model *m, const struct decoded_meta *meta, const json_t *object, char **ret_error);
