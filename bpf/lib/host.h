@@ -9,15 +9,31 @@
 
 #include "lib/flow.h"
 
+/* What is asked about a packet of the node's. */
+enum host_end {
+	HOST_OPEN,   /* nothing: no policy speaks of the address, or only one on trial whose time is over */
+	HOST_JUDGED,
+	HOST_ADOPTS, /* and what nobody saw begin may have begun before the policy */
+};
+
 /* Does a policy speak of this address of the node's? */
-__global bool host_is_end(const struct ip_addr *addr)
+__global enum host_end host_end_of(const struct ip_addr *addr)
 {
+	struct policy_endpoint_value *v;
 	struct ip_addr key;
 
 	if (!addr)
-		return false;
+		return HOST_OPEN;
 	key = *addr; /* before 6.3 a map's key must lie in the function's own stack */
-	return bpf_map_lookup_elem(&policy_endpoints, &key);
+	v = bpf_map_lookup_elem(&policy_endpoints, &key);
+	if (!v || policy_is_over(v))
+		return HOST_OPEN;
+	return v->adopts && bpf_ktime_get_boot_ns() < v->adopts ? HOST_ADOPTS : HOST_JUDGED;
+}
+
+static __always_inline bool host_is_end(const struct ip_addr *addr)
+{
+	return host_end_of(addr) != HOST_OPEN;
 }
 
 /* Errors, neighbours and multicast are no conversations; later fragments are nothing without their first. */
@@ -29,8 +45,7 @@ static __always_inline bool host_has_flow(const struct packet *pkt)
 /* In flow_state.stack, which says nothing else of a flow of the node's: nobody saw who began it. */
 enum { HOST_ADOPTED = 1 };
 
-/* Where nobody saw who began a TCP connection, as it is older than the node's first policy (the agent's to the API for one), it goes on if either
- * end might have; for all that begin now the SYN decides. */
+/* Where nobody saw who began a TCP connection it goes on if either end might have. */
 static __always_inline enum drop_reason host_judge(struct flow_key *key, struct flow_state *f, struct packet *pkt, __u32 revision)
 {
 	enum drop_reason why = policy_check(key, f, pkt, revision);
@@ -41,9 +56,10 @@ static __always_inline enum drop_reason host_judge(struct flow_key *key, struct 
 	return policy_check(key, f, pkt, revision);
 }
 
-static __always_inline enum drop_reason host_begin(struct flow_key *key, __u8 end, struct packet *pkt, __u32 now, __u32 revision)
+static __always_inline enum drop_reason host_begin(struct flow_key *key, __u8 end, struct packet *pkt, __u32 now, bool adopts)
 {
-	struct flow_state f = { .seen = now, .initiator = end, .stage = FLOW_HALF_OPEN, .stack = flow_is_begun(pkt) ? 0 : HOST_ADOPTED };
+	struct flow_state f = { .seen = now, .initiator = end, .stage = FLOW_HALF_OPEN, .stack = adopts && !flow_is_begun(pkt) ? HOST_ADOPTED : 0 };
+	__u32 revision = policy_revision();
 	enum drop_reason why = host_judge(key, &f, pkt, revision);
 
 	if (why == DROP_NONE)
@@ -51,8 +67,11 @@ static __always_inline enum drop_reason host_begin(struct flow_key *key, __u8 en
 	return why;
 }
 
-/* What is denied in its midst keeps its entry: without, its next packet might pass as somebody else's. */
-__global enum drop_reason host_track(struct packet *pkt)
+/* What is denied in its midst keeps its entry: without, its next packet might pass as somebody else's.
+ *
+ * @adopts: is a connection that is not known one that nobody saw begin? It is while the node's first policy is young (the agent's to the API is older); and always
+ * where the node sends, as only a socket that has the connection does. Else whoever sends would begin it. */
+__global enum drop_reason host_track(struct packet *pkt, bool adopts)
 {
 	__u32 now = tick_now(), revision = policy_revision();
 	struct flow_state *f;
@@ -66,7 +85,7 @@ __global enum drop_reason host_track(struct packet *pkt)
 	f = bpf_map_lookup_elem(&flows_new, &key);
 	if (!f || flow_is_stale(key.proto, f, now) ||
 	    (key.proto == IPPROTO_TCP && flow_is_begun(pkt) && (end != f->initiator || f->stage == FLOW_RESET))) /* the ports are used again */
-		return host_begin(&key, end, pkt, now, revision);
+		return host_begin(&key, end, pkt, now, adopts);
 	if (f->seen != now)
 		f->seen = now;
 	why = host_judge(&key, f, pkt, revision);
@@ -83,5 +102,10 @@ __global enum drop_reason host_track(struct packet *pkt)
  */
 static __always_inline enum drop_reason host_check(struct packet *pkt, const struct ip_addr *end)
 {
-	return config.host && host_has_flow(pkt) && host_is_end(end) ? host_track(pkt) : DROP_NONE;
+	enum host_end what;
+
+	if (!config.host || !host_has_flow(pkt))
+		return DROP_NONE;
+	what = host_end_of(end);
+	return what == HOST_OPEN ? DROP_NONE : host_track(pkt, what == HOST_ADOPTS || end == &pkt->src);
 }

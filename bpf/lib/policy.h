@@ -179,6 +179,12 @@ struct policy_view {
 	bool egress;
 };
 
+/* A trial ends by itself, lest an agent that its policy has cut off, or killed, keep the node closed. */
+static __always_inline bool policy_is_over(const struct policy_endpoint_value *v)
+{
+	return unlikely(v->until) && bpf_ktime_get_boot_ns() >= v->until;
+}
+
 /* One end of a flow. */
 static __always_inline enum drop_reason policy_judge_end(const struct flow_key *key, struct policy_view view, struct packet *pkt,
 							 __u8 *how)
@@ -191,7 +197,7 @@ static __always_inline enum drop_reason policy_judge_end(const struct flow_key *
 
 	__builtin_memcpy(peer.addr, view.own ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
 	v = bpf_map_lookup_elem(&policy_endpoints, peer.addr);
-	if (!v) /* no pod of this node */
+	if (!v || policy_is_over(v)) /* no pod of this node; nobody confirmed it */
 		return DROP_NONE;
 	if (v->trial)
 		*how |= POLICY_HAS_TRIAL;

@@ -1,12 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The compiler has what is in force; `record` is what the next agent must know, and is written down before anything follows from it: whatever was
+ * not done when an agent died is done by the next, or by the datapath itself, which knows the trial's end (policy_endpoint_value.until). */
 #include "agent/host_policy.h"
 #include "agent/failsafe.h"
+#include "agent/host_record.h"
 #include "base/file.h"
+#include "base/htab.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
 
-enum { FILE_MAX = 4 << 20 };
+enum { FILE_MAX = 4 << 20, NS_PER_US = 1000 };
+/* A living agent takes back in order: the datapath waits a little longer. */
+static const uint64_t grace_us = 3000000;
+/* A connection that says nothing for longer is judged as if whoever speaks next began it. */
+static const uint64_t adopts_us = 300000000;
 
 struct host_policy {
 	const struct options *opt;
@@ -14,12 +22,38 @@ struct host_policy {
 	host_policy_wake_fn *wake;
 	void *wake_ctx;
 	sd_event_source *timer;
-	json_t *wanted, *confirmed, *in_force; /* name → object */
-	uint64_t deadline_us;
+	json_t *wanted;	   /* what the API has: name → object */
+	json_t *effective; /* those of them that mean this node */
+	json_t *in_force;  /* what the compiler has */
+	struct host_record record;
+	char *written; /* the record's text in the file */
 	uint16_t api_port;
-	bool synced, trial, rolled_back, failsafe;
-	bool was_on_trial; /* when the last agent ended */
+	bool synced, failsafe;
 };
+
+static uint64_t now_us(const struct host_policy *h)
+{
+	uint64_t now = 0;
+
+	sd_event_now(sd_event_source_get_event(h->timer), CLOCK_BOOTTIME, &now);
+	return now;
+}
+
+static uint64_t trial_us(const struct host_policy *h)
+{
+	return h->opt->policy_host_trial * 1000000;
+}
+
+static bool is_on_trial(const struct host_policy *h)
+{
+	return h->record.trial && !h->record.taken_back;
+}
+
+/* What is in force of those that mean this node. */
+static json_t *decided(const struct host_policy *h)
+{
+	return is_on_trial(h) ? h->record.trial : h->record.confirmed;
+}
 
 /* --- what is kept --- */
 
@@ -28,38 +62,50 @@ static char *path_of(const struct host_policy *h)
 	return xasprintf("%s/host-policy.json", h->opt->mesh_dir);
 }
 
-static int save(const struct host_policy *h)
+static int save(struct host_policy *h)
 {
-	_cleanup_free_ char *path = path_of(h), *text = NULL;
-	_cleanup_json_ json_t *j = json_pack("{sO, sb}", "confirmed", h->confirmed, "trial", h->trial);
-	int r = mkdir_parents(h->opt->mesh_dir, 0700);
+	_cleanup_free_ char *path = path_of(h), *text = host_record_format(&h->record);
+	int r;
 
-	text = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
+	if (text && streq(text, h->written))
+		return 0;
+	r = mkdir_parents(h->opt->mesh_dir, 0700);
 	if (r == 0)
 		r = text ? file_write_atomic(path, text, strlen(text), 0600) : -ENOMEM;
-	if (r < 0)
+	if (r < 0) {
 		log_error("what is confirmed of the node's own policies cannot be kept", L_STR("file", path), L_ERRNO(r));
-	return r;
+		return r;
+	}
+	free(h->written);
+	h->written = take_ptr(text);
+	return 0;
 }
 
 /* A file that cannot be read is one in which nothing is confirmed: what is wanted goes on trial. */
 static void load(struct host_policy *h)
 {
-	_cleanup_free_ char *path = path_of(h), *text = NULL, *why = NULL;
-	_cleanup_json_ json_t *j = NULL;
+	_cleanup_free_ char *path = path_of(h), *text = NULL, *why = NULL, *boot = NULL;
+	bool was_on_trial;
 	size_t len;
 	int r = file_read(path, FILE_MAX, &text, &len);
 
-	if (r == -ENOENT)
-		return;
-	j = r == 0 ? json_parse(path, text, len, &why) : NULL;
-	if (!json_is_object(json_object_get(j, "confirmed"))) {
-		log_warn("what was confirmed of the node's own policies cannot be read", L_STR("file", path), L_STR("why", why ? why : strerror(-r)));
-		return;
+	host_record_init(&h->record);
+	if (r == 0) {
+		host_record_done(&h->record);
+		r = host_record_parse(&h->record, path, text, len, &why);
+		h->written = take_ptr(text);
 	}
-	json_decref(h->confirmed);
-	h->confirmed = json_incref(json_object_get(j, "confirmed"));
-	h->was_on_trial = json_is_true(json_object_get(j, "trial"));
+	if (r < 0 && r != -ENOENT)
+		log_warn("what was confirmed of the node's own policies cannot be read", L_STR("file", path), L_STR("why", why ? why : strerror(-r)));
+	r = file_read("/proc/sys/kernel/random/boot_id", 128, &boot, NULL);
+	if (r < 0)
+		log_warn("cannot tell this boot from others: a trial begins anew with each start", L_ERRNO(r));
+	else
+		boot[strcspn(boot, "\n")] = '\0';
+	was_on_trial = is_on_trial(h);
+	host_record_revive(&h->record, boot, now_us(h), trial_us(h), grace_us);
+	if (was_on_trial && h->record.taken_back)
+		log_error("a trial of the node's own policies ended while no agent ran, and nobody had confirmed them");
 }
 
 /* --- what is in force --- */
@@ -87,73 +133,137 @@ static void set_failsafe(struct host_policy *h, bool on)
 		policy_del_object(h->compiler, KIND_CLUSTER, "", "(failsafe)");
 }
 
-static void put_in_force(struct host_policy *h, json_t *objects)
+static void put_in_force(struct host_policy *h)
 {
-	json_t *old = h->in_force, *object;
+	_cleanup_json_ json_t *old = h->in_force;
+	json_t *object;
 	const char *name;
 
-	set_failsafe(h, json_object_size(objects) > 0);
+	h->in_force = json_copy(decided(h));
+	json_object_foreach(h->wanted, name, object) /* of other nodes: here they say nothing, but `weft policy list` names them */
+		if (!json_object_get(h->effective, name) && !json_object_get(h->in_force, name))
+			json_object_set(h->in_force, name, object);
+	set_failsafe(h, json_object_size(decided(h)) > 0);
 	json_object_foreach(old, name, object)
-		if (!json_object_get(objects, name))
+		if (!json_object_get(h->in_force, name))
 			policy_del_object(h->compiler, KIND_CLUSTER, "", name);
-	json_object_foreach(objects, name, object)
+	json_object_foreach(h->in_force, name, object)
 		if (!json_equal(json_object_get(old, name), object))
 			put_object(h, name, object);
-	h->in_force = json_copy(objects);
-	json_decref(old);
+	policy_set_host_times(h->compiler, (struct policy_host_times){
+		.until_ns = is_on_trial(h) ? (h->record.until + grace_us) * NS_PER_US : 0,
+		.adopts_ns = (h->record.since + adopts_us) * NS_PER_US });
 }
 
 /* --- the trial --- */
 
-static void set_trial(struct host_policy *h, bool on)
+static void end_trial(struct host_policy *h)
 {
-	bool was = h->trial;
+	json_decref(h->record.trial);
+	h->record.trial = NULL;
+	h->record.taken_back = false;
+	h->record.until = 0;
+}
 
-	h->trial = on;
-	if (on != was)
-		(void)save(h); /* it has said so; the trial goes on from memory */
-	if (on && !was) {
-		sd_event_now(sd_event_source_get_event(h->timer), CLOCK_MONOTONIC, &h->deadline_us);
-		h->deadline_us += h->opt->policy_host_trial * 1000000;
-		sd_event_source_set_time(h->timer, h->deadline_us);
+static void set_confirmed(struct host_policy *h, json_t *objects)
+{
+	json_t *old = h->record.confirmed;
+
+	h->record.confirmed = json_copy(objects);
+	json_decref(old);
+	if (!json_object_size(objects))
+		return;
+	json_decref(h->record.last);
+	h->record.last = json_copy(objects);
+}
+
+/* What differs goes on trial, until the time of the first change of it is over. */
+static void try_out(struct host_policy *h)
+{
+	if (!is_on_trial(h)) {
+		h->record.until = now_us(h) + trial_us(h);
 		log_warn("policies of the node itself are on trial: \"weft policy confirm\" keeps them",
 			 L_UINT("seconds", h->opt->policy_host_trial));
 	}
-	if (on != was)
-		sd_event_source_set_enabled(h->timer, on ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+	json_decref(h->record.trial);
+	h->record.trial = json_copy(h->effective);
+	h->record.taken_back = false;
 }
 
-/* Nothing is wanted, or what is confirmed already. */
-static bool needs_no_trial(const struct host_policy *h)
+/* Nothing is wanted, or what was confirmed: needs no trial. */
+static void decide(struct host_policy *h)
 {
-	return json_object_size(h->wanted) == 0 || json_equal(h->wanted, h->confirmed);
+	struct host_record *r = &h->record;
+
+	if (!json_object_size(h->effective)) {
+		if (json_object_size(decided(h)))
+			log_warn("the last policy of the node itself is gone: the node is open");
+		set_confirmed(h, h->effective);
+		end_trial(h);
+	} else if (json_equal(h->effective, r->confirmed) || json_equal(h->effective, r->last)) {
+		set_confirmed(h, h->effective);
+		end_trial(h);
+	} else if (!json_equal(h->effective, r->trial)) {
+		try_out(h);
+	}
+}
+
+/* The record says what to do: first it is written down, then it is done. */
+static int carry_out(struct host_policy *h)
+{
+	bool on = json_object_size(decided(h)) > 0;
+	int r;
+
+	if (on && !h->record.since)
+		h->record.since = now_us(h);
+	else if (!on)
+		h->record.since = 0;
+	r = save(h);
+	sd_event_source_set_time(h->timer, h->record.until);
+	sd_event_source_set_enabled(h->timer, is_on_trial(h) ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+	put_in_force(h);
+	return r;
 }
 
 static void settle(struct host_policy *h)
 {
 	if (!h->synced)
 		return;
-	h->rolled_back = false;
-	if (!json_object_size(h->wanted) && json_object_size(h->confirmed)) {
-		json_object_clear(h->confirmed);
-		(void)save(h);
-	}
-	set_trial(h, !needs_no_trial(h));
-	put_in_force(h, h->wanted);
+	decide(h);
+	(void)carry_out(h); /* it has said so; the trial goes on from memory */
 }
 
 static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
 {
 	struct host_policy *h = ctx;
 
-	if (h->trial) {
-		set_trial(h, false);
-		h->rolled_back = true;
-		put_in_force(h, h->confirmed);
-		log_error("nobody has confirmed the policies of the node itself: those that were confirmed last are in force again");
-	}
+	if (!is_on_trial(h))
+		return 0;
+	h->record.taken_back = true;
+	log_error("nobody has confirmed the policies of the node itself: those that were confirmed last are in force again");
+	if (h->synced)
+		(void)carry_out(h);
+	else
+		(void)save(h); /* the datapath opens the node by itself */
 	h->wake(h->wake_ctx);
 	return 0;
+}
+
+/* --- which of them mean this node --- */
+
+static bool means_node(const struct host_policy *h, const json_t *object)
+{
+	_cleanup_(policy_spec_freep) struct policy_spec *spec = NULL;
+
+	return policy_spec_parse(object, NULL, &spec, NULL) == 0 && policy_selects_host(h->compiler, spec);
+}
+
+static void look_at(struct host_policy *h, const char *name, json_t *object)
+{
+	if (object && means_node(h, object))
+		json_object_set(h->effective, name, object);
+	else
+		json_object_del(h->effective, name);
 }
 
 /* --- outside --- */
@@ -166,29 +276,39 @@ void host_policy_put(struct host_policy *h, const char *name, json_t *object)
 		json_object_set(h->wanted, name, object);
 	else if (json_object_del(h->wanted, name) < 0)
 		return;
+	look_at(h, name, object);
+	settle(h);
+}
+
+void host_policy_node_changed(struct host_policy *h)
+{
+	json_t *object;
+	const char *name;
+
+	json_object_foreach(h->wanted, name, object)
+		look_at(h, name, object);
 	settle(h);
 }
 
 void host_policy_not_of_nodes(struct host_policy *h, const char *name)
 {
+	json_t *sets[] = { h->record.confirmed, h->record.last, h->record.trial };
+	bool any = false;
+
 	if (json_object_del(h->in_force, name) == 0)
 		policy_del_object(h->compiler, KIND_CLUSTER, "", name);
-	if (json_object_del(h->confirmed, name) == 0)
+	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
+		any |= json_object_del(sets[i], name) == 0;
+	if (any)
 		(void)save(h);
 }
 
 void host_policy_synced(struct host_policy *h)
 {
-	bool was_on_trial = h->was_on_trial;
-
 	if (h->synced)
 		return;
 	h->synced = true;
-	h->was_on_trial = false;
-	sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
 	settle(h);
-	if (was_on_trial && !h->trial) /* the file still says so */
-		(void)save(h);
 }
 
 void host_policy_note_api_port(struct host_policy *h, uint16_t port)
@@ -200,48 +320,51 @@ void host_policy_note_api_port(struct host_policy *h, uint16_t port)
 		policy_put_object(h->compiler, failsafe_spec(h->opt, port));
 }
 
-int host_policy_confirm(struct host_policy *h)
+/* So that who confirms can say what he has seen. */
+static char *revision_of(const json_t *objects)
 {
-	if (!h->trial && !h->rolled_back)
+	_cleanup_free_ char *text = json_dumps(objects, JSON_COMPACT | JSON_SORT_KEYS);
+
+	return xasprintf("%08x", (unsigned)(hash_str(text ? text : "") >> 32));
+}
+
+int host_policy_confirm(struct host_policy *h, const char *revision)
+{
+	_cleanup_free_ char *own = revision_of(h->record.trial);
+	int r;
+
+	if (!h->record.trial)
 		return -ENOENT;
-	json_decref(h->confirmed);
-	h->confirmed = json_copy(h->wanted);
-	h->rolled_back = false;
-	set_trial(h, false);
-	put_in_force(h, h->wanted);
+	if (revision && !streq(revision, own))
+		return -ESTALE;
+	set_confirmed(h, h->record.trial);
+	end_trial(h);
+	r = carry_out(h);
 	h->wake(h->wake_ctx);
-	return save(h);
+	return r;
 }
 
 bool host_policy_is_rolled_back(const struct host_policy *h)
 {
-	return h->rolled_back;
+	return h->record.taken_back;
 }
 
-const json_t *host_policy_wanted(const struct host_policy *h)
+const json_t *host_policy_tried(const struct host_policy *h)
 {
-	return h->wanted;
-}
-
-bool host_policy_is_orphaned(const struct host_policy *h)
-{
-	int on = SD_EVENT_OFF;
-
-	(void)sd_event_source_get_enabled(h->timer, &on);
-	return h->was_on_trial && on == SD_EVENT_OFF;
+	return h->record.trial;
 }
 
 json_t *host_policy_json(const struct host_policy *h)
 {
-	const char *state = h->trial ? "trial" : h->rolled_back ? "rolled back" : json_object_size(h->in_force) ? "confirmed" : "none", *name;
+	const char *state = is_on_trial(h) ? "trial" : h->record.taken_back ? "rolled back" : json_object_size(decided(h)) ? "confirmed" : "none", *name;
+	_cleanup_free_ char *revision = h->record.trial ? revision_of(h->record.trial) : NULL;
+	uint64_t now = now_us(h), until = h->record.until;
 	json_t *names = json_array(), *object;
-	uint64_t now = 0;
 
-	sd_event_now(sd_event_source_get_event(h->timer), CLOCK_MONOTONIC, &now);
-	json_object_foreach(h->in_force, name, object)
+	json_object_foreach(decided(h), name, object)
 		json_array_append_new(names, json_string(name));
-	return json_pack("{ss, sI, so}", "state", state, "secondsLeft",
-			 (json_int_t)(h->trial && h->deadline_us > now ? (h->deadline_us - now) / 1000000 : 0), "policies", names);
+	return json_pack("{ss, ss*, sI, so}", "state", state, "revision", revision, "secondsLeft",
+			 (json_int_t)(is_on_trial(h) && until > now ? (until - now) / 1000000 : 0), "policies", names);
 }
 
 struct host_policy *host_policy_new(sd_event *event, const struct options *o, struct policy *compiler, host_policy_wake_fn *wake, void *ctx)
@@ -253,13 +376,13 @@ struct host_policy *host_policy_new(sd_event *event, const struct options *o, st
 	h->wake = wake;
 	h->wake_ctx = ctx;
 	h->wanted = json_object();
-	h->confirmed = json_object();
+	h->effective = json_object();
 	h->in_force = json_object();
-	if (sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, o->policy_host_trial * 1000000, 1000, on_timer, h) < 0)
+	if (sd_event_add_time(event, &h->timer, CLOCK_BOOTTIME, 0, 1000, on_timer, h) < 0)
 		return host_policy_free(h);
 	load(h);
-	if (!h->was_on_trial)
-		sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
+	sd_event_source_set_time(h->timer, h->record.until);
+	sd_event_source_set_enabled(h->timer, is_on_trial(h) ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 	return h;
 }
 
@@ -269,8 +392,10 @@ struct host_policy *host_policy_free(struct host_policy *h)
 		return NULL;
 	sd_event_source_disable_unref(h->timer);
 	json_decref(h->wanted);
-	json_decref(h->confirmed);
+	json_decref(h->effective);
 	json_decref(h->in_force);
+	host_record_done(&h->record);
+	free(h->written);
 	free(h);
 	return NULL;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Policies of the node itself (ClusterNetworkPolicy with weft.dev/subject: nodes), on trial until they are confirmed.
  *
- * They can cut off whoever wrote them. So what has changed is in force for policy.hostTrialSeconds; unless somebody who still reaches the
- * node says `weft policy confirm` by then, what was confirmed last is in force again, until they change once more or are confirmed after all. What
- * is confirmed is kept in a file, which a restart reads. Where no such policy is wanted any more there is nothing to confirm: that closes nothing. */
+ * They can cut off whoever wrote them. So what has changed of those that mean this node is in force for policy.hostTrialSeconds; unless somebody who
+ * still reaches the node says `weft policy confirm` by then, what was confirmed last is in force again, until they change once more or are confirmed after
+ * all. That holds whatever happens to the agent: a file says when the trial ends, which a restart reads, and the datapath opens the node by itself when
+ * no agent has taken back in time. Where no such policy is wanted any more there is nothing to confirm: that closes nothing; nor where they become again
+ * what was confirmed last. */
 #pragma once
 
 #include "agent/options.h"
@@ -23,16 +25,17 @@ void host_policy_put(struct host_policy *h, const char *name, json_t *object);
 /* The API's object of that name is one of pods (now): what was confirmed of it as one of nodes may not come back in its place. Before
  * host_policy_put() without an object. */
 void host_policy_not_of_nodes(struct host_policy *h, const char *name);
-/* The API has told everything once: only from then on is anything in force, and the time runs. */
+/* The node's labels may be others: policies may mean it now, or no more. */
+void host_policy_node_changed(struct host_policy *h);
+/* The API has told everything once: only from then on is anything in force. */
 void host_policy_synced(struct host_policy *h);
 void host_policy_note_api_port(struct host_policy *h, uint16_t port);
 
-/* What is wanted is confirmed from now on, and in force. Return: 0, -ENOENT when nothing waits for it, -errno of the file. */
-int host_policy_confirm(struct host_policy *h);
+/* What is, or was, on trial is confirmed from now on, and in force. @revision: as host_policy_json() told it, NULL: whichever. Return: 0, -ENOENT when
+ * nothing waits for it, -ESTALE when another revision does, -errno of the file. */
+int host_policy_confirm(struct host_policy *h, const char *revision);
 bool host_policy_is_rolled_back(const struct host_policy *h);
-/* What the API has: name → object. Borrowed. */
-const json_t *host_policy_wanted(const struct host_policy *h);
-/* {"state": "none" | "confirmed" | "trial" | "rolled back", "secondsLeft": n, "policies": [name, …]} */
+/* What is, or was, on trial: name → object, NULL: nothing. Borrowed. */
+const json_t *host_policy_tried(const struct host_policy *h);
+/* {"state": "none" | "confirmed" | "trial" | "rolled back", "revision": what waits to be confirmed, "secondsLeft": n, "policies": [name, …]} */
 json_t *host_policy_json(const struct host_policy *h);
-/* Was an agent stopped while something was on trial, and has the API not been heard since? Then whoever was cut off is to be let in when the time is over. */
-bool host_policy_is_orphaned(const struct host_policy *h);

@@ -135,6 +135,7 @@ static void on_node(struct policies *p, const struct model_node *node, bool gone
 		for (unsigned i = 0; i < node->n_cidrs; i++)
 			own[n++] = others[i];
 		policy_set_host(p->policy, p->labels, labels_of(p, node->labels), own, n);
+		host_policy_node_changed(p->host);
 	}
 	policy_put_node(p->policy, node->name, p->labels, labels_of(p, node->labels), node->addrs, node->n_addrs, others, node->n_cidrs);
 }

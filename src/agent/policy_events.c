@@ -61,7 +61,7 @@ static void tell_taken_back(struct agent *a)
 
 	if (!h || !host_policy_is_rolled_back(h))
 		return;
-	json_object_foreach((json_t *)host_policy_wanted(h), name, object) {
+	json_object_foreach((json_t *)host_policy_tried(h), name, object) {
 		const struct model_policy *p = policies_find_object(a->policies, KIND_CLUSTER, "", name);
 
 		if (p)

@@ -63,24 +63,10 @@ int agent_update_policies(struct agent *a)
 	return r;
 }
 
-/* The last agent ended while policies of the node were on trial, perhaps because of them: they have cut off the API, too. */
-static void withdraw_orphans(struct agent *a)
-{
-	const struct host_policy *h = policies_host(a->policies);
-
-	if (!h || !a->dp || !host_policy_is_orphaned(h))
-		return;
-	for (int i = 0; i < 2; i++) {
-		(void)datapath_policy_change(a->dp, DP_POLICY_ENDPOINTS, &a->state.underlay[i], NULL);
-		(void)datapath_policy_change(a->dp, DP_POLICY_ENDPOINTS, &a->state.node_addrs[i], NULL);
-	}
-}
-
 void agent_audit_policies(struct agent *a)
 {
 	int r = a->dp ? policies_audit(a->policies, a->dp) : 0;
 
-	withdraw_orphans(a);
 	if (r > 0)
 		repairs_note(&a->repairs, REPAIR_MAP_ENTRY, r, "policy maps");
 	else if (r < 0)
@@ -103,14 +89,16 @@ static int on_settle_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, 
 	return 0;
 }
 
-static void confirm_host(struct agent *a, struct ipc_request *req)
+/* @revision: as the policies were shown to whoever confirms; NULL: whatever is on trial. */
+static void confirm_host(struct agent *a, struct ipc_request *req, const char *revision)
 {
 	struct host_policy *h = policies_host(a->policies);
-	int r = h ? host_policy_confirm(h) : -ENOENT;
+	int r = h ? host_policy_confirm(h, revision) : -ENOENT;
 
 	if (r < 0) {
 		ipc_reply_error(req, -r, !h ? "policies of the node itself are off (option policy.host)" :
-				r == -ENOENT ? "nothing waits to be confirmed" : "in force, but it cannot be kept for the next start", NULL);
+				r == -ENOENT ? "nothing waits to be confirmed" :
+				r == -ESTALE ? "other policies than those are on trial now: see \"weft policy list\"" : "in force, but it cannot be kept for the next start", NULL);
 		return;
 	}
 	ipc_reply(req, host_policy_json(h));
@@ -125,7 +113,7 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 	json_t *found = NULL;
 
 	if (json_is_true(json_object_get(params, "confirm"))) {
-		confirm_host(a, req);
+		confirm_host(a, req, json_str_at(params, "revision"));
 		return;
 	}
 	if (!pod) {

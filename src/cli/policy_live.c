@@ -8,7 +8,7 @@
 enum { TIMEOUT_MS = 30000 };
 
 struct args {
-	const char *socket, *pod;
+	const char *socket, *pod; /* or a revision */
 	bool as_json;
 };
 
@@ -106,6 +106,8 @@ static void print_host(const json_t *host)
 	if (!host || streq(state, "none"))
 		return;
 	printf("policies of the node itself: %s", shown(state, text));
+	if (json_object_get(host, "revision"))
+		printf(", revision %s", shown(json_str_at(host, "revision"), text));
 	if (streq(state, "trial"))
 		printf(", %lld s left: \"weft policy confirm\" keeps them", (long long)json_integer_value(json_object_get(host, "secondsLeft")));
 	putchar('\n');
@@ -137,9 +139,9 @@ int policy_live(int argc, char **argv)
 	char where[512], why[512];
 	int r;
 
-	if (parse(argc, argv, &a) < 0 || (list || confirm) != !a.pod)
+	if (parse(argc, argv, &a) < 0 || (!confirm && list != !a.pod))
 		return -EINVAL;
-	params = list ? NULL : confirm ? json_pack("{sb}", "confirm", true) : json_pack("{ss}", "pod", streq(a.pod, "node") ? "/node" : a.pod);
+	params = list ? NULL : confirm ? json_pack("{sb, ss*}", "confirm", true, "revision", a.pod) : json_pack("{ss}", "pod", streq(a.pod, "node") ? "/node" : a.pod);
 	r = ipc_call(a.socket, "policy", params, TIMEOUT_MS, &answer);
 	if (r < 0 || !answer.result) {
 		fprintf(stderr, "weft policy: %s: %s%s\n", shown(a.socket, where), shown(r < 0 ? strerror(-r) : answer.msg, why),

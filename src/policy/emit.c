@@ -196,6 +196,8 @@ static size_t emit_host(const struct policy *p, const struct pod *host, struct p
 	m->host_policy = v.policy;
 	if (v.policy == POLICY_OPEN && v.trial == POLICY_OPEN)
 		return 0;
+	v.until = p->host_times.until_ns;
+	v.adopts = p->host_times.adopts_ns;
 	for (size_t i = 0; i < p->n_host_addrs; i++) {
 		memcpy(e[i].key.addr, p->host_addrs[i].b, sizeof(e[i].key.addr));
 		e[i].value = v;

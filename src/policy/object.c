@@ -94,13 +94,14 @@ int object_cmp(const struct object *a, const struct object *b)
 	return c ? c : strcmp(a->spec->namespace_, b->spec->namespace_);
 }
 
-bool object_selects(const struct object *o, const struct pod *pod)
+bool subject_means(const struct peer *s, const struct pod *pod)
 {
-	const struct peer *s = o->subject;
-
-	if (o->spec->of_nodes != pod->host)
-		return false;
 	if (s->ns ? s->ns != pod->ns : !sel_matches(s->namespaces, pod->ns->labels->pairs, pod->ns->labels->n))
 		return false;
 	return sel_matches(s->selector, pod->labels->pairs, pod->labels->n);
+}
+
+bool object_selects(const struct object *o, const struct pod *pod)
+{
+	return o->spec->of_nodes == pod->host && subject_means(o->subject, pod);
 }

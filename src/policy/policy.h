@@ -64,6 +64,13 @@ void policy_put_node(struct policy *p, const char *name, const struct label_in *
 bool policy_del_node(struct policy *p, const char *name);
 /* This node as an endpoint: policies of nodes (weft.dev/subject) select it by its labels. */
 void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_labels, const struct addr *addrs, size_t n_addrs);
+/* See struct policy_endpoint_value: until when the node's own policies are in force, and adopt connections. Each 0: for ever, never. */
+struct policy_host_times {
+	uint64_t until_ns, adopts_ns;
+};
+void policy_set_host_times(struct policy *p, struct policy_host_times times);
+/* Is @spec a policy of nodes whose subject means this one (now)? */
+bool policy_selects_host(struct policy *p, const struct policy_spec *spec);
 void policy_put_object(struct policy *p, struct policy_spec *spec); /* takes @spec */
 bool policy_del_object(struct policy *p, enum policy_kind kind, const char *namespace_, const char *name);
 

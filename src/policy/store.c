@@ -371,6 +371,27 @@ void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_l
 		p->host_addrs[i] = addrs[i];
 }
 
+void policy_set_host_times(struct policy *p, struct policy_host_times times)
+{
+	p->host_times = times;
+}
+
+bool policy_selects_host(struct policy *p, const struct policy_spec *spec)
+{
+	const struct pod *host;
+	struct peer *subject;
+	uint64_t hash;
+	bool is;
+
+	host = find_pod(p, "", "node", &hash);
+	if (!host || !spec->of_nodes)
+		return false;
+	subject = peer_get(p, &spec->subject);
+	is = subject_means(subject, host);
+	peer_put(p, subject);
+	return is;
+}
+
 /* Policy objects. */
 
 static struct object *find_object(const struct policy *p, enum policy_kind kind, const char *ns, const char *name,

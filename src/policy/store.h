@@ -205,6 +205,7 @@ struct policy {
 	struct list local, cluster_objects, dirty_pods;
 	struct addr *host_addrs;
 	size_t n_host_addrs;
+	struct policy_host_times host_times;
 	struct blocks blocks;
 	struct prefix *ranges;
 	size_t n_ranges;
@@ -246,6 +247,7 @@ struct object *object_new(struct policy *p, struct policy_spec *spec);
 void object_put(struct policy *p, struct object *o);
 void object_use(struct policy *p, struct object *o, int by);
 int object_cmp(const struct object *a, const struct object *b); /* order of judgement */
+bool subject_means(const struct peer *subject, const struct pod *pod);
 bool object_selects(const struct object *o, const struct pod *pod);
 
 /* peer.c */

@@ -2,6 +2,7 @@
 """Policies of the node itself: what reaches its sockets and what they reach, from outside, other nodes and pods; what nobody can close; and that
 what nobody confirms is taken back. Over both families; ingress in the tunnel, as it is, and encrypted."""
 
+import itertools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from labs import WEFT, Lab, pod, wait_for
 PYTHON = "/usr/bin/python3"
 TRIAL_S = 20
 OPEN, CLOSED, FAILSAFE = 7001, 7002, 22
+others = itertools.count(20000)
 
 # Serves TCP and UDP on the ports of each address: bound to it, so that what is answered comes from there.
 SERVER = """
@@ -86,8 +88,12 @@ def soon(what, condition):
     wait_for(what, condition, timeout=60)
 
 
+def host(lab, node="n1"):
+    return json.loads(lab.exec(node, WEFT, "policy", "list", "-o", "json").stdout)["host"]
+
+
 def state(lab):
-    return json.loads(lab.exec("n1", WEFT, "policy", "list", "-o", "json").stdout)["host"]["state"]
+    return host(lab)["state"]
 
 
 def host_policy(subject, *rules):
@@ -104,7 +110,9 @@ def anybody(action, *ports):
     return rule
 
 
-CLOSES = host_policy("nodes-from", anybody("Accept", OPEN), anybody("Deny"))
+def closes():
+    """Each another: what was confirmed once needs no trial again."""
+    return host_policy("nodes-from", anybody("Accept", OPEN, next(others)), anybody("Deny"))
 
 
 def reached(lab, where, port, addresses=None):
@@ -119,8 +127,8 @@ def answered(lab, where, port, addresses=None):
     soon("%s to %d" % (where, port), lambda: reached(lab, where, port, addresses) is True)
 
 
-def confirm(lab):
-    return lab.exec("n1", WEFT, "policy", "confirm", check=False)
+def confirm(lab, *revision):
+    return lab.exec("n1", WEFT, "policy", "confirm", *revision, check=False)
 
 
 # To a pod's echo, which says who asks.
@@ -160,7 +168,7 @@ def test_P11_no_way_around_it(lab):
     before = drops(lab, "fragment_tiny")
     lab.exec("world", PYTHON, "-c", TINY, lab.nodes["n1"][0], CLOSED)
     assert drops(lab, "fragment_tiny") == before, "no policy, no look at it"
-    lab.apply(CLOSES)
+    lab.apply(closes())
     soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
     soon("an open one by the Service", lambda: by_service(lab, 30071))
     assert by_service(lab, 30072) is False
@@ -179,7 +187,7 @@ CLIENTS = ("world", "n2", "default/near", "default/far")
 def test_P11_ingress_of_the_node(lab):
     for where in CLIENTS:
         answered(lab, where, CLOSED)
-    lab.apply(CLOSES)
+    lab.apply(closes())
     soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
     assert state(lab) == "trial" and confirm(lab).returncode == 0 and state(lab) == "confirmed"
     for where in CLIENTS:
@@ -213,7 +221,7 @@ def test_P11_egress_of_the_node(lab):
 
 
 def test_P11_what_nobody_confirms_is_taken_back(lab):
-    lab.apply(CLOSES)
+    lab.apply(closes())
     soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
     assert confirm(lab).returncode == 0
     tighter = host_policy("nodes-from", anybody("Deny"))
@@ -231,7 +239,7 @@ def test_P11_what_nobody_confirms_is_taken_back(lab):
 
 
 def test_P11_a_restart_opens_nothing_and_keeps_what_is_confirmed(lab):
-    lab.apply(CLOSES)
+    lab.apply(closes())
     soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
     assert confirm(lab).returncode == 0
     old = lab.agents("n1")
@@ -245,6 +253,78 @@ def test_P11_a_restart_opens_nothing_and_keeps_what_is_confirmed(lab):
     answered(lab, "world", OPEN)
 
 
+def hold(pids, how=signal.SIGSTOP):
+    for pid in pids:
+        os.kill(pid, how)
+
+
+def replaced(lab, old):
+    soon("a new agent", lambda: lab.agents("n1") and not set(old) & set(lab.agents("n1"))
+         and lab.exec("n1", WEFT, "policy", "list", check=False).returncode == 0)
+    return lab.agents("n1")
+
+
+def test_P11_a_trial_ends_whatever_becomes_of_the_agent(lab):
+    """Killed, the next goes on with the same time; stopped, the datapath opens the node; woken, it knows that it is over; killed again, too."""
+    lab.apply(closes())
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    left = host(lab)["secondsLeft"]
+    agents = lab.agents("n1")
+    hold(agents, signal.SIGKILL)
+    agents = replaced(lab, agents)
+    soon("the same trial", lambda: state(lab) == "trial")
+    assert host(lab)["secondsLeft"] <= left
+    assert reached(lab, "world", CLOSED) is False
+    hold(agents)
+    try:
+        soon("a node that opens by itself", lambda: reached(lab, "world", CLOSED) is True)
+    finally:
+        hold(agents, signal.SIGCONT)
+    soon("an agent that knows", lambda: state(lab) == "rolled back")
+    hold(agents, signal.SIGKILL)
+    replaced(lab, agents)
+    soon("the next, too", lambda: state(lab) == "rolled back")
+    assert reached(lab, "world", CLOSED) is True
+    assert confirm(lab, "deadbeef").returncode == 1, "nobody has seen that"
+    assert confirm(lab, host(lab)["revision"]).returncode == 0
+    soon("confirmed after all", lambda: reached(lab, "world", CLOSED) is False)
+
+
+def test_P11_an_agent_that_cannot_hear_the_api_keeps_nobody_out(lab):
+    """Killed during the trial while the API is silent: it may be the policy that has cut it off."""
+    lab.apply(closes())
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    agents, api = lab.agents("n1"), lab.pids("hub")
+    hold(api)
+    try:
+        hold(agents, signal.SIGKILL)
+        soon("a new agent", lambda: lab.agents("n1") and not set(agents) & set(lab.agents("n1")))
+        soon("an open node", lambda: reached(lab, "world", CLOSED) is True)
+    finally:
+        hold(api, signal.SIGCONT)
+    soon("what it says when it hears", lambda: lab.exec("n1", WEFT, "policy", "list", check=False).returncode == 0 and state(lab) == "rolled back")
+
+
+def test_P11_only_nodes_that_are_meant_are_on_trial(lab):
+    """And what was confirmed once needs no word when it comes back."""
+    other = host_policy("nodes-from", anybody("Deny", CLOSED))
+    other["metadata"]["name"] = "other"
+    other["spec"]["subject"]["namespaces"]["matchLabels"]["kubernetes.io/hostname"] = "n2"
+    lab.apply(other)
+    soon("the other node's trial", lambda: host(lab, "n2")["state"] == "trial")
+    soon("a policy that n1 knows", lambda: " other " in lab.exec("n1", WEFT, "policy", "list").stdout)
+    assert state(lab) == "none"
+    confirmed = closes()
+    lab.apply(confirmed)
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    assert host(lab)["policies"] == ["host"] and confirm(lab).returncode == 0
+    lab.kubectl("delete", "cnp", "--all")
+    soon("an open node", lambda: state(lab) == "none")
+    lab.apply(confirmed)
+    soon("what is known", lambda: state(lab) == "confirmed")
+    assert reached(lab, "world", CLOSED) is False
+
+
 def test_P11_a_connection_is_cut_by_the_next_packet(lab):
     talk = ("import socket, sys, time\ns = socket.create_connection((sys.argv[1], %d), 5); s.settimeout(1); print('go', flush=True)\n"
             "while True:\n    try:\n        s.send(b'x'); s.recv(100)\n    except OSError:\n        print('cut'); break\n    time.sleep(.01)\n" % CLOSED)
@@ -253,5 +333,5 @@ def test_P11_a_connection_is_cut_by_the_next_packet(lab):
     assert confirm(lab).returncode == 0
     talker = lab.popen("world", PYTHON, "-c", talk, lab.nodes["n1"][0], stdout=-1)
     assert talker.stdout.readline() == "go\n"
-    lab.apply(CLOSES)
+    lab.apply(closes())
     assert talker.communicate(timeout=TRIAL_S + 10)[0] == "cut\n"

@@ -84,6 +84,9 @@ struct policy_port_value {
 struct policy_endpoint_value {
 	__u32 policy;
 	__u32 trial; /* the policy if those that only observe were in force too; 0: none does. POLICY_LOCKED: it would be locked down */
+	/* Of the node's own addresses, else 0; nanoseconds since boot. */
+	__u64 until;  /* from then on nothing is said about it, whether or not an agent lives: nobody has confirmed the policy. 0: for ever */
+	__u64 adopts; /* until then a connection of which nobody saw the beginning may be older than the policy */
 };
 
 /* In the kernel ids (from _FIRST on) and addresses bear the generation of the compiler that gave them, because an agent that was
@@ -113,6 +116,6 @@ _Static_assert(sizeof(struct policy_rule_key) == 12, "abi");
 _Static_assert(sizeof(struct policy_rule_value) == 24, "abi");
 _Static_assert(sizeof(struct policy_port_key) == 8, "abi");
 _Static_assert(sizeof(struct policy_port_value) == 16, "abi");
-_Static_assert(sizeof(struct policy_endpoint_value) == 8, "abi");
+_Static_assert(sizeof(struct policy_endpoint_value) == 24, "abi");
 _Static_assert(sizeof(struct policy_addr_at) == 20, "abi");
 _Static_assert(sizeof(struct policy_cidr_at) == 24, "abi");

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Policies of the node itself, as packets meet them: a trial ends without an agent; whose connections are adopted, and for how long. */
+#include "agent/policy_apply.h"
+#include "base/test.h"
+#include "harness.h"
+#include "policy/policy.h"
+
+#include <err.h>
+
+#define UNDERLAY4 "192.0.2.1"
+#define PEER4 "198.51.100.20"
+
+static const uint64_t never = 0, past = 1, far = UINT64_MAX;
+static struct policy_apply applied;
+static struct policy *compiler;
+static struct frame f;
+
+static void put(const char *name, const char *subject, const char *action, int port)
+{
+	json_t *object = json_pack("{ss, s{ss, s{ss}}, s{ss, si, s{s{}}, s[{ss, s[{s[s]}], s[{s{s{si}}}]}]}}", "kind", "ClusterNetworkPolicy", "metadata",
+				   "name", name, "annotations", "weft.dev/subject", subject, "spec", "tier", "Admin", "priority", 1, "subject",
+				   "namespaces", "egress", "action", action, "to", "networks", "0.0.0.0/0", "protocols", "tcp", "destinationPort",
+				   "number", port);
+	struct policy_spec *spec;
+	char *why = NULL;
+
+	if (policy_spec_parse(object, NULL, &spec, &why) < 0)
+		errx(1, "%s", why);
+	policy_put_object(compiler, spec);
+	json_decref(object);
+}
+
+static void apply(uint64_t until, uint64_t adopts)
+{
+	_cleanup_(policy_maps_putp) struct policy_maps *maps = NULL;
+
+	policy_set_host_times(compiler, (struct policy_host_times){ until, adopts });
+	maps = policy_compile(compiler);
+	CHECK_INT(policy_apply(&applied, dp, maps), 0);
+	CHECK_INT(policy_apply_finish(&applied), 0);
+}
+
+/* The node's own 22 takes nothing; it asks for no 80. */
+static void start(uint64_t until, uint64_t adopts)
+{
+	const struct addr own[] = { addr_of(UNDERLAY4), addr_of(NODE4) };
+
+	flows_clear();
+	policy_free(compiler);
+	compiler = policy_new();
+	policy_set_host(compiler, NULL, 0, own, ARRAY_SIZE(own));
+	put("in", "nodes-from", "Deny", 22);
+	put("out", "nodes", "Deny", 80);
+	apply(until, adopts);
+	last_drop();
+}
+
+static void tcp(const char *src, uint16_t sport, const char *dst, uint16_t dport, const char *flags)
+{
+	frame_ether(&f, mac_other, mac_host_a, ETH_P_IP);
+	frame_ip(&f, src, dst, IPPROTO_TCP);
+	frame_tcp(&f, sport, dport, flags);
+	frame_end(&f);
+}
+
+static bool enters(uint16_t sport, uint16_t dport, const char *flags)
+{
+	tcp(PEER4, sport, UNDERLAY4, dport, flags);
+	return run("from_net", &f, if_uplink).verdict != TC_ACT_SHOT;
+}
+
+static bool leaves(uint16_t sport, uint16_t dport, const char *flags)
+{
+	tcp(UNDERLAY4, sport, PEER4, dport, flags);
+	return run("to_net", &f, if_uplink).verdict != TC_ACT_SHOT;
+}
+
+static bool pod_enters(uint16_t sport)
+{
+	frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+	frame_ip(&f, A4, NODE4, IPPROTO_TCP);
+	frame_tcp(&f, sport, 22, "S");
+	frame_end(&f);
+	return run("from_pod", &f, if_a).verdict != TC_ACT_SHOT;
+}
+
+static void a_trial_ends_without_an_agent(void)
+{
+	start(far, never);
+	CHECK(!enters(1000, 22, "S") && !leaves(1000, 80, "S") && !pod_enters(1000));
+	CHECK(enters(1000, 23, "S"));
+	apply(past, never);
+	CHECK(enters(1000, 22, "S"));
+	CHECK(leaves(1000, 80, "S"));
+	CHECK(pod_enters(1000));
+	apply(never, never); /* confirmed after all */
+	CHECK(!enters(1000, 22, "A") && !leaves(1000, 80, "S") && !pod_enters(1000));
+}
+
+/* Nobody saw its SYN: the node may have begun it from its port 22. */
+static void connections_older_than_the_policy_go_on_for_a_while(void)
+{
+	start(never, far);
+	CHECK(!enters(1000, 22, "S"));
+	CHECK(enters(1001, 22, "A"));
+	apply(never, past);
+	CHECK(enters(1001, 22, "A"));  /* it is known */
+	CHECK(!enters(1002, 22, "A")); /* who comes now would begin one */
+	CHECK(!enters(1002, 22, "A"));
+}
+
+/* Only a socket that has the connection sends so: its entry was pushed out. */
+static void what_the_node_goes_on_with_is_known_again(void)
+{
+	start(never, never);
+	CHECK(!leaves(443, 80, "S"));
+	CHECK(leaves(443, 80, "A"));
+	CHECK(enters(80, 443, "A"));
+	start(never, never);
+	CHECK(!enters(443, 22, "A"));
+	CHECK(leaves(22, 443, "A")); /* as the one who asks 443 */
+}
+
+int main(void)
+{
+	harness_init();
+	dp_config.host = true;
+	harness_reopen();
+	RUN(a_trial_ends_without_an_agent);
+	RUN(connections_older_than_the_policy_go_on_for_a_while);
+	RUN(what_the_node_goes_on_with_is_known_again);
+	policy_apply_forget(&applied);
+	policy_free(compiler);
+	harness_done();
+	return test_end();
+}
