@@ -94,6 +94,7 @@ int endpoint_forget(struct endpoints *e, struct endpoint *ep, uint64_t freed_ms)
 	}
 	htab_remove(&e->by_key, &ep->by_key);
 	endpoint_record_free(ep->record);
+	free(ep->problem);
 	free(ep);
 	snapshot_if_long(e);
 	return 0;
@@ -642,7 +643,7 @@ const struct endpoint_record *endpoints_find_link(const struct endpoints *e, uin
 	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
 		const struct endpoint_record *r = container_of(h, struct endpoint, by_key)->record;
 
-		if (r->ifindex == ifindex)
+		if (ifindex && r->ifindex == ifindex)
 			return r;
 	}
 	return NULL;
@@ -741,6 +742,7 @@ struct endpoints *endpoints_close(struct endpoints *e)
 
 		next = htab_next(&e->by_key, n);
 		endpoint_record_free(ep->record);
+		free(ep->problem);
 		free(ep);
 	}
 	htab_done(&e->by_key);

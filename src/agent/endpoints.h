@@ -81,6 +81,11 @@ int endpoints_apply(struct endpoints *e);
 /* Where to note what had to be put back; borrowed. Before the first endpoints_apply(). */
 void endpoints_set_repairs(struct endpoints *e, struct repairs *repairs);
 
+/* Why a pod has no interface any more, and what to do about it; NULL: it has one. */
+const char *endpoints_problem(const struct endpoints *e, const struct endpoint_record *r);
+/* How many have such a problem; @ret_first is one of them. */
+size_t endpoints_without_link(const struct endpoints *e, const struct endpoint_record **ret_first);
+
 size_t endpoints_count(const struct endpoints *e);
 /* Host-side interface indexes, sorted; owned by the caller. */
 uint32_t *endpoints_links(const struct endpoints *e, size_t *ret_n);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by endpoints.c (the table, ADD, DEL, CHECK, GC) and endpoints_settle.c (journal, kernel and table agree). */
+/* Shared by endpoints.c (the table, ADD, DEL, CHECK, GC), endpoints_settle.c (journal, kernel and table agree), endpoints_repair.c and
+ * endpoints_remake.c (what others took away comes back). */
 #pragma once
 
 #include "agent/endpoints.h"
@@ -9,6 +10,8 @@
 struct endpoint {
 	struct htab_node by_key;
 	struct endpoint_record *record;
+	char *problem;	    /* why it has no interface, and what to do; NULL: it has one, or has ended */
+	uint64_t remade_ms; /* when its interface was last made again, or 0 */
 };
 
 /* A link that waits for its deletion. */
@@ -50,4 +53,7 @@ struct dp_endpoint endpoint_dp(const struct endpoint_record *r);
 uint32_t endpoints_next_id(struct endpoints *e);
 /* Is the namespace that the record was made in still at its path? */
 bool endpoint_netns_is_there(const struct endpoint_record *r);
+/* Its interface is not there: makes it again, or says why not (endpoints_remake.c). */
+void endpoint_lost_its_link(struct endpoints *e, struct endpoint *ep);
+void endpoint_has_its_link(struct endpoint *ep);
 int endpoints_settle(struct endpoints *e, struct journal_state *state, bool journal_lost);

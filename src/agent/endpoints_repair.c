@@ -12,7 +12,7 @@ static int apply_datapath(struct endpoints *e)
 		const struct endpoint_record *r = container_of(h, struct endpoint, by_key)->record;
 		struct link l;
 
-		if (r->state == ENDPOINT_UP && rtnl_get_link(e->nl, r->ifindex, &l) == 0)
+		if (r->state == ENDPOINT_UP && r->ifindex && rtnl_get_link(e->nl, r->ifindex, &l) == 0)
 			want[n++] = endpoint_dp(r);
 	}
 	return datapath_apply_endpoints(e->node.dp, want, n);
@@ -78,7 +78,7 @@ static int apply_routes(struct endpoints *e)
 	code = rtnl_commit(e->nl, NULL, NULL);
 	if (queued && code == 0 && e->settled)
 		repairs_note(e->repairs, REPAIR_ROUTE, queued, rtnl_batch_first(e->nl));
-	else if (queued)
+	else if (queued && code == 0)
 		log_info("put routes and neighbours of pods back", L_UINT("count", queued));
 	return code == -ENODEV || code == -ENETDOWN ? 0 : code; /* a link that is gone: reconciliation's business */
 }
@@ -86,9 +86,25 @@ static int apply_routes(struct endpoints *e)
 static const struct link *link_of(const struct endpoint_record *r, const struct link *links, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (links[i].ifindex == r->ifindex && streq(links[i].name, r->host_ifname))
+		if (links[i].ifindex == r->ifindex &&
+		    (streq(links[i].name, r->host_ifname) || memcmp(links[i].mac, r->host_mac, 6) == 0))
 			return &links[i];
 	return NULL;
+}
+
+static int mend_link(struct endpoints *e, struct endpoint *ep, const struct link *l)
+{
+	const struct endpoint_record *r = ep->record;
+	const char *what = NULL;
+	char text[128];
+	int code = streq(l->name, r->host_ifname) ? pod_link_mend_host(e->nl, r, l, &what) : 0;
+
+	endpoint_has_its_link(ep);
+	if (what && e->settled) {
+		snprintf(text, sizeof(text), "%s %s", r->host_ifname, what);
+		repairs_note(e->repairs, REPAIR_LINK, 1, text);
+	}
+	return code == -ENODEV ? 0 : code;
 }
 
 static int mend_links(struct endpoints *e)
@@ -97,19 +113,20 @@ static int mend_links(struct endpoints *e)
 	size_t n = 0;
 	int first = rtnl_list_links(e->nl, &links, &n);
 
+	if (first < 0)
+		return first;
 	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
-		const struct endpoint_record *r = container_of(h, struct endpoint, by_key)->record;
-		const struct link *l = r->state == ENDPOINT_UP ? link_of(r, links, n) : NULL;
-		const char *what = NULL;
-		char text[128];
-		int code = l ? pod_link_mend_host(e->nl, r, l, &what) : 0;
+		struct endpoint *ep = container_of(h, struct endpoint, by_key);
+		const struct link *l = link_of(ep->record, links, n);
+		int code = 0;
 
-		if (code < 0 && code != -ENODEV && first == 0)
-			first = code;
-		if (what && e->settled) {
-			snprintf(text, sizeof(text), "%s %s", r->host_ifname, what);
-			repairs_note(e->repairs, REPAIR_LINK, 1, text);
-		}
+		if (ep->record->state != ENDPOINT_UP)
+			continue;
+		if (l)
+			code = mend_link(e, ep, l);
+		else if (e->node.dp && e->node_known)
+			endpoint_lost_its_link(e, ep);
+		first = first < 0 ? first : code;
 	}
 	return first;
 }

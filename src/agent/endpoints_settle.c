@@ -52,13 +52,17 @@ static int settle_record(struct endpoints *e, struct endpoint_record *r, const s
 		return drop_record(e, ep, l, "its ADD was not answered");
 	if (!streq(r->boot_id, e->boot_id))
 		return drop_record(e, ep, l, "the node was started anew since");
+	if (l && !r->ifindex) { /* died between making it again and writing that down (endpoints_remake.c) */
+		rtnl_del_link(e->nl, l->ifindex);
+		l = NULL;
+	}
 	if (l) {
 		r->ifindex = l->ifindex;
 		return 0;
 	}
 	if (!endpoint_netns_is_there(r))
 		return drop_record(e, ep, NULL, "its interface and its namespace are gone");
-	log_warn("an endpoint has lost its interface; its address stays taken until DEL",
+	log_warn("an endpoint has lost its interface; its address stays taken, and the interface is made again",
 		 L_STR("container", r->container));
 	return 0;
 }

@@ -12,7 +12,7 @@
 
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
-static metric_fn audits, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, flow_searches, endpoints,
+static metric_fn audits, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, flow_searches, endpoints, endpoints_lost,
 	node_routes, services, service_answers, service_writes, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
@@ -37,6 +37,7 @@ static const struct {
 	{ { "weft_flow_table_max", METRIC_GAUGE, "", "Entries that each flow table holds at most." }, flow_max },
 	{ { "weft_flow_searches", METRIC_COUNTER, "", "Searches through whole tables for entries that found the queue of those to look at full." }, flow_searches },
 	{ { "weft_endpoints", METRIC_GAUGE, "", "Interfaces of pods on this node." }, endpoints },
+	{ { "weft_endpoints_without_interface", METRIC_GAUGE, "", "Pods on this node whose interface was deleted and could not be made again." }, endpoints_lost },
 	{ { "weft_node_routes", METRIC_GAUGE, "", "Ranges and addresses of other nodes that the datapath knows." }, node_routes },
 	{ { "weft_services", METRIC_GAUGE, "what", "What the datapath has of Services: ports, frontends, backends, slots." }, services },
 	{ { "weft_service_answers", METRIC_COUNTER, "what", "What sockets and packets that asked for a Service got." }, service_answers },
@@ -226,6 +227,13 @@ static void node_routes(struct exposition *x, const struct metric *m, const stru
 static void endpoints(struct exposition *x, const struct metric *m, const struct agent *a)
 {
 	metric_value(x, m, endpoints_count(a->endpoints), NULL);
+}
+
+static void endpoints_lost(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	const struct endpoint_record *first;
+
+	metric_value(x, m, endpoints_without_link(a->endpoints, &first), NULL);
 }
 
 static struct dp_service_stats service_stats(const struct agent *a)

@@ -206,6 +206,17 @@ static void say_ready(struct agent *a)
 	sd_notify(0, "READY=1");
 }
 
+/* Pods that have lost their network, one of them by name. */
+static char *pods_without_link(const struct agent *a)
+{
+	const struct endpoint_record *r = NULL;
+	size_t n = endpoints_without_link(a->endpoints, &r);
+
+	return n ? xasprintf("%zu of this node's pods have no network; %s/%s: %s", n, r->pod_namespace, r->pod_name,
+			     endpoints_problem(a->endpoints, r))
+		 : NULL;
+}
+
 static int finish(struct agent *a)
 {
 	int r = 0;
@@ -219,9 +230,10 @@ static int finish(struct agent *a)
 	if (endpoints_not_ready(a->endpoints)) {
 		health_set(&a->health, PART_CNI, endpoints_not_ready(a->endpoints));
 	} else {
+		_cleanup_free_ char *lost = pods_without_link(a);
 		int w = node_write_conflist(&a->opt);
 
-		set_health(a, PART_CNI, w, NULL);
+		set_health(a, PART_CNI, w < 0 ? w : lost ? -ENODEV : 0, w < 0 ? NULL : lost);
 		say_ready(a);
 		agent_tell_node_condition(a);
 	}

@@ -8,7 +8,7 @@
 /* X(NAME, label, text) */
 #define REPAIRS(X)                                                                                                     \
 	X(DEVICE, "device", "the tunnel device was gone, down or changed")                                             \
-	X(LINK, "link", "the host side of a pod's interface was down or changed")                                      \
+	X(LINK, "link", "a pod's interface was gone, down or changed")                                      \
 	X(ADDRESS, "address", "the node's address in the pod range was gone")                                          \
 	X(ROUTE, "route", "a route was gone or changed")                                                               \
 	X(RULE, "rule", "a rule was gone")                                                                             \

@@ -102,13 +102,21 @@ static json_t *peers(const struct agent *a)
 	return list;
 }
 
+struct endpoint_list {
+	const struct agent *agent;
+	json_t *list;
+};
+
 static void add_endpoint(const struct endpoint_record *r, void *ctx)
 {
+	const struct endpoint_list *to = ctx;
 	json_t *o = json_pack("{ss, ss, ss, ss, ss, so, sI}", "namespace", r->pod_namespace, "pod", r->pod_name,
 			      "container", r->container, "interface", r->ifname, "hostInterface", r->host_ifname,
 			      "addresses", addresses(r->addrs, 2), "id", (json_int_t)r->id);
 
-	json_array_append_new(ctx, o);
+	if (endpoints_problem(to->agent->endpoints, r))
+		json_object_set_new(o, "problem", json_string(endpoints_problem(to->agent->endpoints, r)));
+	json_array_append_new(to->list, o);
 }
 
 static json_t *ipam(const struct agent *a)
@@ -249,7 +257,7 @@ json_t *agent_status(struct agent *a)
 {
 	json_t *eps = json_array(), *o;
 
-	endpoints_each(a->endpoints, add_endpoint, eps);
+	endpoints_each(a->endpoints, add_endpoint, &(struct endpoint_list){a, eps});
 	o = json_pack("{ss, ss, ss, sI, sb, so, so, so, so, so, s{sI, sI}}", "node", a->opt.node_name, "version",
 		      WEFT_VERSION, "transport", transport_name(&a->opt), "startedAt",
 		      (json_int_t)a->started_s, "ready", endpoints_not_ready(a->endpoints) == NULL, "health",

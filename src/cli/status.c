@@ -177,6 +177,8 @@ static void print_endpoints(const json_t *list)
 			       text(e, "hostInterface"));
 		else
 			printf("  container %.12s   %s   %s\n", text(e, "container"), addrs, text(e, "hostInterface"));
+		if (json_at(e, "problem"))
+			printf("    %s\n", text(e, "problem"));
 	}
 }
 

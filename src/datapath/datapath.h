@@ -87,7 +87,8 @@ struct dp_endpoint {
  * Return: 0, -E2BIG when a map is full, -errno.
  */
 int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep);
-/* Withdraws by interface index; the link may be gone already. Return: 0, -ENOENT. */
+/* Withdraws by interface index; the link may be gone already. When the endpoint is published with another interface by now, all else
+ * of it stays. Return: 0, -ENOENT. */
 int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex);
 /* Is it published and attached as datapath_put_endpoint() left it? Changes nothing. Return: 0, -ENOENT when something of it is
  * missing, -ESTALE when it is published with other values, -errno. */

@@ -116,6 +116,19 @@ int datapath_put_endpoint(struct datapath *dp, const struct dp_endpoint *ep)
 	return r;
 }
 
+/* The same endpoint has been published with another interface: what goes by its number stays. */
+static bool has_moved(struct datapath *dp, const struct pod_iface *iface, uint32_t ifindex)
+{
+	struct endpoint ep;
+
+	for (int i = 0; i < 2; i++)
+		if (iface->addrs[i].b[0] != ADDR_ABSENT_BYTE &&
+		    bpf_map_lookup_elem(dp->maps[MAP_ENDPOINTS], &iface->addrs[i], &ep) == 0 && ep.id == iface->id &&
+		    ep.ifindex != ifindex)
+			return true;
+	return false;
+}
+
 int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex)
 {
 	struct pod_iface iface;
@@ -127,6 +140,8 @@ int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex)
 	for (int i = 0; i < 2; i++)
 		dp_note_error(&r, withdraw_addr(dp, &iface.addrs[i], ifindex));
 	dp_note_error(&r, bpf_map_delete_elem(dp->maps[MAP_POD_IFACES], &ifindex));
+	if (has_moved(dp, &iface, ifindex))
+		return r;
 	drop_shares(dp, iface.id);
 	if (iface.netns)
 		bpf_map_delete_elem(dp->maps[MAP_SERVICE_NETNS], &iface.netns);

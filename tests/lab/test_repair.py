@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from labs import FULL, Lab, assert_matrix, spread_pods, wait_for
+from labs import FULL, Lab, assert_matrix, running, spread_pods, wait_for
 
 EVENT, AUDIT = 3, 10  # seconds until it is back: at once by event (1 s, and time to look), or by the audit every 4 s
 PAIRS = 2500 if FULL else 300
@@ -46,6 +46,7 @@ DAMAGES = {
     "pod-link-mtu": Damage("link", "ip link set $LINK mtu 1290"),
     "pod-link-alias": Damage("link", "ip link set $LINK alias 'weft: pod of-another eth0'"),
     "pod-link-sysctl": Damage("link", "echo 0 > /proc/sys/net/ipv4/conf/$LINK/forwarding", AUDIT),
+    "pod-link-gone": Damage("link", "ip link del $LINK"),
     "pod-qdisc": Damage("program", "tc qdisc del dev $LINK clsact"),
     "pod-filter": Damage("program", "tc filter del dev $LINK ingress"),
     "device-gone": Damage("device", "ip link del weft-vxlan"),
@@ -158,7 +159,7 @@ def test_damage_of_uplinks_is_mended(lab, name):
         assert name in UPLINK_DAMAGES["clsact" if lab.attach == "tcx" else "tcx"]
 
 
-@pytest.mark.parametrize("name", ["route", "rule", "pod-route", "pod-neighbour", "device-gone", "sysctl"])
+@pytest.mark.parametrize("name", ["route", "rule", "pod-route", "pod-neighbour", "pod-link-gone", "device-gone", "sysctl"])
 def test_damage_is_mended_on_the_stack(stack, name):
     break_and_wait(stack, DAMAGES[name])
 
@@ -178,6 +179,68 @@ def test_all_else_is_mended_while_the_tunnel_cannot_be(lab):
     assert all("weft-vxlan" in line for lines in missing.values() for line in lines), missing
     sh(lab, "ip link del other")
     wait_for("the state of before", lambda: state(lab) == before, timeout=AUDIT)
+    assert_matrix(lab, 1)
+
+
+ECHO = "import socket; s=socket.create_server(('::', 7777), family=socket.AF_INET6, dualstack_ipv6=True); print('listening', flush=True); c=s.accept()[0]\nwhile 1: c.sendall(c.recv(99))"
+TALK = "import socket, sys; s=socket.create_connection((sys.argv[1], 7777)); print('connected', flush=True)\nfor l in sys.stdin: s.sendall(l.encode()); print(s.recv(99).decode(), end='', flush=True)"
+
+
+def problem(lab, name):
+    return next(e.get("problem", "") for e in lab.node_status("n1")["endpoints"] if e["pod"] == name)
+
+
+def gone_again(lab, inside):
+    """Waits out the rest that follows a repair, with another's interface in the place of ours."""
+    with held_still(lab, "n1/weftd"):
+        inside("ip link del eth0; ip link add eth0 type veth peer name other")
+    wait_for("it says that it waits", lambda: "again soon" in problem(lab, "p1-0"), timeout=EVENT)
+    wait_for("it says what is in the way", lambda: "eth0 or weft" in problem(lab, "p1-0"), timeout=10 + AUDIT)
+    cni = lab.node_status("n1")["health"]["cni"]
+    assert not cni["ok"] and "default/p1-0" in cni["error"], cni
+    assert "delete that, or the pod" in lab.exec("n1", "weft", "status", check=False).stdout and "a pod has no network" in lab.logs_of("n1")
+    inside("ip link del eth0")
+    wait_for("all is well", lambda: lab.is_well("n1") and not problem(lab, "p1-0"), timeout=AUDIT)
+
+
+def gone_while_nobody_looks(lab, inside):
+    """The agent that finds it is another one."""
+    with held_still(lab, "n1/weftd"):
+        inside("ip link del eth0")
+        old = lab.agents("n1")
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+    wait_for("a new agent", lambda: lab.agents("n1") and not set(old) & set(lab.agents("n1")))
+    wait_for("the interface", lambda: lab.is_well("n1") and "169.254.1.1" in inside("ip route show default").stdout)
+
+
+def test_a_pods_deleted_interface_is_made_again(stack):
+    """From inside as well; a connection goes on; what cannot be made again is reported, with what to do."""
+    lab = stack
+    server = next(p for p in lab.status()["pods"] if p["name"] == "p2-0")["ips"][0]
+    looks = "ip -br addr show dev eth0 | sed 's/@[^ ]*//'; ip route; ip -6 route show default; ip neigh show nud permanent; ip -6 neigh show nud permanent; cat /sys/class/net/eth0/mtu"
+
+    def inside(command):
+        return lab.exec("default/p1-0", "sh", "-ec", command)
+
+    def says(p, word):
+        p.stdin.write(word + "\n")
+        p.stdin.flush()
+        assert p.stdout.readline() == word + "\n"
+
+    with running(lab, "default/p2-0", "/usr/bin/python3", "-c", ECHO, says="listening"), \
+            running(lab, "default/p1-0", "/usr/bin/python3", "-c", TALK, server, says="connected") as p:
+        before, counted = inside(looks).stdout, count(lab, "link")
+        says(p, "before")
+        inside("ip link del eth0")
+        wait_for("a repair", lambda: count(lab, "link") > counted, timeout=EVENT)
+        assert inside(looks).stdout == before and not problem(lab, "p1-0")
+        says(p, "after")
+        gone_again(lab, inside)
+        says(p, "after another's interface")
+        gone_while_nobody_looks(lab, inside)
+        assert inside(looks).stdout == before
+        says(p, "after another agent's work")
     assert_matrix(lab, 1)
 
 
