@@ -23,6 +23,22 @@ json_t *json_walk(const json_t *j, const char *const *path)
 	return (json_t *)j;
 }
 
+json_t *json_condition(const json_t *object, const char *type)
+{
+	json_t *c;
+	size_t i;
+
+	json_array_foreach(json_at(object, "status", "conditions"), i, c)
+		if (streq(json_str_at(c, "type"), type))
+			return c;
+	return NULL;
+}
+
+bool json_condition_is_true(const json_t *object, const char *type)
+{
+	return streq(json_str_at(json_condition(object, type), "status"), "True");
+}
+
 char *json_text(const json_t *j)
 {
 	char *s = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);

@@ -39,6 +39,10 @@ static inline const char *json_str_or(const json_t *j, const char *fallback)
 	return s ? s : fallback;
 }
 
+/* An API object's status.conditions: the one of that type, or NULL. Borrowed; and whether it is "True". */
+json_t *json_condition(const json_t *object, const char *type);
+bool json_condition_is_true(const json_t *object, const char *type);
+
 /**
  * json_text() - compact text, owned by the caller
  */

@@ -31,13 +31,7 @@ bool service_selects(const json_t *svc, const json_t *pod)
 
 static const char *ready_status(const json_t *pod)
 {
-	json_t *c;
-	size_t i;
-
-	json_array_foreach(json_at(pod, "status", "conditions"), i, c)
-		if (streq(json_str_at(c, "type"), "Ready"))
-			return json_str_or(json_object_get(c, "status"), "");
-	return "";
+	return json_str_or(json_object_get(json_condition(pod, "Ready"), "status"), "");
 }
 
 static bool has_ended(const json_t *pod)

@@ -63,20 +63,9 @@ void node_validate(const json_t *obj, const json_t *old, struct errors *e)
 			      "node updates may not change podCIDR except from \"\" to valid");
 }
 
-static const json_t *find_condition(const json_t *obj, const char *type)
-{
-	json_t *c;
-	size_t i;
-
-	json_array_foreach(json_at(obj, "status", "conditions"), i, c)
-		if (streq(json_str_at(c, "type"), type))
-			return c;
-	return NULL;
-}
-
 static void cell_status(const json_t *obj, struct buf *out)
 {
-	const char *ready = json_str_at(find_condition(obj, "Ready"), "status");
+	const char *ready = json_str_at(json_condition(obj, "Ready"), "status");
 
 	buf_adds(out, streq(ready, "True") ? "Ready" : ready && !streq(ready, "Unknown") ? "NotReady" : ready ? "NotReady" : "Unknown");
 	if (json_is_true(json_at(obj, "spec", "unschedulable")))

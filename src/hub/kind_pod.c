@@ -348,18 +348,16 @@ static void cell_nominated(const json_t *obj, struct buf *out)
 
 static void cell_gates(const json_t *obj, struct buf *out)
 {
-	const json_t *gates = json_at(obj, "spec", "readinessGates"), *conditions = json_at(obj, "status", "conditions");
-	size_t n = json_array_size(gates), met = 0, i, j;
-	json_t *g, *c;
+	const json_t *gates = json_at(obj, "spec", "readinessGates");
+	size_t n = json_array_size(gates), met = 0, i;
+	json_t *g;
 
 	if (n == 0) {
 		buf_adds(out, "<none>");
 		return;
 	}
 	json_array_foreach(gates, i, g)
-		json_array_foreach(conditions, j, c)
-			met += streq(json_str_at(c, "type"), json_str_at(g, "conditionType")) &&
-			       streq(json_str_at(c, "status"), "True");
+		met += json_condition_is_true(obj, json_str_at(g, "conditionType"));
 	buf_addf(out, "%zu/%zu", met, n);
 }
 

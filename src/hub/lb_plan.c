@@ -27,17 +27,6 @@ static const char *meta(const json_t *obj, const char *field)
 	return json_str_or(json_at(obj, "metadata", field), "");
 }
 
-static json_t *find_condition(const json_t *obj, const char *type)
-{
-	json_t *c;
-	size_t i;
-
-	json_array_foreach(json_at(obj, "status", "conditions"), i, c)
-		if (streq(json_str_or(json_object_get(c, "type"), ""), type))
-			return c;
-	return NULL;
-}
-
 static void fail(struct claimant *c, const char *reason, char *message)
 {
 	if (c->reason) {
@@ -93,7 +82,7 @@ static bool claimant_init(struct claimant *c, const struct lb_pools *p, const js
 	json_t *v;
 	size_t i;
 
-	*c = (struct claimant){ .svc = svc, .condition = find_condition(svc, LB_CONDITION) };
+	*c = (struct claimant){ .svc = svc, .condition = json_condition(svc, LB_CONDITION) };
 	for (i = 0; i < p->n && !c->served; i++)
 		c->served = lb_pool_serves(p, &p->pools[i], svc);
 	if (!c->served && !c->condition &&
@@ -302,7 +291,7 @@ static void write_pool(const struct lb_pool *pool, const struct lb_input *in, js
 {
 	const char *message = pool->conflict ? pool->conflict : "all of its addresses can be given out";
 	json_t *c = condition_new("Ready", !pool->conflict, pool->conflict ? "Conflict" : "Usable", message,
-				  find_condition(pool->json, "Ready"), in->now);
+				  json_condition(pool->json, "Ready"), in->now);
 	_cleanup_json_ json_t *status = status_with(pool->json, c);
 
 	json_object_set_new(status, "total", json_integer(pool->total));

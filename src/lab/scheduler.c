@@ -77,17 +77,6 @@ static struct target *target_add(struct scheduler *s, const char *name)
 	return &s->targets[at];
 }
 
-static bool node_is_ready(const json_t *node)
-{
-	json_t *c;
-	size_t i;
-
-	json_array_foreach (json_at(node, "status", "conditions"), i, c)
-		if (streq(json_str_at(c, "type"), "Ready"))
-			return streq(json_str_at(c, "status"), "True");
-	return false;
-}
-
 static void node_upsert(json_t *node, void *ctx)
 {
 	struct scheduler *s = ctx;
@@ -100,7 +89,7 @@ static void node_upsert(json_t *node, void *ctx)
 		t = target_add(s, name);
 	json_decref(t->labels);
 	t->labels = json_incref(json_at(node, "metadata", "labels"));
-	t->ready = node_is_ready(node);
+	t->ready = json_condition_is_true(node, "Ready");
 	t->unschedulable = json_is_true(json_at(node, "spec", "unschedulable"));
 	schedule(s);
 }

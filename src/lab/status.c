@@ -79,17 +79,6 @@ static const json_t *find_item(const json_t *items, const char *name)
 	return NULL;
 }
 
-static bool is_ready(const json_t *node)
-{
-	json_t *c;
-	size_t i;
-
-	json_array_foreach (json_at(node, "status", "conditions"), i, c)
-		if (streq(json_str_at(c, "type"), "Ready"))
-			return streq(json_str_at(c, "status"), "True");
-	return false;
-}
-
 static json_t *copy_or_empty(const json_t *j)
 {
 	return json_is_array(j) ? json_deep_copy(j) : json_array();
@@ -117,7 +106,7 @@ static json_t *encode_node(const struct lab *lab, const struct lab_node *n, cons
 			json_array_append_new(addresses, json_string(addr_format(&a, text)));
 	}
 	return json_pack("{s:s,s:s,s:i,s:o,s:o,s:b,s:s}", "name", n->name, "zone", zone, "subnet", (int)lab_subnet_of(lab, n), "addresses",
-			 addresses, "podCIDRs", copy_or_empty(json_at(object, "spec", "podCIDRs")), "ready", (int)(up && is_ready(object)),
+			 addresses, "podCIDRs", copy_or_empty(json_at(object, "spec", "podCIDRs")), "ready", (int)(up && json_condition_is_true(object, "Ready")),
 			 "state", up ? "running" : n->stopped ? "stopped" : "dead");
 }
 

@@ -7,7 +7,7 @@
 
 enum { UID_MAX = 128, LABELS_MAX = 4096 };
 
-static int _printf_(2, 3) refuse(char **ret_error, const char *fmt, ...)
+int decode_refuse(char **ret_error, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -36,12 +36,12 @@ static int check_string_map(const json_t *j, const char *what, char **ret_error)
 	if (!j || json_is_null(j))
 		return 0;
 	if (!json_is_object(j))
-		return refuse(ret_error, "metadata.%s: expected an object", what);
+		return decode_refuse(ret_error, "metadata.%s: expected an object", what);
 	if (json_object_size(j) > LABELS_MAX)
-		return refuse(ret_error, "metadata.%s: more than %d", what, LABELS_MAX);
+		return decode_refuse(ret_error, "metadata.%s: more than %d", what, LABELS_MAX);
 	json_object_foreach((json_t *)j, key, value)
 		if (!json_is_string(value))
-			return refuse(ret_error, "metadata.%s[\"%s\"]: expected a string", what, key);
+			return decode_refuse(ret_error, "metadata.%s[\"%s\"]: expected a string", what, key);
 	return 0;
 }
 
@@ -57,11 +57,11 @@ int decode_meta(const json_t *object, bool namespaced, struct decoded_meta *ret,
 				     .created = parse_time(json_str_at(meta, "creationTimestamp")),
 				     .deleting = json_is_string(json_object_get(meta, "deletionTimestamp"))};
 	if (!ret->name || !name_is_dns_subdomain(ret->name))
-		return refuse(ret_error, "metadata.name: expected a DNS name");
+		return decode_refuse(ret_error, "metadata.name: expected a DNS name");
 	if (namespaced && (!ret->namespace_ || !name_is_dns_label(ret->namespace_)))
-		return refuse(ret_error, "metadata.namespace: expected a DNS label");
+		return decode_refuse(ret_error, "metadata.namespace: expected a DNS label");
 	if (strlen(ret->uid) > UID_MAX)
-		return refuse(ret_error, "metadata.uid: longer than %d bytes", UID_MAX);
+		return decode_refuse(ret_error, "metadata.uid: longer than %d bytes", UID_MAX);
 	r = check_string_map(json_object_get(meta, "labels"), "labels", ret_error);
 	return r < 0 ? r : check_string_map(json_object_get(meta, "annotations"), "annotations", ret_error);
 }
@@ -73,14 +73,14 @@ static int decode_cidrs(const json_t *spec, struct decoded_node *ret, char **ret
 	size_t n = json_is_array(list) ? json_array_size(list) : (json_is_string(one) && *json_string_value(one));
 
 	if (list && !json_is_array(list) && !json_is_null(list))
-		return refuse(ret_error, "spec.podCIDRs: expected a list");
+		return decode_refuse(ret_error, "spec.podCIDRs: expected a list");
 	if (n > NODE_CIDRS_MAX)
-		return refuse(ret_error, "spec.podCIDRs: more than %d", NODE_CIDRS_MAX);
+		return decode_refuse(ret_error, "spec.podCIDRs: more than %d", NODE_CIDRS_MAX);
 	for (size_t i = 0; i < n; i++) {
 		const char *text = json_string_value(json_is_array(list) ? json_array_get(list, i) : one);
 
 		if (!text || prefix_parse(text, &ret->cidrs[i], NULL) < 0)
-			return refuse(ret_error, "spec.podCIDRs[%zu]: expected a network such as 10.244.1.0/24", i);
+			return decode_refuse(ret_error, "spec.podCIDRs[%zu]: expected a network such as 10.244.1.0/24", i);
 	}
 	ret->n_cidrs = n;
 	return 0;
@@ -93,16 +93,16 @@ static int decode_node_addrs(const json_t *list, struct decoded_node *ret, char 
 	size_t i;
 
 	if (list && !json_is_array(list) && !json_is_null(list))
-		return refuse(ret_error, "status.addresses: expected a list");
+		return decode_refuse(ret_error, "status.addresses: expected a list");
 	json_array_foreach(list, i, item) {
 		const char *text = json_str_at(item, "address");
 
 		if (!streq(json_str_at(item, "type"), "InternalIP"))
 			continue;
 		if (ret->n_addrs == NODE_ADDRS_MAX)
-			return refuse(ret_error, "status.addresses: more than %d of type InternalIP", NODE_ADDRS_MAX);
+			return decode_refuse(ret_error, "status.addresses: more than %d of type InternalIP", NODE_ADDRS_MAX);
 		if (!text || addr_parse(text, &ret->addrs[ret->n_addrs]) < 0)
-			return refuse(ret_error, "status.addresses[%zu]: expected an IP address", i);
+			return decode_refuse(ret_error, "status.addresses[%zu]: expected an IP address", i);
 		ret->n_addrs++;
 	}
 	return 0;
@@ -120,24 +120,13 @@ static bool has_leaving_taint(const json_t *taints)
 	return false;
 }
 
-static bool is_ready(const json_t *conditions)
-{
-	const json_t *item;
-	size_t i;
-
-	json_array_foreach(conditions, i, item)
-		if (streq(json_str_at(item, "type"), "Ready"))
-			return streq(json_str_at(item, "status"), "True");
-	return true;
-}
-
 int decode_node(const json_t *object, struct decoded_node *ret, char **ret_error)
 {
 	int r;
 
 	memset(ret, 0, sizeof(*ret)); /* compared as bytes */
 	ret->leaving = has_leaving_taint(json_at(object, "spec", "taints"));
-	ret->ready = is_ready(json_at(object, "status", "conditions"));
+	ret->ready = !json_condition(object, "Ready") || json_condition_is_true(object, "Ready");
 	ret->cordoned = json_is_true(json_at(object, "spec", "unschedulable"));
 	r = decode_cidrs(json_object_get(object, "spec"), ret, ret_error);
 	return r < 0 ? r : decode_node_addrs(json_at(object, "status", "addresses"), ret, ret_error);
@@ -149,10 +138,10 @@ static int take_pod_addr(const char *text, size_t i, struct decoded_pod *ret, ch
 	int slot;
 
 	if (!text || addr_parse(text, &a) < 0)
-		return refuse(ret_error, "status.podIPs[%zu]: expected an IP address", i);
+		return decode_refuse(ret_error, "status.podIPs[%zu]: expected an IP address", i);
 	slot = addr_is_v4(&a) ? 0 : 1;
 	if (!addr_is_zero(&ret->addrs[slot]) && !addr_eq(&ret->addrs[slot], &a))
-		return refuse(ret_error, "status.podIPs[%zu]: a second address of its family", i);
+		return decode_refuse(ret_error, "status.podIPs[%zu]: a second address of its family", i);
 	ret->addrs[slot] = a;
 	return 0;
 }
@@ -164,9 +153,9 @@ static int decode_pod_addrs(const json_t *status, struct decoded_pod *ret, char 
 	int r;
 
 	if (list && !json_is_array(list) && !json_is_null(list))
-		return refuse(ret_error, "status.podIPs: expected a list");
+		return decode_refuse(ret_error, "status.podIPs: expected a list");
 	if (json_array_size(list) > POD_ADDRS_MAX)
-		return refuse(ret_error, "status.podIPs: more than one of a family");
+		return decode_refuse(ret_error, "status.podIPs: more than one of a family");
 	json_array_foreach(list, i, item) {
 		r = take_pod_addr(json_str_at(item, "ip"), i, ret, ret_error);
 		if (r < 0)
@@ -196,9 +185,9 @@ int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error)
 	ret->node = json_str_or(json_object_get(spec, "nodeName"), "");
 	ret->host_network = json_is_true(json_object_get(spec, "hostNetwork"));
 	if (*ret->node && !name_is_dns_subdomain(ret->node))
-		return refuse(ret_error, "spec.nodeName: expected a node's name");
+		return decode_refuse(ret_error, "spec.nodeName: expected a node's name");
 	if (phase < 0)
-		return refuse(ret_error, "status.phase: expected Pending, Running, Succeeded, Failed or Unknown");
+		return decode_refuse(ret_error, "status.phase: expected Pending, Running, Succeeded, Failed or Unknown");
 	ret->phase = phase;
 	if (decode_pod_ports(spec, ret, ret_error) < 0 || decode_host_ports(spec, ret, ret_error) < 0)
 		return -EINVAL;

@@ -10,27 +10,20 @@ struct decoded_mesh_node {
 	unsigned n_endpoints;
 };
 
-static int refuse(char **ret_error, const char *why)
-{
-	if (ret_error)
-		*ret_error = xstrdup(why);
-	return -EINVAL;
-}
-
 static int decode_endpoints(const json_t *list, struct decoded_mesh_node *ret, char **ret_error)
 {
 	const json_t *v;
 	size_t i;
 
 	if (list && !json_is_array(list) && !json_is_null(list))
-		return refuse(ret_error, "spec.endpoints: expected a list");
+		return decode_refuse(ret_error, "spec.endpoints: expected a list");
 	if (json_array_size(list) > MESH_ENDPOINTS_MAX)
-		return refuse(ret_error, "spec.endpoints: more than 32");
+		return decode_refuse(ret_error, "spec.endpoints: more than 32");
 	json_array_foreach(list, i, v) {
 		struct model_mesh_endpoint *e = &ret->endpoints[i];
 
 		if (addr_port_parse(json_str_or(v, ""), &e->addr, &e->port) < 0 || e->port == 0)
-			return refuse(ret_error, "spec.endpoints: expected ADDRESS:PORT or [ADDRESS]:PORT");
+			return decode_refuse(ret_error, "spec.endpoints: expected ADDRESS:PORT or [ADDRESS]:PORT");
 	}
 	ret->n_endpoints = json_array_size(list);
 	return 0;
@@ -42,10 +35,10 @@ static int decode(const json_t *object, struct decoded_mesh_node *ret, char **re
 
 	memset(ret, 0, sizeof(*ret)); /* compared as bytes */
 	if (base64_decode(json_str_or(json_object_get(spec, "publicKey"), ""), ret->key, MESH_KEY_LEN) < 0)
-		return refuse(ret_error, "spec.publicKey: expected 32 bytes in base64");
+		return decode_refuse(ret_error, "spec.publicKey: expected 32 bytes in base64");
 	ret->has_next = next && !json_is_null(next);
 	if (ret->has_next && base64_decode(json_str_or(next, ""), ret->next_key, MESH_KEY_LEN) < 0)
-		return refuse(ret_error, "spec.nextKey: expected 32 bytes in base64");
+		return decode_refuse(ret_error, "spec.nextKey: expected 32 bytes in base64");
 	return decode_endpoints(json_object_get(spec, "endpoints"), ret, ret_error);
 }
 

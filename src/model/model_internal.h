@@ -37,6 +37,7 @@ void model_replace_string(struct model *m, const char **at, const char *s); /* i
 bool model_replace_labels(struct model *m, struct model_labels **at, struct model_labels *labels);
 
 /* Decoders: JSON to plain values, no model touched. Strings are borrowed from the document. */
+int _printf_(2, 3) decode_refuse(char **ret_error, const char *fmt, ...); /* -EINVAL */
 struct decoded_meta {
 	const char *namespace_, *name, *uid, *rv;
 	int64_t created;

@@ -33,15 +33,9 @@ void policy_remove(struct model *m, void *object)
 
 static void note_status(struct model_policy *p, const json_t *object)
 {
-	const json_t *conditions = json_at(object, "status", "conditions"), *c;
-	size_t i;
-
 	p->object_generation = json_integer_value(json_at(object, "metadata", "generation"));
 	json_decref(p->condition);
-	p->condition = NULL;
-	json_array_foreach(conditions, i, c)
-		if (streq(json_str_at(c, "type"), "Accepted"))
-			p->condition = json_incref((json_t *)c);
+	p->condition = json_incref(json_condition(object, "Accepted"));
 }
 
 /* NULL is the same as NULL only. */
@@ -58,11 +52,8 @@ static int upsert_policy(struct model *m, enum model_table table, const struct d
 	const char *mode = json_str_at(object, "metadata", "annotations", "weft.dev/mode");
 	const char *subject = json_str_at(object, "metadata", "annotations", "weft.dev/subject");
 
-	if (!json_is_object(spec)) {
-		if (ret_error)
-			*ret_error = xstrdup("spec: expected an object");
-		return -EINVAL;
-	}
+	if (!json_is_object(spec))
+		return decode_refuse(ret_error, "spec: expected an object");
 	if (!p) {
 		p = xnew0(struct model_policy);
 		p->table = table;

@@ -10,27 +10,15 @@
 
 enum { AFFINITY_DEFAULT_S = 10800, AFFINITY_MAX_S = 86400 };
 
-static int _printf_(2, 3) refuse(char **ret_error, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (ret_error) {
-		va_start(ap, fmt);
-		*ret_error = xvasprintf(fmt, ap);
-		va_end(ap);
-	}
-	return -EINVAL;
-}
-
 /* A list that may be absent or null. Return: how many, -EINVAL. */
 static int list_size(const json_t *list, const char *what, size_t max, char **ret_error)
 {
 	if (!list || json_is_null(list))
 		return 0;
 	if (!json_is_array(list))
-		return refuse(ret_error, "%s: expected a list", what);
+		return decode_refuse(ret_error, "%s: expected a list", what);
 	if (json_array_size(list) > max)
-		return refuse(ret_error, "%s: more than %zu", what, max);
+		return decode_refuse(ret_error, "%s: more than %zu", what, max);
 	return json_array_size(list);
 }
 
@@ -79,11 +67,11 @@ static int decode_service_ports(const json_t *spec, struct decoded_service *d, c
 
 		p->name = json_str_or(json_object_get(item, "name"), "");
 		if (decode_proto(item, &p->proto) < 0)
-			return refuse(ret_error, "spec.ports[%zu].protocol: expected TCP, UDP or SCTP", i);
+			return decode_refuse(ret_error, "spec.ports[%zu].protocol: expected TCP, UDP or SCTP", i);
 		if (decode_port(json_object_get(item, "port"), &p->port) < 0 || p->port == 0)
-			return refuse(ret_error, "spec.ports[%zu].port: expected 1 to 65535", i);
+			return decode_refuse(ret_error, "spec.ports[%zu].port: expected 1 to 65535", i);
 		if (decode_port(json_object_get(item, "nodePort"), &p->node_port) < 0)
-			return refuse(ret_error, "spec.ports[%zu].nodePort: expected 0 to 65535", i);
+			return decode_refuse(ret_error, "spec.ports[%zu].nodePort: expected 0 to 65535", i);
 		d->n_ports = i + 1;
 	}
 	return 0;
@@ -109,7 +97,7 @@ static int decode_addr_list(const json_t *list, const char *what, enum model_ser
 		return n;
 	json_array_foreach(list, i, item) {
 		if (addr_parse(json_str_or(item, ""), &a) < 0)
-			return refuse(ret_error, "%s[%zu]: expected an IP address", what, i);
+			return decode_refuse(ret_error, "%s[%zu]: expected an IP address", what, i);
 		add_addr(d, &a, kind);
 	}
 	return 0;
@@ -131,7 +119,7 @@ static int decode_cluster_ips(const json_t *spec, struct decoded_service *d, cha
 	if (!*one)
 		return 0;
 	if (addr_parse(one, &a) < 0)
-		return refuse(ret_error, "spec.clusterIP: expected an IP address or None");
+		return decode_refuse(ret_error, "spec.clusterIP: expected an IP address or None");
 	add_addr(d, &a, SERVICE_ADDR_CLUSTER);
 	return 0;
 }
@@ -152,7 +140,7 @@ static int decode_load_balancer(const json_t *object, struct decoded_service *d,
 		if (!*ip || streq(json_str_at(item, "ipMode"), "Proxy"))
 			continue;
 		if (addr_parse(ip, &a) < 0)
-			return refuse(ret_error, "status.loadBalancer.ingress[%zu].ip: expected an IP address", i);
+			return decode_refuse(ret_error, "status.loadBalancer.ingress[%zu].ip: expected an IP address", i);
 		add_addr(d, &a, SERVICE_ADDR_LOAD_BALANCER);
 	}
 	return 0;
@@ -177,12 +165,12 @@ static int decode_sources(const json_t *object, struct decoded_service *d, char 
 
 		part = strtok_r(s, " ", &save); /* the API server lets spaces stand around it */
 		if (!part || prefix_parse(part, &d->sources[d->n_sources], &host) < 0)
-			return refuse(ret_error, "spec.loadBalancerSourceRanges[%zu]: expected a network such as 10.0.0.0/8", i);
+			return decode_refuse(ret_error, "spec.loadBalancerSourceRanges[%zu]: expected a network such as 10.0.0.0/8", i);
 		d->n_sources++;
 	}
 	for (part = strtok_r(copy, ", ", &save); part; part = strtok_r(NULL, ", ", &save))
 		if (d->n_sources == SERVICE_SOURCE_PREFIXES_MAX || prefix_parse(part, &d->sources[d->n_sources], &host) < 0)
-			return refuse(ret_error, "the annotation load-balancer-source-ranges: expected networks, joined by commas");
+			return decode_refuse(ret_error, "the annotation load-balancer-source-ranges: expected networks, joined by commas");
 		else
 			d->n_sources++;
 	return 0;
@@ -196,7 +184,7 @@ static int decode_affinity(const json_t *spec, struct decoded_service *d, char *
 	if (!streq(json_str_at(spec, "sessionAffinity"), "ClientIP"))
 		return 0;
 	if (s < 1 || s > AFFINITY_MAX_S)
-		return refuse(ret_error, "spec.sessionAffinityConfig.clientIP.timeoutSeconds: expected 1 to %d", AFFINITY_MAX_S);
+		return decode_refuse(ret_error, "spec.sessionAffinityConfig.clientIP.timeoutSeconds: expected 1 to %d", AFFINITY_MAX_S);
 	d->affinity_s = s;
 	return 0;
 }
@@ -204,18 +192,6 @@ static int decode_affinity(const json_t *spec, struct decoded_service *d, char *
 static bool is_local(const json_t *spec, const char *policy)
 {
 	return streq(json_string_value(json_object_get(spec, policy)), "Local");
-}
-
-/* The condition is written together with the addresses. */
-static bool is_pooled(const json_t *object)
-{
-	const json_t *list = json_at(object, "status", "conditions"), *item;
-	size_t i;
-
-	json_array_foreach(list, i, item)
-		if (streq(json_str_at(item, "type"), CONDITION_POOL))
-			return streq(json_str_at(item, "status"), "True");
-	return false;
 }
 
 static uint64_t digest_of(const json_t *object)
@@ -248,7 +224,7 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 	if (r == 0)
 		r = decode_affinity(spec, d, ret_error);
 	if (r == 0 && decode_port(json_object_get(spec, "healthCheckNodePort"), &d->health_port) < 0)
-		r = refuse(ret_error, "spec.healthCheckNodePort: expected 0 to 65535");
+		r = decode_refuse(ret_error, "spec.healthCheckNodePort: expected 0 to 65535");
 	if (streq(type, "ExternalName") || json_str_at(object, "metadata", "labels", LABEL_PROXY))
 		d->proxied = false;
 	d->internal_local = is_local(spec, "internalTrafficPolicy");
@@ -256,7 +232,7 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 	if (!d->external_local || !streq(type, "LoadBalancer"))
 		d->health_port = 0; /* left over from what the Service was */
 	d->maglev = streq(json_string_value(json_object_get(annotations, ANNOTATION_ALGORITHM)), "maglev");
-	d->pooled = is_pooled(object);
+	d->pooled = json_condition_is_true(object, CONDITION_POOL) /* written together with the addresses */;
 	d->dsr = streq(json_string_value(json_object_get(annotations, ANNOTATION_FORWARDING)), "dsr");
 	return r;
 }
@@ -284,9 +260,9 @@ static int decode_slice_ports(const json_t *object, struct decoded_slice *d, cha
 
 		p->name = json_str_or(json_object_get(item, "name"), "");
 		if (decode_proto(item, &p->proto) < 0)
-			return refuse(ret_error, "ports[%zu].protocol: expected TCP, UDP or SCTP", i);
+			return decode_refuse(ret_error, "ports[%zu].protocol: expected TCP, UDP or SCTP", i);
 		if (decode_port(json_object_get(item, "port"), &p->port) < 0)
-			return refuse(ret_error, "ports[%zu].port: expected 1 to 65535", i);
+			return decode_refuse(ret_error, "ports[%zu].port: expected 1 to 65535", i);
 		d->n_ports = i + 1;
 	}
 	return 0;
@@ -341,7 +317,7 @@ static int decode_endpoint(const json_t *item, size_t i, bool v6, struct model_e
 	const char *text = json_string_value(json_array_get(json_object_get(item, "addresses"), 0));
 
 	if (!text || addr_parse(text, &e->addr) < 0 || addr_is_v4(&e->addr) == v6)
-		return refuse(ret_error, "endpoints[%zu].addresses[0]: expected an IPv%d address", i, v6 ? 6 : 4);
+		return decode_refuse(ret_error, "endpoints[%zu].addresses[0]: expected an IPv%d address", i, v6 ? 6 : 4);
 	e->node = json_str_or(json_object_get(item, "nodeName"),
 			      json_str_or(json_object_get(topology, "kubernetes.io/hostname"), ""));
 	e->zone = json_str_or(json_object_get(item, "zone"),
@@ -382,7 +358,7 @@ int decode_slice(const json_t *object, struct decoded_slice *d, char **ret_error
 	if (streq(type, "FQDN"))
 		return 0;
 	if (!d->v6 && !streq(type, "IPv4") && !streq(type, "IP")) /* IP: Kubernetes 1.16 */
-		return refuse(ret_error, "addressType: expected IPv4, IPv6 or FQDN");
+		return decode_refuse(ret_error, "addressType: expected IPv4, IPv6 or FQDN");
 	r = decode_slice_ports(object, d, ret_error);
 	return r < 0 ? r : decode_endpoints(object, d, ret_error);
 }
