@@ -72,6 +72,8 @@ struct agent {
 	struct policies *policies;
 	sd_event_source *policy_timer, *settle_timer;
 	bool policy_applied; /* since the start */
+	char *api_host; /* as the kubeconfig names it */
+	uint16_t api_port;
 	struct events events;	     /* of policy's problems */
 	bool status_pending;	     /* a policy's status is being written */
 	struct list waiting_adds; /* struct waiting_add, cni_calls.c */
@@ -146,8 +148,9 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx); /* the
 
 /* Every second: entries of the policy maps that somebody took away come back. */
 void agent_audit_policies(struct agent *a);
-/* "https://HOST:PORT": whatever policies of the node say, it reaches this. */
+/* api_ports.c. @server: "https://HOST:PORT" */
 void agent_note_api(struct agent *a, const char *server);
+void agent_find_api(struct agent *a);
 /* policy_events.c. Return: there is more to be told, later. */
 bool agent_tell_policy_problems(struct agent *a);
 

@@ -21,22 +21,24 @@ static void add_ports(struct rule_spec *r, const bool ports[static PORTS])
 	}
 }
 
-static void add_rule(struct policy_spec *s, enum policy_direction d, const struct options *o, const char *list, uint16_t api_port)
+static void add_rule(struct policy_spec *s, enum policy_direction d, const struct options *o, const char *list, const uint16_t *api, unsigned n_api)
 {
-	const uint64_t own[] = { o->vxlan_port, o->geneve_port, o->mesh_port, o->probe_port, api_port };
+	const uint64_t own[] = { o->vxlan_port, o->geneve_port, o->mesh_port, o->probe_port };
 	_cleanup_free_ bool *ports = xnew0_array(bool, PORTS);
 	struct rule_spec *r = policy_spec_add_rule(s, d, 0);
 
 	(void)list_ports(list, ports); /* checked when it was read */
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		ports[own[i]] = true;
+	for (unsigned i = 0; i < n_api; i++)
+		ports[api[i]] = true;
 	r->name = xstrdup("failsafe");
 	r->verdict = POLICY_ALLOW;
 	r->any_peer = true;
 	add_ports(r, ports);
 }
 
-struct policy_spec *failsafe_spec(const struct options *o, uint16_t api_port)
+struct policy_spec *failsafe_spec(const struct options *o, const struct failsafe_api *api)
 {
 	struct policy_spec *s = xnew0(struct policy_spec);
 
@@ -47,7 +49,7 @@ struct policy_spec *failsafe_spec(const struct options *o, uint16_t api_port)
 	s->name = xstrdup("(failsafe)");
 	s->of_nodes = true;
 	s->subject = (struct peer_spec){ .type = PEER_PODS, .namespaces = selector_new_any(), .selector = selector_new_any() };
-	add_rule(s, POLICY_INGRESS, o, o->policy_failsafe_ports, api_port);
-	add_rule(s, POLICY_EGRESS, o, o->policy_failsafe_egress_ports, api_port);
+	add_rule(s, POLICY_INGRESS, o, o->policy_failsafe_ports, api->in, api->n_in);
+	add_rule(s, POLICY_EGRESS, o, o->policy_failsafe_egress_ports, api->out, api->n_out);
 	return s;
 }

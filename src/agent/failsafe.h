@@ -5,11 +5,19 @@
 #include "agent/options.h"
 #include "policy/spec.h"
 
+enum { FAILSAFE_API_MAX = 16 };
+
+/* Ports of API servers: which this node must reach, and which others must reach here as it is one. */
+struct failsafe_api {
+	uint16_t out[FAILSAFE_API_MAX], in[FAILSAFE_API_MAX];
+	unsigned n_out, n_in;
+};
+
 /**
  * failsafe_spec() - the rules that come before all others of the node, as a policy object
- * @api_port: of the API server that this agent talks to; 0: not known
+ * @api: what is known of the API servers
  *
- * Ports of the options policy.failsafePorts and policy.failsafeEgressPorts, those that Weft itself uses between nodes, and the API server's; each for
+ * Ports of the options policy.failsafePorts and policy.failsafeEgressPorts, those that Weft itself uses between nodes, and the API servers'; each for
  * TCP and UDP, from and to everywhere. Its name is no object's, so nobody can replace it. The caller owns it.
  */
-struct policy_spec *failsafe_spec(const struct options *o, uint16_t api_port);
+struct policy_spec *failsafe_spec(const struct options *o, const struct failsafe_api *api);

@@ -2,7 +2,6 @@
 /* The compiler has what is in force; `record` is what the next agent must know, and is written down before anything follows from it: whatever was
  * not done when an agent died is done by the next, or by the datapath itself, which knows the trial's end (policy_endpoint_value.until). */
 #include "agent/host_policy.h"
-#include "agent/failsafe.h"
 #include "agent/host_record.h"
 #include "base/file.h"
 #include "base/htab.h"
@@ -27,7 +26,7 @@ struct host_policy {
 	json_t *in_force;  /* what the compiler has */
 	struct host_record record;
 	char *written; /* the record's text in the file */
-	uint16_t api_port;
+	struct failsafe_api api;
 	bool synced, failsafe;
 };
 
@@ -128,7 +127,7 @@ static void set_failsafe(struct host_policy *h, bool on)
 		return;
 	h->failsafe = on;
 	if (on)
-		policy_put_object(h->compiler, failsafe_spec(h->opt, h->api_port));
+		policy_put_object(h->compiler, failsafe_spec(h->opt, &h->api));
 	else
 		policy_del_object(h->compiler, KIND_CLUSTER, "", "(failsafe)");
 }
@@ -311,13 +310,15 @@ void host_policy_synced(struct host_policy *h)
 	settle(h);
 }
 
-void host_policy_note_api_port(struct host_policy *h, uint16_t port)
+void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api)
 {
-	if (h->api_port == port)
+	if (memcmp(&h->api, api, sizeof(*api)) == 0)
 		return;
-	h->api_port = port;
-	if (h->failsafe)
-		policy_put_object(h->compiler, failsafe_spec(h->opt, port));
+	h->api = *api;
+	if (!h->failsafe)
+		return;
+	policy_put_object(h->compiler, failsafe_spec(h->opt, api));
+	h->wake(h->wake_ctx);
 }
 
 /* So that who confirms can say what he has seen. */

@@ -8,6 +8,7 @@
  * what was confirmed last. */
 #pragma once
 
+#include "agent/failsafe.h"
 #include "agent/options.h"
 #include "policy/policy.h"
 
@@ -29,7 +30,7 @@ void host_policy_not_of_nodes(struct host_policy *h, const char *name);
 void host_policy_node_changed(struct host_policy *h);
 /* The API has told everything once: only from then on is anything in force. */
 void host_policy_synced(struct host_policy *h);
-void host_policy_note_api_port(struct host_policy *h, uint16_t port);
+void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api);
 
 /* What is, or was, on trial is confirmed from now on, and in force. @revision: as host_policy_json() told it, NULL: whichever. Return: 0, -ENOENT when
  * nothing waits for it, -ESTALE when another revision does, -errno of the file. */

@@ -4,6 +4,7 @@
  * of which the API has never said what it is, is locked down: it goes to the compiler as a pod of a namespace that nobody knows. */
 #include "agent/policies.h"
 #include "base/log.h"
+#include "model/service.h"
 
 #include <stdlib.h>
 
@@ -164,25 +165,31 @@ static json_t *object_json(const struct model_policy *policy, enum policy_kind k
 static void on_policy(struct policies *p, const struct model_policy *policy, bool gone)
 {
 	enum policy_kind kind = kind_of(policy->table);
+	bool of_nodes = kind == KIND_CLUSTER && policy_subject_is_nodes(policy->subject);
 	_cleanup_json_ json_t *object = NULL;
 	_cleanup_free_ char *why = NULL;
 	struct policy_spec *spec;
 
 	object = gone ? NULL : object_json(policy, kind);
-	if (p->host && kind == KIND_CLUSTER && !gone && !policy->subject)
+	if (p->host && kind == KIND_CLUSTER && !gone && !of_nodes)
 		host_policy_not_of_nodes(p->host, policy->name);
 	if (p->host && kind == KIND_CLUSTER)
-		host_policy_put(p->host, policy->name, policy->subject ? object : NULL);
+		host_policy_put(p->host, policy->name, of_nodes ? object : NULL);
 	if (gone) {
 		policy_del_object(p->policy, kind, policy->namespace_, policy->name);
 		return;
 	}
-	if (p->host && kind == KIND_CLUSTER && policy->subject)
+	if (p->host && of_nodes)
 		return; /* in force when the trial says so */
 	if (policy_spec_parse(object, NULL, &spec, &why) == 0)
 		policy_put_object(p->policy, spec);
 	else
 		log_error("a policy cannot be read", L_STR("namespace", policy->namespace_), L_STR("name", policy->name), L_STR("why", why));
+}
+
+static bool is_of_api(const struct model_slice *slice)
+{
+	return streq(slice->namespace_, "default") && streq(slice->service, "kubernetes");
 }
 
 void policies_on_object(enum model_table table, void *object, bool gone, void *ctx)
@@ -199,6 +206,10 @@ void policies_on_object(enum model_table table, void *object, bool gone, void *c
 	case MODEL_NODES:
 		on_node(p, object, gone);
 		break;
+	case MODEL_SLICES:
+		if (!p->host || !is_of_api(object))
+			return;
+		break; /* failsafe ports */
 	case MODEL_POLICIES:
 	case MODEL_CLUSTER_POLICIES:
 	case MODEL_ADMIN_POLICIES:

@@ -3,7 +3,6 @@
  * the network. What goes is removed a grace period later. */
 #include "agent/agent.h"
 #include "base/log.h"
-#include "base/str.h"
 
 enum {
 	GATHER_US = 2000,      /* events that come together */
@@ -53,6 +52,7 @@ int agent_update_policies(struct agent *a)
 
 	if (!a->dp || !agent_policy_is_synced(a))
 		return 0;
+	agent_find_api(a);
 	r = policies_update(a->policies, a->endpoints, a->dp);
 	set_policy_health(a, r);
 	a->policy_applied |= r == 0;
@@ -129,20 +129,6 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 		ipc_reply_error(req, ENOENT, "no pod of this node has that name (NAMESPACE/POD)", NULL);
 }
 
-void agent_note_api(struct agent *a, const char *server)
-{
-	struct host_policy *h = a->policies ? policies_host(a->policies) : NULL;
-	const char *scheme = strstr(server, "://"), *host = scheme ? scheme + 3 : server, *colon;
-	_cleanup_free_ char *authority = xstrndup(host, strcspn(host, "/"));
-	uint64_t port = str_has_prefix(server, "http:") ? 80 : 443;
-
-	colon = strrchr(authority, ':');
-	if (colon && !strchr(colon, ']'))
-		(void)parse_u64(colon + 1, UINT16_MAX, &port);
-	if (h)
-		host_policy_note_api_port(h, port);
-}
-
 int agent_start_policies(struct agent *a)
 {
 	int r = sd_event_add_time_relative(a->event, &a->policy_timer, CLOCK_MONOTONIC, 0, 1, on_policy_timer, a);
@@ -166,6 +152,8 @@ void agent_stop_policies(struct agent *a)
 	if (a->model)
 		model_on_object(a->model, NULL, NULL);
 	a->policies = policies_free(a->policies);
+	free(a->api_host);
+	a->api_host = NULL;
 	events_done(&a->events);
 	sd_event_source_disable_unref(a->policy_timer);
 	sd_event_source_disable_unref(a->settle_timer);

@@ -199,6 +199,11 @@ static void turn_egress_round(struct policy_spec *s)
 	}
 }
 
+bool policy_subject_is_nodes(const char *text)
+{
+	return streq(text, "nodes") || streq(text, "nodes-from");
+}
+
 static void parse_subject_kind(struct policy_spec *s, const json_t *object)
 {
 	const json_t *kind = json_at(object, "metadata", "annotations", POLICY_SUBJECT_ANNOTATION);
@@ -206,12 +211,12 @@ static void parse_subject_kind(struct policy_spec *s, const json_t *object)
 
 	if (!kind)
 		return;
-	s->of_nodes = s->kind == KIND_CLUSTER;
+	s->of_nodes = s->kind == KIND_CLUSTER && policy_subject_is_nodes(text);
 	if (s->of_nodes && streq(text, "nodes-from"))
 		turn_egress_round(s);
-	else if (!s->of_nodes || !streq(text, "nodes"))
+	if (!s->of_nodes) /* its rules hold for the pods that it selects: whoever mistypes the word opens nothing */
 		policy_error_value(&s->errors, AT_KEY(AT_KEY(AT_KEY(NULL, "metadata"), "annotations"), POLICY_SUBJECT_ANNOTATION),
-				   text ? text : "", "expected nodes or nodes-from, of a ClusterNetworkPolicy");
+				   text ? text : "", "expected nodes or nodes-from, of a ClusterNetworkPolicy: in force for pods");
 }
 
 int policy_spec_parse(const json_t *object, const char *fallback_kind, struct policy_spec **ret, char **ret_error)

@@ -10,7 +10,7 @@
  *   that it has rules for, before all others; with a bad subject, for every pod.
  * - The annotation weft.dev/subject of a ClusterNetworkPolicy may say "nodes": its subject.namespaces then means nodes by their labels, and no pod. With
  *   "nodes-from" its egress rules, which can name networks and nodes, are about what comes to the node, and their peers are who sends. With anything
- *   else there it has no rules.
+ *   else there, or in an object of another kind, it is one of pods, as without.
  * - The annotation weft.dev/mode says "observe" or "enforce"; anything else is enforced. */
 #pragma once
 
@@ -87,6 +87,7 @@ int policy_spec_parse(const json_t *object, const char *fallback_kind, struct po
 
 const char *policy_kind_name(enum policy_kind kind); /* "NetworkPolicy", … */
 const char *policy_kind_api_version(enum policy_kind kind); /* "networking.k8s.io/v1", … */
+bool policy_subject_is_nodes(const char *text); /* of POLICY_SUBJECT_ANNOTATION; NULL: no */
 int policy_kind_parse(const char *name, enum policy_kind *ret);
 static inline bool peer_is_any_pod(const struct peer_spec *p)
 {

@@ -100,6 +100,28 @@ static void errors_name_the_field(void)
 		check_error(bad[i].kind, bad[i].spec, bad[i].path);
 }
 
+/* Return: is it one of nodes? */
+static bool is_of_nodes(const char *subject, unsigned errors)
+{
+	_cleanup_json_ json_t *object = json_pack("{ss, s{ss, s{ss}}, s{ss, si, s{s{}}, s[{ss, s[{s{}}]}]}}", "kind", "ClusterNetworkPolicy", "metadata", "name",
+						  "x", "annotations", POLICY_SUBJECT_ANNOTATION, subject, "spec", "tier", "Admin", "priority", 1,
+						  "subject", "namespaces", "ingress", "action", "Deny", "from", "namespaces");
+	_cleanup_(policy_spec_freep) struct policy_spec *s = NULL;
+
+	CHECK_INT(policy_spec_parse(object, NULL, &s, NULL), 0);
+	CHECK_INT(s->errors.total, errors);
+	CHECK_INT(s->n_rules, 1);
+	return s->of_nodes;
+}
+
+static void a_mistyped_subject_takes_no_policy_away_from_pods(void)
+{
+	CHECK(is_of_nodes("nodes", 0));
+	CHECK(is_of_nodes("nodes-from", 0));
+	CHECK(!is_of_nodes("node", 1));
+	CHECK(!is_of_nodes("", 1));
+}
+
 /* The rule that is left of one cluster-wide rule: "deny all", "nothing", or neither. */
 static const char *outcome(const char *rule)
 {
@@ -192,6 +214,7 @@ static void equal_selectors_have_one_form(void)
 int main(void)
 {
 	RUN(errors_name_the_field);
+	RUN(a_mistyped_subject_takes_no_policy_away_from_pods);
 	RUN(CNP_9_unknown_peers_fail_closed);
 	RUN(NP_2_policy_types);
 	RUN(objects_without_a_name_are_refused);

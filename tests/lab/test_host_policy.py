@@ -62,7 +62,7 @@ print(json.dumps([found[i] for i in range(len(asked))]))
 
 @pytest.fixture(scope="module")
 def lab(request):
-    options = ["policy.host=on", "policy.hostTrialSeconds=%d" % TRIAL_S]
+    options = ["policy.host=on", "policy.hostTrialSeconds=%d" % TRIAL_S, "policy.failsafeEgressPorts=53"]
     with Lab(nodes=2, transport=getattr(request, "param", "vxlan"), set=options) as lab:
         lab.apply(pod("near", node="n1", labels={"app": "near"}), pod("far", node="n2", labels={"app": "far"}))
         lab.wait_ready()
@@ -218,6 +218,29 @@ def test_P11_egress_of_the_node(lab):
     soon("its own pods", lambda: lab.exec("n1", "curl", "-s", "-m", "3", "http://%s:8080/" % near, check=False).stdout)
     lab.kubectl("annotate", "cnp", "host", "note=1")
     soon("the API at work", lambda: "enforce" in lab.exec("n1", WEFT, "policy", "list").stdout)
+
+
+def api_at(address):
+    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "ports": [{"name": "https", "port": CLOSED, "protocol": "TCP"}],
+            "metadata": {"name": "kubernetes-more", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}]}
+
+
+def test_P11_servers_of_the_api_are_reached_and_no_other_node_is_taken_for_one(lab):
+    """Those are the endpoints of default/kubernetes, at the ports that they have."""
+    lab.apply(api_at(lab.nodes["n1"][0]), host_policy("nodes-from", anybody("Deny")))
+    soon("a closed port", lambda: reached(lab, "world", OPEN) is False)
+    assert confirm(lab).returncode == 0
+    answered(lab, "world", CLOSED)
+    lab.apply(api_at(lab.nodes["n2"][0]))
+    soon("another node's port", lambda: reached(lab, "world", CLOSED) is False)
+    lab.apply(host_policy("nodes", anybody("Deny")))
+    soon("closed ways out", lambda: reached(lab, "n1", OPEN, lab.worlds) is False)
+    assert confirm(lab).returncode == 0
+    answered(lab, "n1", CLOSED, lab.worlds)
+    lab.kubectl("delete", "endpointslice", "kubernetes-more")
+    soon("a closed way to what is no API", lambda: reached(lab, "n1", CLOSED, lab.worlds) is False)
 
 
 def test_P11_what_nobody_confirms_is_taken_back(lab):

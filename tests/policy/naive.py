@@ -18,6 +18,7 @@ Where the text leaves a choice, this is what is taken:
   - A rule of a cluster policy with a part that cannot be understood: Accept matches nothing, anything else denies all
     (CNP-9 says it of peers; the same is done for ports, networks, selectors and actions). A cluster policy whose tier or
     priority is invalid denies, ahead of all others, whatever goes in its directions; with an invalid subject, for all pods.
+  - weft.dev/subject: nodes, or nodes-from, takes a ClusterNetworkPolicy away from pods. Any other word, or kind, changes nothing.
   - A part of a NetworkPolicy that cannot be understood matches nothing; an invalid podSelector isolates its namespace.
 """
 
@@ -210,6 +211,8 @@ class Rule:
 class NetPolicy:
     """NetworkPolicy: which pods it selects, and for each direction it lists, the rules that allow."""
 
+    of_nodes = False
+
     def __init__(self, cluster, obj):
         spec = obj.get("spec") or {}
         self.cluster, self.namespace = cluster, obj["metadata"]["namespace"]
@@ -302,6 +305,8 @@ class TierPolicy:
             cluster.problem(self.label, e)
             self.subject = PodsPeer(cluster, Selector({}))
             self.tier, priority, broken = "Admin", -1, True
+        meant = (obj["metadata"].get("annotations") or {}).get("weft.dev/subject")
+        self.of_nodes = not self.old and meant in ("nodes", "nodes-from")
         self.order = (priority, name, self.kind)
         for direction, side in (("ingress", "from"), ("egress", "to")):
             rules = [self._rule(r or {}, direction, side, "%s %s[%d]" % (self.label, direction, i))
@@ -562,7 +567,7 @@ class Cluster:
         key = str(pod)
         if key not in self._selecting:
             every = self.tiers["Admin"] + self.net_policies + self.tiers["Baseline"]
-            self._selecting[key] = [p for p in every if p.subject.selects(pod)]
+            self._selecting[key] = [p for p in every if not p.of_nodes and p.subject.selects(pod)]
         return self._selecting[key]
 
 

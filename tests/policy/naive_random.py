@@ -13,6 +13,8 @@ PORT_PROTOCOLS = ("TCP", "UDP", "SCTP")
 POLICY_KINDS = ("NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
 NAME_LABEL = "kubernetes.io/metadata.name"
 MODE = "weft.dev/mode"
+SUBJECT = "weft.dev/subject"
+SUBJECTS = {0: "nodes", 1: "nodes-from", 2: "node"}  # by the name, for a few
 WORLD = {4: ["198.51.100.7", "198.51.100.200", "203.0.113.9", "10.9.8.7", "0.0.0.1", "255.255.255.254"],
          6: ["2001:db8::7", "2001:db8:1::9", "fd99::1", "::2", "ffff::ffff"]}
 POD_LABELS = {"app": ["a", "b", "c", ""], "tier": ["web", "db"], "env": ["prod", "dev"], "pod-template-hash": ["1", "2", "3", "4"]}
@@ -263,8 +265,11 @@ class Generator:
             if self.chance(0.7):
                 spec[direction] = self.some(0, 4, lambda: self.tier_rule(kind, direction))
         version = "v1alpha2" if kind == "ClusterNetworkPolicy" else "v1alpha1"
-        return {"apiVersion": "policy.networking.k8s.io/" + version, "kind": kind,
-                "metadata": {"name": name or self.name("cp"), **self.mode()}, "spec": spec}
+        metadata = {"name": name or self.name("cp"), **self.mode()}
+        subject = SUBJECTS.get(sum(map(ord, metadata["name"])) % 24)
+        if subject is not None:
+            metadata["annotations"] = {**metadata.get("annotations", {}), SUBJECT: subject}
+        return {"apiVersion": "policy.networking.k8s.io/" + version, "kind": kind, "metadata": metadata, "spec": spec}
 
     def tier_rule(self, kind, direction):
         old = kind != "ClusterNetworkPolicy"

@@ -389,6 +389,20 @@ def test_CNP_5_subject_pods_and_host_network_pods():
         y/b y/a TCP/80 deny""")
 
 
+@pytest.mark.parametrize("subject, expect", [("nodes", "allow"), ("nodes-from", "allow"), ("node", "deny"), ("", "deny")])
+def test_P11_policies_of_nodes_select_no_pod(subject, expect):
+    """What nobody understands stays in force: a mistyped word takes no pod's policy away."""
+    deny = cnp(ingress=[rule("Deny", ANY)])
+    deny["metadata"]["annotations"] = {"weft.dev/subject": subject}
+    check([deny], "y/a x/a TCP/80 %s" % expect)
+
+
+def test_P11_other_kinds_are_of_pods():
+    deny = old("AdminNetworkPolicy", "a", 3, ingress=[{"action": "Deny", "from": [PEER_Y]}])
+    deny["metadata"]["annotations"] = {"weft.dev/subject": "nodes"}
+    check([deny], "y/a x/a TCP/80 deny")
+
+
 def test_CNP_6_peers():
     by_pod = {"pods": {"namespaceSelector": is_(team="y"), "podSelector": is_(app="b")}}
     extra = pod("y/b", "10.244.2.12", labels={"app": "b"})
