@@ -132,14 +132,15 @@ static __always_inline void flow_promote(struct flow_key *key, const struct flow
 	flow_catch_up(key, f, state);
 }
 
-/* A TCP connection has ended: what is left of it waits in `flows_new`. */
+/* A TCP connection has ended: what is left of it waits in `flows_new`, and is there before its entry goes: a packet in between would be of a connection
+ * that nobody knows. */
 static __noinline int flow_close(struct flow_key *key, struct flow *f, __u8 stage)
 {
 	struct flow_state left = f->state;
 
 	left.stage = stage;
-	if (flow_remove(key, left.owner))
-		bpf_map_update_elem(&flows_new, key, &left, BPF_ANY);
+	bpf_map_update_elem(&flows_new, key, &left, BPF_NOEXIST); /* else another CPU has closed it */
+	flow_remove(key, left.owner);
 	return 0;
 }
 
