@@ -182,6 +182,22 @@ static bool check_policy(struct walk *w, const char *at, bool egress)
 	return false;
 }
 
+/* As host_check() in bpf/lib/host.h: policies of the node itself. */
+static bool check_host(struct walk *w, const char *at, bool egress)
+{
+	return !w->a->dp_config.host || check_policy(w, at, egress);
+}
+
+/* Which program sees what this node sends there. */
+static const char *way_out(struct walk *w)
+{
+	struct dp_node_route route;
+
+	if (datapath_find_node_route(w->a->dp, &w->dst.addr, &route) < 0)
+		return "to_net";
+	return route.transport == DP_MESH ? "to_mesh" : route.transport == DP_TUNNEL ? "to_tunnel" : "to_net";
+}
+
 /* ---- onwards ---- */
 
 /* As flow_needs_stack() in bpf/lib/flow.h: where the way back goes through the stack, the way in does. */
@@ -284,6 +300,8 @@ static void walk_from_pod(struct walk *w)
 		return deliver_to_pod(w, "from_pod", true);
 	if (datapath_find_node_route(w->a->dp, &w->dst.addr, &route) == 0)
 		return send_to_node(w, &route);
+	if (is_own(w, &w->dst.addr) && !check_host(w, "from_pod", false))
+		return;
 	step(w, "from_pod", "neither a pod of this node nor in another node's range: the stack's");
 	ask_stack(w, ep);
 }
@@ -291,8 +309,11 @@ static void walk_from_pod(struct walk *w)
 static void walk_from_node(struct walk *w)
 {
 	step(w, "stack", "this node sends by itself");
-	if (!w->dst_ep.id)
-		return ask_stack(w, NULL);
+	if (!w->dst_ep.id) {
+		if (is_own(w, &w->dst.addr) || check_host(w, way_out(w), true))
+			ask_stack(w, NULL);
+		return;
+	}
 	step(w, "to_pod", "what its own node sends, a pod takes: no policy is asked");
 	if (check_flow(w, "to_pod", w->dst_ep.id))
 		deliver_to_pod(w, "to_pod", false);
@@ -331,6 +352,8 @@ static void walk_arrival(struct walk *w)
 		if (check_flow(w, at, w->dst_ep.id) && check_policy(w, at, false))
 			deliver_to_pod(w, at, true);
 	} else if (is_own(w, &w->dst.addr)) {
+		if (!check_host(w, at, false))
+			return;
 		step(w, at, "for this node: the stack's");
 		ends(w, WHY_DELIVERED, NULL);
 	} else if (!streq(at, "from_net")) {

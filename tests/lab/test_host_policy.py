@@ -127,6 +127,16 @@ def answered(lab, where, port, addresses=None):
     soon("%s to %d" % (where, port), lambda: reached(lab, where, port, addresses) is True)
 
 
+def why(lab, source, target):
+    """With the rule that denies it, if one does."""
+    answer = json.loads(lab.exec("n1", WEFT, "why", "-o", "json", source, target, check=False).stdout)
+    return answer["verdict"], answer.get("rule")
+
+
+def end(address, port):
+    return ("[%s]:%d" if ":" in address else "%s:%d") % (address, port)
+
+
 def confirm(lab, *revision):
     return lab.exec("n1", WEFT, "policy", "confirm", *revision, check=False)
 
@@ -194,6 +204,11 @@ def test_P11_ingress_of_the_node(lab):
         assert reached(lab, where, CLOSED) is False, where
         answered(lab, where, OPEN)
         answered(lab, where, FAILSAFE)
+    for here, world in zip(lab.nodes["n1"], lab.worlds):
+        assert why(lab, world, end(here, CLOSED)) == ("denied", "ClusterNetworkPolicy host ingress[1]")
+        assert why(lab, "default/near", end(here, CLOSED)) == ("denied", "ClusterNetworkPolicy host ingress[1]")
+        assert why(lab, world, end(here, OPEN)) == why(lab, "default/near", end(here, FAILSAFE)) == ("delivered", None)
+        assert why(lab, here, end(world, CLOSED)) == ("sent", None)
     answered(lab, "n1", CLOSED)
     answered(lab, "n1", CLOSED, lab.worlds)  # what the node begins
     soon("an echo that the node asks for", lambda: lab.exec("n1", "ping", "-c", "1", "-W", "2", lab.nodes["n2"][0], check=False).returncode == 0)
@@ -212,6 +227,9 @@ def test_P11_egress_of_the_node(lab):
     soon("a closed port", lambda: reached(lab, "n1", CLOSED, lab.worlds) is False)
     assert confirm(lab).returncode == 0
     answered(lab, "n1", OPEN, lab.worlds)
+    for here, world in zip(lab.nodes["n1"], lab.worlds):
+        assert why(lab, here, end(world, CLOSED)) == ("denied", "ClusterNetworkPolicy host egress[1]")
+        assert why(lab, here, end(world, OPEN)) == ("sent", None)
     for where in CLIENTS:
         answered(lab, where, CLOSED)  # what others begin
     near = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "near")

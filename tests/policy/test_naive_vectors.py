@@ -1,33 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The naive evaluator against truth tables that others computed.
-
-WEFT_VECTORS names their directory (netpol/, cnp/); by default it lies beside the tree. Without them the tests are skipped,
-except where CI is "true": there it is an error.
-"""
+"""The naive evaluator against truth tables that others computed."""
 
 import json
-import os
 import re
-
-import pytest
 
 import naive
 from naive_objects import identity, namespace, node, pod
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-VECTORS = os.environ.get("WEFT_VECTORS") or os.path.join(os.path.dirname(ROOT), "shared", "vectors")
-
-
-def vectors(path):
-    full = os.path.join(VECTORS, path)
-    if not os.path.exists(full):
-        missing = "truth tables not found: %s (WEFT_VECTORS names their directory)" % full
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with open(full, encoding="utf-8") as f:
-        return [json.loads(line) for line in f] if path.endswith("l") else json.load(f)
-
+from tables import load
 
 NETPOL_PODS = [ns + "/" + p for ns in "xyz" for p in "abc"]
 
@@ -76,7 +55,7 @@ class Netpol:
 def test_netpol_truth_tables():
     """NP-1 to NP-10, NP-14, NP-16: all 110,592 verdicts."""
     judged = 0
-    for case in vectors("netpol/cases.jsonl"):
+    for case in load("netpol/cases.jsonl"):
         state = Netpol()
         for number, step in enumerate(case["steps"]):
             for action in step["actions"]:
@@ -136,8 +115,8 @@ def run_cnp_case(case, base, family):
 
 def test_cnp_conformance_cases():
     """CNP-1 to CNP-8, CNP-11: all 325 probes, those of either family in both."""
-    base = cnp_base(vectors("cnp/base.json"))
-    cases = vectors("cnp/cases.json")
+    base = cnp_base(load("cnp/base.json"))
+    cases = load("cnp/cases.json")
     families = {"ipv4": [4], "ipv6": [6], None: [4, 6]}
     pokes = 0
     for case in cases:

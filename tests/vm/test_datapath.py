@@ -7,7 +7,7 @@ import guest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.dirname(os.environ.get("WEFT_BIN", os.path.join(ROOT, "build", "bin")))
-TESTS = ["announce_test", "drop_test", "path_test", "flow_test", "geneve_test", "mss_test", "nat_test", "outer_test", "recent_test", "stack_test",
+TESTS = ["announce_test", "drop_test", "host_test", "path_test", "flow_test", "geneve_test", "mss_test", "nat_test", "outer_test", "recent_test", "stack_test",
          "unwrap_test"]
 
 
