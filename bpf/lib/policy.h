@@ -185,23 +185,35 @@ static __always_inline bool policy_is_over(const struct policy_endpoint_value *v
 	return unlikely(v->until) && bpf_ktime_get_boot_ns() >= v->until;
 }
 
+/* The policies of an address: in the lower half what decides, in the upper what is on trial; 0: it is no pod of this node, or nothing is said about it. A
+ * function of its own, as the stack of those that ask is short. */
+__global __u64 policy_of(const struct ip_addr *addr)
+{
+	struct policy_endpoint_value *v;
+	struct ip_addr key;
+
+	if (!addr)
+		return 0;
+	key = *addr; /* before 6.3 a map's key must lie in the function's own stack */
+	v = bpf_map_lookup_elem(&policy_endpoints, &key);
+	return v && !policy_is_over(v) ? (__u64)v->trial << 32 | v->policy : 0;
+}
+
 /* One end of a flow. */
 static __always_inline enum drop_reason policy_judge_end(const struct flow_key *key, struct policy_view view, struct packet *pkt,
 							 __u8 *how)
 {
-	struct policy_endpoint_value *v;
 	struct policy_cidr_at peer = {};
 	struct policy_ask ask = {};
 	bool unknown = false;
 	__u32 rule = 0;
+	__u64 of;
 
 	__builtin_memcpy(peer.addr, view.own ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
-	v = bpf_map_lookup_elem(&policy_endpoints, peer.addr);
-	if (!v || policy_is_over(v)) /* no pod of this node; nobody confirmed it */
-		return DROP_NONE;
-	if (v->trial)
+	of = policy_of((const struct ip_addr *)peer.addr);
+	if (of >> 32)
 		*how |= POLICY_HAS_TRIAL;
-	ask.policy = *how & POLICY_BY_TRIAL ? v->trial : v->policy;
+	ask.policy = *how & POLICY_BY_TRIAL ? of >> 32 : (__u32)of;
 	if (ask.policy == POLICY_OPEN) /* nothing is said about it */
 		return DROP_NONE;
 	if (ask.policy == POLICY_LOCKED) {
