@@ -3,7 +3,7 @@
  * afterwards (the peer's name, the sender of a datagram) is put back, from what the socket itself remembers.
  *
  * An IPv6 socket may speak IPv4 (::ffff:a.b.c.d): addresses have that form here anyway. */
-#include "lib/service.h"
+#include "lib/service_sock.h"
 
 #include <linux/errno.h>
 
@@ -13,13 +13,6 @@ struct {
 	__type(key, __u64);
 	__type(value, struct service_netns);
 } service_netns SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct service_sock);
-} service_socks SEC(".maps");
 
 enum { DENY, ALLOW };
 

@@ -13,7 +13,7 @@
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn audits, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, flow_searches, endpoints, endpoints_lost,
-	node_routes, services, service_answers, service_writes, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
+	node_routes, services, service_answers, service_writes, service_aborted, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
@@ -42,6 +42,7 @@ static const struct {
 	{ { "weft_services", METRIC_GAUGE, "what", "What the datapath has of Services: ports, frontends, backends, slots." }, services },
 	{ { "weft_service_answers", METRIC_COUNTER, "what", "What sockets and packets that asked for a Service got." }, service_answers },
 	{ { "weft_service_writes", METRIC_COUNTER, "", "Entries written to or deleted from the tables of Services." }, service_writes },
+	{ { "weft_service_sockets_aborted", METRIC_COUNTER, "", "The node's connected UDP sockets whose endpoint was gone: they were aborted." }, service_aborted },
 	{ { "weft_service_health_ports", METRIC_GAUGE, "state", "Health check ports of Services, open or taken by another process." }, health_ports },
 	{ { "weft_service_health_answers", METRIC_COUNTER, "code", "Answers to health checks of Services and to /healthz and /livez." }, health_answers },
 	{ { "weft_announced_addresses", METRIC_GAUGE, "state", "Addresses of Services in this node's local networks: held by this node, elsewhere, or had by a foreign host." }, announced },
@@ -297,6 +298,11 @@ static void announce_questions(struct exposition *x, const struct metric *m, con
 static void service_writes(struct exposition *x, const struct metric *m, const struct agent *a)
 {
 	metric_value(x, m, service_stats(a).writes, NULL);
+}
+
+static void service_aborted(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, service_stats(a).aborted, NULL);
 }
 
 static void health_ports(struct exposition *x, const struct metric *m, const struct agent *a)

@@ -15,6 +15,7 @@
 #include "from_pod.skel.h"
 #include "from_tunnel.skel.h"
 #include "sock.skel.h"
+#include "stale.skel.h"
 #include "to_mesh.skel.h"
 #include "to_net.skel.h"
 #include "to_pod.skel.h"
@@ -432,6 +433,22 @@ static int load_sock(struct datapath *dp, const struct dp_config *config, char *
 	return r;
 }
 
+/* Without it the node's own UDP sockets stay with an endpoint that is gone; all else goes on. */
+static void load_stale(struct datapath *dp, const struct dp_config *config)
+{
+	_cleanup_free_ char *error = NULL;
+	size_t size;
+	const void *elf = stale__elf_bytes(&size);
+	int r = open_object("stale", elf, size, &dp->stale);
+
+	if (r == 0)
+		r = load_object(dp, dp->stale, 0, config, &error);
+	if (r == 0)
+		r = dp_start_stale(dp);
+	if (r < 0)
+		log_warn("connected UDP sockets of the node will not follow their endpoints", L_STR("why", error ? error : ""), L_ERRNO(r));
+}
+
 static void object_closep(struct bpf_object **obj)
 {
 	bpf_object__close(*obj);
@@ -587,6 +604,7 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 		r = load_sock(dp, config, ret_error);
 	if (r < 0)
 		return r;
+	load_stale(dp, config);
 	dp_count_all_flows(dp); /* before anything is moved on somebody's share */
 	r = start_sweep(dp, config, ret_error);
 	if (r < 0)
@@ -630,6 +648,7 @@ struct datapath *datapath_close(struct datapath *dp)
 		return NULL;
 	dp_close_events(dp);
 	dp->services = services_free(dp->services);
+	dp_close_stale(dp);
 	dp_close_sockets(dp);
 	free(dp->repair.routes);
 	for (int i = 0; i < HOOK_COUNT; i++)

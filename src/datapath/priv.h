@@ -68,6 +68,8 @@ struct datapath {
 	struct bpf_object *sock;
 	int sock_links[SOCK_HOOKS]; /* -1: not attached */
 	char *cgroup;		    /* to which they are; NULL: to none */
+	struct bpf_object *stale;   /* the iterator over sockets, and what it hangs on; NULL where the kernel has none */
+	struct bpf_link *stale_link;
 	struct services *services;  /* NULL until the first is put */
 	bool tcx;		  /* uplinks and tunnels are attached by tcx */
 	bool foreign_nat;	  /* what leaves through the stack is looked at */
@@ -123,6 +125,9 @@ void dp_close_events(struct datapath *dp);
 int dp_attach_sockets(struct datapath *dp, const char *cgroup, char **ret_error);
 void dp_close_sockets(struct datapath *dp);
 int dp_mend_sockets(struct datapath *dp);
+/* With dp->stale loaded. Return: 0, -errno. */
+int dp_start_stale(struct datapath *dp);
+void dp_close_stale(struct datapath *dp);
 struct services *services_free(struct services *s);
 /* The endpoint's addresses have a policy before they are published: what there is stays, else it is locked down; or it is open. */
 int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep);

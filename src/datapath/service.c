@@ -322,6 +322,7 @@ static int drop_roles(struct datapath *dp, struct services *s, struct service_st
 		now = c->n ? bsearch(old, c->backends, c->n, sizeof(*now), compare_backend) : NULL;
 		if (now && now->id == old->id && !(old->roles & ~now->roles))
 			continue;
+		s->udp_left = true; /* of which protocol a port without backends is, nobody says */
 		if (now && now->id == old->id) {
 			dp_note_error(&first, write_backend(dp, st, want->proto, now, now->roles));
 			continue;

@@ -57,6 +57,10 @@ int datapath_services_end(struct datapath *dp);
 /* Deletes what has been out of use for a second. To be called now and then. */
 void datapath_services_collect(struct datapath *dp);
 
+/* Aborts the connected UDP sockets of the agent's namespace whose endpoint serves no more, if any can have lost theirs since the last
+ * call: their owners see ECONNABORTED and connect anew. Return: how many, -errno. */
+int datapath_abort_stale(struct datapath *dp);
+
 /* A node's address: NodePorts are there. */
 struct dp_service_node {
 	struct addr addr;
@@ -84,6 +88,7 @@ int datapath_read_service(struct datapath *dp, const struct dp_service_frontend 
 struct dp_service_stats {
 	uint64_t services, frontends, backends, slots; /* as this process knows them */
 	uint64_t writes; /* stores and deletions in maps so far */
+	uint64_t aborted; /* UDP sockets whose endpoint was gone */
 	uint64_t counts[SERVICE_COUNTS];
 	bool sockets; /* are socket programs attached? */
 };

@@ -182,12 +182,14 @@ static int retire_adopted(struct datapath *dp, struct services *s)
 
 int datapath_services_end(struct datapath *dp)
 {
-	struct services *s;
+	struct services *s = NULL;
 	int r = services_get(dp, &s);
 
 	if (r == 0)
 		r = drop_frontends(dp, s);
 	if (r == 0)
 		r = retire_adopted(dp, s);
+	if (s)
+		s->udp_left = true; /* what left while no agent was there */
 	return r;
 }

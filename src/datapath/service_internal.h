@@ -72,7 +72,8 @@ struct services {
 	uint32_t next_service, next_set, next_backend; /* the highest so far */
 	struct retired *retired; /* oldest first from .retired_from */
 	size_t n_retired, cap_retired, retired_from;
-	uint64_t writes, n_backends, n_slots;
+	uint64_t writes, aborted, n_backends, n_slots;
+	bool udp_left; /* a backend has left that UDP sockets may be connected with */
 	uint32_t *slots; /* room for one set */
 };
 

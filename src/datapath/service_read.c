@@ -94,6 +94,7 @@ int datapath_read_service_stats(struct datapath *dp, struct dp_service_stats *re
 		stats.backends = s->n_backends;
 		stats.slots = s->n_slots;
 		stats.writes = s->writes;
+		stats.aborted = s->aborted;
 	}
 	*ret = stats;
 	return 0;

@@ -241,6 +241,64 @@ def test_SVC_21_a_connected_client_follows_its_endpoint(lab):
         client.wait()
 
 
+# Connected UDP as a resolver does it: what its socket is told makes it connect again. One line an answer: when, who, how many connects.
+RECONNECTS = r"""
+import json, socket, sys, time
+family, connects, s = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, 0, None
+while True:
+    try:
+        if not s:
+            s = socket.socket(family, socket.SOCK_DGRAM)
+            s.settimeout(.1)
+            s.connect((sys.argv[1], int(sys.argv[2])))
+            connects += 1
+        s.send(b'q')
+        print(time.monotonic(), json.loads(s.recv(400))['pod'], connects, flush=True)
+    except TimeoutError:
+        pass
+    except OSError:
+        s = None
+    time.sleep(.02)
+"""
+
+
+def test_SVC_21_the_nodes_own_sockets_follow(lab):
+    """Connected at the socket, they send past each of our programs: what has lost its endpoint is aborted, and nothing beside it."""
+    lab.apply(server("v1", "leaving", "n2"), server("stays", "stays", "n2"), service("leaving", "leaving"), service("stays", "stays"))
+    wait_for("the endpoints", lambda: known(lab, "n1", "leaving", 1) and known(lab, "n1", "stays", 1))
+    direct = next(p for p in lab.status()["pods"] if p["name"] == "v1")["ips"]
+    meant = [(a, 53) for a in addresses(lab, "leaving")]
+    others = [(addresses(lab, "stays")[0], 53), (direct[0], 5353)] # another Service's; the same endpoint by its own address
+    clients = [lab.popen("n1", "python3", "-u", "-c", RECONNECTS, *where, stdout=subprocess.PIPE) for where in meant + others]
+    try:
+        answers = [client.stdout.readline().split() for client in clients]
+        assert [a[1:] for a in answers] == [["v1", "1"], ["v1", "1"], ["stays", "1"], ["v1", "1"]], answers
+        before = lab.node_status("n1")["services"]["aborted"]
+        lab.apply(server("v2", "leaving", "n1"))
+        wait_for("two endpoints", lambda: known(lab, "n1", "leaving", 2))
+        lab.kubectl("delete", "pod", "v1", "--grace-period=20", "--wait=false")
+        for client in clients[:2]:
+            last = time.monotonic()
+            while True:
+                when, who, connects = client.stdout.readline().split()
+                if who == "v2":
+                    break
+                last = float(when)
+            assert float(when) - last <= 1 and connects == "2", (when, last, connects)
+        assert lab.node_status("n1")["services"]["aborted"] - before == 2
+        for client, who in zip(clients[2:], ("stays", "v1")):
+            when = 0
+            while when < last + .2: # beyond the instant at which the others were aborted
+                when, *answer = client.stdout.readline().split()
+                when = float(when)
+                assert answer == [who, "1"], "not meant, not touched"
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+    lab.kubectl("delete", "pod/v1", "pod/v2", "pod/stays", "svc/leaving", "svc/stays", "--ignore-not-found", "--grace-period=1", "--wait=false")
+
+
 def test_a_killed_agent_changes_nothing(lab):
     """kill -9: sockets are served on, and what comes back adopts what it finds."""
     vip = addresses(lab, "web")[0]

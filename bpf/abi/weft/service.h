@@ -131,6 +131,12 @@ struct service_sock {
 	__u32 pad;
 };
 
+/* What the iterator over `service_socks` says of a connected UDP socket whose endpoint serves no more. */
+struct service_stale {
+	__u64 cookie; /* of the socket */
+	struct service_pair pair;
+};
+
 /* `service_counts` (per-CPU array, __u64) */
 enum service_count {
 	SERVICE_TRANSLATED_SOCKET, /* connections and datagrams at the socket */
@@ -158,4 +164,5 @@ ABI_SIZE(struct service_affinity, 8);
 ABI_SIZE(struct service_source_key, 24);
 ABI_SIZE(struct service_netns, 32);
 ABI_SIZE(struct service_pair, 40);
+ABI_SIZE(struct service_stale, 48);
 ABI_SIZE(struct service_sock, 168);
