@@ -106,6 +106,42 @@ def test_SVC_5_load_balancer_address(lab):
         assert ask(lab, ip, 81) is None
 
 
+def test_SVC_4_17_endpoints_in_a_nodes_own_network(lab):
+    """hostNetwork, by selector and by hand: slices by hand name no node. Asked at the endpoint's node and at another one, by SNAT and by DSR."""
+    host = pod("h1", "host", "n1")
+    host["spec"].update(hostNetwork=True, containers=[{"name": "c", "image": "none", "ports": [{"containerPort": 8085}]}])
+    ports = {"selected": 32083, "asked-dsr": 32084, "stays-local": 32085, "by-hand": 32086, "by-hand-dsr": 32087}
+    dsr = {"weft.dev/service.forwarding": "dsr"}
+    objects = [host]
+    for name, port in ports.items():
+        svc = service(name, "host", port, **({"externalTrafficPolicy": "Local"} if name == "stays-local" else {}))
+        svc["spec"]["ports"] = [{"name": "web", "port": 80, "targetPort": 8085, "nodePort": port}]
+        if name.endswith("dsr"):
+            svc["metadata"]["annotations"] = dsr
+        if name.startswith("by-hand"):
+            del svc["spec"]["selector"]
+            objects += [{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv6" if ":" in a else "IPv4",
+                         "metadata": {"name": "%s-%d" % (name, i), "labels": {"kubernetes.io/service-name": name}},
+                         "endpoints": [{"addresses": [a]}], "ports": [{"name": "web", "port": 8085, "protocol": "TCP"}]}
+                        for i, a in enumerate(lab.nodes["n1"])]
+        objects.append(svc)
+    lab.apply(*objects)
+    world = lab.status()["world"]["addresses"]
+    for name, port in ports.items():
+        for node in ("n1", "n3"):
+            for address in lab.nodes[node]:
+                if name == "stays-local" and node == "n3":
+                    assert lab.exec("world", "curl", "-s", "-g", "-m", "1", url(address, port), check=False).returncode == 28
+                    continue
+                answer = wait_for("%s at %s" % (name, address), lambda: ask(lab, address, port))
+                assert answer["pod"] == "h1" and (node != "n1" or client_of(answer) in world), (name, address, answer)
+    health = json.loads(lab.kubectl("get", "svc", "stays-local", "-o", "json").stdout)["spec"]["healthCheckNodePort"]
+    for node, code in (("n1", "200"), ("n3", "503")):
+        for address in lab.nodes[node]:
+            assert lab.exec("world", "curl", "-s", "-g", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", url(address, health)).stdout == code
+    lab.kubectl("delete", "svc", *ports)
+
+
 def test_connections_outlive_the_agent(lab):
     """A connection through a node port to another node, byte by byte, over a kill -9 of that node's agent."""
     address = lab.nodes["n3"][0]
