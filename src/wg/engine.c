@@ -133,6 +133,11 @@ static void on_handshake(void *ctx, const uint8_t *msg, size_t len, const struct
 		atomic_fetch_add(&e->stats.drop_handshake_queue, 1);
 }
 
+static void on_calm(void *ctx)
+{
+	op_wake(ctx);
+}
+
 static void on_tun_gone(void *ctx, int error)
 {
 	struct engine *e = ctx;
@@ -186,6 +191,8 @@ static int on_wake(sd_event_source *s _unused_, int fd, uint32_t events _unused_
 		log_info("the interface is gone", L_STR("interface", e->tun.name));
 		return sd_event_exit(e->event, 0);
 	}
+	if (atomic_load(&e->steer.calm.asked))
+		steer_decide(e);
 	engine_kick(e); /* what is due comes before what has arrived */
 	take_handshakes(e);
 	engine_kick(e);
@@ -204,6 +211,7 @@ int engine_resume(struct engine *e)
 {
 	int r = 0;
 
+	steer_data_path(e, true);
 	for (unsigned i = 0; r == 0 && i < e->options.workers; i++)
 		r = worker_start(&e->workers[i], &e->udp[i]);
 	if (r < 0)
@@ -213,6 +221,8 @@ int engine_resume(struct engine *e)
 
 void engine_pause(struct engine *e)
 {
+	if (e->udp)
+		steer_data_path(e, false);
 	for (unsigned i = 0; i < e->options.workers; i++)
 		worker_stop(&e->workers[i]);
 }
@@ -347,6 +357,7 @@ int engine_new(sd_event *event, const struct tun *tun, const struct engine_optio
 	e->wake_fd = -1;
 	device_init(&e->device, &ops, e);
 	e->device.limits = options->limits;
+	steer_init(&e->steer, &e->tun, &e->options.features, options->workers);
 	e->queue = handshake_queue_new();
 	if (!e->queue)
 		return -ENOMEM;
@@ -360,6 +371,8 @@ int engine_new(sd_event *event, const struct tun *tun, const struct engine_optio
 					 .mtu = &e->mtu,
 					 .handshake = on_handshake,
 					 .tun_gone = on_tun_gone,
+					 .calm = e->steer.program >= 0 ? &e->steer.calm : NULL,
+					 .calm_asks = on_calm,
 					 .ctx = e };
 	e->workers = xnew0_array(struct worker, options->workers);
 	for (unsigned i = 0; i < options->workers; i++)
@@ -399,6 +412,7 @@ struct engine *engine_free(struct engine *e)
 	close_fd(e->wake_fd);
 	handshake_queue_free(e->queue);
 	free(e->workers);
+	steer_done(&e->steer);
 	tun_close(&e->tun);
 	sd_event_unref(e->event);
 	secret_free(e, sizeof(*e));

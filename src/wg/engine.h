@@ -4,6 +4,7 @@
 #pragma once
 
 #include "wg/device.h"
+#include "wg/steer.h"
 #include "wg/uapi.h"
 #include "wg/worker.h"
 
@@ -37,6 +38,7 @@ struct engine {
 	struct handshake_queue *queue;
 	struct state *state;
 	struct link *link;
+	struct steer steer;
 	int wake_fd;
 	sd_event_source *wake, *timer;
 	_Atomic int tun_error;

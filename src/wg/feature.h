@@ -14,7 +14,8 @@
 	X(udp_gro, "many datagrams a receive (UDP_GRO)")                                                               \
 	X(mmsg, "many messages a system call")                                                                         \
 	X(batch, "many packets a loop turn")                                                                            \
-	X(lanes, "own vector code that encrypts several packets side by side")
+	X(lanes, "own vector code that encrypts several packets side by side")                                          \
+	X(steer, "packets that come one by one are handled on the processor where they come")
 
 struct features {
 #define X(name, help) bool name;

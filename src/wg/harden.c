@@ -57,7 +57,7 @@ static const int allowed_calls[] = {
 	SYS_umask, SYS_fchmod, SYS_fchmodat, SYS_ftruncate, SYS_dup, SYS_dup2, SYS_dup3, SYS_pipe2, SYS_readlink, SYS_readlinkat, SYS_statx, SYS_getcwd,
 	/* memory and threads */
 	SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_mlock, SYS_mlock2, SYS_munlock, SYS_brk, SYS_clone, SYS_clone3,
-	SYS_set_robust_list, SYS_rseq, SYS_exit, SYS_exit_group, SYS_gettid, SYS_getpid, SYS_sched_getaffinity, SYS_prlimit64,
+	SYS_set_robust_list, SYS_rseq, SYS_exit, SYS_exit_group, SYS_gettid, SYS_getpid, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_prlimit64,
 	SYS_set_tid_address, SYS_getrandom, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_restart_syscall,
 	SYS_tgkill, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_prctl, SYS_sysinfo, SYS_uname, SYS_membarrier, SYS_getppid,
 };

@@ -74,7 +74,7 @@ static void set_features(struct options *o, const char *what, const char *value)
 	const char *bad = NULL;
 
 	if (features_parse(value, &o->engine.features, &bad) < 0)
-		fail_usage(what, bad, "names out of vnet_hdr, tso, uso, coalesce, udp_gso, udp_gro, mmsg, batch, lanes");
+		fail_usage(what, bad, "names out of vnet_hdr, tso, uso, coalesce, udp_gso, udp_gro, mmsg, batch, lanes, steer");
 }
 
 static void read_environment(struct options *o)

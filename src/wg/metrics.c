@@ -99,6 +99,8 @@ void metrics_format(struct engine *e, struct buf *out)
 	add(out, e->tun.name, "up", "gauge", "whether the interface is up", e->link_up);
 	add(out, e->tun.name, "peers", "gauge", "configured peers", e->device.peers.count);
 	add(out, e->tun.name, "handshake_queue", "gauge", "handshake messages waiting", engine_queue_depth(e));
+	add(out, e->tun.name, "near", "gauge", "whether packets are handled on the processor where they come", atomic_load(&e->steer.calm.near));
+	add(out, e->tun.name, "near_changes_total", "counter", "how often that has changed", e->steer.changes);
 	for (size_t i = 0; i < ARRAY_SIZE(handshakes); i++)
 		add(out, e->tun.name, handshakes[i].name, "counter", handshakes[i].help, handshakes[i].value);
 	for (size_t i = 0; i < ARRAY_SIZE(data_stats); i++) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replay window, allowed IPs, indexes, rate limit: each held against a naive model on random histories; the workers' pace. */
+/* Replay window, allowed IPs, indexes, rate limit: each held against a naive model on random histories; the workers' pace and calm. */
 #include "base/test.h"
 #include "wg/allowedips.h"
 #include "wg/index.h"
+#include "wg/calm.h"
 #include "wg/pace.h"
 #include "wg/ratelimit.h"
 #include "wg/replay.h"
@@ -251,6 +252,33 @@ static void pace_of_packets(void)
 	CHECK(!pace_begin(&p, turn++, true));
 }
 
+static bool asks_to(struct calm *c, int64_t now, bool near)
+{
+	return calm_note(c, now, !near) && !calm_note(c, now, !near) && calm_decide(c, now) && atomic_load(&c->near) == near;
+}
+
+static void calm_is_near(void)
+{
+	int64_t t = 1000 * NS_PER_S, wait = CALM_NS;
+	struct calm c;
+
+	calm_reset(&c, t);
+	CHECK(!calm_note(&c, t + wait - 1, false));
+	CHECK(asks_to(&c, t += wait, true));
+	CHECK(!calm_note(&c, t + 1, false));
+	for (int i = 0; i < 10; i++) { /* each time it does not last, it takes longer */
+		CHECK(asks_to(&c, t += 10 * NS_PER_MS, false));
+		wait = MIN(2 * wait, CALM_MAX_NS);
+		CHECK(!calm_note(&c, t + wait - 1, false));
+		CHECK(asks_to(&c, t += wait, true));
+	}
+	CHECK_INT(wait, CALM_MAX_NS);
+	CHECK(asks_to(&c, t += CALM_LASTED_NS, false)); /* it has lasted */
+	CHECK(!calm_note(&c, t += CALM_NS - 1, true));
+	CHECK(!calm_note(&c, t + 1, false)); /* not while it is crowded */
+	CHECK(asks_to(&c, t += CALM_NS, true));
+}
+
 int main(void)
 {
 	if (crypto_init() < 0)
@@ -262,5 +290,6 @@ int main(void)
 	RUN(indexes);
 	RUN(ratelimit);
 	RUN(pace_of_packets);
+	RUN(calm_is_near);
 	return test_end();
 }

@@ -91,8 +91,10 @@ static unsigned receive(struct worker *w, int fd, bool one, int64_t now)
 	for (unsigned round = 0; round < rounds; round++) {
 		int n = udp_receive(w->udp, fd, w->slots, max, msgs);
 
-		for (int i = 0; i < n; i++)
+		for (int i = 0; i < n; i++) {
+			w->crowded |= msgs[i].segment && msgs[i].len > msgs[i].segment;
 			inbound_message(&w->in, msgs[i].data, msgs[i].len, msgs[i].segment, &msgs[i].from, msgs[i].ds, now);
+		}
 		inbound_flush(&w->in, now);
 		got += MAX(n, 0);
 		if (n < (int)max) /* errors of a socket (ICMP) are for single packets: nothing to do about them */
@@ -116,6 +118,7 @@ static unsigned transmit(struct worker *w, bool one, int64_t now)
 		}
 		if (n <= 0)
 			break;
+		w->crowded |= hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE;
 		outbound_packet(&w->out, &hdr, w->tun_buf, n, now);
 	}
 	outbound_flush(&w->out);
@@ -127,24 +130,34 @@ static bool take_one(struct worker *w, struct pace *p, bool waited)
 	return pace_begin(p, w->turns, waited) || !w->config.features->batch;
 }
 
+/* @alone: how often packets had come singly before. */
+static void end_pace(struct worker *w, struct pace *p, unsigned alone, unsigned got)
+{
+	pace_end(p, got);
+	w->crowded |= got > 1 || p->alone < alone;
+}
+
 static void on_tun(struct worker *w, bool waited, int64_t now)
 {
-	pace_end(&w->tun_pace, transmit(w, take_one(w, &w->tun_pace, waited), now));
+	unsigned alone = w->tun_pace.alone;
+
+	end_pace(w, &w->tun_pace, alone, transmit(w, take_one(w, &w->tun_pace, waited), now));
 }
 
 /* What arrives is often answered at once by the machine's own stack (an echo, an acknowledgement), and then the answer waits
  * in the TUN when the packet is written: taken here, it needs no wake-up of its own. */
 static void on_udp(struct worker *w, int fd, struct pace *p, bool waited, int64_t now)
 {
+	unsigned alone = p->alone;
 	bool one = take_one(w, p, waited);
 
-	pace_end(p, receive(w, fd, one, now));
+	end_pace(w, p, alone, receive(w, fd, one, now));
 	w->answer_due = w->turns + 1;
 	if (one && w->answers && w->reads_tun) {
 		unsigned got = transmit(w, true, now);
 
 		w->answers = got > 0;
-		pace_end(&w->tun_pace, got);
+		end_pace(w, &w->tun_pace, w->tun_pace.alone, got);
 	}
 }
 
@@ -165,6 +178,7 @@ static void turn(struct worker *w, const struct epoll_event *evs, int n)
 	bool waited = now - w->ended_at > PACE_WAITED_NS;
 
 	w->turns++;
+	w->crowded = false;
 	for (int i = 0; i < n; i++) {
 		eventfd_t value;
 
@@ -185,6 +199,8 @@ static void turn(struct worker *w, const struct epoll_event *evs, int n)
 		}
 	}
 	forget_keys(w);
+	if (w->config.calm && calm_note(w->config.calm, now, w->crowded))
+		w->config.calm_asks(w->config.ctx);
 	w->ended_at = clock_now();
 }
 

@@ -3,6 +3,7 @@
  * writes, all by itself: an idle path has no hand-over to another thread. */
 #pragma once
 
+#include "wg/calm.h"
 #include "wg/inbound.h"
 #include "wg/outbound.h"
 #include "wg/pace.h"
@@ -16,9 +17,11 @@ struct worker_config {
 	const struct features *features;
 	const struct tun *tun;
 	_Atomic uint32_t *mtu;
+	struct calm *calm; /* NULL: nobody wants to know */
 	/* From the worker's thread: */
 	void (*handshake)(void *ctx, const uint8_t *msg, size_t len, const struct endpoint *from);
 	void (*tun_gone)(void *ctx, int error);
+	void (*calm_asks)(void *ctx);
 	void *ctx;
 };
 
@@ -42,6 +45,7 @@ struct worker {
 	uint64_t turns;
 	int64_t ended_at; /* the last turn */
 	struct pace tun_pace, udp_pace[2];
+	bool crowded; /* more than one packet in this turn */
 	uint64_t answer_due; /* the turn after one that received */
 	bool answers; /* what arrives is answered at once */
 };

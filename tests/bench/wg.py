@@ -126,8 +126,8 @@ def side_by_side(rounds, seconds):
 
 
 def pings(turns=60, count=200):
-    """Median round trips of each kind's turns, microseconds, and the turns' ratios."""
-    tunnels = {kind: Tunnel(kind) for kind in ("weft", "go")}
+    """Median round trips of each kind's turns, microseconds, and the turns' ratios; "far": weft-wg that does not steer."""
+    tunnels = {"weft": Tunnel("weft"), "far": Tunnel("weft", {"WEFT_WG_DISABLE": "steer"}), "go": Tunnel("go")}
     us = {kind: [] for kind in tunnels}
     try:
         for i in range(turns):
@@ -136,10 +136,11 @@ def pings(turns=60, count=200):
     finally:
         for t in tunnels.values():
             t.close()
-    ratios = sorted(w / g for w, g in zip(us["weft"], us["go"]))
-    print("ping round trip:       %.2f x (held 0.4, ahead 0.2); %.2f to %.2f for nine of ten of %d turns; %.1f us against %.1f us" % (
-        med(ratios), ratios[turns // 20], ratios[-1 - turns // 20], turns, med(us["weft"]), med(us["go"])), flush=True)
-    return {"us": us, "ratios": ratios}
+    ratios = {kind: sorted(w / g for w, g in zip(us[kind], us["go"])) for kind in ("weft", "far")}
+    for kind, what in (("weft", "ping round trip:      "), ("far", "  without steering:    ")):
+        print("%s %.2f x (held 0.4, ahead 0.2); %.2f to %.2f for nine of ten of %d turns; %.1f us against %.1f us" % (
+            what, med(ratios[kind]), ratios[kind][turns // 20], ratios[kind][-1 - turns // 20], turns, med(us[kind]), med(us["go"])), flush=True)
+    return {"us": us, "ratios": ratios["weft"]}
 
 
 def crypto_alone():

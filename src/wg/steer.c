@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The TUN asks a program for the queue, the sockets of one port ask one for the socket; both say "the processor's number", and worker i
+ * may then run on the processors with that number only (modulo the workers). Order is kept by there being one packet at a time. */
+#include "wg/steer.h"
+
+#include "base/log.h"
+#include "wg/engine.h"
+
+#include <linux/bpf.h>
+#include <linux/filter.h>
+#include <linux/if_tun.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+static int set_program(const struct tun *t, int fd)
+{
+	return ioctl(t->fds[0], TUNSETSTEERINGEBPF, &fd) < 0 ? -errno : 0;
+}
+
+/* The TUN takes its answer modulo the queues. */
+static int load_program(void)
+{
+	struct bpf_insn code[] = {
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_get_smp_processor_id },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
+				.insns = (uintptr_t)code,
+				.insn_cnt = ARRAY_SIZE(code),
+				.license = (uintptr_t) "" };
+
+	return syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+void steer_init(struct steer *s, const struct tun *t, const struct features *features, unsigned workers)
+{
+	bool can = t->n > 1 && set_program(t, -1) == 0; /* a predecessor that was killed may have left one */
+
+	s->program = can && features->steer && workers > 1 && t->n == workers ? load_program() : -1;
+}
+
+void steer_done(struct steer *s)
+{
+	s->program = close_fd(s->program);
+}
+
+static int steer_socket(int fd, unsigned workers)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_CPU)),
+		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, workers),
+		BPF_STMT(BPF_RET | BPF_A, 0),
+	};
+	struct sock_fprog prog = { .len = ARRAY_SIZE(code), .filter = code };
+
+	return fd < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &prog, sizeof(prog)) == 0 ? 0 : -errno;
+}
+
+static int release_socket(int fd)
+{
+	int none = 0;
+
+	return fd < 0 || setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof(none)) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
+/* The processors of worker @id, or all that we may use. */
+static int bind_worker(const struct worker *w, bool near, unsigned workers)
+{
+	cpu_set_t all, own;
+	int r = sched_getaffinity(0, sizeof(all), &all) < 0 ? -errno : 0; /* the owner's thread is never bound */
+
+	if (r < 0)
+		return r;
+	CPU_ZERO(&own);
+	for (unsigned i = w->id; i < CPU_SETSIZE; i += workers)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &own);
+	return -pthread_setaffinity_np(w->thread, sizeof(all), near && CPU_COUNT(&own) ? &own : &all);
+}
+
+static int bind_workers(struct engine *e, bool near)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < e->options.workers; i++) {
+		int bound = bind_worker(&e->workers[i], near, e->options.workers);
+
+		r = r ? r : bound;
+	}
+	return r;
+}
+
+/* The TUN's program is changed under the kernel's lock of all interfaces, for which we may wait: workers are bound last and let
+ * go first. Return: the first of what went wrong; all is tried. */
+static int set_near(struct engine *e, bool near)
+{
+	unsigned n = e->options.workers;
+	int r[4];
+
+	r[0] = near ? 0 : bind_workers(e, false);
+	r[1] = near ? steer_socket(e->udp[0].fd4, n) : release_socket(e->udp[0].fd4);
+	if (r[1] == 0)
+		r[1] = near ? steer_socket(e->udp[0].fd6, n) : release_socket(e->udp[0].fd6);
+	r[2] = set_program(&e->tun, near ? e->steer.program : -1);
+	r[3] = near ? bind_workers(e, true) : 0;
+	e->steer.changes++;
+	return r[0] ? r[0] : r[1] ? r[1] : r[2] ? r[2] : r[3];
+}
+
+/* What cannot be done once is not tried again. */
+static void give_up(struct engine *e, int r)
+{
+	log_warn("packets are not steered to the processor where they come", L_STR("interface", e->tun.name), L_ERRNO(r));
+	(void)set_near(e, false); /* as far as it went */
+	e->steer.program = close_fd(e->steer.program);
+}
+
+void steer_decide(struct engine *e)
+{
+	struct calm *c = &e->steer.calm;
+	int r;
+
+	if (e->steer.program < 0 || !e->udp || !calm_decide(c, clock_now()))
+		return;
+	r = set_near(e, atomic_load(&c->near));
+	if (r < 0)
+		give_up(e, r);
+}
+
+void steer_data_path(struct engine *e, bool on)
+{
+	int r = 0;
+
+	if (e->steer.program < 0)
+		return;
+	if (!on && atomic_load(&e->steer.calm.near))
+		r = set_near(e, false);
+	calm_reset(&e->steer.calm, clock_now());
+	if (r < 0)
+		give_up(e, r);
+}
