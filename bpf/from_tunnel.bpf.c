@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* tc ingress on the tunnel device: what other nodes sent to pods of this one, or to this node. The inner source must belong
- * to the node that the outer packet came from, or be a client's that asks a Service by way of that node (DSR); nothing from a tunnel
+/* tc ingress on the tunnel device: what other nodes sent to pods of this one, or to this node. It was sent to this node's
+ * own address on the underlay, and the inner source must belong to the node that the outer packet came from, or be a client's that asks a Service by way of that node (DSR); nothing from a tunnel
  * is forwarded onwards. */
 #include "lib/arrive.h"
 #include "lib/drop.h"
@@ -20,6 +20,8 @@ int from_tunnel(struct __sk_buff *skb)
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	if (why == DROP_NONE)
 		why = encap_check_source(skb, &pkt.src);
+	if (why == DROP_NONE && !encap_is_for_us(skb))
+		why = DROP_TUNNEL_DESTINATION;
 	if (unlikely(config.inbound && why == DROP_TUNNEL_SOURCE) && dsr_is_sent_on(skb, &pkt))
 		return dsr_arrive(skb, &pkt);
 	if (why != DROP_NONE)

@@ -35,7 +35,7 @@ __global int dsr_is_sent_on(struct __sk_buff *skb, const struct packet *pkt)
 		__builtin_memcpy(&outer, key.remote_ipv6, sizeof(outer));
 	else
 		return 0;
-	return key.tunnel_id == config.vni && dsr_is_underlay_of_node(&outer);
+	return key.tunnel_id == config.vni && dsr_is_underlay_of_node(&outer) && encap_is_for_us(skb);
 }
 
 /* By which uplink is the client reached? Return: 0 when by none. */

@@ -26,6 +26,22 @@ static __always_inline long encap_set_key(struct __sk_buff *skb, const struct no
 	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6 | BPF_F_ZERO_CSUM_TX);
 }
 
+/* Was the outer packet sent to the address by which other nodes know this one? The device takes what comes to any of the node's, and
+ * peers use that one only. What did not come through a tunnel at all is for encap_check_source() to judge. */
+__global int encap_is_for_us(struct __sk_buff *skb)
+{
+	struct bpf_tunnel_key key = {};
+	struct ip_addr to;
+
+	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+		addr_from_v4(&to, bpf_htonl(key.local_ipv4));
+	else if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
+		__builtin_memcpy(&to, key.local_ipv6, sizeof(to));
+	else
+		return 1;
+	return addr_is_underlay(&to);
+}
+
 /* Did the packet come through our tunnel from the node that its inner source belongs to? */
 static __always_inline enum drop_reason encap_check_source(struct __sk_buff *skb, const struct ip_addr *inner)
 {

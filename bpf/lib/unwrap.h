@@ -66,7 +66,8 @@ static __always_inline bool unwrap_is_bulk(const struct __sk_buff *skb, __be16 s
 	return *last && now - *last < UNWRAP_PAUSE;
 }
 
-/* Is it to the byte what a node of ours sends to this one? Its UDP checksum would have to be verified: nobody of us makes any. */
+/* Is it to the byte what a node of ours sends to this one? (Its address is another's question: what it is not sent to is the device's, and
+ * dropped by from_tunnel.) Its UDP checksum would have to be verified: nobody of us makes any. */
 static __always_inline bool tunnel_header_is_plain(const struct tunnel_header *t, __u32 len)
 {
 	return t->udp.check == 0 && bpf_ntohs(t->udp.len) == len && t->words[0] == VXLAN_WORD && t->words[1] == bpf_htonl(config.vni << 8);
@@ -83,7 +84,7 @@ static __always_inline bool unwrap_outer4(const struct __sk_buff *skb, const str
 {
 	__u32 len = skb->len - ETH_LEN;
 
-	if (bpf_ntohs(o->ip.tot_len) != len || outer4_checksum(&o->ip) != o->ip.check ||
+	if (o->ip.daddr != config.underlay[0].w[3] || bpf_ntohs(o->ip.tot_len) != len || outer4_checksum(&o->ip) != o->ip.check ||
 	    !tunnel_header_is_plain(&o->tunnel, len - sizeof(o->ip)))
 		return false;
 	addr_from_v4(&out->src, o->ip.saddr);
@@ -96,6 +97,10 @@ static __always_inline bool unwrap_outer6(const struct __sk_buff *skb, const str
 {
 	__u32 len = skb->len - ETH_LEN - sizeof(o->ip);
 
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		if (((const __be32 *)&o->ip.daddr)[i] != config.underlay[1].w[i])
+			return false;
 	if (bpf_ntohs(o->ip.payload_len) != len || !tunnel_header_is_plain(&o->tunnel, len))
 		return false;
 #pragma unroll

@@ -101,8 +101,10 @@ class World:
         ip = IP(src=src, dst=dst) if ":" not in src else IPv6(src=src, dst=dst)
         return Ether(src="02:00:00:00:00:77", dst=self.n1_mac) / ip / UDP(sport=1000, dport=2000) / Raw(MARK)
 
-    def net_tunnel(self, outer_src, inner_src, inner_dst, vni=1):
-        return self.tunnelled(Ether(src="02:00:00:00:00:77", dst=self.n1_mac) / IP(src=outer_src, dst=self.n1[0]), inner_src, inner_dst, vni)
+    def net_tunnel(self, outer_src, inner_src, inner_dst, vni=1, to=None):
+        """@to: n1's address on the underlay, of the family of @outer_src, unless another is meant."""
+        ip = IPv6(src=outer_src, dst=to or self.n1[1]) if ":" in outer_src else IP(src=outer_src, dst=to or self.n1[0])
+        return self.tunnelled(Ether(src="02:00:00:00:00:77", dst=self.n1_mac) / ip, inner_src, inner_dst, vni)
 
 
 def drops(lab, node="n1"):
@@ -376,6 +378,31 @@ def test_tunnel_packets_from_the_underlay(world, name, reason):
              "onwards": lambda: w.net_tunnel(w.n2[0], w.far[0], "192.0.2.9")}[name]()
     if world.transport in TUNNELS:
         attack(world, [frame], reason, source="fabric")
+    else:
+        assert_nothing_arrives(w, frame, source="fabric")
+
+
+@pytest.mark.parametrize("name, reason", [("not-a-node", "tunnel_source"), ("a-node-as-another", "tunnel_source"), ("by-the-other-family", "tunnel_source"),
+                                          ("other-network", "tunnel_source")])  # these nodes use IPv4 between them: the family is looked at first
+@pytest.mark.parametrize("inner", [4, 6])
+def test_tunnel_packets_over_ipv6_from_the_underlay(world, name, reason, inner):
+    """Whatever the family that nodes use between them, the outer source must be that of the inner one's node."""
+    w, of = world, 0 if inner == 4 else 1
+    frame = {"not-a-node": lambda: w.net_tunnel("fd30::77", w.far[of], w.near[of]), "a-node-as-another": lambda: w.net_tunnel(w.n2[1], w.near[of], w.me[of]),
+             "by-the-other-family": lambda: w.net_tunnel(w.n2[1], w.far[of], w.near[of]),
+             "other-network": lambda: w.net_tunnel(w.n2[1], w.far[of], w.near[of], vni=99)}[name]()
+    if w.transport not in TUNNELS:
+        return assert_nothing_arrives(w, frame, source="fabric")
+    attack(w, [frame], reason, source="fabric")
+
+
+@pytest.mark.parametrize("inner", [4, 6])
+def test_tunnel_packets_to_another_address_of_the_node(world, inner):
+    """All that a peer's packet has, but sent to an address that no peer uses: the node's own in the pod range."""
+    w, of = world, 0 if inner == 4 else 1
+    frame = w.net_tunnel(w.n2[0], w.far[of], w.near[of], to=w.own[0])
+    if w.transport in DEVICES:
+        attack(w, [frame], "tunnel_destination", source="fabric")
     else:
         assert_nothing_arrives(w, frame, source="fabric")
 

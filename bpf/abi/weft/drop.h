@@ -34,7 +34,7 @@
 	X(NET_SOURCE,           "net_source",           "a packet from outside that claims a local address") \
 	X(TUNNEL_VNI,           "tunnel_vni",           "a tunnel packet with another network identifier") \
 	X(TUNNEL_SOURCE,        "tunnel_source",        "an inner source that does not belong to the outer one's node") \
-	X(TUNNEL_DESTINATION,   "tunnel_destination",   "a tunnel packet for neither a local pod nor this node") \
+	X(TUNNEL_DESTINATION,   "tunnel_destination",   "a tunnel packet for neither a local pod nor this node, or sent to another of its addresses") \
 	X(NAT_EXHAUSTED,        "nat_exhausted",        "no free port towards this destination") \
 	X(NAT_SHARE,            "nat_share",            "the endpoint's share of the translation table is used up") \
 	X(NAT_TABLE_FULL,       "nat_table_full",       "the translation table is full") \
