@@ -651,6 +651,7 @@ struct datapath *datapath_close(struct datapath *dp)
 	dp_close_stale(dp);
 	dp_close_sockets(dp);
 	free(dp->repair.routes);
+	free(dp->repair.guard);
 	for (int i = 0; i < HOOK_COUNT; i++)
 		bpf_object__close(dp->objects[i]);
 	close_fd(dp->lock_fd);

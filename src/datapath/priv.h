@@ -85,6 +85,8 @@ struct datapath {
 		size_t n_links;
 		struct node_route_entry *routes;
 		size_t n_routes;
+		struct node_route_key *guard; /* sorted */
+		size_t n_guard;
 	} repair;
 	struct dp_nat_uplink *nat_addrs; /* as they were applied */
 	size_t n_nat_addrs;

@@ -244,6 +244,19 @@ def test_a_pods_deleted_interface_is_made_again(stack):
     assert_matrix(lab, 1)
 
 
+def test_an_entry_of_the_guard_comes_back_and_is_told():
+    """While it was gone plaintext could leave: who took it away, and when, must not stay unknown."""
+    with Lab(nodes=2, transport="wireguard", set=SETTINGS) as lab:
+        lab.apply(*spread_pods(2, each=1))
+        lab.wait_ready()
+        dump = "bpftool -j map dump pinned $(echo %s)/maps/guard" % BPF
+        before = sorted(json.dumps(e) for e in json.loads(sh(lab, dump)))
+        sh(lab, "bpftool map delete pinned $(echo %s)/maps/guard key %s" % (BPF, " ".join(json.loads(before[0])["key"])))
+        wait_for("a repair", lambda: count(lab, "map_entry") > 0, timeout=AUDIT)
+        assert sorted(json.dumps(e) for e in json.loads(sh(lab, dump))) == before
+        assert "guard" in lab.node_status("n1")["repairs"]["recent"][0]["where"] and "put back what somebody else" in lab.logs_of("n1")
+
+
 def test_repairs_stay_zero_when_nobody_interferes():
     with Lab(nodes=2, set=["repair.auditSeconds=1"]) as lab:
         lab.apply(*spread_pods(2, each=1))
