@@ -197,7 +197,7 @@ int from_net(struct __sk_buff *skb)
 		return arrive_outer(skb, &pkt);
 	if (config.guard && guard_forbids(&pkt.src, &pkt.dst))
 		return drop(skb, &pkt, DROP_PLAINTEXT_IN);
-	if (addr_is_node(&pkt.src) || endpoint_find(&pkt.src))
+	if (addr_is_node(&pkt.src) || addr_is_in_range(&pkt.src) || endpoint_find(&pkt.src))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
 	if (config.tunnel_port && !may_come_plain(&pkt.src))
 		return drop(skb, &pkt, DROP_PLAIN_SOURCE);
@@ -209,6 +209,8 @@ int from_net(struct __sk_buff *skb)
 	ep = endpoint_find(&pkt.dst);
 	if (!ep)
 		return for_node(skb, &pkt);
+	if (unlikely(!inbound_is_client(&pkt.src)))
+		return drop(skb, &pkt, DROP_NET_SOURCE);
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	return why == DROP_NONE ? arrive(skb, &pkt, ep, 0) : drop(skb, &pkt, why);
 }

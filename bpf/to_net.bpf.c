@@ -37,8 +37,8 @@ static __always_inline enum drop_reason leave_pod(struct __sk_buff *skb, struct 
 	enum drop_reason why = packet_parse(skb, ETH_LEN, skb->protocol, false, pkt);
 
 	if (why == DROP_NONE)
-		why = leave_track(pkt, owner);
-	if (why != DROP_NONE || pkt->icmp == ICMP_ND)
+		why = pkt->icmp == ICMP_ND ? DROP_ND_SPOOF : leave_track(pkt, owner); /* neighbour discovery stays with the pod's gateway */
+	if (why != DROP_NONE)
 		return why;
 	if (is_on(pkt))
 		return masquerade_pod(skb, pkt, owner);

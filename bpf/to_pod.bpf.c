@@ -20,7 +20,7 @@ int to_pod(struct __sk_buff *skb)
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
-	if (unlikely(pkt.icmp == ICMP_ND)) { /* the node's own: it never forwards these */
+	if (unlikely(pkt.icmp == ICMP_ND && skb->ingress_ifindex == 0)) { /* the node's own; what it forwards, arrive_check() refuses */
 		count_forward(skb, FORWARD_TO_POD);
 		return TC_ACT_OK;
 	}

@@ -13,6 +13,8 @@ static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, stru
 
 	if (why != DROP_NONE)
 		return why;
+	if (unlikely(pkt->icmp == ICMP_ND)) /* not of this link */
+		return DROP_ND_SPOOF;
 	if (unlikely(pkt->icmp == ICMP_ERROR))
 		return icmp_check_error(skb, pkt, false);
 	if (unlikely(pkt->icmp == ICMP_REDIRECTS))

@@ -36,14 +36,15 @@ __global enum drop_reason icmp_check_error(struct __sk_buff *skb, struct packet 
 	return DROP_NONE;
 }
 
-static __always_inline bool addr_is_link_local(const struct ip_addr *a)
-{
-	return (a->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
-}
-
 static __always_inline bool addr_is_gateway(const struct ip_addr *a)
 {
 	return a->w[0] == bpf_htonl(0xfe800000) && a->w[1] == 0 && a->q[1] == bpf_cpu_to_be64(1);
+}
+
+/* The stack forwards neighbour discovery like any packet, when it is to a global address or to a group beyond the link. */
+static __always_inline bool nd_stays(const struct ip_addr *dst)
+{
+	return addr_is_link_local(dst) || addr_is_node(dst) || (dst->w[0] & bpf_htonl(0xff0f0000)) == bpf_htonl(0xff020000);
 }
 
 /* May the pod speak as this address in neighbour discovery? */
@@ -55,7 +56,7 @@ static __always_inline bool nd_owns(const struct pod_iface *pod, const struct ip
 /**
  * nd_check() - neighbour discovery and multicast listener messages from a pod
  *
- * A pod may solicit and may speak for its own addresses (RFC 4861 7.1); it needs nothing else, as its routes and its
+ * A pod may solicit and may speak for its own addresses (RFC 4861 7.1), to its gateway; it needs nothing else, as its routes and its
  * gateway's neighbour entry are set.
  */
 __global enum drop_reason nd_check(struct __sk_buff *skb, const struct packet *pkt, const struct pod_iface *pod)
@@ -72,7 +73,7 @@ __global enum drop_reason nd_check(struct __sk_buff *skb, const struct packet *p
 		return DROP_MLD;
 	if (pkt->l4_off + 24 > pkt->l3_off + pkt->ip_len || bpf_skb_load_bytes(skb, pkt->l4_off + 8, &target, 16))
 		return DROP_TRUNCATED;
-	if (pkt->ttl != 255) /* it has not come over a router */
+	if (pkt->ttl != 255 || !nd_stays(&pkt->dst)) /* it has not come over a router, and goes over none */
 		return DROP_ND_SPOOF;
 	if (pkt->icmp_type == ND_NEIGHBOUR_ADVERT)
 		return nd_owns(pod, &pkt->src) && nd_owns(pod, &target) ? DROP_NONE : DROP_ND_SPOOF;

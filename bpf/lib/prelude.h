@@ -69,11 +69,27 @@ static __always_inline void addr_from_config(struct ip_addr *a, const volatile s
 	a->q[1] = c->q[1];
 }
 
+static __always_inline bool addr_is_link_local(const struct ip_addr *a)
+{
+	return (a->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
 /* Is it one of this node's own? */
 static __always_inline bool addr_is_node(const struct ip_addr *a)
 {
 	return addr_is_config(a, &config.node_addrs[0]) || addr_is_config(a, &config.node_addrs[1]) ||
 	       addr_is_underlay(a);
+}
+
+static __always_inline bool addr_is_within(const struct ip_addr *a, const volatile struct ip_addr *range, const volatile struct ip_addr *mask)
+{
+	return ((a->q[0] ^ range->q[0]) & mask->q[0]) == 0 && ((a->q[1] ^ range->q[1]) & mask->q[1]) == 0;
+}
+
+/* Of this node's pod ranges, whether or not a pod has it. */
+static __always_inline bool addr_is_in_range(const struct ip_addr *a)
+{
+	return addr_is_within(a, &config.ranges[0], &config.masks[0]) || addr_is_within(a, &config.ranges[1], &config.masks[1]);
 }
 
 static __always_inline bool mac_eq(const __u8 *a, const __u8 *b)

@@ -69,7 +69,7 @@ static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
 	return x->attach == y->attach && x->fast_path == y->fast_path && x->mss_clamp == y->mss_clamp && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat && x->inbound == y->inbound &&
 	       x->vni == y->vni && x->tunnel_port == y->tunnel_port && x->geneve == y->geneve && x->guard == y->guard && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
-	       x->masquerade[1] == y->masquerade[1] && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
+	       x->masquerade[1] == y->masquerade[1] && prefix_eq(&x->ranges[0], &y->ranges[0]) && prefix_eq(&x->ranges[1], &y->ranges[1]) && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
 	       addr_eq(&x->underlay[1], &y->underlay[1]);
 }
@@ -112,6 +112,7 @@ int agent_ensure_datapath(struct agent *a, char **ret_error)
 	inbound_ports(c.nat_port_min, c.nat_port_max, &c.inbound_port_min, &c.inbound_port_max);
 
 	memcpy(c.node_addrs, s->node_addrs, sizeof(c.node_addrs));
+	memcpy(c.ranges, s->ranges, sizeof(c.ranges));
 	memcpy(c.underlay, s->underlay, sizeof(c.underlay));
 	if (a->dp && dp_config_eq(&c, &a->dp_config)) {
 		datapath_set_tunnel(a->dp, c.tunnel_ifindex);

@@ -22,6 +22,7 @@ struct dp_config {
 	bool flow_events; /* connections are events as well as drops */
 	bool foreign_nat; /* others translate addresses in this node's stack: what went through it returns through it */
 	struct addr node_addrs[2]; /* this node's addresses in the pod ranges: IPv4, IPv6; zero where it has none */
+	struct prefix ranges[2];   /* this node's pod ranges: length 0 where it has none */
 	struct addr underlay[2];   /* this node's underlay addresses: IPv4, IPv6; zero where it has none */
 	uint32_t tunnel_ifindex;   /* the device of all tunnel routes; 0 without a tunnel transport */
 	uint32_t vni;

@@ -203,6 +203,16 @@ static uint32_t recent_lines(const struct dp_config *config)
 	return MAX(config->flow_max / FLOW_RECENT_WAYS, 1u);
 }
 
+static void encode_range(const struct prefix *p, struct ip_addr *range, struct ip_addr *mask)
+{
+	unsigned bits = p->len ? p->len : 128;
+
+	*range = dp_addr_encode(&p->addr); /* zero becomes an address that nobody has */
+	memset(mask, 0, sizeof(*mask));
+	for (unsigned i = 0; i < bits; i++)
+		mask->b[i / 8] |= 0x80 >> i % 8;
+}
+
 static struct config config_encode(const struct datapath *dp, const struct dp_config *c, unsigned hook)
 {
 	struct config r = {
@@ -236,6 +246,7 @@ static struct config config_encode(const struct datapath *dp, const struct dp_co
 	for (int i = 0; i < 2; i++) {
 		r.node_addrs[i] = dp_addr_encode(&c->node_addrs[i]);
 		r.underlay[i] = dp_addr_encode(&c->underlay[i]);
+		encode_range(&c->ranges[i], &r.ranges[i], &r.masks[i]);
 	}
 	return r;
 }

@@ -277,6 +277,31 @@ static void neighbour_spoofing(void)
 	FROM_A(DROP_ND_SPOOF);
 }
 
+/* The stack forwards what is to a global address or to a wider group, and no policy speaks of neighbour discovery. */
+static void neighbour_discovery_stays_on_its_link(void)
+{
+	static const char *const beyond[] = { B6, TUNNEL6, DIRECT6, WORLD6, "ff05::1", "ff0e::1" };
+	static const char *const here[] = { "fe80::1", "ff02::1", "ff12::1", NODE6 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(beyond); i++)
+		for (int type = 135; type < 137; type++) {
+			icmp6(type, A6, beyond[i], A6);
+			FROM_A(DROP_ND_SPOOF);
+		}
+	for (size_t i = 0; i < ARRAY_SIZE(here); i++) {
+		icmp6(135, A6, here[i], A6);
+		CHECK_WAY("from_pod", &f, if_a, FORWARD_STACK, TC_ACT_OK);
+	}
+	for (int type = 133; type < 137; type++) {
+		icmp6(type, WORLD6, A6, A6);
+		PROVOKE("from_net", if_uplink, DROP_ND_SPOOF);
+		icmp6(type, A6, WORLD6, A6);
+		PROVOKE("to_net", if_uplink, DROP_ND_SPOOF);
+	}
+	icmp6(135, "fe80::1", A6, A6); /* the node's own */
+	CHECK_WAY("to_pod", &f, if_a, FORWARD_TO_POD, TC_ACT_OK);
+}
+
 static void fragment4(uint16_t off, uint16_t id, size_t payload)
 {
 	begin(ETH_P_IP);
@@ -368,12 +393,17 @@ static void somebody_elses_packet(void)
 
 static void outside_claims_inside(void)
 {
-	static const char *const sources[] = { A4, NODE4, "192.0.2.1", A6, NODE6, "fd30::1" };
+	static const char *const sources[] = { A4, NODE4, "192.0.2.1", A6, NODE6, "fd30::1", "10.9.1.99", "fd09:0:0:1::99", /* of its range, nobody's */
+					       "127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1", "fe80::1" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
 		udp(sources[i], strchr(sources[i], ':') ? B6 : B4);
 		PROVOKE("from_net", if_uplink, DROP_NET_SOURCE);
 	}
+	udp("10.9.1.99", TUNNEL4); /* nor does the node speak for it to others */
+	PROVOKE("from_net", if_uplink, DROP_NET_SOURCE);
+	udp("fd09:0:0:1::99", TUNNEL6);
+	PROVOKE("from_net", if_uplink, DROP_NET_SOURCE);
 }
 
 /* Node 3 is behind the tunnel; node 2 sends directly, and nobody knows the world. */
@@ -567,6 +597,7 @@ int main(void)
 	RUN(router_messages);
 	RUN(multicast_listeners);
 	RUN(neighbour_spoofing);
+	RUN(neighbour_discovery_stays_on_its_link);
 	RUN(fragments);
 	RUN(icmp_about_nothing);
 	RUN(flow_limits);

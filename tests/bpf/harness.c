@@ -41,6 +41,13 @@ static void silence(void)
 		errx(1, "cannot switch IPv6 off");
 }
 
+static struct prefix range_of(const char *addr, uint8_t len)
+{
+	struct addr a = addr_of(addr);
+
+	return prefix_of(&a, len);
+}
+
 void harness_init(void)
 {
 	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
@@ -66,6 +73,7 @@ void harness_init(void)
 		.fast_path = true,
 		.foreign_nat = true,
 		.node_addrs = { addr_of(NODE4), addr_of(NODE6) },
+		.ranges = { range_of(NODE4, 120), range_of(NODE6, 64) },
 		.underlay = { addr_of("192.0.2.1"), addr_of("fd30::1") },
 		.tunnel_ifindex = if_tunnel,
 		.vni = 7,

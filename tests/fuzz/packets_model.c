@@ -345,6 +345,8 @@ static enum drop_reason judge(const struct view *v, struct parsed *p, bool from_
 
 	if (why != DROP_NONE)
 		return why;
+	if (p->icmp == NEIGHBOUR)
+		return DROP_ND_SPOOF;
 	if (p->icmp == ERROR)
 		return related(v, p, from_pod);
 	if (p->icmp == REDIRECT)
@@ -356,6 +358,11 @@ static enum drop_reason judge(const struct view *v, struct parsed *p, bool from_
 static bool speaks_as(const struct addr *a)
 {
 	return is(a, A6) || (in(a, "fe80::/10") && !is(a, "fe80::1"));
+}
+
+static bool stays_on_the_link(const struct addr *dst)
+{
+	return in(dst, "fe80::/10") || is(dst, NODE6) || is(dst, "fd30::1") || (dst->b[0] == 0xff && (dst->b[1] & 15) == 2);
 }
 
 static enum drop_reason neighbour(const struct view *v, const struct parsed *p)
@@ -370,7 +377,7 @@ static enum drop_reason neighbour(const struct view *v, const struct parsed *p)
 		return DROP_MLD;
 	if (p->l4 + 24 > p->l3 + p->ip_len || !has(v, p->l4, 24))
 		return DROP_TRUNCATED;
-	if (p->ttl != 255)
+	if (p->ttl != 255 || !stays_on_the_link(&p->e.dst))
 		return DROP_ND_SPOOF;
 	memcpy(target.b, v->data + p->l4 + 8, 16);
 	if (p->icmp_type == 136)
@@ -472,6 +479,14 @@ static bool peek(const struct view *v, struct addr *src, struct addr *dst)
 	return true;
 }
 
+/* No host beyond the link has it. */
+static bool is_nobodys(const struct addr *a)
+{
+	if (addr_is_v4(a))
+		return a->b[12] == 0 || a->b[12] == 127 || a->b[12] >= 224;
+	return a->b[0] == 0xff || in(a, "fe80::/10") || is(a, "::") || is(a, "::1");
+}
+
 struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 {
 	struct view v = { frame, len };
@@ -483,12 +498,14 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 		return dropped(DROP_VLAN);
 	if (!peek(&v, &src, &dst))
 		return goes(WAY_STACK);
-	if (is(&src, NODE4) || is(&src, NODE6) || is_pod_a(&src) || is_pod_b(&src))
+	if (is(&src, "192.0.2.1") || is(&src, "fd30::1") || in(&src, "10.9.1.0/24") || in(&src, "fd09:0:0:1::/64"))
 		return dropped(DROP_NET_SOURCE);
 	if (in(&src, "10.9.3.0/24") || in(&src, "fd09:0:0:3::/64"))
 		return dropped(DROP_PLAIN_SOURCE);
 	if (!is_pod_a(&dst) && !is_pod_b(&dst))
 		return goes(WAY_STACK);
+	if (is_nobodys(&src))
+		return dropped(DROP_NET_SOURCE);
 	why = parse(&v, 14, u16(&v, 12), false, &p);
 	if (why == DROP_NONE)
 		why = judge(&v, &p, false);

@@ -259,6 +259,10 @@ FROM_POD = {
                                           / ICMPv6NDOptDstLLAddr(lladdr=w.mac)]),
     "ns-as-another": ("nd_spoof", lambda w: [w.eth() / IPv6(src=w.near[1], dst=w.own[1], hlim=255) / ICMPv6ND_NS(tgt=w.own[1]) / ICMPv6NDOptSrcLLAddr(lladdr=w.mac)]),
     "nd-over-a-router": ("nd_spoof", lambda w: [w.eth() / IPv6(src=w.me[1], dst=w.own[1], hlim=254) / ICMPv6ND_NA(tgt=w.me[1])]),
+    **{"%s-to-%s" % (kind.__name__[-2:].lower(), name): ("nd_spoof", lambda w, kind=kind, to=to: [
+        w.eth() / IPv6(src=w.me[1], dst=to(w), hlim=255) / kind(tgt=w.me[1]) / Raw(MARK)])
+       for kind in (ICMPv6ND_NS, ICMPv6ND_NA) for name, to in (("near", lambda w: w.near[1]), ("far", lambda w: w.far[1]), ("world", lambda w: "2001:db8::9"),
+                                                               ("another-node", lambda w: w.n2[1]), ("a-wide-group", lambda w: "ff05::1"))},
     "mld": ("mld", lambda w: [w.eth(dst="33:33:00:00:00:16") / IPv6(src=w.ll, dst="ff02::16", hlim=1) / ICMPv6MLReport2()]),
     "vlan-0": ("vlan", lambda w: [w.eth() / Dot1Q(vlan=0, prio=3) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
     "vlan-5": ("vlan", lambda w: [w.eth() / Dot1Q(vlan=5) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
@@ -349,12 +353,33 @@ FROM_NET = {
     "as-local-pod": lambda w: w.net(w.near[0], w.me[0]), "as-local-pod-v6": lambda w: w.net(w.near[1], w.me[1]),
     "as-this-node": lambda w: w.net(w.n1[0], w.near[0]), "as-this-node-v6": lambda w: w.net(w.n1[1], w.near[1]),
     "as-own-pod-address": lambda w: w.net(w.own[0], w.near[0]), "to-node-as-pod": lambda w: w.net(w.near[0], w.n1[0]),
+    "as-nobody-of-its-range": lambda w: w.net(nobody(w.near[0]), w.near[0]), "as-nobody-of-its-range-v6": lambda w: w.net(nobody(w.near[1]), w.near[1]),
+    "as-nobody-of-its-range-onwards": lambda w: w.net(nobody(w.near[0]), w.far[0]),
+    "as-nobody-of-its-range-onwards-v6": lambda w: w.net(nobody(w.near[1]), w.far[1]),
 }
+NOBODYS = ("127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1", "fe80::1")
+
+
+def nobody(address):
+    """Of the same range, and no pod's."""
+    return address.rsplit(".", 1)[0] + ".251" if "." in address else address.rsplit(":", 1)[0] + ":fb"
 
 
 @pytest.mark.parametrize("name", FROM_NET)
 def test_from_the_underlay(world, name):
     attack(world, [FROM_NET[name](world)], "plaintext_in" if world.transport == "wireguard" else "net_source", source="fabric")
+
+
+@pytest.mark.parametrize("source", NOBODYS)
+def test_from_the_underlay_as_nobody(world, source):
+    """No host beyond the link can have it: the stack would not forward it, and past the stack it does not come in either."""
+    attack(world, [world.net(source, world.near[":" in source])], "net_source", source="fabric")
+
+
+@pytest.mark.parametrize("kind", [ICMPv6ND_NS, ICMPv6ND_NA, ICMPv6ND_RA, ICMPv6ND_RS])
+def test_neighbour_discovery_from_the_underlay_to_a_pod(world, kind):
+    frame = Ether(src="02:00:00:00:00:77", dst=world.n1_mac) / IPv6(src="2001:db8::77", dst=world.near[1], hlim=255) / kind() / Raw(MARK)
+    attack(world, [frame], "nd_spoof", source="fabric")
 
 
 @pytest.mark.parametrize("version", [4, 6])

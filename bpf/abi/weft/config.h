@@ -7,6 +7,7 @@
 
 struct config {
 	struct ip_addr node_addrs[2]; /* this node's in the pod ranges: IPv4, IPv6; ADDR_ABSENT_BYTE where it has none */
+	struct ip_addr ranges[2], masks[2]; /* this node's pod ranges: nothing outside has an address of them; none: as node_addrs */
 	struct ip_addr underlay[2];
 	__u32 vni;
 	__u32 flow_max;	  /* entries of `flows` */
@@ -34,4 +35,4 @@ struct config {
 	__u64 recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* random, anew each time the programs are loaded */
 };
 
-ABI_SIZE(struct config, 448);
+ABI_SIZE(struct config, 512);
