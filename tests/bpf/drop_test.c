@@ -7,6 +7,7 @@
 #include "harness.h"
 #include "weft/policy.h"
 
+#include <ctype.h>
 #include <bpf/bpf.h>
 
 static struct frame f;
@@ -528,13 +529,47 @@ static const struct {
 	{ DROP_TOO_BIG, "inbound_test.c", "CHECK_INT(drops_of(DROP_TOO_BIG), before + 1)" },
 };
 
+/* The name of the function that @at stands in, which begins at the left margin. */
+static char *function_around(const char *text, const char *at)
+{
+	const char *open = NULL, *name;
+
+	for (const char *p = strstr(text, "\nstatic "); p && p < at; p = strstr(p + 1, "\nstatic "))
+		open = strchr(p, '(');
+	if (!open || open > at)
+		return NULL;
+	for (name = open; name > text && (isalnum(name[-1]) || name[-1] == '_'); name--)
+		;
+	return xasprintf("%.*s", (int)(open - name), name);
+}
+
+/* Is it one of the tests, or called by what stands in the file? */
+static bool is_run(const char *text, const char *function)
+{
+	_cleanup_free_ char *run = xasprintf("RUN(%s)", function), *call = xasprintf("%s(", function);
+	const char *defined = strstr(text, call);
+
+	return strstr(text, run) || (defined && strstr(defined + 1, call));
+}
+
+/* Not as a remark, and in a function that is run. */
 static bool file_says(const char *name, const char *line)
 {
 	const char *dir = getenv("BPF_SOURCES"); /* in a guest they lie elsewhere */
-	_cleanup_free_ char *path = xasprintf("%s/%s", dir ? dir : TESTS_DIR, name), *text = NULL;
+	_cleanup_free_ char *path = xasprintf("%s/%s", dir ? dir : TESTS_DIR, name), *text = NULL, *function = NULL;
+	const char *at, *first;
 	size_t size;
 
-	return file_read(path, 1 << 20, &text, &size) == 0 && strstr(text, line);
+	at = file_read(path, 1 << 20, &text, &size) == 0 ? strstr(text, line) : NULL;
+	if (!at)
+		return false;
+	for (first = at; first > text && first[-1] != '\n'; first--)
+		;
+	first += strspn(first, " \t");
+	if (!str_has_suffix(name, ".c"))
+		return *first != '#';
+	function = function_around(text, at);
+	return *first != '/' && function && is_run(text, function);
 }
 
 static void every_reason_has_a_test(void)
