@@ -4,7 +4,6 @@
 import json
 import os
 import random
-import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -81,7 +80,7 @@ def test_it_follows(lab, ips):
             spoof(lab, ips["c"][0])
             assert json.loads(reader.stdout.readline())["destination"]["name"] == "c"
         finally:
-            reader.send_signal(signal.SIGINT)
+            reader.terminate()  # SIGINT may be ignored, where the tests run in the background
     wait_for("the reader is gone", lambda: "weft_observe_readers 0" in metrics(lab))
 
 
