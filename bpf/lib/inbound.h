@@ -171,6 +171,13 @@ static __always_inline bool inbound_is_client(const struct ip_addr *a)
 	return a->b[0] != 0xff && !addr_is_link_local(a) && (a->w[0] || a->w[1] || a->w[2] || bpf_ntohl(a->w[3]) > 1);
 }
 
+/* From outside this node is a router on the way to the endpoint, whose answer must speak of the packet as it was sent: before anything is
+ * translated, or claimed. Pods' packets have another hop before them: forward() sees to it. */
+static __always_inline bool inbound_has_ended(const struct packet *pkt, __u32 scope)
+{
+	return pkt->ttl <= 1 && scope == SERVICE_EXTERNAL;
+}
+
 /* Which endpoint serves a new connection? */
 static __always_inline long inbound_choose(struct packet *pkt, __u32 scope)
 {
@@ -181,6 +188,8 @@ static __always_inline long inbound_choose(struct packet *pkt, __u32 scope)
 
 	if (!f)
 		return INBOUND_NONE;
+	if (unlikely(inbound_has_ended(pkt, scope)))
+		return -DROP_HOP_LIMIT;
 	if (unlikely(!inbound_is_client(&pkt->src)))
 		return -DROP_NET_SOURCE;
 	if (!service_lets_in(f, &pkt->src))
@@ -251,6 +260,8 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 		inbound_forget(&key, forward);
 		return inbound_choose(pkt, scope);
 	}
+	if (unlikely(inbound_has_ended(pkt, scope)))
+		return -DROP_HOP_LIMIT;
 	nat_touch_out(pkt, forward);
 	as.addr = forward->addr;
 	as.port = forward->port;
@@ -298,5 +309,7 @@ static __always_inline int inbound_refuse(struct __sk_buff *skb, const struct pa
 		return answer_send(skb, pkt, ANSWER_TOO_BIG, way - INBOUND_ANSWER_TOO_BIG);
 	}
 	drop(skb, pkt, why);
-	return why == DROP_SERVICE_REFUSED ? answer_send(skb, pkt, ANSWER_PORT_UNREACHABLE, 0) : TC_ACT_SHOT;
+	if (why == DROP_SERVICE_REFUSED)
+		return answer_send(skb, pkt, ANSWER_PORT_UNREACHABLE, 0);
+	return why == DROP_HOP_LIMIT ? answer_send(skb, pkt, ANSWER_TIME_EXCEEDED, 0) : TC_ACT_SHOT;
 }

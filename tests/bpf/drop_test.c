@@ -526,6 +526,7 @@ static const struct {
 	{ DROP_SERVICE_NO_LOCAL, "inbound_test.c", "CHECK_DROP(\"from_net\", &f, if_uplink, DROP_SERVICE_NO_LOCAL)" },
 	{ DROP_SERVICE_SOURCE, "inbound_test.c", "CHECK_DROP(\"from_net\", &f, if_uplink, DROP_SERVICE_SOURCE)" },
 	{ DROP_SERVICE_PORT, "inbound_test.c", "CHECK_DROP(\"from_net\", &f, if_uplink, DROP_SERVICE_PORT)" },
+	{ DROP_HOP_LIMIT, "inbound_test.c", "CHECK_INT(drops_of(DROP_HOP_LIMIT), before + 1)" },
 	{ DROP_TOO_BIG, "inbound_test.c", "CHECK_INT(drops_of(DROP_TOO_BIG), before + 1)" },
 };
 

@@ -375,6 +375,44 @@ static void sctp_keeps_its_ports(void)
 	CHECK_DROP("from_net", &f, if_uplink, DROP_SERVICE_PORT);
 }
 
+static uint64_t claims(void)
+{
+	uint32_t owner = NAT_OWNER_INBOUND;
+	uint64_t n = 0;
+
+	bpf_map_lookup_elem(datapath_map_fd(dp, "nat_shares"), &owner, &n);
+	return n;
+}
+
+/* A router on the way says so, and claims nothing: a loop of node ports ends, and traceroute sees this node. */
+static void the_last_hop_is_told(void)
+{
+	for (int i = 0; i < 4; i++) {
+		const struct family *a = &families[i % 2];
+		uint64_t before = drops_of(DROP_HOP_LIMIT), held;
+
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_UDP, a->remote, 8080, 0, 1);
+		if (i >= 2) { /* of a connection */
+			packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 8);
+			through("from_net", if_uplink);
+		}
+		held = claims();
+		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 8);
+		if (i % 2)
+			frame_ip6(&f)->hop_limit = 1;
+		else
+			frame_ip4(&f)->ttl = 1;
+		frame_end(&f);
+		set_transport_sum(&f);
+		out = run("from_net", &f, if_uplink);
+		check_answer(a, i % 2 ? 3 : 11, 0);
+		CHECK_INT(drops_of(DROP_HOP_LIMIT), before + 1);
+		CHECK_INT(claims(), held);
+	}
+	forget();
+}
+
 /* The tunnel carries 1450 bytes: a client is told so, about the packet that it sent (M4). */
 static void m4_too_big_for_the_tunnel(void)
 {
@@ -458,6 +496,7 @@ int main(void)
 	RUN(svc_42_source_ranges);
 	RUN(s10_nobody_asks_from_addresses_that_nobody_has);
 	RUN(sctp_keeps_its_ports);
+	RUN(the_last_hop_is_told);
 	RUN(m4_too_big_for_the_tunnel);
 	RUN(m4_errors_reach_the_endpoint);
 	RUN(the_rest_is_left_alone);
