@@ -6,6 +6,12 @@
 #include "lib/forward.h"
 #include "lib/outbound.h"
 
+/* Has the node said it? It came in by no interface, which the kernel also forgets of what it fragments again: what it forwards has no socket. */
+static __always_inline bool is_of_node(struct __sk_buff *skb)
+{
+	return skb->ingress_ifindex == 0 && skb->sk;
+}
+
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
@@ -13,21 +19,21 @@ int to_pod(struct __sk_buff *skb)
 	struct packet pkt = {};
 	enum drop_reason why;
 
-	if (unlikely(skb->tc_index == PAST_STACK)) /* an answer to the pod itself, made in from_pod */
+	/* An answer to the pod itself, made in from_pod. Elsewhere on this machine somebody else may have set the field. */
+	if (unlikely(skb->tc_index == PAST_STACK && skb->ingress_ifindex == skb->ifindex))
 		return TC_ACT_OK;
 	if (!pod)
 		return drop(skb, &pkt, DROP_NO_ENDPOINT);
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
-	if (unlikely(pkt.icmp == ICMP_ND && skb->ingress_ifindex == 0)) { /* the node's own; what it forwards, arrive_check() refuses */
+	if (unlikely(pkt.icmp == ICMP_ND && is_of_node(skb))) { /* the node's own; what it forwards, arrive_check() refuses */
 		count_forward(skb, FORWARD_TO_POD);
 		return TC_ACT_OK;
 	}
 	if (unlikely(!pod_iface_owns(pod, &pkt.dst, pkt.v6)))
 		return drop(skb, &pkt, DROP_NOT_FOR_POD);
-	/* What the node says itself has come in by no interface. */
-	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (skb->ingress_ifindex == 0 ? FLOW_OF_NODE : 0));
+	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (is_of_node(skb) ? FLOW_OF_NODE : 0));
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
 	outbound_return(skb, &pkt);
