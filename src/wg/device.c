@@ -333,6 +333,25 @@ void device_post(struct peer *p, uint32_t events)
 		d->ops->wake(d->ctx);
 }
 
+/* Did we begin one session while the peer began the other? */
+static bool crossed(const struct session *ours, const struct session *theirs, const struct limits *l)
+{
+	int64_t apart = ours->born_ns - theirs->born_ns;
+
+	return ours->initiator && !theirs->initiator && apart < l->rekey_timeout && -apart < l->rekey_timeout;
+}
+
+/* Of two that crossed both ends send on the one that the smaller key began: with one each, both would renew, cross again each time, and
+ * lose what is on its way meanwhile. */
+static bool goes_before(const struct peer *p, const struct session *next, const struct session *current)
+{
+	if (!current)
+		return true;
+	if (crossed(current, next, &p->device->limits))
+		return memcmp(p->noise.pub, p->device->identity.pub, KEY_LEN) < 0;
+	return current->id < next->id;
+}
+
 static void confirm(struct peer *p, int64_t now)
 {
 	struct session *next = atomic_load(&p->next), *current = atomic_load(&p->current);
@@ -340,7 +359,7 @@ static void confirm(struct peer *p, int64_t now)
 
 	if (!next)
 		return;
-	newest = !current || current->id < next->id; /* not where initiations crossed: what we have begun goes on */
+	newest = goes_before(p, next, current);
 	device_retire_session(p->device, atomic_exchange(&p->previous, newest ? current : next));
 	if (newest)
 		atomic_store(&p->current, next);

@@ -423,7 +423,7 @@ static void both_send(uint32_t first, uint32_t last)
 	}
 }
 
-/* Neither waits for a repetition, and the rekeying that follows crosses, too, without a loss. */
+/* Neither waits for a repetition; both go on with one of the two sessions, so that one end renews it. */
 static void initiations_that_cross_both_count(void)
 {
 	let_initiations_cross();
@@ -433,10 +433,36 @@ static void initiations_that_cross_both_count(void)
 	both_send(2, 9);
 	p.now += 121 * S;
 	both_send(10, 20);
-	CHECK_INT(p.n[0].initiations + p.n[1].initiations, 4);
+	CHECK_INT(p.n[0].initiations + p.n[1].initiations, 3);
 	CHECK_INT(p.n[0].data + p.n[1].data, 40);
 	pair_run_until(&p, p.now + 600 * S); /* nothing of an exchange is left */
 	CHECK_INT(p.n[0].device.indexes.used + p.n[1].device.indexes.used, 0);
+	pair_done(&p);
+}
+
+/* A message is 100 ms on its way, and both ends speak every 10 ms, through three renewals. */
+static void sessions_that_crossed_are_renewed_without_loss(void)
+{
+	enum { WAY = 10, TICKS = 40000 };
+	struct endpoint other = pair_endpoint(0);
+	unsigned due[WAY] = { 0 }, passed = 0;
+
+	pair_init(&p);
+	peer_set_endpoint(p.n[1].peer, &other);
+	for (unsigned t = 0; t < TICKS; t++, p.now += S / 100) {
+		for (int i = 0; i < 2; i++) {
+			device_run(&p.n[i].device, p.now);
+			pair_send(&p, i, t + 1);
+		}
+		for (; passed < due[t % WAY]; passed++)
+			pair_pass_one(&p);
+		due[t % WAY] = passed + p.count;
+	}
+	pair_settle(&p);
+	CHECK_INT(p.n[0].delivered, TICKS);
+	CHECK_INT(p.n[1].delivered, TICKS);
+	CHECK(p.n[0].in_order && p.n[1].in_order);
+	CHECK_INT(p.n[0].initiations + p.n[1].initiations, 2 + 3);
 	pair_done(&p);
 }
 
@@ -492,6 +518,37 @@ static void initiations_to_many_peers_go_out_in_portions(void)
 	}
 	CHECK_INT(p.n[0].initiations, ABSENT); /* each once: two are gone, one of those unasked, and the one that is there */
 	CHECK_INT(p.n[1].delivered, 1);
+	pair_done(&p);
+}
+
+/* Nor do they take the places of others; one that is told where its peer is asks at its next turn. */
+static void peers_without_an_endpoint_are_not_asked(void)
+{
+	enum { LOST = 3000 };
+	struct endpoint other = pair_endpoint(1), none = { 0 };
+	uint8_t key[KEY_LEN] = { 9 };
+
+	pair_init(&p);
+	for (unsigned i = 0; i < LOST; i++) {
+		memcpy(key + 1, &i, sizeof(i));
+		device_set_keepalive(device_add_peer(&p.n[0].device, key), 25, p.now);
+	}
+	pair_settle(&p);
+	CHECK_INT(p.n[0].initiations, 0);
+	pair_send(&p, 0, 1);
+	pair_settle(&p);
+	CHECK_INT(p.n[0].initiations, 1);
+	CHECK_INT(p.n[1].delivered, 1);
+	pair_done(&p);
+	pair_init(&p);
+	peer_set_endpoint(p.n[0].peer, &none);
+	device_set_keepalive(p.n[0].peer, 25, p.now);
+	pair_settle(&p);
+	CHECK_INT(p.n[0].initiations, 0);
+	peer_set_endpoint(p.n[0].peer, &other);
+	pair_run_until(&p, p.now + 6 * S);
+	CHECK_INT(p.n[0].initiations, 1);
+	CHECK_INT(p.n[0].device.stats.handshakes_completed, 1);
 	pair_done(&p);
 }
 
@@ -692,7 +749,9 @@ int main(void)
 	RUN(cookies_under_load);
 	RUN(awaited_answers_pass_under_load);
 	RUN(initiations_that_cross_both_count);
+	RUN(sessions_that_crossed_are_renewed_without_loss);
 	RUN(initiations_that_cross_with_one_that_forgets_its_own);
+	RUN(peers_without_an_endpoint_are_not_asked);
 	RUN(the_later_end_begins);
 	RUN(initiations_to_many_peers_go_out_in_portions);
 	RUN(waking_up_after_all_deadlines);

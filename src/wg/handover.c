@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* On the wire between two processes of one machine: a header, descriptors (SCM_RIGHTS, a few at a time), the
  * configuration as text, sessions and peers as fixed records whose sizes the header names, so that another version is
- * refused instead of misread. The successor answers one byte when it stands; until then the old engine can go on. */
+ * refused instead of misread. The successor says when it stands, having sent nothing; the old engine then says "go" and ends. Who does not hear
+ * that in time ends itself: two that seal with the same keys would use a counter twice. */
 #include "wg/handover.h"
 
 #include "base/buf.h"
@@ -14,7 +15,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { MAGIC = 0x77676831, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX };
+enum { MAGIC = 0x77676832, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX };
+
+enum { READY = 1, GO = 2 };
 
 struct handover_header {
 	uint32_t magic;
@@ -64,6 +67,8 @@ static int send_all(int fd, const void *data, size_t n)
 	while (n) {
 		ssize_t sent = send(fd, data, n, MSG_NOSIGNAL);
 
+		if (sent < 0 && errno == EINTR)
+			continue;
 		if (sent <= 0)
 			return sent < 0 ? -errno : -EPIPE;
 		data = (const char *)data + sent;
@@ -77,6 +82,8 @@ static int receive_all(int fd, void *data, size_t n)
 	while (n) {
 		ssize_t got = recv(fd, data, n, 0);
 
+		if (got < 0 && errno == EINTR)
+			continue;
 		if (got <= 0)
 			return got < 0 ? -errno : -ECONNRESET;
 		data = (char *)data + got;
@@ -227,7 +234,7 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 
 int handover_give(struct engine *e, struct server *s, int conn)
 {
-	char ok = 0;
+	char said = 0, go = GO;
 	int r = set_timeouts(conn);
 
 	if (r < 0)
@@ -236,8 +243,12 @@ int handover_give(struct engine *e, struct server *s, int conn)
 	engine_pause(e);
 	r = send_everything(e, server_fd(s), conn);
 	if (r == 0)
-		r = receive_all(conn, &ok, 1);
-	if (r == 0 && ok == 1) {
+		r = receive_all(conn, &said, 1);
+	if (r == 0 && said != READY)
+		r = -EPROTO;
+	if (r == 0)
+		r = send_all(conn, &go, 1);
+	if (r == 0) {
 		server_disown(s);
 		state_disown(e->state);
 		return 0;
@@ -245,7 +256,8 @@ int handover_give(struct engine *e, struct server *s, int conn)
 	if (e->udp && engine_resume(e) < 0)
 		log_error("cannot start the data path again", L_STR("interface", e->tun.name));
 	(void)fcntl(conn, F_SETFL, O_RDWR | O_NONBLOCK);
-	return r < 0 ? r : -EPROTO;
+	(void)shutdown(conn, SHUT_RDWR); /* whatever the successor waits for, it does not come */
+	return r;
 }
 
 /* Taking. */
@@ -411,9 +423,16 @@ int handover_restore(struct handover *h, struct engine *e)
 
 int handover_finish(struct handover *h)
 {
-	char ok = 1;
+	char ready = READY, said = 0;
+	int r = send_all(h->conn, &ready, 1);
 
-	return send_all(h->conn, &ok, 1);
+	if (r == 0)
+		r = receive_all(h->conn, &said, 1);
+	if (r == 0 && said != GO)
+		r = -EBUSY;
+	if (r < 0)
+		log_error("the predecessor did not let go, and goes on", L_ERRNO(r));
+	return r;
 }
 
 void handover_done(struct handover *h)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A planned restart: the running engine stops its data path and passes TUN, sockets and sessions over the configuration
- * socket to its successor, then ends. Packets that come meanwhile wait in the queues of TUN and sockets. */
+ * socket to its successor, then ends. Packets that come meanwhile wait in the queues of TUN and sockets. Of the two only one ever sends. */
 #pragma once
 
 #include "wg/engine.h"
@@ -11,7 +11,7 @@ struct server;
 int handover_give(struct engine *e, struct server *s, int conn);
 
 struct handover {
-	int conn; /* open until handover_finish() */
+	int conn; /* open until handover_done() */
 	struct tun tun;
 	struct udp *udp;
 	unsigned n_udp;
@@ -34,6 +34,6 @@ struct handover {
 int handover_take(const char *dir, const char *name, struct handover *ret);
 /* Into a new engine, before engine_start(). Return: 0 or -errno. */
 int handover_restore(struct handover *h, struct engine *e);
-/* Tells the predecessor to end. */
+/* All stands, and nothing was sent: may we? Before engine_start(). Return: 0: the predecessor ends; -errno: it goes on, and we may not. */
 int handover_finish(struct handover *h);
 void handover_done(struct handover *h);

@@ -75,7 +75,17 @@ void device_send_initiation(struct peer *p, int64_t now)
 {
 	struct device *d = p->device;
 
-	if (d->up && window_enter(&d->window, &p->window, now))
+	struct endpoint to = peer_endpoint(p);
+
+	if (!d->up)
+		return;
+	if (!endpoint_is_set(&to)) { /* nowhere to send: it costs nothing, and is looked at again */
+		p->last_initiation_sent_ns = now;
+		timers_initiation_sent(&p->timers, &d->limits, now, jitter(&d->limits));
+		device_reschedule(p);
+		return;
+	}
+	if (window_enter(&d->window, &p->window, now))
 		send_initiation(p, now);
 }
 

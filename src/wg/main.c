@@ -7,6 +7,7 @@
 #include "wg/metrics.h"
 #include "wg/secret.h"
 #include "wg/server.h"
+#include "wg/state.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -321,10 +322,15 @@ static int start(struct options *o, struct ground *g, struct engine *e, struct s
 	}
 	if (r == 0)
 		r = harden_late(o->seccomp);
-	if (r == 0)
-		r = engine_start(e);
 	if (r == 0 && g->taken_over)
 		r = handover_finish(&g->handover);
+	if (r == 0)
+		r = engine_start(e);
+	if (r < 0 && g->taken_over) { /* they are the predecessor's, which goes on */
+		if (*server)
+			server_disown(*server);
+		state_disown(e->state);
+	}
 	handover_done(&g->handover);
 	return r;
 }

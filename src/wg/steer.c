@@ -37,7 +37,13 @@ void steer_init(struct steer *s, const struct tun *t, const struct features *fea
 {
 	bool can = t->n > 1 && set_program(t, -1) == 0; /* a predecessor that was killed may have left one */
 
-	s->program = can && features->steer && workers > 1 && t->n == workers ? load_program() : -1;
+	s->program = -1;
+	if (!can || !features->steer || workers < 2 || t->n != workers)
+		return;
+	s->program = load_program();
+	if (s->program < 0)
+		log_warn("packets are not steered to the processor where they come: the program for it cannot be loaded (CAP_BPF is needed)",
+			 L_STR("interface", t->name), L_ERRNO(-errno));
 }
 
 void steer_done(struct steer *s)

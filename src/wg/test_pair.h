@@ -238,6 +238,16 @@ static inline void pair_receive(struct node *n, uint8_t *data, size_t len, const
 	inbound_flush(&n->in, n->pair->now);
 }
 
+/* The first message on the wire arrives. */
+static inline void pair_pass_one(struct pair *p)
+{
+	struct wire_msg m = p->wire[p->head];
+
+	p->head = (p->head + 1) % WIRE_MAX;
+	p->count--;
+	pair_receive(&p->n[m.to], m.data, m.len, &m.from);
+}
+
 /* Until nothing is on the wire and nothing is due at this moment. */
 static inline void pair_settle(struct pair *p)
 {
@@ -246,13 +256,8 @@ static inline void pair_settle(struct pair *p)
 			device_run(&p->n[i].device, p->now);
 		if (!p->count)
 			break;
-		while (p->count) {
-			struct wire_msg m = p->wire[p->head];
-
-			p->head = (p->head + 1) % WIRE_MAX;
-			p->count--;
-			pair_receive(&p->n[m.to], m.data, m.len, &m.from);
-		}
+		while (p->count)
+			pair_pass_one(p);
 	}
 }
 

@@ -298,6 +298,45 @@ def test_W_10_planned_restart_loses_nothing(world):
     assert ea.node.ping("10.9.0.2") == 3 and eb.node.ping("10.9.0.1") == 3
 
 
+def held_successor(e):
+    """One that stands still between taking and being let go; its peers, of which there are many, give the time to catch it there."""
+    for _ in range(20):
+        old, told = e.process, len(e.log())
+        e.start(extra=["--takeover"], wait=False)
+        late, e.process = e.process, old
+
+        def is_at_it():
+            with contextlib.suppress(OSError):
+                return any("tun" in os.readlink("/proc/%d/fd/%s" % (late.pid, fd)) for fd in os.listdir("/proc/%d/fd" % late.pid))
+
+        wait_for(is_at_it, interval=0)
+        late.send_signal(signal.SIGSTOP)
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: "handing over failed" in e.log()[told:] or old.poll() is not None, timeout=15)
+            if old.poll() is None:
+                return late
+        late.send_signal(signal.SIGCONT)  # it was faster, or has not got all yet
+        e.process = late
+        wait_for(e.answers)
+    raise AssertionError("never caught")
+
+
+def test_W_10_a_successor_that_is_late_does_not_send(world):
+    """The predecessor goes on; two engines that seal with the same keys would use a counter twice."""
+    ea, eb = world.pair()
+    ea.wg(" ".join("peer %s allowed-ips 10.77.%d.%d/32" % (base64.b64encode(os.urandom(32)).decode(), i // 256, i % 256) for i in range(200)))
+    assert ea.node.ping("10.9.0.2") == 3
+    late = held_successor(ea)
+    assert ea.node.ping("10.9.0.2", count=20) == 20
+    late.send_signal(signal.SIGCONT)
+    assert late.wait(timeout=30) == 1
+    assert "the predecessor did not let go" in ea.log() or "cannot take over" in ea.log()
+    old = ea.process
+    assert ea.answers() and ea.node.ping("10.9.0.2", count=20) == 20
+    ea.start(extra=["--takeover"])
+    assert old.wait(timeout=5) == 0 and ea.node.ping("10.9.0.2", count=20) == 20
+
+
 def test_takeover_without_predecessor(world):
     n = world.node("n")
     e = world.engine(n, "wg0", "weft", extra=["--takeover"])
