@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A flood of handshake initiations, each with a valid first MAC and otherwise random, each from another address:
  *
- *	wgflood INTERFACE MAC TO PORT PUBLIC-KEY(hex) SOURCES(A.B.0.0 of a local /16) RATE SECONDS
+ *	wgflood INTERFACE MAC TO PORT PUBLIC-KEY(hex) SOURCES(A.B.0.0 of a local /16) RATE SECONDS [BURST]
  *
+ * A thread sends BURST of them (64) at once, then waits until the rate allows the next: who is to see more than it can answer sees
+ * that by the burst, however fast it is.
  * All (of a second at least, or 65,536) are made before it begins: whole frames, so that a packet costs a share of one sendmmsg() and no look-up. Two threads
  * send; one that was kept waiting catches up. Prints how many were sent and in how many microseconds, how many answers came
  * and the size of the largest. */
@@ -21,7 +23,7 @@
 #include <pthread.h>
 #include <time.h>
 
-enum { THREADS = 2, FRAMES = 1 << 15, BURST = 64 };
+enum { THREADS = 2, FRAMES = 1 << 15, BATCH = 64 };
 
 struct frame {
 	struct ether_header eth;
@@ -33,7 +35,7 @@ struct frame {
 struct flood {
 	struct sockaddr_ll out;
 	struct frame *frames; /* @each of every thread */
-	unsigned each;
+	unsigned each, burst;
 	double rate, seconds; /* of one thread */
 };
 
@@ -103,25 +105,29 @@ static void *send_all(void *arg)
 	struct sender *s = arg;
 	const struct flood *f = s->flood;
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), one = 1, n; /* protocol 0: receives nothing */
-	struct mmsghdr headers[BURST] = {};
-	struct iovec iov[BURST];
+	struct mmsghdr headers[BATCH] = {};
+	struct iovec iov[BATCH];
+	uint64_t burst_end = 0;
 
 	/* Straight to the device: a packet socket's queue has nothing to schedule here. */
 	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one)) < 0)
 		return NULL;
 	for (double start = now(); s->sent < f->rate * f->seconds;) {
-		if (s->sent > (now() - start) * f->rate) {
-			usleep(100);
-			continue;
+		if (s->sent >= burst_end) {
+			if (s->sent > (now() - start) * f->rate) {
+				usleep(100);
+				continue;
+			}
+			burst_end = s->sent + f->burst;
 		}
-		for (unsigned i = 0; i < BURST; i++) {
+		for (unsigned i = 0; i < BATCH; i++) {
 			iov[i] = (struct iovec){ &f->frames[s->id * f->each + (s->sent + i) % f->each], sizeof(struct frame) };
 			headers[i].msg_hdr = (struct msghdr){ .msg_name = (void *)&f->out,
 							      .msg_namelen = sizeof(f->out),
 							      .msg_iov = &iov[i],
 							      .msg_iovlen = 1 };
 		}
-		n = sendmmsg(fd, headers, BURST, 0);
+		n = sendmmsg(fd, headers, BATCH, 0);
 		s->sent += MAX(n, 0);
 	}
 	s->ended = now();
@@ -148,16 +154,16 @@ static int open_collector(uint16_t *ret_port)
 /* Return: how many came. Waits 0.1 s for the first. */
 static unsigned collect(int fd, unsigned *largest)
 {
-	static uint8_t bufs[BURST][2048];
-	struct mmsghdr headers[BURST] = {};
-	struct iovec iov[BURST];
+	static uint8_t bufs[BATCH][2048];
+	struct mmsghdr headers[BATCH] = {};
+	struct iovec iov[BATCH];
 	int n;
 
-	for (unsigned i = 0; i < BURST; i++) {
+	for (unsigned i = 0; i < BATCH; i++) {
 		iov[i] = (struct iovec){ bufs[i], sizeof(bufs[i]) };
 		headers[i].msg_hdr = (struct msghdr){ .msg_iov = &iov[i], .msg_iovlen = 1 };
 	}
-	n = recvmmsg(fd, headers, BURST, MSG_WAITFORONE, NULL);
+	n = recvmmsg(fd, headers, BATCH, MSG_WAITFORONE, NULL);
 	for (int i = 0; i < n; i++)
 		*largest = MAX(*largest, headers[i].msg_len);
 	return MAX(n, 0);
@@ -179,7 +185,7 @@ int main(int argc, char **argv)
 			      .udp.len = htons(sizeof(like.udp) + sizeof(like.msg)) };
 	struct flood f = { .out = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_halen = ETH_ALEN } };
 	struct sender senders[THREADS];
-	uint64_t port, rate, seconds, answers = 0, sent = 0;
+	uint64_t port, rate, seconds, burst = BATCH, answers = 0, sent = 0;
 	double start, ended = 0;
 	uint8_t pub[KEY_LEN];
 	struct in_addr to, sources;
@@ -187,10 +193,10 @@ int main(int argc, char **argv)
 	uint16_t from;
 	int fd;
 
-	if (argc != 9 || !(f.out.sll_ifindex = if_nametoindex(argv[1])) || !read_mac(argv[2], like.eth.ether_dhost) ||
+	if (argc < 9 || argc > 10 || !(f.out.sll_ifindex = if_nametoindex(argv[1])) || !read_mac(argv[2], like.eth.ether_dhost) ||
 	    inet_pton(AF_INET, argv[3], &to) != 1 || parse_u64(argv[4], 65535, &port) < 0 || !read_hex(argv[5], pub) ||
 	    inet_pton(AF_INET, argv[6], &sources) != 1 || parse_u64(argv[7], 10000000, &rate) < 0 ||
-	    parse_u64(argv[8], 3600, &seconds) < 0 || crypto_init() < 0)
+	    parse_u64(argv[8], 3600, &seconds) < 0 || (argc == 10 && parse_u64(argv[9], 1 << 20, &burst) < 0) || crypto_init() < 0)
 		return 2;
 	fd = open_collector(&from);
 	if (fd < 0)
@@ -200,6 +206,7 @@ int main(int argc, char **argv)
 	like.udp.dest = htons(port);
 	f.each = rate < FRAMES ? rate + 1 : FRAMES;
 	f.frames = make_frames(THREADS * f.each, &like, pub, ntohl(sources.s_addr));
+	f.burst = burst;
 	f.rate = (double)rate / THREADS;
 	f.seconds = seconds;
 	puts("ready");

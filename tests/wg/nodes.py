@@ -294,8 +294,8 @@ class World:
                 os.unlink(e.log_path)
 
 
-def flood(world, target, rate, seconds):
-    """Initiations for an engine from 65,000 addresses behind a node of their own (flood.c); says "ready" when it begins."""
+def flood(world, target, rate, seconds, burst=64):
+    """Initiations for an engine from 65,000 addresses behind a node of their own (flood.c), `burst` at once; says "ready" when it begins."""
     node = world.nodes.get("flooder")
     if not node:
         node = world.node("flooder")
@@ -304,7 +304,8 @@ def flood(world, target, rate, seconds):
         target.node.ip("route add 10.66.0.0/16 via 192.168.7.1")
     mac = re.search(r"link/ether (\S+)", target.node.out("ip", "link", "show", "to-flooder")).group(1)
     return node.spawn([os.path.join(os.path.dirname(BIN), "tests/wgflood"), "to-" + target.node.name, mac, "192.168.7.2", "51820",
-                       base64.b64decode(target.key.public).hex(), "10.66.0.0", str(rate), str(seconds)], stdout=subprocess.PIPE, text=True)
+                       base64.b64decode(target.key.public).hex(), "10.66.0.0", str(rate), str(seconds), str(burst)],
+                      stdout=subprocess.PIPE, text=True)
 
 
 def transfer_tcp(client, server, to, size=4 << 20, port=5001):
