@@ -333,21 +333,13 @@ void device_post(struct peer *p, uint32_t events)
 		d->ops->wake(d->ctx);
 }
 
-/* Did we begin one session while the peer began the other? */
-static bool crossed(const struct session *ours, const struct session *theirs, const struct limits *l)
-{
-	int64_t apart = ours->born_ns - theirs->born_ns;
-
-	return ours->initiator && !theirs->initiator && apart < l->rekey_timeout && -apart < l->rekey_timeout;
-}
-
 /* Of two that crossed both ends send on the one that the smaller key began: with one each, both would renew, cross again each time, and
  * lose what is on its way meanwhile. */
 static bool goes_before(const struct peer *p, const struct session *next, const struct session *current)
 {
 	if (!current)
 		return true;
-	if (crossed(current, next, &p->device->limits))
+	if (next->crosses && next->crossed == current->slot.index)
 		return memcmp(p->noise.pub, p->device->identity.pub, KEY_LEN) < 0;
 	return current->id < next->id;
 }
@@ -357,7 +349,7 @@ static void confirm(struct peer *p, int64_t now)
 	struct session *next = atomic_load(&p->next), *current = atomic_load(&p->current);
 	bool newest;
 
-	if (!next)
+	if (!next || !atomic_load(&next->confirmed)) /* one that has come meanwhile in the place of the one that was meant */
 		return;
 	newest = goes_before(p, next, current);
 	device_retire_session(p->device, atomic_exchange(&p->previous, newest ? current : next));
@@ -498,8 +490,10 @@ void device_note_received(struct peer *p, struct session *s, int64_t now, size_t
 	device_deadline(p, timers_traversal(&p->timers, now));
 	if (moved)
 		device_post(p, PEER_MOVED);
-	if (s == atomic_load_explicit(&p->next, memory_order_relaxed))
+	if (s == atomic_load_explicit(&p->next, memory_order_relaxed)) {
+		atomic_store_explicit(&s->confirmed, true, memory_order_relaxed);
 		device_post(p, PEER_CONFIRMED);
+	}
 	if (session_is_stale_to_receive(s, l, now) && session_may_ask(s, now))
 		device_post(p, PEER_LAST_MINUTE);
 }

@@ -488,6 +488,74 @@ static void initiations_that_cross_with_one_that_forgets_its_own(void)
 	pair_done(&p);
 }
 
+/* Right after a handshake one end begins anew, as after a kill: the other has to go on with the session that is asked for now, and not
+ * with the one that nobody has any more, whoever has the smaller key. */
+static void a_peer_that_lost_its_session_at_once(void)
+{
+	for (int killed = 0; killed < 2; killed++) {
+		struct endpoint where[2] = { pair_endpoint(0), pair_endpoint(1) };
+		struct prefix range;
+		struct addr host;
+		struct node *n;
+
+		pair_init(&p);
+		n = &p.n[killed];
+		peer_set_endpoint(p.n[1].peer, &where[0]);
+		pair_send(&p, !killed, 1);
+		pair_settle(&p);
+		CHECK_INT(n->delivered, 1);
+		p.now += S;
+		outbound_done(&n->out);
+		inbound_done(&n->in);
+		device_done(&n->device);
+		memset(n, 0, sizeof(*n));
+		pair_init_node(&p, killed, (uint8_t[KEY_LEN]){ [0 ... KEY_LEN - 1] = 0x41 + killed });
+		n->peer = device_add_peer(&n->device, p.n[!killed].device.identity.pub);
+		prefix_parse(killed ? "10.0.0.0/32" : "10.0.0.1/32", &range, &host);
+		allowedips_insert(&n->device.allowed, &range, n->peer, &n->peer->allowed);
+		peer_set_endpoint(n->peer, &where[!killed]);
+		device_set_up(&n->device, true, p.now);
+		pair_send(&p, killed, 2);
+		pair_settle(&p);
+		CHECK_INT(p.n[!killed].delivered, 1);
+		pair_send(&p, !killed, 3);
+		pair_settle(&p);
+		CHECK_INT(n->delivered, 1);
+		pair_done(&p);
+	}
+}
+
+/* The first packet on the peer's new session and another initiation of the peer's in one turn: what has not shown its keys is not sent on. */
+static void only_the_session_that_was_confirmed_is_sent_on(void)
+{
+	struct session *second;
+	struct wire_msg m;
+
+	pair_init(&p);
+	pair_send(&p, 0, 1);
+	device_run(&p.n[0].device, p.now);
+	pair_pass_one(&p); /* the initiation */
+	pair_pass_one(&p); /* the response: 0 sends, and 1 has not looked yet */
+	device_run(&p.n[0].device, p.now);
+	pair_pass_one(&p);
+	CHECK_INT(p.n[1].delivered, 1);
+	p.now += 6 * S;
+	p.n[0].peer->timers.retransmit_at = 0;
+	device_initiate(p.n[0].peer, p.now);
+	m = p.wire[p.head];
+	CHECK(m.data[0] == MSG_INITIATION && p.count == 1);
+	pair_pass_one(&p);
+	second = atomic_load(&p.n[1].peer->next);
+	device_run(&p.n[1].device, p.now);
+	CHECK(second && atomic_load(&p.n[1].peer->next) == second);
+	CHECK(atomic_load(&p.n[1].peer->current) != second);
+	pair_settle(&p);
+	pair_send(&p, 1, 2);
+	pair_settle(&p);
+	CHECK_INT(p.n[0].delivered, 1);
+	pair_done(&p);
+}
+
 /* Many peers that are asked at once are asked in portions: an answer makes room, the absent give it up. */
 static void initiations_to_many_peers_go_out_in_portions(void)
 {
@@ -751,6 +819,8 @@ int main(void)
 	RUN(initiations_that_cross_both_count);
 	RUN(sessions_that_crossed_are_renewed_without_loss);
 	RUN(initiations_that_cross_with_one_that_forgets_its_own);
+	RUN(a_peer_that_lost_its_session_at_once);
+	RUN(only_the_session_that_was_confirmed_is_sent_on);
 	RUN(peers_without_an_endpoint_are_not_asked);
 	RUN(the_later_end_begins);
 	RUN(initiations_to_many_peers_go_out_in_portions);

@@ -136,6 +136,8 @@ static void install_theirs(struct peer *p, int64_t now)
 {
 	struct session *s = new_session(p, &p->noise.theirs, &p->answer_slot, now);
 
+	s->crosses = p->noise.ours.state == HANDSHAKE_SENT_INITIATION;
+	s->crossed = s->crosses ? p->handshake_slot.index : 0; /* a session keeps the index of its initiation */
 	device_retire_session(p->device, atomic_exchange(&p->next, s));
 	device_retire_session(p->device, atomic_exchange(&p->previous, NULL));
 }

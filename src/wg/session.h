@@ -17,6 +17,9 @@ struct session {
 	uint8_t send_key[KEY_LEN], recv_key[KEY_LEN];
 	_Atomic uint64_t sent;	/* next counter to send */
 	_Atomic int64_t asked_at; /* when a successor was last asked for */
+	_Atomic bool confirmed; /* the peer, who began it, has shown that it has the keys */
+	bool crosses;		/* the peer's initiation for it came while ours for the session of index @crossed was under way */
+	uint32_t crossed;
 	_Atomic bool expired;	/* our identity changed: send nothing more */
 	atomic_flag busy;	/* guards the window */
 	struct replay window;
