@@ -17,9 +17,16 @@
 enum { VLAN_ID = 0xfff };
 
 /* Of a VLAN, which is another network: it is its device's, if there is one. A tag of VLAN 0 says but a priority. */
-static __always_inline bool is_of_a_vlan(struct __sk_buff *skb)
+static __always_inline bool is_of_a_vlan(const struct __sk_buff *skb)
 {
 	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
+}
+
+/* Other devices may be above this one (a VLAN's, a macvlan), so nothing is dropped: the stack takes neither. Frames for another host's
+ * MAC address come as a switch floods what it cannot place, and while somebody captures. */
+static __always_inline bool is_of_others(const struct __sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_OTHERHOST || is_of_a_vlan(skb);
 }
 
 /* Below a tag of VLAN 0 another such one: the stack takes it off after us, and what nobody has looked at would be inside. */
@@ -30,6 +37,13 @@ static __always_inline bool is_tagged_again(struct __sk_buff *skb)
 	if (skb->protocol != bpf_htons(ETH_P_8021Q) && skb->protocol != bpf_htons(ETH_P_8021AD))
 		return false;
 	return bpf_skb_load_bytes(skb, ETH_LEN, &tci, sizeof(tci)) || !(bpf_ntohs(tci) & VLAN_ID);
+}
+
+/* In a frame to a group, or to all: no router sends that on (RFC 1812 5.3.4), so neither to a pod nor to a Service's endpoint. What it has for
+ * the node itself is the stack's to judge. */
+static __always_inline bool is_to_many(const struct __sk_buff *skb)
+{
+	return skb->pkt_type != PACKET_HOST;
 }
 
 /* Reads no more than the addresses: most packets are none of ours. Return: is it an IP packet? */
@@ -156,8 +170,6 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 	struct endpoint *ep;
 	int way;
 
-	if (skb->pkt_type == PACKET_OTHERHOST) /* a switch floods what it cannot place: others serve that */
-		return TC_ACT_OK;
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, pkt);
 	if (why != DROP_NONE) /* what cannot be judged, the stack might understand */
 		return config.host && host_is_end(&pkt->dst) ? drop(skb, pkt, why) : TC_ACT_OK;
@@ -165,6 +177,8 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 		return announce_nd(skb, pkt);
 	if (packet_is_multicast(pkt))
 		return TC_ACT_OK;
+	if (is_to_many(skb))
+		return to_stack(skb, pkt);
 	way = nat_return(skb, pkt);
 	if (way > NAT_BACK_INSIDE)
 		return inbound_leave(skb, pkt, way);
@@ -187,7 +201,7 @@ int from_net(struct __sk_buff *skb)
 	struct endpoint *ep;
 	enum drop_reason why;
 
-	if (unlikely(is_of_a_vlan(skb)))
+	if (unlikely(is_of_others(skb)))
 		return TC_ACT_OK;
 	if (unlikely(is_tagged_again(skb)))
 		return drop(skb, &pkt, DROP_VLAN);
@@ -211,6 +225,8 @@ int from_net(struct __sk_buff *skb)
 		return for_node(skb, &pkt);
 	if (unlikely(!inbound_is_client(&pkt.src)))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
+	if (unlikely(is_to_many(skb)))
+		return drop(skb, &pkt, DROP_DESTINATION_MAC);
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	return why == DROP_NONE ? arrive(skb, &pkt, ep, 0) : drop(skb, &pkt, why);
 }

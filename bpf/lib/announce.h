@@ -113,7 +113,7 @@ __global int announce_arp(struct __sk_buff *skb)
 	struct announce_arp arp;
 	__be32 sender, target;
 
-	if (skb->pkt_type == PACKET_OTHERHOST || bpf_skb_load_bytes(skb, ETH_LEN, &arp, sizeof(arp)) ||
+	if (bpf_skb_load_bytes(skb, ETH_LEN, &arp, sizeof(arp)) ||
 	    arp.hardware != bpf_htons(ARP_HARDWARE_ETHERNET) || arp.protocol != bpf_htons(ETH_P_IP) || arp.hardware_len != ETH_ALEN ||
 	    arp.protocol_len != sizeof(target))
 		return TC_ACT_OK;

@@ -59,6 +59,27 @@ static void foreign_macs(void)
 	FROM_A(DROP_DESTINATION_MAC);
 }
 
+/* From outside: what is to another host is the stack's, which takes it as little; to a group nothing is forwarded. */
+static void macs_from_outside(void)
+{
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct flow_state flow;
+
+		flows_clear();
+		udp(v6 ? DIRECT6 : DIRECT4, v6 ? A6 : A4);
+		memcpy(f.data, mac_other, 6);
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+		memset(f.data, 0xff, 6);
+		PROVOKE("from_net", if_uplink, DROP_DESTINATION_MAC);
+		memcpy(f.data, "\x01\0\x5e\0\0\1", 6);
+		PROVOKE("from_net", if_uplink, DROP_DESTINATION_MAC);
+		CHECK(!flow_get("flows_new", IPPROTO_UDP, v6 ? DIRECT6 : DIRECT4, 1000, v6 ? A6 : A4, 2000, &flow));
+		memcpy(f.data, mac_host_a, 6);
+		CHECK_WAY("from_net", &f, if_uplink, FORWARD_LOCAL, TC_ACT_REDIRECT);
+		CHECK(flow_get("flows_new", IPPROTO_UDP, v6 ? DIRECT6 : DIRECT4, 1000, v6 ? A6 : A4, 2000, &flow));
+	}
+}
+
 static void foreign_addresses(void)
 {
 	static const char *const sources[] = { B4, NODE4, "0.0.0.0", "127.0.0.1", WORLD4, DIRECT4, "169.254.1.1",
@@ -620,6 +641,7 @@ int main(void)
 	harness_init();
 	RUN(unknown_interface);
 	RUN(foreign_macs);
+	RUN(macs_from_outside);
 	RUN(foreign_addresses);
 	RUN(dhcp_is_a_foreign_address);
 	RUN(tags_and_ethertypes);

@@ -44,7 +44,7 @@ static void apply_guard(void)
 
 static void frame_of(const struct pair *p, uint8_t proto, bool later_fragment)
 {
-	frame_ether(&f, mac_other, mac_host_a, strchr(p->src, ':') ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ether(&f, mac_host_a, mac_host_a, strchr(p->src, ':') ? ETH_P_IPV6 : ETH_P_IP);
 	frame_ip(&f, p->src, p->dst, proto);
 	if (later_fragment)
 		f.data[14 + 7] = 100; /* IPv4: the offset's low byte */

@@ -63,7 +63,7 @@ void harness_init(void)
 		errx(1, "netlink: %s", strerror(-r));
 	if_a = add_veth(nl, "veth-a", mac_host_a, "peer-a");
 	if_b = add_veth(nl, "veth-b", mac_host_b, "peer-b");
-	if_uplink = add_veth(nl, "uplink", mac_other, "wire");
+	if_uplink = add_veth(nl, "uplink", mac_host_a, "wire");
 	r = rtnl_add_vxlan(nl, &(struct link_spec){ .name = "tunnel", .mac = mac_host_a, .up = true }, 4789, &if_tunnel);
 	if (r < 0)
 		errx(1, "vxlan: %s", rtnl_error_text(nl));

@@ -4,6 +4,8 @@
  *	pod A  10.9.1.2  fd09:0:0:1::2	  this node  10.9.1.1  fd09:0:0:1::1, underlay 192.0.2.1  fd30::1
  *	pod B  10.9.1.3  fd09:0:0:1::3
  *	direct node 10.9.2.0/24, fd09:0:0:2::/64 (MTU 1500)    tunnel node 10.9.3.0/24, fd09:0:0:3::/64 (MTU 1450)
+ *
+ * The host ends of pod A, the uplink and the tunnel have one MAC address, mac_host_a: a test's frame is for this node wherever it comes in.
  */
 #pragma once
 

@@ -57,7 +57,7 @@ static void start(uint64_t until, uint64_t adopts)
 
 static void tcp(const char *src, uint16_t sport, const char *dst, uint16_t dport, const char *flags)
 {
-	frame_ether(&f, mac_other, mac_host_a, ETH_P_IP);
+	frame_ether(&f, mac_host_a, mac_host_a, ETH_P_IP);
 	frame_ip(&f, src, dst, IPPROTO_TCP);
 	frame_tcp(&f, sport, dport, flags);
 	frame_end(&f);

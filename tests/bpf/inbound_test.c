@@ -87,7 +87,7 @@ static void forget(void)
 
 static void packet(uint8_t proto, const char *src, uint16_t sport, const char *dst, uint16_t dport, const char *flags, size_t payload)
 {
-	frame_ether(&f, mac_other, mac_other, strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ether(&f, mac_host_a, mac_other, strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
 	frame_ip(&f, src, dst, proto);
 	if (proto == IPPROTO_TCP)
 		frame_tcp(&f, sport, dport, flags);
@@ -129,7 +129,7 @@ static struct view through(const char *program, uint32_t ifindex)
 		CHECK_INT(transport_sum(v), 0xffff);                                                                   \
 	} while (0)
 
-/* A switch that does not know where a node is floods its frames: only that node serves them. */
+/* A switch that does not know where a node is floods its frames: only that node serves them. And no router forwards what is to a group. */
 static void frames_for_others_are_not_served(void)
 {
 	forget();
@@ -137,6 +137,10 @@ static void frames_for_others_are_not_served(void)
 	packet(IPPROTO_TCP, WORLD4, 40000, OURS4, NODE_PORT, "S", 10);
 	CHECK_INT(run("from_net", &f, if_uplink).verdict, REDIRECT);
 	f.data[5] ^= 1;
+	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	f.data[0] |= 1;
+	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	memset(f.data, 0xff, 6);
 	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
 }
 
@@ -452,7 +456,7 @@ static void m4_errors_reach_the_endpoint(void)
 	through("from_pod", if_a);
 	packet(IPPROTO_TCP, OURS4, NODE_PORT, WORLD4, 40000, "A", 0);
 	sent = f;
-	frame_ether(&f, mac_other, mac_other, ETH_P_IP);
+	frame_ether(&f, mac_host_a, mac_other, ETH_P_IP);
 	frame_ip(&f, "203.0.113.1", OURS4, IPPROTO_ICMP);
 	frame_icmp(&f, 3, 4, 0);
 	l4 = f.l4;

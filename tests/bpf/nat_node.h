@@ -20,7 +20,7 @@ static struct frame f;
 
 static inline void begin(const char *src, const char *dst, uint8_t proto)
 {
-	frame_ether(&f, mac_other, mac_other, strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ether(&f, mac_host_a, mac_other, strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
 	frame_ip(&f, src, dst, proto);
 }
 

@@ -336,7 +336,7 @@ static void from_net_leaves_the_rest_alone(void)
 		CHECK_INT(o.verdict, TC_ACT_OK);
 		CHECK(memcmp(o.data, f.data, f.len) == 0);
 	}
-	frame_ether(&f, mac_other, mac_other, ETH_P_ARP);
+	frame_ether(&f, mac_host_a, mac_other, ETH_P_ARP);
 	frame_payload(&f, 28);
 	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
 }

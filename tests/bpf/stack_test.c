@@ -138,7 +138,7 @@ static void ports_used_again_are_a_new_flow(void)
 	CHECK_INT(answer(&from_b, B4, A4, "SA"), TC_ACT_REDIRECT);
 }
 
-static void complain(const char *src, const char *dst, const char *to)
+static void complain(const uint8_t *host, const uint8_t *pod, const char *src, const char *dst, const char *to)
 {
 	struct frame inner;
 
@@ -146,7 +146,7 @@ static void complain(const char *src, const char *dst, const char *to)
 	frame_ip(&inner, dst, to, IPPROTO_TCP);
 	frame_tcp(&inner, 1000, 80, "S");
 	frame_end(&inner);
-	frame_ether(&f, mac_host_b, mac_pod_b, ETH_P_IP);
+	frame_ether(&f, host, pod, ETH_P_IP);
 	frame_ip(&f, src, dst, IPPROTO_ICMP);
 	frame_icmp(&f, 3, 3, 0);
 	frame_put(&f, inner.data + 14, 28);
@@ -157,17 +157,17 @@ static void errors_take_the_way_of_their_flow(void)
 {
 	flows_clear();
 	call(&to_b, A4, B4, "S");
-	complain(B4, A4, B4);
+	complain(mac_host_b, mac_pod_b, B4, A4, B4);
 	CHECK_INT(run("from_pod", &f, if_b).verdict, TC_ACT_OK);
 	call(&to_net, A4, DIRECT4, "S");
-	complain("203.0.113.1", A4, DIRECT4);
+	complain(mac_host_a, mac_other, "203.0.113.1", A4, DIRECT4);
 	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
 	flows_clear();
 	call(&from_a, A4, B4, "S");
-	complain(B4, A4, B4);
+	complain(mac_host_b, mac_pod_b, B4, A4, B4);
 	CHECK_INT(run("from_pod", &f, if_b).verdict, TC_ACT_REDIRECT);
 	call(&from_a, A4, DIRECT4, "S");
-	complain("203.0.113.1", A4, DIRECT4);
+	complain(mac_host_a, mac_other, "203.0.113.1", A4, DIRECT4);
 	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_REDIRECT);
 }
 

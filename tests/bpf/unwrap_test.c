@@ -60,7 +60,7 @@ static void wrap(struct wrapped *w, uint16_t sport, size_t payload)
 	struct frame inner;
 
 	make_inner(&inner, w, payload);
-	frame_ether(&f, mac_other, mac_vtep, w->outer6 ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ether(&f, mac_host_a, mac_vtep, w->outer6 ? ETH_P_IPV6 : ETH_P_IP);
 	frame_ip(&f, w->outer_src, w->outer6 ? OWN6 : OWN4, IPPROTO_UDP);
 	w->ip = f.l3;
 	put_tos(&f, f.l3, w->outer6, w->outer_tos);

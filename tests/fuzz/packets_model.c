@@ -494,6 +494,8 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 	struct parsed p;
 	enum drop_reason why;
 
+	if (!(v.data[0] & 1) && memcmp(v.data, mac_host_a, 6) != 0) /* another host's */
+		return goes(WAY_STACK);
 	if (is_tagged(&v) && (u16(&v, 14) & 0xfff) == 0) /* here no stack has taken one off: it is the second */
 		return dropped(DROP_VLAN);
 	if (!peek(&v, &src, &dst))
@@ -506,6 +508,8 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 		return goes(WAY_STACK);
 	if (is_nobodys(&src))
 		return dropped(DROP_NET_SOURCE);
+	if (v.data[0] & 1) /* to a group */
+		return dropped(DROP_DESTINATION_MAC);
 	why = parse(&v, 14, u16(&v, 12), false, &p);
 	if (why == DROP_NONE)
 		why = judge(&v, &p, false);

@@ -11,6 +11,7 @@
 
 enum { ROUNDS = 5000, ROUNDS_FULL = 100000, PACKETS = 40 /* between two clearings: fewer than any table holds */ };
 
+static const uint8_t everybody[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 static struct frame f;
 static uint64_t state;
 static uint64_t reasons[DROP_REASON_COUNT], ways[WAY_COUNT];
@@ -121,7 +122,7 @@ static void build(bool from_pod)
 
 	if (proto == IPPROTO_ICMP && v6)
 		proto = IPPROTO_ICMPV6;
-	frame_ether(&f, mac_host_a, mac_pod_a, v6 ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ether(&f, rnd(16) ? mac_host_a : rnd(2) ? mac_other : everybody, mac_pod_a, v6 ? ETH_P_IPV6 : ETH_P_IP);
 	frame_ip(&f, src, dst, proto);
 	if (v6 && !rnd(3))
 		put_extensions(proto);

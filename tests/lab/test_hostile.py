@@ -370,6 +370,34 @@ def test_from_the_underlay(world, name):
     attack(world, [FROM_NET[name](world)], "plaintext_in" if world.transport == "wireguard" else "net_source", source="fabric")
 
 
+def addressed(frame, mac):
+    frame[Ether].dst = mac
+    return frame
+
+
+FOR_OTHERS = {
+    "to-a-pod": lambda w: w.net("192.0.2.77", w.near[0]), "to-a-pod-v6": lambda w: w.net("2001:db8::77", w.near[1]),
+    "in-the-tunnel": lambda w: w.net_tunnel(w.n2[0], w.far[0], w.near[0]), "in-the-tunnel-v6": lambda w: w.net_tunnel(w.n2[0], w.far[1], w.near[1]),
+}
+
+
+@pytest.mark.parametrize("name", FOR_OTHERS)
+def test_frames_for_another_host_from_the_underlay(world, name):
+    """A switch floods what it cannot place, so the node sees them, too."""
+    frame = FOR_OTHERS[name](world)
+    if world.transport in TUNNELS or not name.startswith("in-the-tunnel"):
+        assert_arrives(world, frame)
+    assert_nothing_arrives(world, addressed(frame, "02:00:00:00:00:99"), source="fabric")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("group", ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "33:33:00:00:00:01"])
+def test_frames_to_a_group_from_the_underlay_to_a_pod(world, group, version):
+    """No router forwards a packet for one host that came to many (RFC 1812 5.3.4). The other node sees the frame as well."""
+    frame = world.net("192.0.2.77" if version == 4 else "2001:db8::77", world.near[version == 6])
+    attack(world, [addressed(frame, group)], "destination_mac", source="fabric", others=COPIES)
+
+
 @pytest.mark.parametrize("source", NOBODYS)
 def test_from_the_underlay_as_nobody(world, source):
     """No host beyond the link can have it: the stack would not forward it, and past the stack it does not come in either."""

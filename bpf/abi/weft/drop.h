@@ -8,7 +8,7 @@
 #define DROP_REASONS(X) \
 	X(NO_ENDPOINT,          "no_endpoint",          "the interface belongs to no endpoint") \
 	X(SOURCE_MAC,           "source_mac",           "a pod sent from a MAC address that is not its own") \
-	X(DESTINATION_MAC,      "destination_mac",      "a pod sent a frame that is not addressed to its gateway") \
+	X(DESTINATION_MAC,      "destination_mac",      "a frame of a pod that is not to its gateway, or one for a pod to a group") \
 	X(SOURCE_ADDRESS,       "source_address",       "a pod sent from an address that is not its own") \
 	X(VLAN,                 "vlan",                 "a pod sent a tagged frame, or one from outside has two tags that say nothing") \
 	X(ETHERTYPE,            "ethertype",            "neither IPv4 nor IPv6") \
