@@ -253,12 +253,17 @@ class Engine(ByHand):
 class WeftLab:
     """Two pods of a Weft lab; on one node or on two."""
 
-    def __init__(self, name, transport, nodes, sets=()):
+    def __init__(self, name, transport, nodes, sets=(), build=WEFT_BIN):
         self.name, self.transport, self.nodes, self.sets = name, transport, nodes, sets
+        self.program = os.path.join(build, "weft")
         self.lab = "bench%d%s" % (os.getpid(), name)
 
+    def of_build(self, build, name):
+        """The same path as another build makes it."""
+        return WeftLab(name, self.transport, self.nodes, self.sets, build)
+
     def weft(self, *words, **kw):
-        return sh(os.path.join(WEFT_BIN, "weft"), "lab", *words, "--name", self.lab, **kw)
+        return sh(self.program, "lab", *words, "--name", self.lab, **kw)
 
     def build(self):
         self.weft("up", "--nodes", str(self.nodes), "--transport", self.transport,
@@ -280,11 +285,11 @@ class WeftLab:
                             hurry(pid)
 
     def node(self, n, *command):
-        return sh(os.path.join(WEFT_BIN, "weft"), "lab", "exec", "--name", self.lab, n, "--", *command)
+        return sh(self.program, "lab", "exec", "--name", self.lab, n, "--", *command)
 
     def cable(self):
         """A veth pair straight between the nodes takes over their addresses; the fabric stays their way to the hub."""
-        inside = subprocess.Popen([os.path.join(WEFT_BIN, "weft"), "lab", "exec", "--name", self.lab, "n2", "--", "sh", "-c", "echo $$; cat"],
+        inside = subprocess.Popen([self.program, "lab", "exec", "--name", self.lab, "n2", "--", "sh", "-c", "echo $$; cat"],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         pid = inside.stdout.readline().strip()
         self.node("n1", "ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", pid)
@@ -319,13 +324,13 @@ class WeftLab:
                    " ".join([*PINNED, SERVER_CPU]), IPERF_PORT)]
 
     def client(self):
-        return [os.path.join(WEFT_BIN, "weft"), "lab", "exec", "--name", self.lab, "default/p1", "--"]
+        return [self.program, "lab", "exec", "--name", self.lab, "default/p1", "--"]
 
     def serve(self):
         pass
 
     def close(self):
-        subprocess.run([os.path.join(WEFT_BIN, "weft"), "lab", "down", "--name", self.lab], check=False, capture_output=True)
+        subprocess.run([self.program, "lab", "down", "--name", self.lab], check=False, capture_output=True)
 
 
 def catalogue():

@@ -19,6 +19,7 @@ import paths
 CLIENT_CPU = {"rr": "1", "crr": "1", "stream": "0"}
 # A path, what it is compared with by streams in many short turns, and the wanted ratio.
 PAIRS = [("weft-wireguard", "weft-wg", 0.9)]
+OTHER = "-other"
 
 
 def cpu_times():
@@ -95,6 +96,22 @@ def table(chosen, results):
         print("| %s |" % " | ".join(cells))
 
 
+def with_other_build(chosen, build):
+    """After each path of Weft the same one of the other build."""
+    return [p for path in chosen for p in ([path, path.of_build(build, path.name + OTHER)] if isinstance(path, paths.WeftLab) else [path])]
+
+
+def compare_builds(chosen, results):
+    """What this build does more than the other: the median of the rounds' ratios, and how many rounds say so."""
+    for path in chosen:
+        for mode in ("rr", "crr", "stream"):
+            mine, other = results.get((path.name, mode)), results.get((path.name + OTHER, mode))
+            if mine and other:
+                ratios = [a[0] / b[0] for a, b in zip(mine, other)]
+                print("%s %s, this build / the other: %.3f (more in %d of %d rounds)" % (
+                    path.name, mode, statistics.median(ratios), sum(r > 1 for r in ratios), len(ratios)))
+
+
 def compare(mine, other, wanted, turns):
     """Streams of a second in turns: what else the machine does comes and goes."""
     got = {mine: [], other: []}
@@ -114,6 +131,7 @@ def main():
     ap.add_argument("--seconds", type=float, default=0.7)
     ap.add_argument("--modes", default="rr,crr,stream")
     ap.add_argument("--turns", type=int, default=40, help="of each pair of paths that are compared with each other")
+    ap.add_argument("--beside", metavar="BIN", help="measure Weft's paths also as another build makes them (its build/bin), and compare in each round")
     ap.add_argument("path", nargs="*", help="names of paths; all without (the bare veth pair is always measured)")
     opt = ap.parse_args()
     catalogue = paths.catalogue()
@@ -121,13 +139,18 @@ def main():
     if unknown:
         ap.error("no path is named %s: there are %s" % (", ".join(sorted(unknown)), ", ".join(p.name for p in catalogue)))
     chosen = [p for p in catalogue if not opt.path or p.name in [*opt.path, "veth"]]
+    if opt.beside:
+        chosen = with_other_build(chosen, opt.beside)
     try:
         for path in chosen:
             path.build()
             path.serve()
             wait_for_servers(path)
         if opt.rounds:
-            table(chosen, rounds(chosen, opt.modes.split(","), opt.rounds, opt.seconds))
+            results = rounds(chosen, opt.modes.split(","), opt.rounds, opt.seconds)
+            table(chosen, results)
+            if opt.beside:
+                compare_builds(chosen, results)
         built = {p.name: p for p in chosen}
         for mine, other, wanted in PAIRS:
             if mine in built and other in built:
