@@ -85,8 +85,22 @@ static __always_inline void flow_note_way(struct packet *pkt, __u8 bits)
 	pkt->translated = bits & FLOW_STACK_TRANSLATED;
 }
 
-static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 end, __u32 owner, struct packet *pkt, __u8 place,
-						    __u32 now)
+/* Notes a flow that begins. @old: the entry that the key has in `flows_new`, of a flow that is over; NULL when it has none. That one is written over
+ * where it lies: to put another one in its place costs more than all else that a new flow does, as the table's lists of free and old entries
+ * are touched, and whoever connects to one place again and again soon comes back to the ports that it had. */
+static __always_inline void flow_put(struct flow_key *key, const struct flow_state *fresh, struct flow_state *old)
+{
+	if (old) {
+		*old = *fresh;
+		return;
+	}
+	bpf_map_update_elem(&flows_new, key, fresh, BPF_ANY);
+	flow_count_created();
+}
+
+/* @old: as flow_put() */
+static __always_inline enum drop_reason flow_create(struct flow_key *key, struct flow_state *old, __u8 end, __u32 owner, struct packet *pkt,
+						    __u8 place, __u32 now)
 {
 	__u8 flags = pkt->tcp_flags;
 	struct flow_state fresh = {
@@ -117,8 +131,7 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, __u8 e
 	if (pkt->translated && !(place & FLOW_AT_DESTINATION)) /* a pod's, to a Service: the endpoint may be here as well */
 		fresh.stack = FLOW_STACK_TRANSLATED * 3;
 	why = policy_check(key, &fresh, pkt, policy_revision());
-	bpf_map_update_elem(&flows_new, key, &fresh, BPF_ANY);
-	flow_count_created();
+	flow_put(key, &fresh, old);
 	if (why == DROP_NONE)
 		flow_event(pkt, EVENT_FLOW_NEW, DROP_NONE);
 	return why;
@@ -200,12 +213,11 @@ __global enum drop_reason flow_track_entry(const struct flow_key *of, __u8 end, 
 	f = bpf_map_lookup_elem(&flows_new, &key);
 	if (!f) {
 		open = bpf_map_lookup_elem(&flows, &key);
-		if (!open)
-			return flow_create(&key, end, owner, pkt, place, now);
-		f = &open->state;
-	} else if (flow_is_replaced(f, pkt, key.proto, end, now)) {
-		return flow_create(&key, end, owner, pkt, place, now);
+		if (open)
+			f = &open->state;
 	}
+	if (!f || (!open && flow_is_replaced(f, pkt, key.proto, end, now)))
+		return flow_create(&key, f, end, owner, pkt, place, now);
 	flow_note_way(pkt, f->stack >> flow_local_end(end, place));
 	if (f->seen != now)
 		f->seen = now;
