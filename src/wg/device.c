@@ -241,6 +241,7 @@ void device_remove_peer(struct device *d, struct peer *p)
 	zero_keys(p);
 	timers_stop(&p->timers);
 	window_leave(&d->window, &p->window);
+	list_remove(&p->unsaved);
 	p->dead = true;
 	device_reschedule(p);
 	htab_remove(&d->peers, &p->by_key);
@@ -280,6 +281,14 @@ void device_set_keepalive(struct peer *p, uint16_t seconds, int64_t now)
 		send_keepalive(p, now);
 	device_reschedule(p);
 	changed(p->device);
+}
+
+void device_restore_handshake(struct peer *p, int64_t real_ns)
+{
+	struct device *d = p->device;
+
+	p->last_handshake_real_ns = real_ns;
+	p->had_session = d->ops->real_time(d->ctx) - real_ns < d->limits.reject_after_time;
 }
 
 static void start_peer(struct peer *p, int64_t now)
@@ -367,8 +376,8 @@ static void handle_events(struct peer *p, uint32_t events, int64_t now)
 
 	if (events & PEER_CONFIRMED)
 		confirm(p, now);
-	if (events & PEER_MOVED)
-		changed(d);
+	if (events & PEER_MOVED && d->ops->peer_changed)
+		d->ops->peer_changed(d->ctx, p);
 	if (!d->up)
 		return;
 	if (events & PEER_LAST_MINUTE && !p->timers.asked_in_last_minute) {

@@ -22,7 +22,11 @@ struct device_ops {
 	void (*send_keepalive)(void *ctx, struct peer *p, struct session *s, int64_t now);
 	/* All packets that wait for the peer, in order, on @s. */
 	void (*send_staged)(void *ctx, struct peer *p, struct session *s, int64_t now);
-	void (*changed)(void *ctx); /* something worth saving. May be NULL */
+	void (*changed)(void *ctx); /* the configuration. May be NULL */
+	/* An initiation was accepted, and is not answered yet: after a crash its timestamp has to be known. May be NULL. */
+	void (*accepted)(void *ctx, struct peer *p);
+	/* Worth saving: where the peer is, or the time of its last handshake. May be NULL. */
+	void (*peer_changed)(void *ctx, struct peer *p);
 	void (*wake)(void *ctx);    /* any thread: events wait for device_run() */
 	void (*keys_gone)(void *ctx); /* sessions were retired: cipher contexts may still hold their keys. May be NULL */
 	int64_t (*real_time)(void *ctx); /* wall clock, ns */
@@ -71,6 +75,8 @@ void device_set_heir(struct peer *heir, struct peer *old);
 void device_inherit(struct peer *heir);
 void device_set_psk(struct peer *p, const uint8_t psk[static KEY_LEN]);
 void device_set_keepalive(struct peer *p, uint16_t seconds, int64_t now);
+/* Of a saved state: when the last handshake was (wall clock). Who may still have that session is asked for a new one once we are up. */
+void device_restore_handshake(struct peer *p, int64_t real_ns);
 void device_set_up(struct device *d, bool up, int64_t now);
 
 /**

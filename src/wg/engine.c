@@ -78,6 +78,20 @@ static void op_changed(void *ctx)
 	state_touch(e->state);
 }
 
+static void op_accepted(void *ctx, struct peer *p)
+{
+	struct engine *e = ctx;
+
+	state_accepted(e->state, p);
+}
+
+static void op_peer_changed(void *ctx, struct peer *p)
+{
+	struct engine *e = ctx;
+
+	state_touch_peer(e->state, p);
+}
+
 static void op_wake(void *ctx)
 {
 	struct engine *e = ctx;
@@ -114,6 +128,8 @@ static const struct device_ops ops = {
 	.send_keepalive = op_send_keepalive,
 	.send_staged = op_send_staged,
 	.changed = op_changed,
+	.accepted = op_accepted,
+	.peer_changed = op_peer_changed,
 	.wake = op_wake,
 	.keys_gone = op_keys_gone,
 	.real_time = op_real_time,
@@ -389,8 +405,10 @@ int engine_new(sd_event *event, const struct tun *tun, const struct engine_optio
 
 int engine_start(struct engine *e)
 {
-	int r = link_new(e, &e->link);
+	int r;
 
+	state_begin(e->state);
+	r = link_new(e, &e->link);
 	if (r == 0)
 		engine_kick(e);
 	return r;

@@ -151,8 +151,8 @@ void device_handshake_done(struct peer *p)
 	device_inherit(p);
 	p->last_handshake_real_ns = d->ops->real_time(d->ctx);
 	d->stats.handshakes_completed++;
-	if (d->ops->changed)
-		d->ops->changed(d->ctx);
+	if (d->ops->peer_changed)
+		d->ops->peer_changed(d->ctx, p);
 }
 
 static void note_authentic(struct peer *p, int64_t now, const struct endpoint *source, size_t len)
@@ -187,6 +187,8 @@ static void on_initiation(struct device *d, int64_t now, const struct msg_initia
 	}
 	p->last_initiation_seen_ns = now;
 	note_authentic(p, now, source, sizeof(*msg));
+	if (d->ops->accepted)
+		d->ops->accepted(d->ctx, p);
 	index_insert(&d->indexes, &p->answer_slot, INDEX_HANDSHAKE, p);
 	if (noise_create_response(&p->noise, p->answer_slot.index, &response) < 0) {
 		index_remove(&d->indexes, &p->answer_slot);

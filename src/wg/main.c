@@ -31,7 +31,7 @@ static const char usage_text[] =
 	"\n"
 	"  -f, --foreground      do not go into the background (also WG_PROCESS_FOREGROUND=1)\n"
 	"      --workers N       threads of the data path (default: one a core, at most 8)\n"
-	"      --state-dir DIR   save configuration and the handshake clock there; read them at the start\n"
+	"      --state-dir DIR   save configuration, handshake times and the clock there; read them at the start\n"
 	"      --persist         the interface with its addresses and routes stays when the engine ends\n"
 	"      --takeover        continue for the running engine of this interface, losing nothing; start anew if there is none\n"
 	"      --metrics WHERE   Prometheus page on ADDRESS:PORT or unix:PATH\n"

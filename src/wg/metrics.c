@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "wg/engine.h"
+#include "wg/state.h"
 
 #include <openssl/evp.h>
 #include <sys/socket.h>
@@ -94,6 +95,7 @@ void metrics_format(struct engine *e, struct buf *out)
 		{ "handshake_unknown_index_total", "handshake messages for no handshake of ours", s->unknown_index },
 		{ "handshake_staged_dropped_total", "packets dropped because no handshake succeeded", s->staged_dropped },
 	};
+	const struct state_stats *saved = state_stats(e->state);
 	char name[64];
 
 	add(out, e->tun.name, "up", "gauge", "whether the interface is up", e->link_up);
@@ -101,6 +103,9 @@ void metrics_format(struct engine *e, struct buf *out)
 	add(out, e->tun.name, "handshake_queue", "gauge", "handshake messages waiting", engine_queue_depth(e));
 	add(out, e->tun.name, "near", "gauge", "whether packets are handled on the processor where they come", atomic_load(&e->steer.calm.near));
 	add(out, e->tun.name, "near_changes_total", "counter", "how often that has changed", e->steer.changes);
+	add(out, e->tun.name, "state_records_total", "counter", "records appended to the saved state of the peers", saved->records);
+	add(out, e->tun.name, "state_rewrites_total", "counter", "times that it was written anew", saved->rewrites);
+	add(out, e->tun.name, "state_errors_total", "counter", "failures to save something in the state directory", saved->errors);
 	for (size_t i = 0; i < ARRAY_SIZE(handshakes); i++)
 		add(out, e->tun.name, handshakes[i].name, "counter", handshakes[i].help, handshakes[i].value);
 	for (size_t i = 0; i < ARRAY_SIZE(data_stats); i++) {

@@ -45,6 +45,7 @@ struct peer {
 	struct index_slot handshake_slot; /* of our initiation */
 	struct index_slot answer_slot;	  /* of the peer's, until it is answered */
 	struct window_node window;
+	struct list unsaved; /* see state.c */
 	int64_t last_initiation_sent_ns, last_initiation_seen_ns; /* 0: never */
 	int64_t last_handshake_real_ns;				  /* wall clock, for people; 0: never */
 	struct timers timers;

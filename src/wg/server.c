@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "wg/engine.h"
 #include "wg/handover.h"
+#include "wg/state.h"
 
 #include <sys/inotify.h>
 #include <sys/socket.h>
@@ -111,6 +112,7 @@ static int answer(struct client *c, char *request)
 	} else if (str_has_prefix(request, "set=1\n") || streq(request, "set=1")) {
 		r = uapi_apply(&host, request + MIN(strlen(request), strlen("set=1\n")), false, clock_now(), &bad);
 		engine_kick(e);
+		state_touch(e->state);
 		if (r < 0)
 			log_warn("configuration refused", L_STR("interface", e->tun.name), L_STR("key", bad), L_ERRNO(r));
 	} else if (streq(request, "handover=1")) {

@@ -1,26 +1,164 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NAME.conf is the text of the configuration protocol, secrets included, mode 0600, replaced atomically at most ten times
+ * a second, when the configuration has changed. NAME.peers (ledger.h) has what changes by itself: an accepted initiation is in it before it is answered, so
+ * that after a crash a recorded one is as old as before it; where peers are and when they shook hands follows within a tenth of
  * a second. NAME.timestamp is a TAI64N stamp a minute ahead of the newest one sent: a start takes it as "sent", so a
  * clock that was set back (a machine without a battery, a restored image) never makes us send an old one, and it is
- * written about once a minute instead of at each handshake. */
+ * written about once a minute instead of at each handshake.
+ *
+ * What an engine has written outlives it; a machine that loses its power may lose what was accepted in the last second: the ledger is
+ * synced once a second and not for each handshake, which would cost more than the handshake. A disk that takes nothing is
+ * counted, and does not stop the engine: peers without a tunnel are no safer. */
 #include "wg/state.h"
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "wg/engine.h"
+#include "wg/ledger.h"
 
 #include <sys/stat.h>
 
-enum { SAVE_DELAY_USEC = 100 * 1000, RESERVE_S = 60 };
+enum { SAVE_DELAY_USEC = 100 * 1000, SYNC_USEC = 1000 * 1000, RESERVE_S = 60, SPARE_RECORDS = 1024 };
 
 struct state {
 	struct engine *engine;
-	char *conf, *timestamp; /* paths; NULL: nothing is kept */
+	char *conf, *timestamp, *peers; /* paths; NULL: nothing is kept */
 	uint8_t reserved[TIMESTAMP_LEN];
-	sd_event_source *timer;
+	sd_event_source *timer, *sync_timer;
 	bool dirty;
+	bool failing; /* the last write was in vain, and that was said */
+
+	struct ledger ledger;
+	size_t rewrite_at;   /* records */
+	bool unsynced;
+	struct list unsaved; /* peers, for the next round */
+	struct state_stats stats;
 };
+
+static void note_result(struct state *s, const char *path, int r)
+{
+	s->stats.errors += r < 0;
+	if (r < 0 && !s->failing)
+		log_error("cannot save the state; trying on", L_STR("file", path), L_ERRNO(r));
+	s->failing = r < 0;
+}
+
+static void arm(struct state *s, sd_event_source *timer, uint64_t delay)
+{
+	uint64_t now;
+
+	if (sd_event_now(s->engine->event, CLOCK_MONOTONIC, &now) < 0)
+		return;
+	(void)sd_event_source_set_time(timer, now + delay);
+	(void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+/* The ledger. */
+
+static struct ledger_record record_of(struct peer *p)
+{
+	struct ledger_record r = { .handshake_ns = p->last_handshake_real_ns };
+	struct endpoint e = peer_endpoint(p);
+
+	memcpy(r.pub, p->noise.pub, KEY_LEN);
+	memcpy(r.newest, p->noise.newest_timestamp, TIMESTAMP_LEN);
+	ledger_set_endpoint(&r, &e);
+	return r;
+}
+
+static bool is_news(const struct ledger_record *r)
+{
+	return r->family || r->handshake_ns || !secret_is_zero(r->newest, TIMESTAMP_LEN);
+}
+
+static int rewrite(struct state *s)
+{
+	struct buf all = { 0 };
+	struct peer *p;
+	int r;
+
+	list_for_each(p, &s->engine->device.order, all) {
+		struct ledger_record record = record_of(p);
+
+		if (is_news(&record))
+			(void)buf_add(&all, &record, sizeof(record));
+	}
+	r = ledger_rewrite(&s->ledger, s->peers, &all);
+	s->rewrite_at = (r < 0 ? s->ledger.records : 2 * s->ledger.records) + SPARE_RECORDS;
+	s->stats.rewrites += r == 0;
+	buf_done(&all);
+	return r;
+}
+
+static void add_records(struct state *s, struct ledger_record *records, size_t n)
+{
+	int r = s->ledger.fd < 0 || s->ledger.records + n > s->rewrite_at ? rewrite(s) : 0; /* they are in it then: once too often */
+
+	if (n && s->ledger.fd >= 0)
+		r = ledger_append(&s->ledger, records, n);
+	note_result(s, s->peers, r);
+	if (r < 0)
+		return;
+	s->stats.records += n;
+	if (!s->unsynced)
+		arm(s, s->sync_timer, SYNC_USEC);
+	s->unsynced = true;
+}
+
+void state_accepted(struct state *s, struct peer *p)
+{
+	struct ledger_record record;
+
+	if (!s || !s->peers)
+		return;
+	if (s->ledger.fd < 0) { /* could not be made: not tried at each handshake */
+		state_touch_peer(s, p);
+		return;
+	}
+	record = record_of(p);
+	/* The peer has a session in a moment, whether or not we live to hear it: then it is to be asked for another. */
+	record.handshake_ns = s->engine->device.ops->real_time(s->engine);
+	add_records(s, &record, 1);
+}
+
+static void save_peers(struct state *s)
+{
+	struct buf some = { 0 };
+	struct peer *p, *tmp;
+
+	list_for_each_safe(p, tmp, &s->unsaved, unsaved) {
+		struct ledger_record record = record_of(p);
+
+		(void)buf_add(&some, &record, sizeof(record));
+		list_remove(&p->unsaved);
+	}
+	if (some.len)
+		add_records(s, (struct ledger_record *)some.data, some.len / sizeof(struct ledger_record));
+	buf_done(&some);
+}
+
+static void sync_ledger(struct state *s)
+{
+	if (!s->unsynced || s->ledger.fd < 0)
+		return;
+	s->unsynced = false;
+	note_result(s, s->peers, fdatasync(s->ledger.fd) < 0 ? -errno : 0);
+}
+
+static int on_sync_timer(sd_event_source *source _unused_, uint64_t usec _unused_, void *ctx)
+{
+	sync_ledger(ctx);
+	return 0;
+}
+
+void state_begin(struct state *s)
+{
+	if (s && s->peers)
+		note_result(s, s->peers, rewrite(s));
+}
+
+/* Configuration. */
 
 static int save(struct state *s)
 {
@@ -32,8 +170,7 @@ static int save(struct state *s)
 	uapi_format(&host, &text);
 	r = file_write_atomic(s->conf, text.data ? text.data : "", text.len, 0600);
 	buf_done(&text);
-	if (r < 0)
-		log_error("cannot save the configuration", L_STR("file", s->conf), L_ERRNO(r));
+	note_result(s, s->conf, r);
 	return r;
 }
 
@@ -43,21 +180,34 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 
 	if (s->dirty)
 		(void)save(s);
+	save_peers(s);
 	return 0;
+}
+
+static bool timer_runs(const struct state *s)
+{
+	return s->dirty || !list_empty(&s->unsaved);
 }
 
 void state_touch(struct state *s)
 {
-	uint64_t now;
-
 	if (!s || !s->conf || s->dirty)
 		return;
+	if (!timer_runs(s))
+		arm(s, s->timer, SAVE_DELAY_USEC);
 	s->dirty = true;
-	if (sd_event_now(s->engine->event, CLOCK_MONOTONIC, &now) < 0)
-		return;
-	(void)sd_event_source_set_time(s->timer, now + SAVE_DELAY_USEC);
-	(void)sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
 }
+
+void state_touch_peer(struct state *s, struct peer *p)
+{
+	if (!s || !s->peers || !list_empty(&p->unsaved))
+		return;
+	if (!timer_runs(s))
+		arm(s, s->timer, SAVE_DELAY_USEC);
+	list_push_back(&s->unsaved, &p->unsaved);
+}
+
+/* The clock. */
 
 static uint64_t stamp_seconds(const uint8_t t[static TIMESTAMP_LEN])
 {
@@ -82,8 +232,7 @@ void state_reserve_timestamp(struct state *s, const uint8_t timestamp[static TIM
 		snprintf(text + 2 * i, 3, "%02x", s->reserved[i]);
 	strcpy(text + 2 * TIMESTAMP_LEN, "\n");
 	r = file_write_atomic(s->timestamp, text, strlen(text), 0600);
-	if (r < 0)
-		log_error("cannot save the handshake timestamp", L_STR("file", s->timestamp), L_ERRNO(r));
+	note_result(s, s->timestamp, r);
 }
 
 static int load_timestamp(struct state *s)
@@ -128,12 +277,50 @@ static int load_conf(struct state *s)
 	return r;
 }
 
+static void on_record(void *ctx, const struct ledger_record *r)
+{
+	struct state *s = ctx;
+	struct peer *p = device_find_peer(&s->engine->device, r->pub);
+	struct endpoint e = ledger_endpoint(r);
+
+	if (!p) /* removed since */
+		return;
+	memcpy(p->noise.newest_timestamp, r->newest, TIMESTAMP_LEN);
+	if (endpoint_is_set(&e))
+		peer_set_endpoint(p, &e);
+	if (r->handshake_ns)
+		device_restore_handshake(p, r->handshake_ns);
+}
+
+static int load_peers(struct state *s)
+{
+	struct ledger_found found = { 0 };
+	char *data = NULL;
+	size_t n = 0;
+	int r = file_read(s->peers, LEDGER_FILE_MAX, &data, &n);
+
+	if (r == -ENOENT) /* of an older version, or never spoken to */
+		return 0;
+	if (r == 0)
+		r = ledger_read(data, n, on_record, s, &found);
+	free(data);
+	if (r < 0)
+		log_error(r == -EPROTONOSUPPORT ? "the saved state of the peers is another version's" : "cannot read the saved state of the peers",
+			  L_STR("file", s->peers), L_ERRNO(r));
+	else if (found.bad)
+		log_warn("some of the saved state of the peers is damaged; what is older counts for them", L_STR("file", s->peers),
+			 L_UINT("records", found.bad));
+	return r;
+}
+
 int state_new(struct engine *e, const char *dir, struct state **ret)
 {
 	struct state *s = xnew0(struct state);
 	int r;
 
 	s->engine = e;
+	s->ledger = LEDGER_NONE;
+	list_init(&s->unsaved);
 	*ret = s;
 	if (!dir)
 		return 0;
@@ -143,28 +330,48 @@ int state_new(struct engine *e, const char *dir, struct state **ret)
 		return r;
 	}
 	r = sd_event_add_time(e->event, &s->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, s);
-	if (r < 0)
-		return r;
-	r = sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time(e->event, &s->sync_timer, CLOCK_MONOTONIC, 0, 1000, on_sync_timer, s);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(s->sync_timer, SD_EVENT_OFF);
 	if (r < 0)
 		return r;
 	s->timestamp = xasprintf("%s/%s.timestamp", dir, e->tun.name);
 	s->conf = xasprintf("%s/%s.conf", dir, e->tun.name);
+	s->peers = xasprintf("%s/%s.peers", dir, e->tun.name);
 	r = load_timestamp(s);
 	if (r == 0)
 		r = load_conf(s);
-	if (r < 0) { /* leave the files as they are for whoever looks */
-		free(s->conf);
-		s->conf = NULL;
-	}
+	if (r == 0)
+		r = load_peers(s);
+	if (r < 0) /* leave the files as they are for whoever looks */
+		state_disown(s);
 	return r;
+}
+
+const struct state_stats *state_stats(const struct state *s)
+{
+	return &s->stats;
+}
+
+static void forget_unsaved(struct state *s)
+{
+	struct peer *p, *tmp;
+
+	list_for_each_safe(p, tmp, &s->unsaved, unsaved)
+		list_remove(&p->unsaved);
 }
 
 void state_disown(struct state *s)
 {
+	forget_unsaved(s);
+	ledger_close(&s->ledger);
 	free(s->conf);
 	free(s->timestamp);
-	s->conf = s->timestamp = NULL;
+	free(s->peers);
+	s->conf = s->timestamp = s->peers = NULL;
 }
 
 struct state *state_free(struct state *s)
@@ -173,9 +380,11 @@ struct state *state_free(struct state *s)
 		return NULL;
 	if (s->conf && s->dirty)
 		(void)save(s);
+	save_peers(s);
+	sync_ledger(s);
+	state_disown(s);
 	sd_event_source_unref(s->timer);
-	free(s->conf);
-	free(s->timestamp);
+	sd_event_source_unref(s->sync_timer);
 	free(s);
 	return NULL;
 }

@@ -145,7 +145,8 @@ static int set_endpoint(struct request *q, const char *value)
 
 	if (r == 0 && q->peer) {
 		peer_set_endpoint(q->peer, &e);
-		device_post(q->peer, PEER_MOVED);
+		if (!q->restoring)
+			device_post(q->peer, PEER_MOVED);
 	}
 	return r;
 }
@@ -217,12 +218,8 @@ static int restore_handshake(struct request *q, const char *value)
 
 	if (!q->restoring)
 		return -EINVAL;
-	if (r == 0 && q->peer && seconds) {
-		int64_t age = q->device->ops->real_time(q->device->ctx) - (int64_t)seconds * NS_PER_S;
-
-		q->peer->last_handshake_real_ns = seconds * NS_PER_S;
-		q->peer->had_session = age < q->device->limits.reject_after_time;
-	}
+	if (r == 0 && q->peer && seconds)
+		device_restore_handshake(q->peer, seconds * NS_PER_S);
 	return r;
 }
 

@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from nodes import BIN, WEFT, World, flood, transfer_tcp, wait_for
+from nodes import BIN, WEFT, Key, World, flood, transfer_tcp, wait_for
 
 FULL = os.environ.get("WEFT_TEST_TIER") == "full"
 UDPLOAD = os.path.join(os.path.dirname(BIN), "tests/udpload")
@@ -263,6 +263,77 @@ def test_W_10_killed_engine_recovers_all_its_sessions(world, count):
     engine.kill()
     ms, initiations = round_of(lambda: engine.start(wait=False))
     assert ms < 4000 + count / 2 and initiations < count * 1.05, "nobody waits for the repetition, five seconds later"
+
+
+def recorded_initiation(ea, eb):
+    """Of a's, as somebody on the way has it."""
+    with eb.node.entered():
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x800))
+    s.settimeout(10)
+    assert ea.node.ping("10.9.0.2") == 3
+    while True:
+        packet, where = s.recvfrom(2048)
+        if where[2] != socket.PACKET_OUTGOING and packet[9] == 17 and packet[28:32] == b"\1\0\0\0" and len(packet) == 176:
+            s.close()
+            return packet[28:]
+
+
+def test_W_3_a_recorded_initiation_is_old_after_a_kill(world):
+    """It neither makes a session nor moves the peer, whenever the engine was killed; without the saved state it would."""
+    ea, eb = world.pair(know=("a",), extra_b=["--persist", "--state-dir", "/run/state", "--metrics", "unix:/run/metrics"])
+    wait_for(lambda: "public_key" in saved(eb.node.path("/run/state/wg0.conf")),
+             message="the configuration is saved (within 0.1 s)")
+    recorded = recorded_initiation(ea, eb)
+    thief = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def replay(count):
+        """As often as it takes until b has looked at it; b's counters and where it sees a then."""
+        def seen():
+            thief.sendto(recorded, ("192.168.9.2", 51820))
+            return eb.metric(count) > 0
+        wait_for(seen, message=count)
+        return eb.show("endpoints")[0].rsplit(":", 1)[1]
+
+    eb.kill()  # at once: what was accepted is on record before it is answered
+    eb.start()
+    assert replay("handshake_replayed_total") == "51820" and eb.metric("responses_sent_total") == 0
+    wait_for(lambda: ea.node.ping("10.9.0.2", count=1, wait=1), message="the tunnel is back")
+    eb.kill()
+    with open(eb.node.path("/run/state/wg0.peers"), "ab") as f:  # an end that was not written is no reason for anything
+        f.write(b"torn")
+    eb.start()
+    assert replay("handshake_replayed_total") == "51820" and eb.metric("responses_sent_total") == 0
+    eb.kill()
+    os.unlink(eb.node.path("/run/state/wg0.peers"))
+    eb.start()
+    assert replay("responses_sent_total") == str(thief.getsockname()[1]), "the test does not see what it looks for"
+    thief.close()
+
+
+@pytest.mark.parametrize("text, said", [(b"", "cannot read"), (b"\0" * 200, "cannot read"), (b"weft-wgp\2\0\0\0" + bytes(100), "another version's")],
+                         ids=["empty", "foreign", "newer"])
+def test_foreign_state_is_an_error(world, text, said):
+    n = world.node("n")
+    os.mkdir(n.path("/run/state"))
+    with open(n.path("/run/state/wg0.peers"), "wb") as f:
+        f.write(text)
+    done = n.run(*WEFT, "--state-dir", "/run/state", "wg0", check=False, timeout=5)
+    assert done.returncode == 1 and "saved state of the peers" in done.stderr and said in done.stderr
+    with open(n.path("/run/state/wg0.peers"), "rb") as f:
+        assert f.read() == text, "it is left for whoever looks"
+
+
+def test_W_10_what_was_configured_last_survives(world):
+    """Prefixes of a peer that was there before, too."""
+    e = world.engine(world.node("n"), "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
+    key = Key().public
+    e.wg("private-key @%s peer %s allowed-ips 10.1.0.0/16" % (e.key.private, key))
+    wait_for(lambda: "10.1.0.0/16" in saved(e.node.path("/run/state/wg0.conf")), message="saved")
+    e.wg("peer %s allowed-ips 10.2.0.0/16" % key)
+    wait_for(lambda: "10.2.0.0/16" in saved(e.node.path("/run/state/wg0.conf")), message="saved again")
+    e.kill()
+    e.start()
+    assert e.show("allowed-ips") == ["10.2.0.0/16"]
 
 
 def test_unreadable_state_is_an_error(world):
