@@ -22,16 +22,20 @@ static __always_inline void count(struct __sk_buff *skb, __u32 index)
 	c->bytes += skb->len;
 }
 
-/* A flow, at its first packet, that may pass but would be denied for @why. */
-static __always_inline void count_audit(__u32 why, __u32 bytes)
+static __always_inline void count_bytes(__u32 index, __u32 bytes)
 {
-	__u32 index = COUNTER_AUDITS + why - DROP_POLICY_EGRESS;
 	struct counter *c = bpf_map_lookup_elem(&counters, &index);
 
 	if (!c)
 		return;
 	c->packets++;
 	c->bytes += bytes;
+}
+
+/* A flow, at its first packet, that may pass but would be denied for @why. */
+static __always_inline void count_audit(__u32 why, __u32 bytes)
+{
+	count_bytes(COUNTER_AUDITS + why - DROP_POLICY_EGRESS, bytes);
 }
 
 static __always_inline void count_forward(struct __sk_buff *skb, enum forward_way way)

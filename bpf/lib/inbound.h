@@ -250,12 +250,12 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 		return INBOUND_NONE;
 	if (pkt->icmp != ICMP_NOT) /* errors: inbound_error(), not called from here as the verifier adds up the stacks */
 		return INBOUND_NONE;
-	if (unlikely(pkt->fragment == FRAGMENT_FIRST))
-		fragment_resolve_ports(pkt);
 	nat_key_of(pkt, true, &key);
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (!forward || !forward->backend)
 		return inbound_choose(pkt, scope);
+	if (unlikely(pkt->fragment == FRAGMENT_FIRST))
+		fragment_resolve_ports(pkt);
 	if (unlikely(!inbound_backend_serves(pkt, forward) || (forward->direct && scope == SERVICE_FORWARDED))) {
 		inbound_forget(&key, forward);
 		return inbound_choose(pkt, scope);

@@ -198,16 +198,18 @@ static json_t *recent_drops(const struct agent *a)
 
 static json_t *datapath_json(const struct agent *a)
 {
+	struct dp_counter pushed_out = {0};
 	struct dp_stats s = {0};
 
 	if (!a->dp || datapath_read_stats(a->dp, &s) < 0)
 		return json_object();
-	return json_pack("{ss, sb, sI, sI, sI, sI, sI, s[bb], sI, sI}", "attach", s.attach ? s.attach : "", "fastPath",
+	datapath_read_fragments_pushed_out(a->dp, &pushed_out);
+	return json_pack("{ss, sb, sI, sI, sI, sI, sI, s[bb], sI, sI, sI}", "attach", s.attach ? s.attach : "", "fastPath",
 			 a->opt.fast_path, "flows", (json_int_t)s.flows, "flowsNew", (json_int_t)s.flows_new, "flowMax",
 			 (json_int_t)s.flow_max, "endpoints", (json_int_t)s.endpoints, "nodeRoutes",
 			 (json_int_t)s.node_routes, "masquerade",
 			 a->dp_config.masquerade[0], a->dp_config.masquerade[1], "nat", (json_int_t)s.nat, "natMax",
-			 (json_int_t)s.nat_max);
+			 (json_int_t)s.nat_max, "fragmentsPushedOut", (json_int_t)pushed_out.packets);
 }
 
 static json_t *policies(const struct agent *a)

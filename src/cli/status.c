@@ -274,6 +274,8 @@ static void print_screen(const json_t *s)
 	       text(json_at(s, "datapath"), "attach"), json_is_true(json_at(s, "datapath", "fastPath")) ? "on" : "off",
 	       number(json_at(s, "datapath"), "flows"), number(json_at(s, "datapath"), "flowMax"),
 	       number(json_at(s, "datapath"), "flowsNew"));
+	if (number(json_at(s, "datapath"), "fragmentsPushedOut"))
+		printf("            %lld first fragments pushed out by others of the same pod or sender\n", number(json_at(s, "datapath"), "fragmentsPushedOut"));
 	print_mesh(json_at(s, "mesh"));
 	printf("Peers       %zu\n", json_array_size(json_at(s, "peers")));
 	print_peers(json_at(s, "peers"));

@@ -177,6 +177,8 @@ int datapath_read_drops(struct datapath *dp, struct dp_counter ret[DROP_REASON_C
 int datapath_read_forwards(struct datapath *dp, struct dp_counter ret[FORWARD_WAY_COUNT]);
 /* Flows that were let pass, and policies that only observe would deny: by reason from DROP_POLICY_EGRESS on. */
 int datapath_read_audits(struct datapath *dp, struct dp_counter ret[DROP_POLICY_REASONS]);
+/* First fragments whose places were taken by others of the same owner before a later one came. */
+int datapath_read_fragments_pushed_out(struct datapath *dp, struct dp_counter *ret);
 /* Metric label and text of the lists in weft/drop.h and weft/counter.h; "unknown" outside of them. */
 const char *drop_reason_label(unsigned reason);
 const char *drop_reason_text(unsigned reason);

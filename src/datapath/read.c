@@ -44,6 +44,11 @@ int datapath_read_audits(struct datapath *dp, struct dp_counter ret[DROP_POLICY_
 	return read_counters(dp, COUNTER_AUDITS, DROP_POLICY_REASONS, ret);
 }
 
+int datapath_read_fragments_pushed_out(struct datapath *dp, struct dp_counter *ret)
+{
+	return read_counters(dp, COUNTER_FRAGMENTS_PUSHED_OUT, 1, ret);
+}
+
 const char *drop_reason_label(unsigned reason)
 {
 	static const char *const labels[] = {

@@ -273,7 +273,7 @@ static void marks_clear(void)
 
 void flows_clear(void)
 {
-	static const char *const maps[] = { "flows", "flows_new", "fragments" };
+	static const char *const maps[] = { "flows", "flows_new", "fragment_sets", "fragment_sets_outside" };
 	uint8_t key[64];
 	uint64_t none = 0;
 

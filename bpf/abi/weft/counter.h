@@ -30,6 +30,7 @@ enum forward_way {
 #define COUNTER_DROPS 0 /* + enum drop_reason */
 #define COUNTER_FORWARDS 128 /* + enum forward_way */
 #define COUNTER_AUDITS 152 /* + enum drop_reason - DROP_POLICY_EGRESS: flows that were let pass and would be denied */
+#define COUNTER_FRAGMENTS_PUSHED_OUT 159 /* what a first fragment had left and no later one had asked for, by another of the same owner */
 #define COUNTER_MAX 160
 
 struct counter {
@@ -39,4 +40,4 @@ struct counter {
 ABI_SIZE(struct counter, 16);
 _Static_assert((int)DROP_REASON_COUNT <= COUNTER_FORWARDS, "drop reasons have run into the other counters");
 _Static_assert(COUNTER_FORWARDS + (int)FORWARD_WAY_COUNT <= COUNTER_AUDITS, "more ways than counters");
-_Static_assert(COUNTER_AUDITS + (int)DROP_POLICY_REASONS <= COUNTER_MAX, "more reasons than counters");
+_Static_assert(COUNTER_AUDITS + (int)DROP_POLICY_REASONS <= COUNTER_FRAGMENTS_PUSHED_OUT, "more reasons than counters");

@@ -116,21 +116,35 @@ enum { FLOW_RECENT_TERMS = 13, FLOW_RECENT_ROWS = 3 };
 #define FLOW_TIMEOUT_NEW 30
 #define FLOW_TIMEOUT_ICMP 30
 
-/* `fragments` (LRU hash): what the first fragment said about the later ones. */
-struct fragment_key {
+/* What a first fragment said about the later ones. */
+struct fragment {
 	struct ip_addr src, dst;
 	__u32 id; /* as in the header; IPv4: 16 bits */
-	__u8 proto;
-	__u8 pad[3];
-};
-
-struct fragment {
-	__u32 seen; /* tick */
+	__u32 seen; /* tick; 0: an empty place */
 	__be16 sport, dport;
+	__u8 proto;
+	__u8 asked; /* a later one came */
+	__u8 pad[2];
 };
 
-#define FRAGMENTS_MAX 4096
+/* `fragment_sets`, `fragment_sets_outside` (LRU hashes): each owner has FRAGMENT_SETS sets, a set FRAGMENT_WAYS places, in which the newest takes
+ * that of the oldest. So nobody has more than that many datagrams in them (lib/fragment.h). */
+struct fragment_set_key {
+	__u32 owner; /* of `fragment_sets`: an endpoint's id; of the other: a hash of the sender's address */
+	__u32 set;
+};
+
+#define FRAGMENT_SETS 16
+#define FRAGMENT_WAYS 8
+#define FRAGMENT_SETS_MAX (256 * FRAGMENT_SETS) /* owners that all have their sets full */
+#define FRAGMENT_SETS_OUTSIDE_MAX (64 * FRAGMENT_SETS)
 #define FRAGMENT_TIMEOUT 30
+
+struct fragment_set {
+	struct fragment place[FRAGMENT_WAYS];
+	__u32 next; /* how many were written */
+	__u32 pad;
+};
 
 ABI_SIZE(struct flow_key, 40);
 ABI_SIZE(struct flow_state, 20);
@@ -138,5 +152,6 @@ ABI_SIZE(struct flow, 24);
 ABI_SIZE(struct flow_sweep, 32);
 ABI_SIZE(struct flow_asks, 8);
 ABI_SIZE(struct flow_recent, 64);
-ABI_SIZE(struct fragment_key, 40);
-ABI_SIZE(struct fragment, 8);
+ABI_SIZE(struct fragment, 48);
+ABI_SIZE(struct fragment_set_key, 8);
+ABI_SIZE(struct fragment_set, 392);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who sends first fragments only pushes out what itself has left, and nobody else's. The flood is larger than both tables; that it does push out
+ * is shown by its sender's own. */
+#include "nat_node.h"
+
+enum { FLOOD = 2 * (FRAGMENT_SETS_MAX + FRAGMENT_SETS_OUTSIDE_MAX), SHARE = FRAGMENT_SETS * FRAGMENT_WAYS };
+
+/* One fragment of a UDP datagram from port 1000. */
+static void fragment(const char *src, const char *dst, uint16_t dport, uint32_t id, bool later)
+{
+	bool v6 = strchr(src, ':'), of_b = streq(src, B4) || streq(src, B6);
+	uint8_t header[8] = { IPPROTO_UDP, 0, 0, later ? 64 : 1, id >> 24, id >> 16, id >> 8, id };
+
+	frame_ether(&f, of_b ? mac_host_b : mac_host_a, of_b ? mac_pod_b : mac_pod_a, v6 ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ip(&f, src, dst, v6 ? IPPROTO_FRAGMENT : IPPROTO_UDP);
+	if (v6)
+		frame_put(&f, header, sizeof(header));
+	else {
+		frame_ip4(&f)->frag_off = htons(later ? 8 : 0x2000);
+		frame_ip4(&f)->id = htons(id);
+	}
+	if (!later)
+		frame_udp(&f, 1000, dport);
+	frame_payload(&f, later ? 40 : 56);
+	frame_end(&f);
+}
+
+static uint64_t pushed_out(void)
+{
+	struct dp_counter n = {};
+
+	CHECK_INT(datapath_read_fragments_pushed_out(dp, &n), 0);
+	return n.packets;
+}
+
+static struct way {
+	const char *program;
+	uint32_t *ifindex;
+	const char *src, *dst;
+} ways[][3] = {
+	/* the flood, its sender's other traffic, somebody else's */
+	{ { "from_pod", &if_b, B4, A4 }, { "from_pod", &if_b, B4, TUNNEL4 }, { "from_pod", &if_a, A4, B4 } },
+	{ { "from_pod", &if_b, B6, A6 }, { "from_pod", &if_b, B6, TUNNEL6 }, { "from_pod", &if_a, A6, B6 } },
+	{ { "from_net", &if_uplink, DIRECT4, A4 }, { "from_net", &if_uplink, "10.9.2.9", A4 }, { "from_net", &if_uplink, DIRECT4, B4 } },
+	{ { "from_net", &if_uplink, DIRECT6, A6 }, { "from_pod", &if_a, A6, WORLD6 }, { "from_net", &if_uplink, DIRECT6, B6 } },
+};
+
+static int one(const struct way *w, uint32_t id, bool later)
+{
+	fragment(w->src, w->dst, 2000, id, later);
+	return run(w->program, &f, *w->ifindex).verdict;
+}
+
+static void a_flood_pushes_out_its_own(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		const struct way *flood = &ways[i][0], *same = &ways[i][1], *other = &ways[i][2];
+		uint64_t before = pushed_out();
+
+		flows_clear();
+		CHECK(one(same, 4, false) != TC_ACT_SHOT);
+		CHECK(one(other, 3, false) != TC_ACT_SHOT);
+		for (uint32_t id = 10000; id < 10000 + FLOOD; id++)
+			CHECK(one(flood, id, false) != TC_ACT_SHOT);
+		CHECK(one(other, 3, true) != TC_ACT_SHOT);
+		CHECK_INT(one(same, 4, true), TC_ACT_SHOT); /* the planted case */
+		CHECK_STR(drop_reason_label(last_drop()), drop_reason_label(DROP_FRAGMENT_UNKNOWN));
+		CHECK(one(flood, 10000 + FLOOD - 1, true) != TC_ACT_SHOT); /* its latest */
+		CHECK(pushed_out() - before >= FLOOD - SHARE);
+	}
+}
+
+/* Datagrams in flight at once, in any order, as many as a tenth of the share; and used ones are no loss. */
+static void honest_senders_lose_nothing(void)
+{
+	uint64_t before;
+
+	flows_clear();
+	before = pushed_out();
+	for (uint32_t round = 0; round < 500; round++) {
+		for (uint32_t i = 0; i < SHARE / 10; i++)
+			CHECK(one(&ways[0][2], round * 100 + i, false) != TC_ACT_SHOT);
+		for (uint32_t i = SHARE / 10; i-- > 0;)
+			CHECK(one(&ways[0][2], round * 100 + i, true) != TC_ACT_SHOT);
+	}
+	CHECK_INT(pushed_out(), before);
+}
+
+/* Answers from the world to what left by a claim: who floods one pod's claim by one address pushes out what that address has left. */
+static void a_flood_from_the_world(void)
+{
+	const char *friend = "198.51.100.77";
+	uint16_t port[2];
+	struct view v;
+
+	restore();
+	for (int i = 0; i < 2; i++) {
+		packet(IPPROTO_UDP, i ? B4 : A4, 1000, i ? friend : WORLD4, 1000, "");
+		v = leave();
+		port[i] = v.sport;
+	}
+	fragment(friend, OURS4, port[1], 3, false);
+	v = arrive(REDIRECT);
+	CHECK_ADDR(v.dst, B4);
+	for (uint32_t id = 10000; id < 10000 + FLOOD; id++) {
+		fragment(WORLD4, OURS4, port[0], id, false);
+		arrive(REDIRECT);
+	}
+	fragment(friend, OURS4, 0, 3, true);
+	v = arrive(REDIRECT);
+	CHECK_ADDR(v.dst, B4);
+}
+
+/* Nothing of what is neither a claim's nor a Service's is noted: whoever sends it may send from any address. */
+static void strangers_leave_nothing(void)
+{
+	struct fragment_set_key key;
+
+	restore();
+	for (int v6 = 0; v6 < 2; v6++) {
+		fragment(v6 ? WORLD6 : WORLD4, v6 ? OURS6 : OURS4, 2000, 3, false);
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	}
+	CHECK_INT(bpf_map_get_next_key(datapath_map_fd(dp, "fragment_sets_outside"), NULL, &key), -ENOENT);
+}
+
+int main(void)
+{
+	harness_quiet = true;
+	harness_init();
+	RUN(a_flood_pushes_out_its_own);
+	RUN(honest_senders_lose_nothing);
+	RUN(a_flood_from_the_world);
+	RUN(strangers_leave_nothing);
+	harness_done();
+	return test_end();
+}
