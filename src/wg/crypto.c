@@ -145,6 +145,13 @@ struct dh_key *dh_key_new(const uint8_t priv[static KEY_LEN], uint8_t ret_pub[st
 	return (struct dh_key *)k;
 }
 
+void dh_key_private(const struct dh_key *k, uint8_t ret[static KEY_LEN])
+{
+	size_t n = KEY_LEN;
+
+	crypto_need(EVP_PKEY_get_raw_private_key((const EVP_PKEY *)k, ret, &n) > 0, "X25519 private key");
+}
+
 struct dh_key *dh_key_free(struct dh_key *k)
 {
 	EVP_PKEY_free((EVP_PKEY *)k);

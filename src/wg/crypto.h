@@ -34,6 +34,8 @@ struct dh_key;
 struct dh_key *dh_key_new(const uint8_t priv[static KEY_LEN], uint8_t ret_pub[static KEY_LEN]);
 struct dh_key *dh_key_free(struct dh_key *k);
 DEFINE_CLEANUP(struct dh_key *, dh_key_free)
+/* What it was made of: to go on with it in another process. */
+void dh_key_private(const struct dh_key *k, uint8_t ret[static KEY_LEN]);
 /* Return: 0, -EBADMSG when the result is all zero (a point of small order). */
 int dh(const struct dh_key *key, const uint8_t pub[static KEY_LEN], uint8_t ret[static KEY_LEN]);
 void dh_clamp(uint8_t priv[static KEY_LEN]);

@@ -113,6 +113,17 @@ void device_note_sent(struct peer *p, struct session *s, int64_t now, size_t byt
 void device_note_received(struct peer *p, struct session *s, int64_t now, size_t bytes, bool data,
 			  const struct endpoint *from);
 
+/* An initiation of ours that is not answered yet, for another process to go on with. */
+struct exchange {
+	uint32_t index, attempts;
+	uint8_t ephemeral[KEY_LEN], chain[HASH_LEN], hash[HASH_LEN];
+	int64_t sent_ns, repeat_ns, jitter_ns;
+};
+/* Return: whether there is one. */
+bool device_save_exchange(const struct peer *p, struct exchange *ret);
+/* Return: 0, -EEXIST. */
+int device_restore_exchange(struct peer *p, const struct exchange *x, int64_t now);
+
 /* Puts a session taken over from another process into a slot. Return: 0, -EEXIST. */
 enum session_slot { SLOT_CURRENT, SLOT_PREVIOUS, SLOT_NEXT };
 int device_restore_session(struct peer *p, struct session *s, enum session_slot slot);

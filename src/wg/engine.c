@@ -190,6 +190,13 @@ static void take_handshakes(struct engine *e)
 		op_wake(e);
 }
 
+void engine_drain(struct engine *e)
+{
+	while (handshake_queue_depth(e->queue))
+		take_handshakes(e);
+	engine_kick(e);
+}
+
 void engine_kick(struct engine *e)
 {
 	int64_t next = device_run(&e->device, clock_now());

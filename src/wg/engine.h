@@ -68,6 +68,8 @@ void engine_kick(struct engine *e);
 
 /* For handing over: stop the data path but keep sockets, TUN and sessions; and go on if it comes to nothing. */
 void engine_pause(struct engine *e);
+/* What had come before that: nothing of it waits any more but for answers. */
+void engine_drain(struct engine *e);
 int engine_resume(struct engine *e);
 /* Sockets of a predecessor, before engine_start(); one pair for each worker. */
 void engine_adopt_udp(struct engine *e, struct udp *udp, uint16_t port);

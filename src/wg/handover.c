@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* On the wire between two processes of one machine: a header, descriptors (SCM_RIGHTS, a few at a time), the
- * configuration as text, sessions and peers as fixed records whose sizes the header names, so that another version is
- * refused instead of misread. The successor says when it stands, having sent nothing; the old engine then says "go" and ends. Who does not hear
+ * configuration as text, sessions, peers and handshakes under way as fixed records whose sizes the header names, so that another version is
+ * refused instead of misread, and the packets that wait for a session. The successor says when it stands, having sent nothing; the old engine then says "go" and ends. Who does not hear
  * that in time ends itself: two that seal with the same keys would use a counter twice. */
 #include "wg/handover.h"
 
@@ -15,14 +15,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { MAGIC = 0x77676832, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX };
+enum { MAGIC = 0x77676833, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
 
 enum { READY = 1, GO = 2 };
 
 struct handover_header {
 	uint32_t magic;
-	uint32_t session_size, peer_size;
-	uint32_t n_tun, n_udp, n_sessions, n_peers;
+	uint32_t session_size, peer_size, exchange_size, staged_size;
+	uint32_t n_tun, n_udp, n_sessions, n_peers, n_exchanges, staged_len;
 	uint32_t fwmark, mtu;
 	uint64_t config_len;
 	uint16_t port;
@@ -37,7 +37,8 @@ struct handover_header {
 struct handover_session {
 	uint8_t pub[KEY_LEN];
 	uint32_t slot, local_index, remote_index;
-	uint8_t initiator;
+	uint32_t crossed;
+	uint8_t initiator, expired, confirmed, crosses;
 	int64_t born_ns;
 	uint64_t sent;
 	uint8_t send_key[KEY_LEN], recv_key[KEY_LEN];
@@ -48,6 +49,17 @@ struct handover_peer {
 	uint8_t pub[KEY_LEN], newest_timestamp[TIMESTAMP_LEN];
 	int64_t last_handshake_real_ns;
 	uint64_t rx_bytes, tx_bytes;
+};
+
+struct handover_exchange {
+	uint8_t pub[KEY_LEN];
+	struct exchange exchange;
+};
+
+struct handover_staged {
+	uint8_t pub[KEY_LEN];
+	uint32_t len;
+	struct virtio_net_hdr hdr;
 };
 
 static int set_timeouts(int fd)
@@ -149,7 +161,11 @@ static void add_session(struct buf *out, const struct peer *p, struct session *s
 	h = (struct handover_session){ .slot = slot,
 				       .local_index = s->slot.index,
 				       .remote_index = s->remote_index,
+				       .crossed = s->crossed,
 				       .initiator = s->initiator,
+				       .expired = atomic_load(&s->expired),
+				       .confirmed = atomic_load(&s->confirmed),
+				       .crosses = s->crosses,
 				       .born_ns = s->born_ns,
 				       .sent = atomic_load(&s->sent),
 				       .window = s->window };
@@ -170,6 +186,32 @@ static void add_peer(struct buf *out, const struct peer *p)
 	memcpy(h.pub, p->noise.pub, KEY_LEN);
 	memcpy(h.newest_timestamp, p->noise.newest_timestamp, TIMESTAMP_LEN);
 	(void)buf_add(out, &h, sizeof(h));
+}
+
+static void add_exchange(struct buf *out, const struct peer *p, uint32_t *n)
+{
+	struct handover_exchange h = { 0 };
+
+	if (!device_save_exchange(p, &h.exchange))
+		return;
+	memcpy(h.pub, p->noise.pub, KEY_LEN);
+	(void)buf_add(out, &h, sizeof(h));
+	wipe(&h, sizeof(h));
+	++*n;
+}
+
+/* They stay ours, too, in case that it comes to nothing. No worker runs. */
+static void add_staged(struct buf *out, const struct peer *p, size_t before)
+{
+	for (const struct staged *s = p->staged_head; s; s = s->next) {
+		struct handover_staged h = { .len = s->len, .hdr = s->hdr };
+
+		if (out->len - before + sizeof(h) + s->len > STAGED_GIVEN_MAX)
+			return;
+		memcpy(h.pub, p->noise.pub, KEY_LEN);
+		(void)buf_add(out, &h, sizeof(h));
+		(void)buf_add(out, s->data, s->len);
+	}
 }
 
 static unsigned collect_fds(const struct engine *e, int listen_fd, struct handover_header *h, int *fds)
@@ -196,6 +238,8 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 	struct handover_header h = { .magic = MAGIC,
 				     .session_size = sizeof(struct handover_session),
 				     .peer_size = sizeof(struct handover_peer),
+				     .exchange_size = sizeof(struct handover_exchange),
+				     .staged_size = sizeof(struct handover_staged),
 				     .n_tun = e->tun.n,
 				     .n_udp = e->udp ? e->options.workers : 0,
 				     .n_peers = e->device.peers.count,
@@ -210,6 +254,7 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 	int fds[1 + 3 * TUN_QUEUES_MAX], r;
 	struct peer *p;
 	unsigned n_fds;
+	size_t before;
 
 	memcpy(h.timestamp, e->device.last_timestamp, TIMESTAMP_LEN);
 	memcpy(h.name, e->tun.name, IF_NAMESIZE);
@@ -222,6 +267,12 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 	}
 	list_for_each(p, &e->device.order, all)
 		add_peer(&body, p);
+	list_for_each(p, &e->device.order, all)
+		add_exchange(&body, p, &h.n_exchanges);
+	before = body.len;
+	list_for_each(p, &e->device.order, all)
+		add_staged(&body, p, before);
+	h.staged_len = body.len - before;
 	n_fds = collect_fds(e, listen_fd, &h, fds);
 	r = send_all(conn, &h, sizeof(h));
 	if (r == 0)
@@ -241,6 +292,7 @@ int handover_give(struct engine *e, struct server *s, int conn)
 		return r;
 	log_info("handing over to a successor", L_STR("interface", e->tun.name));
 	engine_pause(e);
+	engine_drain(e);
 	r = send_everything(e, server_fd(s), conn);
 	if (r == 0)
 		r = receive_all(conn, &said, 1);
@@ -281,7 +333,9 @@ static int connect_to(const char *dir, const char *name)
 static bool header_ok(const struct handover_header *h, const char *name)
 {
 	return h->magic == MAGIC && h->session_size == sizeof(struct handover_session) &&
-	       h->peer_size == sizeof(struct handover_peer) && h->n_tun >= 1 && h->n_tun <= TUN_QUEUES_MAX &&
+	       h->peer_size == sizeof(struct handover_peer) && h->exchange_size == sizeof(struct handover_exchange) &&
+	       h->staged_size == sizeof(struct handover_staged) && h->n_exchanges <= PEERS_MAX &&
+	       h->staged_len <= STAGED_GIVEN_MAX && h->n_tun >= 1 && h->n_tun <= TUN_QUEUES_MAX &&
 	       h->n_udp <= TUN_QUEUES_MAX && h->n_sessions <= SESSIONS_MAX && h->n_peers <= PEERS_MAX &&
 	       h->config_len <= UAPI_REQUEST_MAX && strncmp(h->name, name, IF_NAMESIZE) == 0;
 }
@@ -318,13 +372,21 @@ static int take_body(struct handover *h, const struct handover_header *head)
 	h->config = xcalloc(1, head->config_len + 1);
 	h->sessions = xnew0_array(struct handover_session, head->n_sessions + 1);
 	h->peers = xnew0_array(struct handover_peer, head->n_peers + 1);
+	h->exchanges = xnew0_array(struct handover_exchange, head->n_exchanges + 1);
+	h->staged = xcalloc(1, head->staged_len + 1);
 	r = receive_all(h->conn, h->config, head->config_len);
 	if (r == 0)
 		r = receive_all(h->conn, h->sessions, head->n_sessions * sizeof(*h->sessions));
 	if (r == 0)
 		r = receive_all(h->conn, h->peers, head->n_peers * sizeof(*h->peers));
+	if (r == 0)
+		r = receive_all(h->conn, h->exchanges, head->n_exchanges * sizeof(*h->exchanges));
+	if (r == 0)
+		r = receive_all(h->conn, h->staged, head->staged_len);
 	h->n_sessions = head->n_sessions;
 	h->n_peers = head->n_peers;
+	h->n_exchanges = head->n_exchanges;
+	h->staged_len = head->staged_len;
 	return r;
 }
 
@@ -373,6 +435,10 @@ static void restore_session(struct engine *e, const struct handover_session *h)
 	s->slot.index = h->local_index;
 	s->remote_index = h->remote_index;
 	s->initiator = h->initiator;
+	s->crosses = h->crosses;
+	s->crossed = h->crossed;
+	s->expired = h->expired;
+	s->confirmed = h->confirmed;
 	s->sent = h->sent;
 	s->window = h->window;
 	memcpy(s->send_key, h->send_key, KEY_LEN);
@@ -381,6 +447,34 @@ static void restore_session(struct engine *e, const struct handover_session *h)
 		session_free(s);
 	else if (h->slot == SLOT_CURRENT)
 		p->had_session = false;
+}
+
+/* Packets that wait for a session, in their order. */
+static int restore_staged(struct engine *e, const struct handover *h)
+{
+	struct handover_staged s;
+
+	for (size_t at = 0; at < h->staged_len; at += sizeof(s) + s.len) {
+		struct peer *p;
+
+		if (h->staged_len - at < sizeof(s))
+			return -EPROTO;
+		memcpy(&s, h->staged + at, sizeof(s));
+		if (s.len > h->staged_len - at - sizeof(s))
+			return -EPROTO;
+		p = device_find_peer(&e->device, s.pub);
+		if (p)
+			(void)peer_stage(p, s.len ? &s.hdr : NULL, h->staged + at + sizeof(s), s.len);
+	}
+	return 0;
+}
+
+static void restore_exchange(struct engine *e, const struct handover_exchange *h)
+{
+	struct peer *p = device_find_peer(&e->device, h->pub);
+
+	if (p && device_restore_exchange(p, &h->exchange, clock_now()) < 0)
+		log_warn("a handshake under way is begun anew", L_STR("interface", e->tun.name)); /* its index is not free */
 }
 
 int handover_restore(struct handover *h, struct engine *e)
@@ -409,6 +503,11 @@ int handover_restore(struct handover *h, struct engine *e)
 	}
 	for (unsigned i = 0; i < h->n_sessions; i++)
 		restore_session(e, &h->sessions[i]);
+	for (unsigned i = 0; i < h->n_exchanges; i++)
+		restore_exchange(e, &h->exchanges[i]);
+	r = restore_staged(e, h);
+	if (r < 0)
+		return r;
 	if (memcmp(h->timestamp, e->device.last_timestamp, TIMESTAMP_LEN) > 0)
 		memcpy(e->device.last_timestamp, h->timestamp, TIMESTAMP_LEN);
 	for (unsigned i = 0; i < h->n_udp; i++) {
@@ -447,5 +546,9 @@ void handover_done(struct handover *h)
 		wipe(h->sessions, h->n_sessions * sizeof(*h->sessions));
 	free(h->sessions);
 	free(h->peers);
+	if (h->exchanges)
+		wipe(h->exchanges, h->n_exchanges * sizeof(*h->exchanges));
+	free(h->exchanges);
+	free(h->staged);
 	h->conn = close_fd(h->conn);
 }

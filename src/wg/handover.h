@@ -24,6 +24,10 @@ struct handover {
 	unsigned n_sessions;
 	struct handover_peer *peers;
 	unsigned n_peers;
+	struct handover_exchange *exchanges;
+	unsigned n_exchanges;
+	char *staged; /* struct handover_staged, each with its bytes */
+	size_t staged_len;
 };
 
 /**

@@ -314,6 +314,46 @@ void device_on_handshake(struct device *d, int64_t now, const void *msg, size_t 
 	}
 }
 
+bool device_save_exchange(const struct peer *p, struct exchange *ret)
+{
+	const struct noise_exchange *ours = &p->noise.ours;
+
+	if (ours->state != HANDSHAKE_SENT_INITIATION || !p->timers.retransmit_at)
+		return false;
+	*ret = (struct exchange){ .index = p->handshake_slot.index,
+				  .attempts = p->timers.attempts,
+				  .sent_ns = p->last_initiation_sent_ns,
+				  .repeat_ns = p->timers.retransmit_at,
+				  .jitter_ns = p->timers.jitter };
+	dh_key_private(ours->ephemeral, ret->ephemeral);
+	memcpy(ret->chain, ours->chain, HASH_LEN);
+	memcpy(ret->hash, ours->hash, HASH_LEN);
+	return true;
+}
+
+int device_restore_exchange(struct peer *p, const struct exchange *x, int64_t now)
+{
+	struct noise_exchange *ours = &p->noise.ours;
+	int r;
+
+	p->handshake_slot.index = x->index;
+	r = index_restore(&p->device->indexes, &p->handshake_slot, INDEX_HANDSHAKE, p);
+	if (r < 0)
+		return r;
+	ours->ephemeral = dh_key_new(x->ephemeral, ours->ephemeral_pub);
+	memcpy(ours->chain, x->chain, HASH_LEN);
+	memcpy(ours->hash, x->hash, HASH_LEN);
+	ours->state = HANDSHAKE_SENT_INITIATION;
+	p->last_initiation_sent_ns = x->sent_ns;
+	p->timers.attempts = x->attempts;
+	p->timers.retransmit_at = x->repeat_ns;
+	p->timers.jitter = x->jitter_ns;
+	p->had_session = false; /* it is asked already */
+	(void)window_enter(&p->device->window, &p->window, now); /* without a place it is asked again when there is one */
+	device_reschedule(p);
+	return 0;
+}
+
 int device_restore_session(struct peer *p, struct session *s, enum session_slot slot)
 {
 	struct device *d = p->device;

@@ -17,6 +17,7 @@ import time
 
 import pytest
 
+from test_crossing import Relay
 from nodes import BIN, WEFT, Key, World, flood, transfer_tcp, wait_for
 
 FULL = os.environ.get("WEFT_TEST_TIER") == "full"
@@ -367,6 +368,65 @@ def test_W_10_planned_restart_loses_nothing(world):
     assert ea.show("latest-handshakes") == at
     assert ea.metric("initiations_sent_total") == 0
     assert ea.node.ping("10.9.0.2") == 3 and eb.node.ping("10.9.0.1") == 3
+
+
+class LateAnswers(Relay):
+    """What the second end answers to an initiation waits until it is let go."""
+
+    def __init__(self, a, b):
+        self.late, self.let_go = [], False
+        super().__init__(a, b)
+
+    def take(self, i, message):
+        if message[0] == 2 and not self.let_go:
+            self.late.append(message)
+        else:
+            self.send(i, message)
+
+    def release(self):
+        self.let_go = True
+        for message in self.late:
+            self.send(1, message)
+
+
+def test_W_10_planned_restart_loses_nothing_that_waits(world):
+    """Packets wait for a session, whose handshake is under way: the successor ends it, and sends them in their order."""
+    ea, eb = world.pair(know=(), extra_a=["--metrics", "unix:/run/metrics"])
+    relay = LateAnswers(ea.node, eb.node)
+    rx = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tx = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    rx.bind(("10.9.0.2", 6000))
+    rx.settimeout(10)
+    try:
+        ea.wg("peer %s endpoint 127.0.0.1:9000" % eb.key.public)
+        for i in range(100):
+            tx.sendto(b"%d" % i, ("10.9.0.2", 6000))
+        wait_for(lambda: relay.late, message="an answer is on its way")
+        for _ in range(2):
+            old = ea.process
+            ea.start(extra=["--takeover"])
+            assert old.wait(timeout=5) == 0
+        tx.sendto(b"100", ("10.9.0.2", 6000))
+        relay.release()
+        assert [int(rx.recv(100)) for _ in range(101)] == list(range(101))
+        assert ea.metric("initiations_sent_total") == 0 or len(relay.late) > 1, "the handshake was begun anew"
+    finally:
+        relay.end()
+        rx.close()
+        tx.close()
+
+
+def test_W_10_planned_restart_keeps_what_has_ended(world):
+    """With another private key nothing more is sent on the sessions of the old one, by the successor neither."""
+    ea, eb = world.pair(extra_a=["--metrics", "unix:/run/metrics"])
+    assert ea.node.ping("10.9.0.2") == 3
+    ea.wg("private-key @%s" % Key().private)
+    old, before = ea.process, eb.transfer()[0]
+    ea.start(extra=["--takeover"])
+    assert old.wait(timeout=5) == 0
+    assert ea.node.ping("10.9.0.2", count=1, wait=1) == 0
+    wait_for(lambda: ea.metric("initiations_sent_total") > 0, message="it asks for a session")
+    assert eb.transfer()[0] == before
 
 
 def held_successor(e):
