@@ -72,7 +72,7 @@ int main(void)
 		noise_identity_set(&id[i], priv);
 	}
 	for (int i = 0; i < 2; i++) {
-		noise_peer_init(&peer[i], &id[i], id[!i].pub);
+		noise_peer_init(&peer[i], id[!i].pub);
 		cookie_checker_init(&checker[i], id[i].pub);
 		cookie_maker_init(&maker[i], id[!i].pub);
 	}
@@ -89,7 +89,7 @@ int main(void)
 		spent[0] += cpu_now() - t;
 		t = cpu_now();
 		if (cookie_check(&checker[1], 1, &msg, sizeof(msg), BYTES("x", 1)) == MAC_INVALID ||
-		    noise_read_initiation(&id[1], &msg, &in) < 0 || noise_accept_initiation(&peer[1], &msg, &in) < 0 ||
+		    noise_read_initiation(&id[1], &msg, &in) < 0 || noise_accept_initiation(&id[1], &peer[1], &msg, &in) < 0 ||
 		    noise_create_response(&peer[1], n, &response) < 0)
 			return 1;
 		cookie_add_macs(&maker[1], 1, &response, sizeof(response));

@@ -173,7 +173,7 @@ void device_set_key(struct device *d, const uint8_t priv[static KEY_LEN])
 		device_remove_peer(d, self);
 	list_for_each(p, &d->order, all) {
 		device_reset_handshake(p);
-		noise_peer_rekey(&p->noise, &d->identity);
+		noise_peer_rekey(&p->noise);
 		s = atomic_load(&p->current);
 		if (s)
 			atomic_store(&s->expired, true);

@@ -403,7 +403,7 @@ int engine_new(sd_event *event, const struct tun *tun, const struct engine_optio
 	r = add_sources(e);
 	if (r < 0)
 		return r;
-	r = state_new(e, options->state_dir, &e->state);
+	r = state_new(e, options->state_dir, !options->taken_over, &e->state);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(e);

@@ -17,6 +17,7 @@ struct engine_options {
 	struct features features;
 	struct limits limits;
 	const char *state_dir; /* NULL: nothing is saved */
+	bool taken_over;       /* a predecessor tells us all: what it has saved is not read */
 	bool persist;
 };
 

@@ -480,13 +480,11 @@ static void restore_exchange(struct engine *e, const struct handover_exchange *h
 int handover_restore(struct handover *h, struct engine *e)
 {
 	struct uapi_host host = engine_host(e);
-	struct peer *p, *tmp;
 	const char *bad = "";
+	struct peer *p;
 	int r;
 
 	atomic_store(&e->mtu, h->mtu);
-	list_for_each_safe(p, tmp, &e->device.order, all) /* of a saved state, which may be a moment older */
-		device_remove_peer(&e->device, p);
 	r = uapi_apply(&host, h->config, true, clock_now(), &bad);
 	if (r < 0) {
 		log_error("the predecessor's configuration is not understood", L_STR("key", bad));

@@ -179,7 +179,7 @@ static void on_initiation(struct device *d, int64_t now, const struct msg_initia
 		d->stats.rate_limited++;
 		goto out;
 	}
-	r = noise_accept_initiation(&p->noise, msg, &in);
+	r = noise_accept_initiation(&d->identity, &p->noise, msg, &in);
 	if (r < 0) {
 		d->stats.replayed_handshake += r == -EALREADY;
 		d->stats.bad_handshake += r != -EALREADY;

@@ -348,6 +348,7 @@ static int run(struct options *o, struct ground *g, int ready)
 	if (r >= 0) {
 		if (g->taken_over && g->handover.n_udp)
 			o->engine.workers = g->handover.n_udp;
+		o->engine.taken_over = g->taken_over;
 		r = engine_new(event, &g->tun, &o->engine, &e);
 	}
 	if (r >= 0)

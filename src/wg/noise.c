@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The order of mixing is the protocol (whitepaper section 5.4); each step is named by its Noise token.
- * static-static is computed once for each peer: it saves one of five scalar multiplications of a handshake. */
+ * static-static is computed once for each peer, with its first handshake: it saves one of five scalar multiplications of the others, and
+ * peers that are only configured cost none. */
 #include "wg/noise.h"
 
 static const char construction[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
@@ -24,18 +25,25 @@ void noise_identity_clear(struct noise_identity *id)
 	wipe(id, sizeof(*id));
 }
 
-void noise_peer_init(struct noise_peer *p, const struct noise_identity *id, const uint8_t pub[static KEY_LEN])
+void noise_peer_init(struct noise_peer *p, const uint8_t pub[static KEY_LEN])
 {
 	*p = (struct noise_peer){ 0 };
 	memcpy(p->pub, pub, KEY_LEN);
-	noise_peer_rekey(p, id);
 }
 
-void noise_peer_rekey(struct noise_peer *p, const struct noise_identity *id)
+void noise_peer_rekey(struct noise_peer *p)
 {
 	noise_peer_reset(p);
-	if (!id->set || dh(id->key, p->pub, p->static_static) < 0)
+	wipe(p->static_static, KEY_LEN);
+	p->static_known = false;
+}
+
+static bool has_static(const struct noise_identity *id, struct noise_peer *p)
+{
+	if (!p->static_known && dh(id->key, p->pub, p->static_static) < 0)
 		wipe(p->static_static, KEY_LEN);
+	p->static_known = true;
+	return !secret_is_zero(p->static_static, KEY_LEN);
 }
 
 static void reset(struct noise_exchange *x)
@@ -127,7 +135,7 @@ int noise_create_initiation(const struct noise_identity *id, struct noise_peer *
 	int r;
 
 	reset(x);
-	if (!id->set || secret_is_zero(p->static_static, KEY_LEN))
+	if (!id->set || !has_static(id, p))
 		return -EBADMSG;
 	*ret = (struct msg_initiation){ .type = htole32(MSG_INITIATION), .sender = htole32(local_index) };
 	start(x->chain, x->hash, p->pub);
@@ -171,13 +179,13 @@ int noise_read_initiation(const struct noise_identity *id, const struct msg_init
 	return r;
 }
 
-int noise_accept_initiation(struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in)
+int noise_accept_initiation(const struct noise_identity *id, struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in)
 {
 	struct noise_exchange *x = &p->theirs;
 	uint8_t key[KEY_LEN];
 	int r;
 
-	if (secret_is_zero(p->static_static, KEY_LEN))
+	if (!id->set || !has_static(id, p))
 		return -EBADMSG;
 	mix_secret(in->chain, key, p->static_static); /* ss */
 	r = open_mixed(in->hash, key, msg->timestamp, sizeof(msg->timestamp), in->timestamp);

@@ -37,7 +37,8 @@ struct noise_exchange {
 struct noise_peer {
 	uint8_t pub[KEY_LEN];
 	uint8_t psk[KEY_LEN];
-	uint8_t static_static[KEY_LEN]; /* all zero when the peer's key gives none: then nothing may be sent or accepted */
+	uint8_t static_static[KEY_LEN]; /* from the first handshake on; all zero when the peer's key gives none: then nothing is sent or accepted */
+	bool static_known;
 	uint8_t newest_timestamp[TIMESTAMP_LEN]; /* of an accepted initiation */
 
 	struct noise_exchange ours;   /* we began it: from the initiation to the response */
@@ -53,9 +54,9 @@ struct noise_initiation {
 	uint32_t remote_index;
 };
 
-void noise_peer_init(struct noise_peer *p, const struct noise_identity *id, const uint8_t pub[static KEY_LEN]);
+void noise_peer_init(struct noise_peer *p, const uint8_t pub[static KEY_LEN]);
 /* After our identity changed. */
-void noise_peer_rekey(struct noise_peer *p, const struct noise_identity *id);
+void noise_peer_rekey(struct noise_peer *p);
 /* Forgets the exchanges under way; the long-term part stays. */
 void noise_peer_reset(struct noise_peer *p);
 
@@ -75,7 +76,7 @@ int noise_read_initiation(const struct noise_identity *id, const struct msg_init
  *
  * Return: 0; -EBADMSG when it does not authenticate, -EALREADY when its timestamp is not newer (a replay).
  */
-int noise_accept_initiation(struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in);
+int noise_accept_initiation(const struct noise_identity *id, struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in);
 
 int noise_create_response(struct noise_peer *p, uint32_t local_index, struct msg_response *ret);
 /* Return: 0, -EBADMSG; the exchange is unharmed then. */

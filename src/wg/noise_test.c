@@ -250,7 +250,7 @@ static void make_sides(struct noise_identity *id, struct noise_peer *peer, struc
 	memset(p->psk, 0x24, KEY_LEN);
 	set_keys(p, s, e);
 	CHECK_INT(noise_identity_set(id, priv), 0);
-	noise_peer_init(peer, id, p->s_pub);
+	noise_peer_init(peer, p->s_pub);
 	memcpy(peer->psk, p->psk, KEY_LEN);
 	memcpy(p->rs, id->pub, KEY_LEN);
 }
@@ -308,7 +308,7 @@ static void our_responder(void)
 	memcpy(first.ephemeral, out.data, out.len);
 	CHECK_INT(noise_read_initiation(&id, &first, &in), 0);
 	CHECK(memcmp(in.statik, p.s_pub, KEY_LEN) == 0);
-	CHECK_INT(noise_accept_initiation(&peer, &first, &in), 0);
+	CHECK_INT(noise_accept_initiation(&id, &peer, &first, &in), 0);
 	CHECK_INT(noise_create_response(&peer, 8, &second), 0);
 	read_second(&p, second.ephemeral, 0, nothing);
 	same_keys(&peer, &p, false);

@@ -13,7 +13,7 @@ struct peer *peer_new(struct device *d, const uint8_t pub[static KEY_LEN])
 	list_init(&p->allowed);
 	window_node_init(&p->window);
 	list_init(&p->unsaved);
-	noise_peer_init(&p->noise, &d->identity, pub);
+	noise_peer_init(&p->noise, pub);
 	cookie_maker_init(&p->cookie, pub);
 	pthread_spin_init(&p->lock, PTHREAD_PROCESS_PRIVATE);
 	p->staged_tail = &p->staged_head;

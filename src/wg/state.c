@@ -313,7 +313,7 @@ static int load_peers(struct state *s)
 	return r;
 }
 
-int state_new(struct engine *e, const char *dir, struct state **ret)
+int state_new(struct engine *e, const char *dir, bool read, struct state **ret)
 {
 	struct state *s = xnew0(struct state);
 	int r;
@@ -341,6 +341,8 @@ int state_new(struct engine *e, const char *dir, struct state **ret)
 	s->timestamp = xasprintf("%s/%s.timestamp", dir, e->tun.name);
 	s->conf = xasprintf("%s/%s.conf", dir, e->tun.name);
 	s->peers = xasprintf("%s/%s.peers", dir, e->tun.name);
+	if (!read)
+		return 0;
 	r = load_timestamp(s);
 	if (r == 0)
 		r = load_conf(s);

@@ -16,12 +16,13 @@ struct state_stats {
 /**
  * state_new() - read what is there into the engine's device and keep it up to date from now on
  * @dir: NULL: nothing is kept
+ * @read: false: only keep
  *
  * A file that cannot be understood is an error, not an empty state: starting without keys would look like success.
  *
  * Return: 0 or -errno.
  */
-int state_new(struct engine *e, const char *dir, struct state **ret);
+int state_new(struct engine *e, const char *dir, bool read, struct state **ret);
 /* Saves what is pending. */
 struct state *state_free(struct state *s);
 /* The files belong to a successor now. */

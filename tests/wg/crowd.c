@@ -56,7 +56,7 @@ static void answer(struct crowd *c, unsigned i, const struct msg_initiation *m, 
 
 	if (c->initiations++ == 0)
 		c->began = now_ms();
-	if (noise_read_initiation(&o->id, m, &in) < 0 || noise_accept_initiation(&o->engine, m, &in) < 0 ||
+	if (noise_read_initiation(&o->id, m, &in) < 0 || noise_accept_initiation(&o->id, &o->engine, m, &in) < 0 ||
 	    noise_create_response(&o->engine, i, &response) < 0)
 		return;
 	cookie_add_macs(&c->maker, 1, &response, sizeof(response));
@@ -115,7 +115,7 @@ static bool add_one(struct crowd *c, unsigned i, struct sockaddr_in at, const ui
 	dh_clamp(priv);
 	if (noise_identity_set(&o->id, priv) < 0)
 		return false;
-	noise_peer_init(&o->engine, &o->id, engine);
+	noise_peer_init(&o->engine, engine);
 	for (int k = 0; k < KEY_LEN; k++)
 		printf("%02x", o->id.pub[k]);
 	printf(" %u\n", ntohs(at.sin_port));

@@ -370,6 +370,24 @@ def test_W_10_planned_restart_loses_nothing(world):
     assert ea.node.ping("10.9.0.2") == 3 and eb.node.ping("10.9.0.1") == 3
 
 
+def add_peers(e, count):
+    e.node.run("wg", "addconf", "wg0", "/dev/stdin", input="".join("[Peer]\nPublicKey=%s\nAllowedIPs=10.%d.%d.%d/32\n" % (
+        base64.b64encode(os.urandom(32)).decode(), 64 + (i >> 16), i >> 8 & 255, i & 255) for i in range(count)))
+
+
+def test_W_10_planned_restart_with_many_peers(world):
+    """As many as there can be: what is handed over while nothing is sent costs no curve operation for each of them."""
+    ea, eb = world.pair(extra_a=["--state-dir", "/run/state"])
+    add_peers(ea, 65000)
+    assert ea.node.ping("10.9.0.2") == 3
+    at = ea.show("latest-handshakes", eb.key.public)
+    old = ea.process
+    ea.start(extra=["--takeover"])
+    assert old.wait(timeout=5) == 0
+    assert ea.node.ping("10.9.0.2") == 3 and ea.show("latest-handshakes", eb.key.public) == at
+    assert len(ea.node.out("wg", "show", "wg0", "peers").split()) == 65001
+
+
 class LateAnswers(Relay):
     """What the second end answers to an initiation waits until it is let go."""
 
@@ -455,7 +473,7 @@ def held_successor(e):
 def test_W_10_a_successor_that_is_late_does_not_send(world):
     """The predecessor goes on; two engines that seal with the same keys would use a counter twice."""
     ea, eb = world.pair()
-    ea.wg(" ".join("peer %s allowed-ips 10.77.%d.%d/32" % (base64.b64encode(os.urandom(32)).decode(), i // 256, i % 256) for i in range(200)))
+    add_peers(ea, 20000)
     assert ea.node.ping("10.9.0.2") == 3
     late = held_successor(ea)
     assert ea.node.ping("10.9.0.2", count=20) == 20
