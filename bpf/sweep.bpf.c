@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The sweep, about once a second: what has become a conversation moves to `flows`, and entries of `flows` and `nat_claims` whose turn has
  * come are looked at. The loader runs start_sweep at each start: only a program can start a timer. */
+#include "lib/flow_recent.h"
 #include "lib/flow_sweep.h"
 #include "lib/nat.h"
 
@@ -76,6 +77,7 @@ static int on_sweep(void *map __attribute__((unused)), __u32 *key __attribute__(
 	more |= bpf_loop(FLOW_SWEEP_BATCH, look_flow, NULL, 0) == FLOW_SWEEP_BATCH;
 	more |= bpf_loop(FLOW_SWEEP_BATCH, look_claim, NULL, 0) == FLOW_SWEEP_BATCH;
 	find_missed(sweep);
+	recent_resize(share_held(0));
 	bpf_timer_start(&sweep->timer, more ? 0 : FLOW_SWEEP_NS, 0);
 	return 0;
 }

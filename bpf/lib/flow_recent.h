@@ -11,6 +11,10 @@
  * packet. FIN and RST take the long way, and the mark away. An entry that somebody else removes from `flows` lives on here until the
  * epoch ends.
  *
+ * No more lines are in use than the conversations that there are need, as the sweep counts them: where they are few their marks lie close
+ * together and stay in the cache; and the packets of short connections, which are looked for here in vain, do not each fetch a line that
+ * nobody has touched for long. When the number changes all marks are in wrong places: each conversation is looked up once more.
+ *
  * A mark is 62 bits, and the two of flow_state.stack that say which end's packets take the stack. The 62 are no hash that could be met by
  * trying: they are two sums of the packet's words, each times a random number of 64 bits that is drawn anew whenever the programs are
  * loaded, and of both sums the upper bits. Whatever two different conversations are, for one of 2^62 choices of the numbers they have
@@ -81,12 +85,51 @@ static __always_inline __u64 recent_mark(const struct recent_sums *s)
 	return (s->high & 0xffffffff00000000) | (s->low >> 32 & ~(__u64)FLOW_RECENT_STACK);
 }
 
+static __always_inline struct flow_recent *recent_head(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&flows_recent, &zero);
+}
+
+/* Lines behind the first: FEW, or twice as many, and again, until there are no more than MARKS conversations for each. They become fewer when that
+ * is a sixteenth: a number that goes up and down would make all marks void each time. */
+enum { RECENT_FEW = 64, RECENT_MARKS = 4 };
+
+static __always_inline __u32 recent_lines_for(__s64 conversations, __u32 used)
+{
+	__u32 all = config.recent_lines;
+
+	if (!used || used > all || conversations < used / RECENT_MARKS)
+		used = RECENT_FEW;
+	for (int i = 0; i < 24 && conversations > (__s64)used * RECENT_MARKS; i++)
+		used *= 2;
+	return used < all ? used : all;
+}
+
+/* By the sweep, which knows how many conversations there are. */
+static __always_inline void recent_resize(__s64 conversations)
+{
+	struct flow_recent *head = recent_head();
+	__u32 want;
+
+	if (!head)
+		return;
+	want = recent_lines_for(conversations, head->used);
+	if (want != head->used)
+		*(volatile __u32 *)&head->used = want;
+}
+
 /* The sum alone would lay flows whose ports count up at even distances: mostly better than chance does, at times all into few lines. */
 static __always_inline struct flow_recent *recent_line(const struct recent_sums *s)
 {
 	__u64 mixed = (s->place ^ s->place >> 32) * 0x9e3779b97f4a7c15;
-	__u32 line = (mixed >> 32) * config.recent_lines >> 32;
+	struct flow_recent *head = recent_head();
+	__u32 used = head ? *(volatile __u32 *)&head->used : 0, line;
 
+	if (unlikely(!used))
+		used = config.recent_lines;
+	line = 1 + ((mixed >> 32) * used >> 32);
 	return bpf_map_lookup_elem(&flows_recent, &line);
 }
 

@@ -287,7 +287,7 @@ static void size_map(struct bpf_map *map, const char *name, const struct dp_conf
 	if (streq(name, "flows") || streq(name, "flows_new"))
 		bpf_map__set_max_entries(map, config->flow_max);
 	if (streq(name, "flows_recent"))
-		bpf_map__set_max_entries(map, recent_lines(config));
+		bpf_map__set_max_entries(map, 1 + recent_lines(config));
 	if (streq(name, "flows_turns"))
 		bpf_map__set_max_entries(map, TURNS_MAX(config->flow_max));
 	if (streq(name, "nat_claims") || streq(name, "nat_forward"))

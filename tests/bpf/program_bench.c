@@ -24,7 +24,8 @@ static void fill_flows(const char *pod, const char *peer, bool pod_first)
 	bool via_stack = streq(peer, WORLD4);
 	_cleanup_free_ struct flow_key *keys = xcalloc(FLOWS, sizeof(*keys));
 	_cleanup_free_ struct flow *values = xcalloc(FLOWS, sizeof(*values));
-	uint32_t n = FLOWS;
+	uint32_t n = FLOWS, all = 0;
+	uint64_t held = FLOWS;
 
 	for (int i = 0; i < FLOWS; i++) {
 		keys[i] = pod_first ? flow_key_of(IPPROTO_TCP, pod, i, peer, 80) : flow_key_of(IPPROTO_TCP, peer, i, pod, 80);
@@ -32,6 +33,8 @@ static void fill_flows(const char *pod, const char *peer, bool pod_first)
 		if (via_stack)
 			values[i].state.stack = memcmp(&keys[i].addr[0], &pod_addr, 16) == 0 ? 1 : 2;
 	}
+	if (bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &all, &held, BPF_ANY) < 0)
+		err(1, "endpoint_flows");
 	if (bpf_map_update_batch(datapath_map_fd(dp, "flows"), keys, values, &n, NULL) < 0)
 		err(1, "filling the flow table, %u of %d", n, FLOWS);
 }

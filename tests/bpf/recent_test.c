@@ -87,6 +87,7 @@ static void age(const struct conversation *c)
 	put(c, s);
 }
 
+/* The first has no marks. */
 static uint32_t lines(void)
 {
 	struct bpf_map_info info = {};
@@ -101,7 +102,7 @@ static unsigned marks(void)
 	struct flow_recent line;
 	unsigned n = 0;
 
-	for (uint32_t i = 0; i < lines(); i++) {
+	for (uint32_t i = 1; i < lines(); i++) {
 		CHECK_INT(bpf_map_lookup_elem(datapath_map_fd(dp, "flows_recent"), &i, &line), 0);
 		for (int k = 0; k < FLOW_RECENT_WAYS; k++)
 			n += line.mark[k] != 0;
@@ -282,7 +283,7 @@ static void no_other_conversation_passes_by_the_mark(void)
 static void a_planted_mark_is_seen(void)
 {
 	struct flow_key key = key_of(&udp4);
-	struct flow_recent saved[64] = {};
+	struct flow_recent saved[1 + 64] = {};
 	struct flow_state s;
 	bool passed = false;
 
@@ -341,6 +342,69 @@ static void marks_do_not_outlive_the_programs(void)
 	CHECK(is_known(&tcp4, true, true));
 }
 
+/* As the sweep counts them, which runs once a second. */
+static void conversations(uint64_t n)
+{
+	uint32_t all = 0;
+
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, "endpoint_flows"), &all, &n, BPF_ANY), 0);
+}
+
+static uint32_t wait_for_used(uint32_t wanted)
+{
+	struct flow_recent head = {};
+	uint32_t zero = 0;
+
+	for (int i = 0; i < 2000 && head.used != wanted; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+		CHECK_INT(bpf_map_lookup_elem(datapath_map_fd(dp, "flows_recent"), &zero, &head), 0);
+	}
+	return head.used;
+}
+
+static unsigned marks_behind(uint32_t line)
+{
+	struct flow_recent r;
+	unsigned n = 0;
+
+	for (uint32_t i = line + 1; i < lines(); i++) {
+		CHECK_INT(bpf_map_lookup_elem(datapath_map_fd(dp, "flows_recent"), &i, &r), 0);
+		for (int k = 0; k < FLOW_RECENT_WAYS; k++)
+			n += r.mark[k] != 0;
+	}
+	return n;
+}
+
+/* Few conversations use few lines, many more, and no packet is lost when the number changes. */
+static void lines_are_used_as_conversations_need_them(void)
+{
+	static const struct {
+		uint64_t conversations;
+		uint32_t used;
+	} turns[] = { { 10, 64 }, { 257, 128 }, { 31, 64 }, { 1000, 256 }, { 1 << 20, 2048 / FLOW_RECENT_WAYS }, { 0, 64 } };
+	struct conversation c = udp4;
+	unsigned behind = 0;
+
+	dp_config.flow_max = dp_config.flow_share = 2048;
+	harness_reopen();
+	flows_clear();
+	for (size_t t = 0; t < ARRAY_SIZE(turns); t++) {
+		conversations(turns[t].conversations);
+		CHECK_INT(wait_for_used(turns[t].used), turns[t].used);
+		behind = marks_behind(turns[t].used);
+		for (c.port = 2000; c.port < 2040; c.port++) {
+			put(&c, (struct flow_state){});
+			packet(&c, true, "");
+			CHECK(is_known(&c, true, false));
+		}
+		CHECK_INT(marks_behind(turns[t].used), behind);
+	}
+	CHECK(behind > 0); /* those of larger numbers of lines would be seen */
+	dp_config.flow_max = FLOW_MAX;
+	dp_config.flow_share = FLOW_SHARE;
+	harness_reopen();
+}
+
 /* As many conversations as the table holds: some share a line with more than eight, drive each other out, and pass all the same. */
 static void a_full_line_loses_no_packet(void)
 {
@@ -376,6 +440,7 @@ int main(void)
 	RUN(a_planted_mark_is_seen);
 	RUN(a_removed_entry_is_missed_in_the_next_epoch);
 	RUN(marks_do_not_outlive_the_programs);
+	RUN(lines_are_used_as_conversations_need_them);
 	RUN(a_full_line_loses_no_packet);
 	harness_done();
 	return test_end();

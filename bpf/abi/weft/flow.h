@@ -90,10 +90,13 @@ struct flow_asks {
 #define FLOW_ASKS_MAX 4096
 
 /* `flows_recent` (array): marks of conversations that lie in `flows` and were found there a moment ago (lib/flow_recent.h). One element is
- * a cache line. */
+ * a cache line. The first has no marks: it says how many of the others are in use. */
 #define FLOW_RECENT_WAYS 8
 struct flow_recent {
-	__u64 mark[FLOW_RECENT_WAYS]; /* 0: none. The lowest two bits are those of flow_state.stack */
+	union {
+		__u64 mark[FLOW_RECENT_WAYS]; /* 0: none. The lowest two bits are those of flow_state.stack */
+		__u32 used; /* lines; 0: all there are */
+	};
 };
 
 #define FLOW_RECENT_STACK 3
