@@ -201,7 +201,7 @@ static __always_inline void flow_go_on(struct flow_key *key, struct flow *f, str
 /* Of the packet's conversation nothing is known from a moment ago: its entry, if it has one, says more. */
 __global enum drop_reason flow_track_entry(const struct flow_key *of, __u8 end, __u32 owner, struct packet *pkt, __u8 place)
 {
-	__u32 now = tick_now(), revision = policy_revision();
+	__u32 now = flow_tick_now(), revision = policy_revision();
 	struct flow *open = NULL;
 	enum drop_reason why;
 	struct flow_state *f;

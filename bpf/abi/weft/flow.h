@@ -90,12 +90,15 @@ struct flow_asks {
 #define FLOW_ASKS_MAX 4096
 
 /* `flows_recent` (array): marks of conversations that lie in `flows` and were found there a moment ago (lib/flow_recent.h). One element is
- * a cache line. The first has no marks: it says how many of the others are in use. */
+ * a cache line. The first has no marks, but what every packet needs to know. */
 #define FLOW_RECENT_WAYS 8
 struct flow_recent {
 	union {
 		__u64 mark[FLOW_RECENT_WAYS]; /* 0: none. The lowest two bits are those of flow_state.stack */
-		__u32 used; /* lines; 0: all there are */
+		struct {
+			__u64 clock; /* the lower half is the tick when jiffies were the upper half; 0: nobody has asked */
+			__u32 used; /* lines behind the first; 0: all there are */
+		};
 	};
 };
 
