@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The TUN asks a program for the queue, the sockets of one port ask one for the socket; both say "the processor's number", and worker i
- * may then run on the processors with that number only (modulo the workers). Order is kept by there being one packet at a time. */
+ * may then run on the processors with that number only (modulo the workers). A flow whose sender moves to another processor stays with its
+ * queue until it has been silent for CALM_NS, so that its packets never wait in two. */
 #include "wg/steer.h"
 
 #include "base/log.h"
@@ -9,6 +10,7 @@
 #include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/if_tun.h>
+#include <stddef.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -18,11 +20,61 @@ static int set_program(const struct tun *t, int fd)
 	return ioctl(t->fds[0], TUNSETSTEERINGEBPF, &fd) < 0 ? -errno : 0;
 }
 
-/* The TUN takes its answer modulo the queues. */
+enum { FLOWS = 1024 }; /* flows with the same place share a queue while one of them speaks */
+
+struct flow {
+	uint64_t last_ns;
+	uint32_t queue, unused;
+};
+
+static int make_flows(void)
+{
+	union bpf_attr attr = { .map_type = BPF_MAP_TYPE_ARRAY,
+				.key_size = sizeof(uint32_t),
+				.value_size = sizeof(struct flow),
+				.max_entries = FLOWS };
+
+	return syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+}
+
+#define CALL(f) { .code = BPF_JMP | BPF_CALL, .imm = (f) }
+#define MOVE(to, from) { .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = (to), .src_reg = (from) }
+#define LOAD(size, to, from, at) { .code = BPF_LDX | BPF_MEM | (size), .dst_reg = (to), .src_reg = (from), .off = (at) }
+#define STORE(size, to, at, from) { .code = BPF_STX | BPF_MEM | (size), .dst_reg = (to), .src_reg = (from), .off = (at) }
+
+/* The TUN takes its answer modulo the queues:
+ *
+ *	flow = &flows[skb->hash % FLOWS];
+ *	if (now - flow->last_ns >= CALM_NS)
+ *		flow->queue = processor;
+ *	flow->last_ns = now;
+ *	return flow->queue;
+ */
 static int load_program(void)
 {
+	_cleanup_close_ int flows = make_flows(); /* the program keeps it */
 	struct bpf_insn code[] = {
-		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_get_smp_processor_id },
+		MOVE(BPF_REG_6, BPF_REG_1),
+		CALL(BPF_FUNC_get_smp_processor_id),
+		MOVE(BPF_REG_7, BPF_REG_0),
+		CALL(BPF_FUNC_ktime_get_ns),
+		MOVE(BPF_REG_8, BPF_REG_0),
+		LOAD(BPF_W, BPF_REG_1, BPF_REG_6, offsetof(struct __sk_buff, hash)),
+		{ .code = BPF_ALU64 | BPF_AND | BPF_K, .dst_reg = BPF_REG_1, .imm = FLOWS - 1 },
+		STORE(BPF_W, BPF_REG_10, -4, BPF_REG_1),
+		{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_FD, .imm = flows },
+		{ 0 },
+		MOVE(BPF_REG_2, BPF_REG_10),
+		{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = -4 },
+		CALL(BPF_FUNC_map_lookup_elem),
+		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = BPF_REG_0, .imm = 0, .off = 6 },
+		LOAD(BPF_DW, BPF_REG_1, BPF_REG_0, offsetof(struct flow, last_ns)),
+		STORE(BPF_DW, BPF_REG_0, offsetof(struct flow, last_ns), BPF_REG_8),
+		{ .code = BPF_ALU64 | BPF_SUB | BPF_X, .dst_reg = BPF_REG_8, .src_reg = BPF_REG_1 },
+		{ .code = BPF_JMP | BPF_JGE | BPF_K, .dst_reg = BPF_REG_8, .imm = CALM_NS, .off = 1 },
+		LOAD(BPF_W, BPF_REG_7, BPF_REG_0, offsetof(struct flow, queue)),
+		STORE(BPF_W, BPF_REG_0, offsetof(struct flow, queue), BPF_REG_7),
+		MOVE(BPF_REG_0, BPF_REG_7),
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
@@ -30,7 +82,7 @@ static int load_program(void)
 				.insn_cnt = ARRAY_SIZE(code),
 				.license = (uintptr_t) "" };
 
-	return syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+	return flows < 0 ? -1 : syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
 void steer_init(struct steer *s, const struct tun *t, const struct features *features, unsigned workers)

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packets that come one by one are handled on the processor where they come, many are spread: nothing is lost in between."""
 
+import os
+import socket
+import subprocess
 import threading
+import time
 
 from nodes import transfer_tcp, wait_for
 
@@ -20,6 +24,37 @@ def test_calm_traffic_is_handled_near(world):
     t.join()
     assert pings == [300]
     assert ea.metric("near_changes_total") > changes, "a stream is not calm"
+
+
+def test_a_sender_that_moves_in_calm_keeps_its_order(world):
+    """The worker of the processor that it leaves has to wait for it, the other one has not."""
+    ea, eb = world.pair(extra_a=METRICS, extra_b=METRICS)
+    assert ea.node.ping("10.9.0.2") == 3
+    rx = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    rx.bind(("10.9.0.2", 6000))
+    rx.settimeout(10)
+    tx = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tx.connect(("10.9.0.2", 6000))
+    cpus = sorted(os.sched_getaffinity(0))
+    near = lambda: (tx.send(b"calm"), rx.recv(100), ea.metric("near"))[2]
+    for n in range(3):
+        here, there = cpus[n % 2], cpus[1 - n % 2]
+        wait_for(near, timeout=30, interval=0.06, message="calm")
+        busy = [subprocess.Popen(["taskset", "-c", str(here), "sh", "-c", "while :; do :; done"]) for _ in range(3)]
+        try:
+            time.sleep(0.06)  # silent for so long that it may take another queue
+            for i in range(2):  # more than two may end calm in between
+                os.sched_setaffinity(0, {there if i else here})
+                tx.send(b"%d" % i)
+            assert [int(rx.recv(100)) for _ in range(2)] == [0, 1], "round %d" % n
+        finally:
+            os.sched_setaffinity(0, cpus)
+            for b in busy:
+                b.kill()
+                b.wait()
+        time.sleep(1)  # calm that has lasted comes back soon
+    rx.close()
+    tx.close()
 
 
 def test_an_engine_that_was_killed_near_leaves_nothing(world):
