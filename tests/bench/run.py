@@ -122,7 +122,7 @@ def compare(mine, other, wanted, turns):
         ratios = sorted(a[column] / b[column] for a, b in zip(got[mine], got[other]))
         print("%s / %s, %s: %.2f (%.2f to %.2f for nine of ten of %d turns)%s" % (
             mine.name, other.name, what, statistics.median(ratios), ratios[turns // 20], ratios[-1 - turns // 20], turns,
-            "" if column else ", wanted %.2f" % wanted), flush=True)
+            "" if column else ", wanted >= %.2f: %s" % (wanted, "holds" if statistics.median(ratios) >= wanted else "MISSED")), flush=True)
 
 
 def main():
