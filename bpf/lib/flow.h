@@ -85,6 +85,25 @@ static __always_inline void flow_note_way(struct packet *pkt, __u8 bits)
 	pkt->translated = bits & FLOW_STACK_TRANSLATED;
 }
 
+/* Is the flow translated? So says its initiator's packet where it comes from the pod, each time: before, the same ends may have spoken
+ * another way (a port is used again). Elsewhere a packet that is translated says so, and one that is not says nothing. */
+__global int flow_turn(struct flow_state *f, const struct flow_key *key, __u8 end, __u8 place)
+{
+	__u8 mine = FLOW_STACK_TRANSLATED << flow_local_end(end, place);
+
+	if (!f || !key)
+		return 0;
+	if (place & FLOW_TRANSLATED) {
+		if (f->stack & mine)
+			return 0;
+		f->stack = place & FLOW_AT_DESTINATION ? mine : FLOW_STACK_TRANSLATED * 3;
+		flow_recent_forget(key, policy_revision());
+	} else if (end == f->initiator && !(place & (FLOW_AT_DESTINATION | FLOW_OUT_OF_STACK))) {
+		f->stack &= FLOW_STACK_TRANSLATED - 1;
+	}
+	return 0;
+}
+
 /* Notes a flow that begins. @old: the entry that the key has in `flows_new`, of a flow that is over; NULL when it has none. That one is written over
  * where it lies: to put another one in its place costs more than all else that a new flow does, as the table's lists of free and old entries
  * are touched, and whoever connects to one place again and again soon comes back to the ports that it had. */
@@ -218,6 +237,8 @@ __global enum drop_reason flow_track_entry(const struct flow_key *of, __u8 end, 
 	}
 	if (!f || (!open && flow_is_replaced(f, pkt, key.proto, end, now)))
 		return flow_create(&key, f, end, owner, pkt, place, now);
+	if (unlikely(place & FLOW_TRANSLATED || f->stack >= FLOW_STACK_TRANSLATED))
+		flow_turn(f, &key, end, place);
 	flow_note_way(pkt, f->stack >> flow_local_end(end, place));
 	if (f->seen != now)
 		f->seen = now;
@@ -236,7 +257,7 @@ static __always_inline bool flow_recall(const struct flow_key *key, __u8 end, st
 {
 	__u32 found;
 
-	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST)))
+	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) || place & FLOW_TRANSLATED)) /* of those no mark tells */
 		return false;
 	found = flow_is_recent(key, revision);
 	if (found)

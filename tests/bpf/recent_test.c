@@ -207,7 +207,7 @@ static void a_connection_that_ends_takes_its_mark_away(void)
 /* What is closing, translated, or denied is looked up each time. */
 static void only_what_is_settled_is_marked(void)
 {
-	static const struct flow_state unsettled[] = { { .fin = 1 }, { .stack = FLOW_STACK_TRANSLATED << 1 }, { .origin = FLOW_DENIED } };
+	static const struct flow_state unsettled[] = { { .fin = 1 }, { .initiator = 1, .stack = FLOW_STACK_TRANSLATED * 3 }, { .origin = FLOW_DENIED } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(unsettled); i++) {
 		flows_clear();

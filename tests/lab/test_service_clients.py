@@ -140,6 +140,42 @@ def test_raw_packets_are_served_as_well(lab):
     assert out[:2] == [vip, "53"] and json.loads(out[2])["pod"] in ("w1", "w2")
 
 
+# One port of a client, one endpoint, three ways: translated at the socket, packet by packet, not at all. It prints who is said to answer.
+SAME_PORT = r"""
+import socket, sys
+vip, direct, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+family = socket.AF_INET6 if ':' in vip else socket.AF_INET
+def ask(where, connected):
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        s.bind(('', port))
+        s.settimeout(10)
+        for _ in range(3): # the third is one of a conversation
+            if connected:
+                s.connect(where)
+                s.send(b'q')
+            else:
+                s.sendto(b'q', where)
+            print(s.recvfrom(400)[1][0])
+for connected in (False, True, False, True):
+    ask((vip, 53), connected)
+ask((direct, 5353), True)
+ask((vip, 53), True)
+"""
+
+
+@pytest.mark.parametrize("server", ["me", "far"])
+def test_SVC_47_a_port_is_used_again_another_way(lab, server):
+    """What is known of a flow is known of two addresses and ports: the same ones may be translated next time, or no more."""
+    lab.apply(service("again", {"me": "self", "far": "far"}[server]))
+    wait_for("one endpoint", lambda: known(lab, "n1", "again", 1))
+    direct = next(p for p in lab.status()["pods"] if p["name"] == server)["ips"]
+    for vip in addresses(lab, "again"):
+        own = next(a for a in direct if (":" in a) == (":" in vip))
+        heard = lab.exec("default/c", "python3", "-c", SAME_PORT, vip, own, 4747).stdout.split()
+        assert heard == 12 * [vip] + 3 * [own] + 3 * [vip], heard
+    lab.kubectl("delete", "svc", "again")
+
+
 def fails(lab, who, vip, port, limit=10):
     done = lab.exec(who, "curl", "-sS", "-g", "-m", limit, "http://[%s]:%d/" % (vip, port) if ":" in vip else "http://%s:%d/" % (vip, port), check=False)
     return done.returncode
