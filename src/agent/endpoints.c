@@ -240,22 +240,27 @@ static struct endpoint_record *record_new(struct endpoints *e, const struct cni_
 }
 
 /* 0 when the namespace is not there, or the kernel (before 5.14) does not say. */
-static int read_cookie(void *ctx)
-{
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t size = sizeof(uint64_t);
-
-	return fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ctx, &size) < 0 ? -errno : 0;
-}
-
 static uint64_t netns_cookie(const struct endpoint_record *r)
 {
 	_cleanup_close_ int fd = endpoint_netns_is_there(r) ? netns_open(r->netns) : -1;
 	uint64_t cookie = 0;
 
-	if (fd < 0 || netns_run(fd, read_cookie, &cookie) < 0)
-		return 0;
-	return cookie;
+	return fd < 0 || netns_cookie_of(fd, &cookie) < 0 ? 0 : cookie;
+}
+
+void endpoints_each_netns(struct endpoints *e, endpoint_netns_fn *fn, void *ctx)
+{
+	for (struct htab_node *n = htab_begin(&e->by_key); n; n = htab_next(&e->by_key, n)) {
+		const struct endpoint_record *r = container_of(n, struct endpoint, by_key)->record;
+		_cleanup_close_ int fd = -1;
+		uint64_t cookie;
+
+		if (r->state != ENDPOINT_UP || !endpoint_netns_is_there(r))
+			continue;
+		fd = netns_open(r->netns);
+		if (fd >= 0 && netns_cookie_of(fd, &cookie) == 0)
+			fn(fd, cookie, ctx);
+	}
 }
 
 struct dp_endpoint endpoint_dp(const struct endpoint_record *r)

@@ -43,7 +43,7 @@ static const struct {
 	{ { "weft_services", METRIC_GAUGE, "what", "What the datapath has of Services: ports, frontends, backends, slots." }, services },
 	{ { "weft_service_answers", METRIC_COUNTER, "what", "What sockets and packets that asked for a Service got." }, service_answers },
 	{ { "weft_service_writes", METRIC_COUNTER, "", "Entries written to or deleted from the tables of Services." }, service_writes },
-	{ { "weft_service_sockets_aborted", METRIC_COUNTER, "", "The node's connected UDP sockets whose endpoint was gone: they were aborted." }, service_aborted },
+	{ { "weft_service_sockets_aborted", METRIC_COUNTER, "", "Connected sockets of the node and its pods whose endpoint was gone: they were aborted." }, service_aborted },
 	{ { "weft_service_health_ports", METRIC_GAUGE, "state", "Health check ports of Services, open or taken by another process." }, health_ports },
 	{ { "weft_service_health_answers", METRIC_COUNTER, "code", "Answers to health checks of Services and to /healthz and /livez." }, health_answers },
 	{ { "weft_announced_addresses", METRIC_GAUGE, "state", "Addresses of Services in this node's local networks: held by this node, elsewhere, or had by a foreign host." }, announced },

@@ -150,17 +150,6 @@ static void fail(struct agent *a, const struct model_service_name *name, int r)
 	s->failed = true;
 }
 
-/* Whom the node's own UDP sockets are connected with may be gone. */
-static void abort_stale(struct agent *a)
-{
-	int n = datapath_abort_stale(a->dp);
-
-	if (n > 0)
-		log_info("UDP sockets were connected with endpoints that are gone, and were aborted", L_UINT("sockets", n));
-	if (n < 0)
-		log_warn("cannot abort the UDP sockets whose endpoints are gone", L_ERRNO(n));
-}
-
 static int on_turn(sd_event_source *source, void *ctx)
 {
 	struct agent *a = ctx;
@@ -187,7 +176,7 @@ static int on_turn(sd_event_source *source, void *ctx)
 			log_info("Services are programmed", L_UINT("services", s->by_name.count));
 	}
 	if (s->complete)
-		abort_stale(a);
+		services_abort_stale(a);
 	s->healthy = s->complete && !s->failed;
 	services_say_health(a);
 	agent_announce_changed(a);
@@ -238,6 +227,8 @@ void agent_services_tick(struct agent *a)
 
 	if (a->dp)
 		datapath_services_collect(a->dp);
+	if (a->dp && s->complete)
+		services_abort_stale(a);
 	services_health_tick(a);
 	services_tell(a);
 	if (!s->failed)

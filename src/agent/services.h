@@ -34,6 +34,10 @@ struct services_view {
 	bool tell;	      /* there may be more to tell */
 	sd_event_source *turn;
 
+	/* services_stale.c */
+	uint64_t stale_said; /* when it was last said that sockets could not be aborted, monotonic in us */
+	bool cannot_abort;   /* the kernel is built without */
+
 	/* services_health.c */
 	struct scrape *healthz; /* or NULL */
 	size_t n_checks, n_open; /* health check ports, and those of them that could be had */

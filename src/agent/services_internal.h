@@ -21,6 +21,9 @@ struct service_entry *services_find(const struct services_view *s, const char *n
 char *services_key(const struct service_view *v, size_t port); /* owned by the caller */
 int services_put_port(struct datapath *dp, const struct service_view *v, size_t port);
 
+/* services_stale.c: whom sockets are connected with may be gone. */
+void services_abort_stale(struct agent *a);
+
 /* services_health.c. A check answers for the entry that it is of. */
 void services_check_apply(struct agent *a, struct service_entry *e); /* the entry's view is new */
 void services_check_free(struct services_view *s, struct service_entry *e);

@@ -444,7 +444,7 @@ static int load_sock(struct datapath *dp, const struct dp_config *config, char *
 	return r;
 }
 
-/* Without it the node's own UDP sockets stay with an endpoint that is gone; all else goes on. */
+/* Without it sockets stay with an endpoint that is gone; all else goes on. */
 static void load_stale(struct datapath *dp, const struct dp_config *config)
 {
 	_cleanup_free_ char *error = NULL;
@@ -457,7 +457,7 @@ static void load_stale(struct datapath *dp, const struct dp_config *config)
 	if (r == 0)
 		r = dp_start_stale(dp);
 	if (r < 0)
-		log_warn("connected UDP sockets of the node will not follow their endpoints", L_STR("why", error ? error : ""), L_ERRNO(r));
+		log_warn("connected sockets will not follow their endpoints", L_STR("why", error ? error : ""), L_ERRNO(r));
 }
 
 static void object_closep(struct bpf_object **obj)

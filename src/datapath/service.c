@@ -114,6 +114,15 @@ static int write_backend(struct datapath *dp, const struct service_state *st, ui
 	return services_write(dp, MAP_SERVICE_BACKENDS, &b->id, &value);
 }
 
+/* Who is no endpoint any more is chosen by nobody, and those who are connected with it may have to know. */
+static int write_gone(struct datapath *dp, const struct service_state *st, uint8_t proto, const struct backend_state *b)
+{
+	struct backend_state gone = *b;
+
+	gone.flags |= SERVICE_GONE;
+	return write_backend(dp, st, proto, &gone, 0);
+}
+
 static struct backend_state *find_old(struct service_state *st, const struct backend_state *b)
 {
 	return st->n_backends ? bsearch(b, st->backends, st->n_backends, sizeof(*b), compare_backend) : NULL;
@@ -322,12 +331,12 @@ static int drop_roles(struct datapath *dp, struct services *s, struct service_st
 		now = c->n ? bsearch(old, c->backends, c->n, sizeof(*now), compare_backend) : NULL;
 		if (now && now->id == old->id && !(old->roles & ~now->roles))
 			continue;
-		s->udp_left = true; /* of which protocol a port without backends is, nobody says */
+		s->left = true;
 		if (now && now->id == old->id) {
 			dp_note_error(&first, write_backend(dp, st, want->proto, now, now->roles));
 			continue;
 		}
-		dp_note_error(&first, write_backend(dp, st, want->proto, old, 0));
+		dp_note_error(&first, write_gone(dp, st, want->proto, old));
 		services_retire(s, old->id, 0);
 	}
 	return first;
@@ -544,8 +553,10 @@ void datapath_services_collect(struct datapath *dp)
 	for (; s->retired_from < s->n_retired && now - s->retired[s->retired_from].at_ns >= 1000000000ull; s->retired_from++) {
 		const struct retired *r = &s->retired[s->retired_from];
 
-		if (r->chunks == 0)
+		if (r->chunks == 0) {
 			services_delete(dp, MAP_SERVICE_BACKENDS, &r->id);
+			s->left = true; /* who was about to connect with it is connected by now */
+		}
 		for (uint32_t i = 0; i < r->chunks; i++)
 			services_delete(dp, MAP_SERVICE_SLOTS, &(struct service_slot_key){ r->id, i });
 	}

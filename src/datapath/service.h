@@ -57,9 +57,20 @@ int datapath_services_end(struct datapath *dp);
 /* Deletes what has been out of use for a second. To be called now and then. */
 void datapath_services_collect(struct datapath *dp);
 
-/* Aborts the connected UDP sockets of the agent's namespace whose endpoint serves no more, if any can have lost theirs since the last
- * call: their owners see ECONNABORTED and connect anew. Return: how many, -errno. */
-int datapath_abort_stale(struct datapath *dp);
+/* Sockets of the node and its pods whose endpoint is lost to them: connected UDP, where it serves no more; TCP, where it is removed and the
+ * Service asks for a reset (SERVICE_RESET). Ordered by namespace, then socket. */
+struct dp_stale {
+	struct service_stale *list; /* the caller's to free() */
+	size_t n;
+};
+/* Looks for them, if any can have lost theirs since the last look that was well. Return: 0, -errno. */
+int datapath_find_stale(struct datapath *dp, struct dp_stale *ret);
+bool dp_stale_has(const struct dp_stale *stale, uint64_t netns);
+/* Aborts those that are in the thread's network namespace, whose cookie is @netns; their owners see ECONNABORTED. Return: how many,
+ * -EOPNOTSUPP, -errno. */
+int datapath_abort_stale(struct datapath *dp, const struct dp_stale *stale, uint64_t netns);
+/* Not all could be aborted: the next look is not spared. */
+void datapath_stale_remain(struct datapath *dp);
 
 /* A node's address: NodePorts are there. */
 struct dp_service_node {
@@ -88,7 +99,7 @@ int datapath_read_service(struct datapath *dp, const struct dp_service_frontend 
 struct dp_service_stats {
 	uint64_t services, frontends, backends, slots; /* as this process knows them */
 	uint64_t writes; /* stores and deletions in maps so far */
-	uint64_t aborted; /* UDP sockets whose endpoint was gone */
+	uint64_t aborted; /* sockets whose endpoint was gone */
 	uint64_t counts[SERVICE_COUNTS];
 	bool sockets; /* are socket programs attached? */
 };

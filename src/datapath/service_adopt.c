@@ -190,6 +190,6 @@ int datapath_services_end(struct datapath *dp)
 	if (r == 0)
 		r = retire_adopted(dp, s);
 	if (s)
-		s->udp_left = true; /* what left while no agent was there */
+		s->left = true; /* what left while no agent was there */
 	return r;
 }

@@ -73,7 +73,7 @@ struct services {
 	struct retired *retired; /* oldest first from .retired_from */
 	size_t n_retired, cap_retired, retired_from;
 	uint64_t writes, aborted, n_backends, n_slots;
-	bool udp_left; /* a backend has left that UDP sockets may be connected with */
+	bool left; /* a backend has left that sockets may be connected with */
 	uint32_t *slots; /* room for one set */
 };
 

@@ -98,7 +98,7 @@ struct decoded_service {
 	unsigned n_ports, n_addrs, n_sources;
 	uint32_t affinity_s;
 	uint16_t health_port;
-	bool proxied, internal_local, external_local, maglev, dsr, pooled;
+	bool proxied, internal_local, external_local, maglev, dsr, reset, pooled;
 	uint64_t digest;
 };
 int decode_service(const json_t *object, struct decoded_service *ret, char **ret_error);

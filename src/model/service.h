@@ -47,6 +47,7 @@ struct model_service {
 	bool maglev;	      /* annotation weft.dev/service.algorithm: maglev */
 	bool pooled;	      /* its load balancer addresses come from a LoadBalancerPool: condition weft.dev/LoadBalancerAddresses */
 	bool dsr;	      /* annotation weft.dev/service.forwarding: dsr */
+	bool reset;	      /* annotation weft.dev/service.removed-endpoints: reset */
 	unsigned generation;
 };
 

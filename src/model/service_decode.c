@@ -6,6 +6,7 @@
 #define LABEL_PROXY "service.kubernetes.io/service-proxy-name"
 #define ANNOTATION_ALGORITHM "weft.dev/service.algorithm"
 #define ANNOTATION_FORWARDING "weft.dev/service.forwarding"
+#define ANNOTATION_REMOVED "weft.dev/service.removed-endpoints"
 #define CONDITION_POOL "weft.dev/LoadBalancerAddresses"
 
 enum { AFFINITY_DEFAULT_S = 10800, AFFINITY_MAX_S = 86400 };
@@ -234,6 +235,7 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 	d->maglev = streq(json_string_value(json_object_get(annotations, ANNOTATION_ALGORITHM)), "maglev");
 	d->pooled = json_condition_is_true(object, CONDITION_POOL) /* written together with the addresses */;
 	d->dsr = streq(json_string_value(json_object_get(annotations, ANNOTATION_FORWARDING)), "dsr");
+	d->reset = streq(json_string_value(json_object_get(annotations, ANNOTATION_REMOVED)), "reset");
 	return r;
 }
 

@@ -217,6 +217,7 @@ static void service_take(struct model *m, struct model_service *s, const struct 
 	s->external_local = d->external_local;
 	s->maglev = d->maglev;
 	s->dsr = d->dsr;
+	s->reset = d->reset;
 	s->pooled = d->pooled;
 	index_addrs(m, s);
 	count_node_ports(m, s, 1);

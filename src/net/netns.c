@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -64,6 +65,24 @@ int netns_run(int netns_fd, int (*fn)(void *ctx), void *ctx)
 	r = fn(ctx);
 	go_back(own);
 	return r;
+}
+
+static int read_cookie(void *ctx)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(uint64_t);
+
+	return fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ctx, &size) < 0 ? -errno : 0;
+}
+
+int netns_cookie_of_self(uint64_t *ret)
+{
+	return read_cookie(ret);
+}
+
+int netns_cookie_of(int netns_fd, uint64_t *ret)
+{
+	return netns_run(netns_fd, read_cookie, ret);
 }
 
 /* The thread's namespace, bound to @path. */

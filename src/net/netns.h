@@ -4,6 +4,7 @@
 
 #include "base/macro.h"
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /* A namespace's identity as long as it lives; the kernel gives a number again after that, so pair it with a boot id. */
@@ -45,6 +46,11 @@ int netns_run(int netns_fd, int (*fn)(void *ctx), void *ctx);
 int netns_create(const char *path);
 /* Takes such a bind mount and its file away. Missing is a success. Return: 0, -errno. */
 int netns_remove(const char *path);
+
+/* The number by which the kernel names it to programs and sockets (SO_NETNS_COOKIE), of the thread's namespace, or another's. Return: 0,
+ * -ENOPROTOOPT before Linux 5.14, -errno. */
+int netns_cookie_of_self(uint64_t *ret);
+int netns_cookie_of(int netns_fd, uint64_t *ret);
 
 /* Writes below /proc/sys/net of a namespace: sysctl_write_in(fd, "ipv6/conf/all/forwarding", "1"). @name must not hold
  * "..". */

@@ -114,7 +114,7 @@ static void add(struct adder *a, const struct addr *addr, uint16_t port, enum se
 								  .kind = kind,
 								  .scope = scope,
 								  .role = role,
-								  .flags = flags | (p->maglev ? SERVICE_MAGLEV : 0) |
+								  .flags = flags | (p->maglev ? SERVICE_MAGLEV : 0) | (a->svc->reset ? SERVICE_RESET : 0) |
 									   (role == SERVICE_LOCAL && p->any_endpoint ? SERVICE_DROP_EMPTY : 0)};
 }
 

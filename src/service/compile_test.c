@@ -315,6 +315,26 @@ static void SVC_18_42_affinity_and_source_ranges(void)
 	world_done(&w);
 }
 
+/* Where connections to removed endpoints are reset, who is not used is told from who is not there. */
+static void SVC_20_endpoints_that_are_not_used_are_not_removed(void)
+{
+	static const char *const slice[] = {"10.0.0.1 node=a", "10.0.0.2 node=b serving terminating", "10.0.0.3 node=b serving", NULL};
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *plain = NULL, *resets = NULL;
+
+	world_service(&w, "s", SPEC, NULL);
+	world_slice(&w, "s-1", "s", "IPv4", PORTS, slice);
+	plain = world_compile(&w, "s");
+	CHECK_INT(plain->ports[0].n_endpoints, 1);
+	CHECK(!(find_address(plain, SERVICE_CLUSTER_IP, SERVICE_INTERNAL)->flags & SERVICE_RESET));
+	world_service(&w, "s", SPEC, "{'annotations':{'weft.dev/service.removed-endpoints':'reset'}}");
+	resets = world_compile(&w, "s");
+	CHECK_INT(resets->ports[0].n_endpoints, 3);
+	CHECK(resets->ports[0].endpoints[0].roles && !resets->ports[0].endpoints[1].roles && !resets->ports[0].endpoints[2].roles);
+	CHECK(find_address(resets, SERVICE_CLUSTER_IP, SERVICE_INTERNAL)->flags & SERVICE_RESET);
+	world_done(&w);
+}
+
 static void SVC_30_terminating_endpoints_are_not_healthy(void)
 {
 	struct world w = world_new();
@@ -484,6 +504,7 @@ int main(void)
 	RUN(S9_addresses_in_use_are_refused);
 	RUN(S9_of_two_claims_the_older_one_counts);
 	RUN(SVC_18_42_affinity_and_source_ranges);
+	RUN(SVC_20_endpoints_that_are_not_used_are_not_removed);
 	RUN(SVC_30_terminating_endpoints_are_not_healthy);
 	RUN(SVC_44_host_ports);
 	RUN(SVC_44_a_service_and_an_older_pod_go_before);

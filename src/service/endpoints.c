@@ -250,7 +250,7 @@ void service_collect_endpoints(const struct service_env *env, const struct model
 		const struct candidate *x = &c.list[i];
 
 		p->any_endpoint |= is_ready(x) || is_last_resort(x);
-		if (x->e.roles)
+		if (x->e.roles || (svc->reset && p->proto == IPPROTO_TCP))
 			p->endpoints[p->n_endpoints++] = x->e;
 	}
 	free(c.list);

@@ -28,11 +28,12 @@ struct service_env {
 	unsigned nodes[SERVICE_TIERS]; /* with tiers: how many nodes there are in this node's zone, region and in all, itself included */
 };
 
-/* An endpoint of one port in one family. Those that may not be used are not there. */
+/* An endpoint of one port in one family. Those that may not be used are there only where connections to removed ones are reset: not to be
+ * used is not to be removed. */
 struct service_endpoint {
 	struct addr addr;
 	uint16_t port; /* host order */
-	uint8_t roles; /* bits 1 << enum service_role: the sets that it is in, 0 never */
+	uint8_t roles; /* bits 1 << enum service_role: the sets that it is in */
 	uint8_t tier;  /* enum service_tier */
 	uint8_t weight; /* in the set SERVICE_CLUSTER: slots it gets beside the others; 1 where nobody spills */
 	bool terminating;

@@ -47,6 +47,7 @@ enum service_flag {
 	SERVICE_DSR = 8,	 /* answers go to the client straight from the backend's node */
 	SERVICE_SOURCES = 16,	 /* only clients in service_sources (loadBalancerSourceRanges); others are dropped */
 	SERVICE_ADDRESS = 32,	 /* the entry of port 0: the Service's address, but no port of it; refuse */
+	SERVICE_RESET = 64,	 /* TCP connections to a backend that is removed are to be reset */
 };
 
 struct service_frontend {
@@ -75,13 +76,14 @@ struct service_slot_chunk {
 enum service_backend_flag {
 	SERVICE_ON_THIS_NODE = 1,
 	SERVICE_HOST = 2, /* its address is a node's: hostNetwork */
+	SERVICE_GONE = 4, /* it is no endpoint of its service any more, whoever else is: its entry waits to be deleted */
 };
 
 struct service_backend {
 	struct ip_addr addr;
 	__be16 port;
 	__u8 proto;
-	__u8 roles; /* 0: nobody new, it waits to be forgotten */
+	__u8 roles; /* 0: nobody new */
 	__u8 flags; /* enum service_backend_flag */
 	__u8 pad[3];
 	__u32 service;
@@ -131,10 +133,12 @@ struct service_sock {
 	__u32 pad;
 };
 
-/* What the iterator over `service_socks` says of a connected UDP socket whose endpoint serves no more. */
+/* What the iterator over `service_socks` says of a connected socket whose endpoint serves no more. */
 struct service_stale {
-	__u64 cookie; /* of the socket */
+	__u64 netns, cookie; /* of its network namespace, and of the socket */
 	struct service_pair pair;
+	__u8 proto;
+	__u8 pad[7];
 };
 
 /* `service_counts` (per-CPU array, __u64) */
@@ -164,5 +168,5 @@ ABI_SIZE(struct service_affinity, 8);
 ABI_SIZE(struct service_source_key, 24);
 ABI_SIZE(struct service_netns, 32);
 ABI_SIZE(struct service_pair, 40);
-ABI_SIZE(struct service_stale, 48);
+ABI_SIZE(struct service_stale, 64);
 ABI_SIZE(struct service_sock, 168);
