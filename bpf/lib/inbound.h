@@ -47,13 +47,13 @@ static __always_inline int inbound_rewrite(struct __sk_buff *skb, struct packet 
 
 	if (unlikely(mtu))
 		return INBOUND_ANSWER_TOO_BIG + mtu;
-	if (unlikely(pkt->proto == IPPROTO_SCTP && (as->port != pkt->sport || to->port != pkt->dport)))
+	if (unlikely(pkt->proto == IPPROTO_SCTP && !nat_has_choice(pkt) && (as->port != pkt->sport || to->port != pkt->dport)))
 		return -DROP_SERVICE_PORT;
-	if (nat_rewrite(skb, pkt, NAT_DESTINATION, to))
+	if (nat_translate(skb, pkt, NAT_DESTINATION, to))
 		return -DROP_TRUNCATED;
 	if (addr_eq(&as->addr, &pkt->src) && as->port == pkt->sport)
 		return INBOUND_TRANSLATED;
-	return nat_rewrite(skb, pkt, NAT_SOURCE, as) ? -DROP_TRUNCATED : INBOUND_TRANSLATED;
+	return nat_translate(skb, pkt, NAT_SOURCE, as) ? -DROP_TRUNCATED : INBOUND_TRANSLATED;
 }
 
 /* As it is, to the endpoint's node. Only @pkt speaks of the endpoint. */

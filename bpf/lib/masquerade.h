@@ -120,7 +120,7 @@ static __always_inline enum drop_reason masquerade_pod(struct __sk_buff *skb, st
 		if (why != DROP_NONE)
 			return why;
 	}
-	return nat_rewrite(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
+	return nat_translate(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
 }
 
 /* Has the node been given a claim that is still there? */
@@ -147,7 +147,7 @@ static __always_inline enum drop_reason masquerade_node(struct __sk_buff *skb, s
 		nat_touch_out(pkt, forward);
 		to.addr = forward->addr;
 		to.port = forward->port;
-		return nat_rewrite(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
+		return nat_translate(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
 	}
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
 	if (likely(!claim))
@@ -159,5 +159,5 @@ static __always_inline enum drop_reason masquerade_node(struct __sk_buff *skb, s
 	why = masquerade_as(skb, pkt, &pkt->src, NAT_OWNER_NODE, &to);
 	if (why != DROP_NONE)
 		return why;
-	return nat_rewrite(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
+	return nat_translate(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
 }

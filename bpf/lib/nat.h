@@ -57,11 +57,13 @@ struct nat_end {
 	__u16 pad;
 };
 
-/* May another port stand for the sender's? SCTP's checksum cannot be mended from a difference, others have no ports. */
+/* May another port stand for the sender's? Of a fragment nobody knows how far SCTP's checksum reaches; others have no ports. */
 static __always_inline bool nat_has_choice(const struct packet *pkt)
 {
 	if (proto_is_icmp(pkt->proto))
 		return pkt->sport != 0; /* echo */
+	if (pkt->proto == IPPROTO_SCTP)
+		return pkt->fragment == FRAGMENT_NONE;
 	return pkt->proto == IPPROTO_TCP || pkt->proto == IPPROTO_UDP || pkt->proto == IPPROTO_UDPLITE;
 }
 

@@ -92,7 +92,7 @@ __global int nat_return_data(struct __sk_buff *skb, struct packet *pkt)
 	to.addr = claim->addr;
 	to.port = claim->port;
 	nat_front_of(claim, &front);
-	if (nat_rewrite(skb, pkt, NAT_DESTINATION, &to) || (back && nat_rewrite(skb, pkt, NAT_SOURCE, &front)))
+	if (nat_translate(skb, pkt, NAT_DESTINATION, &to) || (back && nat_translate(skb, pkt, NAT_SOURCE, &front)))
 		return NAT_BACK_NONE;
 	return back;
 }

@@ -7,6 +7,7 @@
  * would be wrong for IPv6, where nothing does. */
 #pragma once
 
+#include "lib/crc32c.h"
 #include "lib/nat.h"
 
 enum nat_side { NAT_SOURCE, NAT_DESTINATION };
@@ -59,7 +60,7 @@ static __always_inline long nat_store_addr(struct __sk_buff *skb, const struct p
 }
 
 /**
- * nat_rewrite() - another address and port for one end of the packet
+ * nat_rewrite() - another address and port for one end of the packet; of SCTP the address only
  * @side: enum nat_side
  *
  * @pkt is changed with it. Return: 0, -1 when the headers cannot be written.
@@ -98,6 +99,41 @@ __global int nat_rewrite(struct __sk_buff *skb, struct packet *pkt, __u32 side, 
 	if (bpf_l4_csum_replace(skb, off, old_port, to->port, (sum.flags & BPF_F_MARK_MANGLED_0) | 2))
 		return -1;
 	return bpf_skb_store_bytes(skb, pkt->l4_off + nat_port_off(pkt->proto, side), &to->port, 2, 0) ? -1 : 0;
+}
+
+/**
+ * nat_rewrite_sctp_port() - another port for one end of an SCTP packet, whose checksum covers ports, not addresses
+ *
+ * A sum of zero is none (RFC 9653), or one that the kernel has still to compute (CHECKSUM_PARTIAL): it stays. @pkt is not changed:
+ * nat_rewrite() does it. Return: 0, -1 when nobody knows how far the sum reaches, or the header cannot be written.
+ */
+__global int nat_rewrite_sctp_port(struct __sk_buff *skb, const struct packet *pkt, __u32 side, __u32 port)
+{
+	__be16 new = port, old;
+	__u32 off, sum;
+
+	if (!pkt)
+		return -1;
+	old = side == NAT_SOURCE ? pkt->sport : pkt->dport;
+	off = pkt->l4_off;
+	if (old == new || pkt->fragment == FRAGMENT_LATER)
+		return 0;
+	if (pkt->fragment != FRAGMENT_NONE || bpf_skb_load_bytes(skb, off + 8, &sum, 4))
+		return -1;
+	if (sum) { /* both ports, as a little-endian word */
+		sum ^= crc32c_difference((__u32)(old ^ new) << (side == NAT_SOURCE ? 0 : 16), pkt->l3_off + pkt->ip_len - off);
+		if (bpf_skb_store_bytes(skb, off + 8, &sum, 4, BPF_F_RECOMPUTE_CSUM))
+			return -1;
+	}
+	return bpf_skb_store_bytes(skb, off + (side == NAT_SOURCE ? 0 : 2), &new, 2, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
+}
+
+/* Another address and port, whatever the protocol. Return: 0, -1. */
+static __always_inline int nat_translate(struct __sk_buff *skb, struct packet *pkt, enum nat_side side, const struct nat_end *to)
+{
+	if (unlikely(pkt->proto == IPPROTO_SCTP) && nat_rewrite_sctp_port(skb, pkt, side, to->port))
+		return -1;
+	return nat_rewrite(skb, pkt, side, to);
 }
 
 /* ---- ICMP errors ---- */

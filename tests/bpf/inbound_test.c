@@ -2,6 +2,7 @@
 /* Services from outside, packet by packet: in through from_net, back through from_pod, from_tunnel and from_net; every header and
  * checksum of what comes out is looked at. The node is 192.0.2.1 and fd30::1 on its uplink. */
 #include "base/test.h"
+#include "../lab/sctp.h"
 #include "harness.h"
 #include "view.h"
 #include "weft/nat.h"
@@ -360,21 +361,85 @@ static void s10_nobody_asks_from_addresses_that_nobody_has(void)
 	}
 }
 
-/* SCTP's checksum covers ports: only where none changes. */
-static void sctp_keeps_its_ports(void)
+static void sctp(const char *src, uint16_t sport, const char *dst, uint16_t dport, size_t payload)
+{
+	uint8_t header[12] = { sport >> 8, sport, dport >> 8, dport, 1, 2, 3, 4 };
+	uint32_t sum;
+
+	frame_ether(&f, mac_host_a, mac_other, strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ip(&f, src, dst, IPPROTO_SCTP);
+	f.l4 = f.len;
+	frame_put(&f, header, sizeof(header));
+	frame_payload(&f, payload);
+	frame_end(&f);
+	sum = sctp_crc32c(f.data + f.l4, f.len - f.l4);
+	for (int i = 0; i < 4; i++)
+		f.data[f.l4 + 8 + i] = sum >> 8 * i;
+}
+
+static bool sctp_is_whole(const struct view *v, size_t len)
+{
+	struct sctp_packet s;
+	uint8_t copy[2048];
+	uint32_t sum;
+
+	memcpy(copy, v->ip + v->l4, len);
+	memcpy(s.sum, copy + 8, 4);
+	memset(copy + 8, 0, 4);
+	sum = sctp_crc32c(copy, len);
+	return s.sum[0] == (uint8_t)sum && s.sum[1] == (uint8_t)(sum >> 8) && s.sum[2] == (uint8_t)(sum >> 16) && s.sum[3] == sum >> 24;
+}
+
+/* Another port each way, another node's endpoint as well (then both ports change), and a checksum that stays true at each length. */
+static void svc_4_sctp_ports_are_translated(void)
+{
+	static const size_t lengths[] = { 0, 1, 3, 20, 255, 256, 1000, 1301 };
+	struct view v;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(families) * ARRAY_SIZE(lengths); i++) {
+		const struct family *a = &families[i % 2];
+		size_t n = lengths[i / 2];
+
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_SCTP, a->local, 9999, 0, 1);
+		sctp(a->client, 40000, a->ours, NODE_PORT, n);
+		v = through("from_net", if_uplink);
+		CHECK_ENDS(v, a->client, 40000, a->local, 9999);
+		CHECK(sctp_is_whole(&v, 12 + n));
+		sctp(a->local, 9999, a->client, 40000, n);
+		from_pod_a();
+		v = through("from_pod", if_a);
+		CHECK_ENDS(v, a->ours, NODE_PORT, a->client, 40000);
+		CHECK(sctp_is_whole(&v, 12 + n));
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_SCTP, a->remote, 9999, 0, 1);
+		sctp(a->client, 40000, a->ours, NODE_PORT, n);
+		out = run("from_net", &f, if_uplink);
+		CHECK_INT(out.verdict, REDIRECT);
+		v = view_of(out.data + ETH_HLEN);
+		CHECK_INT(v.dport, 9999);
+		CHECK(sctp_is_whole(&v, 12 + n));
+	}
+}
+
+/* A sum of zero is none yet, or never; what was damaged stays so; of a fragment nobody knows how far the sum reaches. */
+static void sctp_sums_that_are_left_alone(void)
 {
 	struct view v;
 
 	forget();
-	service("0.0.0.0", NODE_PORT, IPPROTO_SCTP, A4, NODE_PORT, 0, 1);
-	service("0.0.0.0", NODE_PORT + 1, IPPROTO_SCTP, A4, 9999, 0, 2);
-	packet(IPPROTO_UDP, WORLD4, 40000, OURS4, NODE_PORT, "", 12);
-	frame_ip4(&f)->protocol = IPPROTO_SCTP;
-	frame_end(&f);
+	service("0.0.0.0", NODE_PORT, IPPROTO_SCTP, A4, 9999, 0, 1);
+	sctp(WORLD4, 40000, OURS4, NODE_PORT, 20);
+	memset(f.data + f.l4 + 8, 0, 4);
 	v = through("from_net", if_uplink);
-	CHECK_ENDS(v, WORLD4, 40000, A4, NODE_PORT);
-	packet(IPPROTO_UDP, WORLD4, 40000, OURS4, NODE_PORT + 1, "", 12);
-	frame_ip4(&f)->protocol = IPPROTO_SCTP;
+	CHECK_ENDS(v, WORLD4, 40000, A4, 9999);
+	CHECK(memcmp(v.ip + v.l4 + 8, "\0\0\0", 4) == 0);
+	sctp(WORLD4, 40000, OURS4, NODE_PORT, 20);
+	f.data[f.l4 + 20] ^= 1;
+	v = through("from_net", if_uplink);
+	CHECK(!sctp_is_whole(&v, 32));
+	sctp(WORLD4, 40001, OURS4, NODE_PORT, 20);
+	frame_ip4(&f)->frag_off = htons(0x2000);
 	frame_end(&f);
 	CHECK_DROP("from_net", &f, if_uplink, DROP_SERVICE_PORT);
 }
@@ -499,7 +564,8 @@ int main(void)
 	RUN(answers_to_unfinished_checksums);
 	RUN(svc_42_source_ranges);
 	RUN(s10_nobody_asks_from_addresses_that_nobody_has);
-	RUN(sctp_keeps_its_ports);
+	RUN(svc_4_sctp_ports_are_translated);
+	RUN(sctp_sums_that_are_left_alone);
 	RUN(the_last_hop_is_told);
 	RUN(m4_too_big_for_the_tunnel);
 	RUN(m4_errors_reach_the_endpoint);

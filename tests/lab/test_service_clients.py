@@ -106,6 +106,46 @@ def test_SVC_1_every_kind_of_socket(lab, who, kind):
         assert seen == {"w1", "w2"}
 
 
+# INIT to a Service, made by hand (this kernel has no SCTP). It prints who answers, from which port, and whether the checksum is true.
+ASK_SCTP = r"""
+import socket, struct, sys
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8): crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+where, port, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+v6 = ':' in where
+s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+s.settimeout(10)
+for i in range(n):
+    tag = 4711 + i
+    init = struct.pack('!HHII', 30000 + i, port, 0, 0) + struct.pack('!BBHIIHHI', 1, 0, 20, tag, 65536, 1, 1, 1)
+    s.sendto(init[:8] + struct.pack('<I', crc32c(init)) + init[12:], (where, 0))
+    while True:
+        answer, peer = s.recvfrom(400)
+        p = answer if v6 else answer[4 * (answer[0] & 15):]
+        if len(p) > 12 and p[12] == 2 and struct.unpack('!I', p[4:8])[0] == tag: break
+    sport, dport, _, crc = struct.unpack('!HHI', p[:8]) + struct.unpack('<I', p[8:12])
+    print(peer[0], sport, dport - i, crc32c(p[:8] + bytes(4) + p[12:]) == crc)
+"""
+
+
+def test_SVC_4_sctp(lab):
+    """Its ports are translated like others, from pods and from outside, to an endpoint here and on another node."""
+    lab.apply(service("sctp", "web", type="NodePort", ports=[{"port": 5000, "targetPort": 5001, "protocol": "SCTP"}]))
+    wait_for("two endpoints", lambda: all(known(lab, n, "sctp", 2) for n in ("n1", "n2")))
+    port = json.loads(lab.kubectl("get", "svc", "sctp", "-o", "json").stdout)["spec"]["ports"][0]["nodePort"]
+    outside = next(n for n in lab.status()["nodes"] if n["name"] == "n1")["addresses"]
+    serve = os.path.join(HELPERS, "lab-sctp")
+    with running(lab, "default/w1", serve, 5001, says="ready"), running(lab, "default/w2", serve, 5001, says="ready"):
+        for who, to in [("default/c", (a, 5000)) for a in addresses(lab, "sctp")] + [("world", (a, port)) for a in outside]:
+            got = lab.exec(who, "python3", "-c", ASK_SCTP, *to, 12).stdout.splitlines()
+            assert got == 12 * ["%s %d 30000 True" % to], (who, to, got)
+    lab.kubectl("delete", "svc", "sctp")
+
+
 def test_SVC_4_packets_to_another_nodes_node_port(lab):
     """Connected UDP of a pod is translated packet by packet, also where a tunnel leads to the other node."""
     lab.apply(service("ports", "web", type="NodePort"))

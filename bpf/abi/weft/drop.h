@@ -52,7 +52,7 @@
 	X(SERVICE_REFUSED,      "service_refused",      "a Service that nobody serves, or a port that it has not; answered") \
 	X(SERVICE_NO_LOCAL,     "service_no_local",     "a Service that nobody on this node serves, as its traffic policy asks") \
 	X(SERVICE_SOURCE,       "service_source",       "a client that the Service's source ranges keep out") \
-	X(SERVICE_PORT,         "service_port",         "another port is needed that the protocol's checksum does not allow") \
+	X(SERVICE_PORT,         "service_port",         "a fragment would need another port, and its checksum covers what is in others") \
 	X(TOO_BIG,              "too_big",              "too big for the path, not to be fragmented; answered") \
 	X(FLOW_UNANSWERED,      "flow_unanswered",      "the endpoint has begun more flows than were answered to it, beyond its bound") \
 	X(NAT_UNANSWERED,       "nat_unanswered",       "the endpoint has been given more ports than were answered to, beyond its bound") \
