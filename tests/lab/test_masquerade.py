@@ -173,6 +173,56 @@ def test_a_pod_does_not_speak_as_its_nodes_tunnel():
         wait_for("it is refused", lambda: refused(lab, "nat_tunnel") == 1)
 
 
+SEND = """
+import socket, sys
+from scapy.all import Ether, IP, UDP, raw
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind((sys.argv[1], 0))
+s.send(raw(Ether(dst=sys.argv[2], src="02:00:00:00:00:09") / IP(src=sys.argv[3], dst=sys.argv[4]) / UDP(sport=int(sys.argv[5]), dport=9000) / b"x"))
+"""
+
+
+def mark(lab, where, interface, minor):
+    """Its owner sets tc_index of what leaves by the interface: the class that a filter there finds (bytecode: return the minor)."""
+    lab.exec(where, "tc", "qdisc", "replace", "dev", interface, "clsact")
+    lab.exec(where, "tc", "filter", "replace", "dev", interface, "egress", "pref", "1", "handle", "1", "bpf", "bytecode", "1,6 0 0 %d," % minor)
+
+
+def stranger(lab):
+    """An interface of somebody else's in n1, whose packets the node forwards whatever their source. Return: (it, MAC address that it speaks to)"""
+    lab.exec("n1", "sh", "-ec", "ip link add name fx type veth peer name fy; ip link set fx up; ip link set fy up; "
+             "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.fx.rp_filter=0 net.ipv4.conf.fx.forwarding=1")
+    return "fy", lab.exec("n1", "cat", "/sys/class/net/fx/address").stdout.strip()
+
+
+@pytest.mark.parametrize("attach", ["tcx", "clsact"])
+def test_a_pod_cannot_say_that_its_packets_are_past_the_stack(attach):
+    """By tc_index the programs at an uplink know what others of ours have dealt with (0x5757), or made (0x5758). A pod with power over its own
+    interface sets it, too, and it crosses the veth: from_pod's verdict clears it. What clears nothing is seen at an interface of another's."""
+    with Lab(nodes=2, set="datapath.attach=" + attach) as lab:
+        lab.apply(*pods())
+        lab.wait_ready()
+        pod_address = next(p for p in lab.status()["pods"] if p["name"] == "p1")["ips"][0]
+        interface, mac = stranger(lab)
+        claims = lambda: lab.node_status("n1")["datapath"]["nat"]
+        send = lambda port: lab.exec("n1", "/usr/bin/python3", "-c", SEND, interface, mac, pod_address, world(lab, 4), str(port))
+        forwarded = lambda: int(lab.exec("n1", "nstat", "-asz", "IpForwDatagrams").stdout.split()[-2])
+        send(4001)
+        wait_for("it is masqueraded", lambda: claims() == 1)
+        mark(lab, "n1", interface, 0x5757)
+        before = forwarded()
+        send(4002)
+        wait_for("the marked one is forwarded", lambda: forwarded() > before)
+        assert claims() == 1  # the mark does its work
+        with Served(lab, ECHO, str(PORT)):
+            wait_for("the world serves", lambda: client(lab, "n1", 4))
+            for minor in (0x5757, 0x5758):
+                mark(lab, "default/p1", "eth0", minor)
+                for version in (4, 6):
+                    for protocol in ("tcp", "udp"):
+                        assert client(lab, "default/p1", version, protocol) == underlay(lab, "n1", version), (minor, version, protocol)
+
+
 def test_exhaustion_is_counted_and_reported():
     with Lab(nodes=1, set=["masquerade.ports=2000-2999"]) as lab:
         lab.apply(pods()[0])
