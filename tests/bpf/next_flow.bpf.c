@@ -7,7 +7,11 @@
 #include <linux/tcp.h>
 
 const volatile __u32 flow_mask; /* number of flows less one */
-const volatile __u8 macs[12];
+const volatile __u8 frame[ETH_LEN];
+const volatile __u32 l3; /* 0 where packets have no Ethernet header */
+const volatile __be32 source;
+const volatile __u16 mark; /* in tc_index */
+const volatile __u32 tunnel_from, tunnel_to, tunnel_id; /* as if it had come out of the tunnel; tunnel_id 0: it has not */
 __u32 turn;
 
 struct {
@@ -20,21 +24,25 @@ struct {
 SEC("tc")
 int next_flow(struct __sk_buff *skb)
 {
+	/* what a receiver reads as remote and local is what a sender gives as local and remote */
+	struct bpf_tunnel_key key = { .tunnel_id = tunnel_id, .remote_ipv4 = tunnel_to, .local_ipv4 = tunnel_from };
 	void *data = (void *)(long)skb->data;
-	struct ethhdr *eth = data;
-	struct iphdr *ip = data + ETH_LEN;
+	struct iphdr *ip = data + l3;
 	struct tcphdr *tcp = (void *)(ip + 1);
 
 	if ((void *)(tcp + 1) > (void *)(long)skb->data_end)
 		return TC_ACT_SHOT;
+	if (l3)
 #pragma unroll
-	for (int i = 0; i < 6; i++) {
-		eth->h_dest[i] = macs[i];
-		eth->h_source[i] = macs[6 + i];
-	}
+		for (unsigned i = 0; i < ETH_LEN; i++)
+			((__u8 *)data)[i] = frame[i];
 	ip->ttl = 64;
+	ip->saddr = source;
+	skb->tc_index = mark;
 	/* an odd step visits all flows in an order that no prefetcher follows */
 	tcp->source = bpf_htons((turn++ * 40503u) & flow_mask);
+	if (tunnel_id && bpf_skb_set_tunnel_key(skb, &key, sizeof(key), 0))
+		return TC_ACT_SHOT;
 	bpf_tail_call(skb, &next, 0);
 	return TC_ACT_OK;
 }
