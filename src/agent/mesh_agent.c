@@ -15,10 +15,21 @@
 const char MESH_DEVICE[] = "weft-wg";
 static const char RUN_DIR[] = "/var/run/wireguard";
 
+static void tell_lost(struct agent *a)
+{
+	struct mesh_status s;
+
+	mesh_status(a->mesh.mesh, &s);
+	if (s.lost != a->mesh.lost)
+		repairs_note(&a->repairs, REPAIR_PEER, s.lost - a->mesh.lost, MESH_DEVICE);
+	a->mesh.lost = s.lost;
+}
+
 static void on_mesh(void *ctx)
 {
 	struct agent *a = ctx;
 
+	tell_lost(a);
 	agent_mesh_set_health(a);
 	agent_mesh_publish(a);
 }

@@ -16,7 +16,8 @@
 	X(PROGRAM, "program", "a program was detached from an interface")                                              \
 	X(MAP_ENTRY, "map_entry", "an entry of a map was gone or changed")                                             \
 	X(PIN, "pin", "a pinned map or program was unlinked")                                                          \
-	X(SYSCTL, "sysctl", "a sysctl was changed")
+	X(SYSCTL, "sysctl", "a sysctl was changed")                                                                   \
+	X(PEER, "peer", "a WireGuard peer was gone")
 
 enum repair {
 #define REPAIR_ENUM(name, label, text) REPAIR_##name,

@@ -230,6 +230,18 @@ void mesh_diff(const struct mesh_device *have, const struct mesh_device *given, 
 	mesh_device_done(&want);
 }
 
+size_t mesh_count_lost(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < before->n_peers; i++) {
+		const struct mesh_peer *wanted = mesh_device_find(want, before->peers[i].key);
+
+		n += wanted && !wanted->has_successor && !wanted->has_predecessor && !mesh_device_find(now, wanted->key);
+	}
+	return n;
+}
+
 bool mesh_hold_back(const struct mesh_device *have, struct mesh_device *want, bool late)
 {
 	bool held = false;

@@ -84,6 +84,9 @@ bool mesh_change_is_empty(const struct mesh_change *c);
  */
 void mesh_diff(const struct mesh_device *have, const struct mesh_device *want, int64_t now_s, struct mesh_change *ret);
 
+/* Wanted peers that were there and are there no more, key rotation apart: nobody of us removes such. All sorted. */
+size_t mesh_count_lost(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want);
+
 /**
  * mesh_hold_back() - leave the first handshake to those peers that begin
  * @want: changed: no keepalive for peers that begin and were not heard yet

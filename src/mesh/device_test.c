@@ -212,6 +212,26 @@ static void a_successor_takes_over_when_it_was_heard(void)
 #define HEX1 "0100000000000000000000000000000000000000000000000000000000000000"
 #define HEX2 "0200000000000000000000000000000000000000000000000000000000000000"
 
+static void who_was_there_and_is_wanted_is_lost(void)
+{
+	static const uint8_t keys[4][MESH_KEY] = {{1}, {2}, {3}, {4}};
+	struct mesh_device before = {0}, now = {0}, want = {0};
+
+	for (size_t i = 0; i < 4; i++)
+		mesh_device_add(i < 3 ? &before : &now, keys[i]);
+	for (size_t i = 1; i < 4; i++)
+		mesh_device_add(&want, keys[i])->has_successor = i == 2;
+	mesh_device_sort(&before);
+	mesh_device_sort(&now);
+	mesh_device_sort(&want);
+	CHECK_INT(mesh_count_lost(&before, &now, &want), 1); /* 2; 1 is not wanted, 3 hands over, 4 is there */
+	CHECK_INT(mesh_count_lost(&now, &before, &want), 1);
+	CHECK_INT(mesh_count_lost(&now, &now, &want), 0);
+	mesh_device_done(&before);
+	mesh_device_done(&now);
+	mesh_device_done(&want);
+}
+
 static void of_two_that_meet_one_begins(void)
 {
 	struct mesh_device have = {0}, want;
@@ -397,6 +417,7 @@ int main(void)
 	RUN(a_prefix_that_moves_has_an_owner_at_each_step);
 	RUN(a_peer_that_roamed_stays_where_it_was_heard);
 	RUN(a_successor_takes_over_when_it_was_heard);
+	RUN(who_was_there_and_is_wanted_is_lost);
 	RUN(of_two_that_meet_one_begins);
 	RUN(uapi_says_the_difference);
 	RUN(uapi_says_who_replaces_whom_once_both_are_there);

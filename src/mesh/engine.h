@@ -35,6 +35,8 @@ struct mesh {
 	bool written; /* since the last look that found nothing to do */
 	char *error;
 	unsigned starts;
+	uint64_t lost; /* peers that were gone though nobody of us had removed them */
+	bool is_new;   /* device or engine: what it lacks nobody took away */
 	sd_event_source *timer;
 };
 

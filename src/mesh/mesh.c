@@ -80,15 +80,20 @@ static void differ(struct mesh *m, struct mesh_change *ret)
 void mesh_on_read(struct mesh *m, int r, struct mesh_device *have)
 {
 	struct mesh_change change;
+	size_t lost;
 	bool news;
 
 	m->busy = false;
 	if (r < 0) {
+		m->is_new = true;
 		set_error(m, xasprintf("the %s engine cannot be read: %s", m->engine->name, strerror(-r)));
 		finish_look(m, false);
 		return;
 	}
-	news = handshakes_differ(&m->have, have);
+	lost = m->is_new ? 0 : mesh_count_lost(&m->have, have, &m->want);
+	m->lost += lost;
+	m->is_new = false;
+	news = lost || handshakes_differ(&m->have, have);
 	mesh_device_done(&m->have);
 	m->have = *have;
 	*have = (struct mesh_device){0};
@@ -131,6 +136,7 @@ void mesh_on_ready(struct mesh *m)
 void mesh_on_down(struct mesh *m, const char *why)
 {
 	m->busy = m->written = false;
+	m->is_new = true;
 	set_error(m, xstrdup(why));
 	if (m->settled) {
 		m->settled = false;
@@ -225,6 +231,7 @@ static void use_engine(struct mesh *m, const struct mesh_engine_ops *engine)
 	if (m->engine)
 		m->engine->stop(m);
 	m->engine = engine;
+	m->is_new = true;
 	m->busy = m->written = m->settled = false;
 }
 
@@ -258,6 +265,7 @@ int mesh_ensure_device(struct mesh *m, struct rtnl *nl, uint32_t mtu, uint32_t *
 			*ret_error = xasprintf("interface %s: %s", m->options.name, rtnl_error_text(nl));
 		return r;
 	}
+	m->is_new |= is_new;
 	if (is_new)
 		*ret_mended = "the WireGuard interface was gone";
 	*ret_ifindex = l.ifindex;
@@ -279,7 +287,7 @@ int mesh_remove_device(struct rtnl *nl, const char *name)
 void mesh_status(const struct mesh *m, struct mesh_status *ret)
 {
 	*ret = (struct mesh_status){
-	    .engine = m->engine ? m->engine->name : "", .settled = m->settled, .error = m->error, .starts = m->starts, .device = &m->have};
+	    .engine = m->engine ? m->engine->name : "", .settled = m->settled, .error = m->error, .starts = m->starts, .lost = m->lost, .device = &m->have};
 }
 
 int mesh_new(sd_event *event, const struct mesh_options *options, mesh_fn *fn, void *ctx, struct mesh **ret)

@@ -52,6 +52,7 @@ struct mesh_status {
 	bool settled;	    /* what was wanted last is in force */
 	const char *error;  /* why not, or NULL */
 	unsigned starts;    /* of the engine, by us */
+	uint64_t lost;	    /* peers that somebody else removed, and that were put back */
 	const struct mesh_device *device; /* as it was read last; never NULL */
 };
 void mesh_status(const struct mesh *m, struct mesh_status *ret);

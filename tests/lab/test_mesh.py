@@ -176,6 +176,8 @@ def change_key(lab, count, meanwhile):
         text = t.communicate(timeout=120)[0]
         assert "%d packets transmitted, %d received" % (count, count) in text, text
     assert "nextPrivateKey" not in lab.exec("n1", "cat", "/var/lib/weft/mesh.key").stdout
+    for node in ("n1", "n2"):  # nobody else took the old key away
+        assert lab.node_status(node)["repairs"]["counts"]["peer"] == 0
 
 
 def test_W_7_a_key_is_changed_without_loss(lab):

@@ -258,6 +258,27 @@ def test_an_entry_of_the_guard_comes_back_and_is_told():
         assert "guard" in lab.node_status("n1")["repairs"]["recent"][0]["where"] and "put back what somebody else" in lab.logs_of("n1")
 
 
+def test_wireguard_peers_that_somebody_removes_come_back_and_are_told():
+    """One of two, then both. That an interface goes is another thing, and so is a node that goes."""
+    with Lab(nodes=3, transport="wireguard", set=SETTINGS) as lab:
+        lab.apply(*spread_pods(3, each=1))
+        lab.wait_ready()
+        assert_matrix(lab, 1)
+        peers = lambda: sh(lab, "wg show weft-wg peers").split()
+        before = sorted(peers())
+        assert len(before) == 2 and count(lab, "peer") == 0
+        sh(lab, "wg set weft-wg peer '%s' remove" % before[0])
+        wait_for("one repair", lambda: count(lab, "peer") == 1, timeout=AUDIT)
+        wait_for("the peer", lambda: sorted(peers()) == before, timeout=AUDIT)
+        sh(lab, "; ".join("wg set weft-wg peer '%s' remove" % p for p in before))
+        wait_for("two more", lambda: count(lab, "peer") == 3, timeout=AUDIT)
+        assert lab.node_status("n1")["repairs"]["recent"][0]["what"] == "peer" and "a WireGuard peer was gone" in lab.logs_of("n1")
+        sh(lab, "ip link del weft-wg")
+        wait_for("the interface with its peers", lambda: sh(lab, "wg show weft-wg peers || true").split() and sorted(peers()) == before, timeout=AUDIT)
+        assert_matrix(lab, 1)
+        assert count(lab, "peer") == 3
+
+
 def test_repairs_stay_zero_when_nobody_interferes():
     with Lab(nodes=2, set=["repair.auditSeconds=1"]) as lab:
         lab.apply(*spread_pods(2, each=1))
