@@ -26,6 +26,10 @@ assert set().union(*map(pairs, SPANNING)) == set().union(*map(pairs, ALL)), "SPA
 assert {c[1:3] for c in BRIEF} == {c[1:3] for c in ALL} and set().union(*BRIEF) == set().union(*ALL), "BRIEF leaves out a setting"
 
 
+# For suites with transports of their own: (fast path, attachment, encapsulation), in which every pair occurs.
+WAYS = [("on", "tcx", "auto"), ("off", "clsact", "auto"), ("on", "clsact", "device"), ("off", "tcx", "device")]
+
+
 def family(combo):
     """Of the cluster and its underlay, for a suite that does not need both at once."""
     return "ipv6" if combo[0] in IPV6 else "dual"
@@ -41,3 +45,13 @@ def options(combo, family="dual"):
 def params(some=SPANNING, full=ALL):
     """@some: what `make test` runs; @full: `make test-full`."""
     return [pytest.param(c, id="-".join((c[0], "fast" if c[1] == "on" else "stack", *c[2:]))) for c in (full if FULL else some)]
+
+
+def ways():
+    """One of them in `make test`, as labs have it."""
+    return [pytest.param(w, id="-".join(("fast" if w[0] == "on" else "stack", *w[1:]))) for w in (WAYS if FULL else WAYS[:1])]
+
+
+def settings(way):
+    """As Lab(set=...) takes them."""
+    return options(("", *way))["set"]

@@ -7,6 +7,7 @@ import json
 import os
 
 import pytest
+from combos import SPANNING, options, params
 from labs import FULL, HELPERS, Lab, end, pod, run, running, wait_for
 
 FLOOD, DIAL, TRAFFIC = (os.path.join(HELPERS, "lab-" + name) for name in ("flood", "dial", "traffic"))
@@ -19,9 +20,13 @@ SERVE = 7000
 PATHS = (("a", "b", 4), ("a", "c", 6), ("c", "b", 4))
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(nodes=2, transport="vxlan", set="datapath.flowTableSize=%d" % TABLE) as lab:
+def with_table(lab_options):
+    return {**lab_options, "set": lab_options["set"] + ["datapath.flowTableSize=%d" % TABLE]}
+
+
+@pytest.fixture(scope="module", params=params(SPANNING[:1], SPANNING))
+def lab(request):
+    with Lab(nodes=2, **with_table(options(request.param))) as lab:
         lab.apply(*(pod(name, node="n1") for name in ("flood", "a", "b")), pod("c", node="n2"))
         lab.wait_ready()
         yield lab

@@ -5,6 +5,7 @@ import itertools
 import subprocess
 
 import pytest
+from combos import settings, ways
 from labs import FULL, Lab, pod, run, wait_for
 
 OVERHEAD = {"direct": (0, 0), "vxlan": (50, 70), "geneve": (50, 70), "wireguard": (80, 80)}  # over IPv4, over IPv6 outside; a WireGuard peer may move to the other
@@ -112,10 +113,11 @@ def refused(mtu, transport, outer6, version):
     return version == 6 and outer6 and mtu - OVERHEAD[transport][1] < 1280
 
 
+@pytest.mark.parametrize("way", ways())
 @pytest.mark.parametrize("mtu, transport, family", ALL if FULL else SPANNING)
-def test_M1_what_fits_fits_to_the_byte(mtu, transport, family):
+def test_M1_what_fits_fits_to_the_byte(mtu, transport, family, way):
     outer6 = family == "ipv6"
-    with Lab(nodes=2, transport=transport, family=family, mtu=str(mtu)) as lab:
+    with Lab(nodes=2, transport=transport, family=family, mtu=str(mtu), set=settings(way)) as lab:
         lab.apply(pod("a", node="n1"), pod("b", node="n2"))
         lab.wait_ready()
         if refused(mtu, transport, outer6, 6):
