@@ -11,8 +11,10 @@
 #include "kube/reflector.h"
 #include "kube/watch.h"
 
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -406,6 +408,59 @@ static void requests_and_answers(void)
 	CHECK(got.status == 0 && *got.error);
 }
 
+/* One that does not answer: its queue is full. Return: its port. */
+static unsigned listen_full(int *ret_fd, int *ret_waits)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	*ret_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	*ret_waits = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK_INT(bind(*ret_fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	CHECK_INT(listen(*ret_fd, 0), 0);
+	CHECK_INT(getsockname(*ret_fd, (struct sockaddr *)&in, &(socklen_t){sizeof(in)}), 0);
+	CHECK_INT(connect(*ret_waits, (struct sockaddr *)&in, sizeof(in)), 0);
+	return ntohs(in.sin_port);
+}
+
+static int socket_that_connects(void)
+{
+	struct tcp_info info;
+
+	for (int fd = 3; fd < 256; fd++)
+		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &(socklen_t){sizeof(info)}) == 0 && info.tcpi_state == TCP_SYN_SENT)
+			return fd;
+	return -1;
+}
+
+/* A child holds its parent's sockets up to its exec: one that was given up meanwhile must not come back from epoll. */
+static void given_up_while_it_connects(void)
+{
+	int listening, waits, held;
+	_cleanup_free_ char *server = xasprintf("http://127.0.0.1:%u", listen_full(&listening, &waits));
+	struct kube_config config = {.server = server};
+	_cleanup_(kube_client_freep) struct kube_client *c = NULL;
+	struct kube_call *call;
+
+	CHECK_INT(kube_client_new(event, &config, "weft-test/1", &c, NULL), 0);
+	memset(&got, 0, sizeof(got));
+	CHECK_INT(kube_send(c, &(struct kube_request){.method = "GET", .path = "/x"}, on_response, NULL, &call), 0);
+	for (int i = 0; i < 20 && socket_that_connects() < 0; i++)
+		CHECK(sd_event_run(event, 1000) >= 0);
+	held = dup(socket_that_connects());
+	CHECK(held >= 0);
+	CHECK(sd_event_run(event, 1000) >= 0);
+	kube_cancel(call);
+	CHECK(sd_event_run(event, 1000) >= 0);
+	CHECK_INT(socket_that_connects(), held); /* the client has closed its own */
+	shutdown(held, SHUT_RDWR);		 /* something happens to it */
+	for (int i = 0; i < 10; i++)
+		CHECK(sd_event_run(event, 1000) >= 0);
+	CHECK_INT(got.count, 0);
+	close(held);
+	close(waits);
+	close(listening);
+}
+
 static void requests_that_cannot_be(void)
 {
 	_cleanup_free_ char *server = xasprintf("http://127.0.0.1:%u", 1);
@@ -709,6 +764,7 @@ int main(void)
 	}
 	RUN(requests_and_answers);
 	RUN(requests_that_cannot_be);
+	RUN(given_up_while_it_connects);
 	RUN(pages_then_events);
 	RUN(selectors_are_sent);
 	RUN(resumes_after_a_cut_line);

@@ -12,6 +12,7 @@
 #include "kube/reflector.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
 
 enum {
 	TRANSFERS_MAX = 256,
@@ -102,8 +103,17 @@ static void call_curl(struct kube_client *c, curl_socket_t fd, int events)
 	collect_finished(c);
 }
 
-static int on_socket_ready(sd_event_source *s _unused_, int fd, uint32_t revents, void *ctx)
+/* A socket of libcurl's that we watch, by a descriptor of our own: it closes those that it gives up while they connect
+ * before it says so, and a socket that a child holds up to its exec would then stay in epoll, with a source that is gone. */
+struct watched {
+	struct kube_client *client;
+	curl_socket_t socket;
+	sd_event_source *source; /* owns the descriptor */
+};
+
+static int on_socket_ready(sd_event_source *s _unused_, int fd _unused_, uint32_t revents, void *ctx)
 {
+	struct watched *w = ctx;
 	int events = 0;
 
 	if (revents & (EPOLLIN | EPOLLHUP))
@@ -112,7 +122,7 @@ static int on_socket_ready(sd_event_source *s _unused_, int fd, uint32_t revents
 		events |= CURL_CSELECT_OUT;
 	if (revents & EPOLLERR)
 		events |= CURL_CSELECT_ERR;
-	call_curl(ctx, fd, events);
+	call_curl(w->client, w->socket, events);
 	return 0;
 }
 
@@ -122,23 +132,42 @@ static int on_timer(sd_event_source *s _unused_, uint64_t usec _unused_, void *c
 	return 0;
 }
 
-/* libcurl: wait for these events on that socket. The event source hangs at the socket (curl_multi_assign). */
+static struct watched *watched_free(struct watched *w)
+{
+	if (w)
+		sd_event_source_disable_unref(w->source);
+	free(w);
+	return NULL;
+}
+
+static struct watched *watched_new(struct kube_client *c, curl_socket_t socket, uint32_t events)
+{
+	struct watched *w = xnew0(struct watched);
+	int fd = fcntl(socket, F_DUPFD_CLOEXEC, 3);
+
+	*w = (struct watched){.client = c, .socket = socket};
+	if (fd < 0 || sd_event_add_io(c->event, &w->source, fd, events, on_socket_ready, w) < 0) {
+		close_fd(fd);
+		return watched_free(w);
+	}
+	sd_event_source_set_io_fd_own(w->source, true);
+	return w;
+}
+
+/* libcurl: wait for these events on that socket. What watches it hangs at it (curl_multi_assign). */
 static int want_socket(CURL *easy _unused_, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
 {
-	sd_event_source *source = socket_ctx;
-	struct kube_client *c = ctx;
 	uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+	struct watched *w = socket_ctx;
+	struct kube_client *c = ctx;
 
-	if (what == CURL_POLL_REMOVE) {
-		sd_event_source_disable_unref(source);
-		curl_multi_assign(c->multi, fd, NULL);
-		return 0;
-	}
-	if (source)
-		return sd_event_source_set_io_events(source, events) < 0 ? -1 : 0;
-	if (sd_event_add_io(c->event, &source, fd, events, on_socket_ready, c) < 0)
+	if (what == CURL_POLL_REMOVE)
+		w = watched_free(w);
+	else if (w)
+		return sd_event_source_set_io_events(w->source, events) < 0 ? -1 : 0;
+	else if (!(w = watched_new(c, fd, events)))
 		return -1;
-	curl_multi_assign(c->multi, fd, source);
+	curl_multi_assign(c->multi, fd, w);
 	return 0;
 }
 
