@@ -20,6 +20,7 @@ PYTEST_SUITES = ["policy", "cni", "hub", "lab", "wg", "docs", "install", "kubern
 # The guest is one emulated CPU: it runs beside the first of those, which leave one idle.
 BESIDE = "vm"
 BESIDE_UNTIL = "lab"
+MESSAGE_MAX = 600  # of a failure, in the summary at the end
 # Suites whose tests marked `sanitizers` (in test-full: all of them) run once more against the build with sanitizers.
 SANITIZED_SUITES = ["cni", "hub", "lab"]
 
@@ -38,9 +39,10 @@ class Total:
         cases = list(root.iter("testcase"))
         for case in cases:
             name = "%s: %s %s" % (suite, case.get("classname", ""), case.get("name", ""))
-            if case.find("failure") is not None or case.find("error") is not None:
+            bad = next((b for b in (case.find("failure"), case.find("error")) if b is not None), None)
+            if bad is not None:
                 self.failed += 1
-                self.bad.append(name)
+                self.bad.append("%s: %s" % (name, " ".join(bad.get("message", "").split())[:MESSAGE_MAX]))
             elif case.find("skipped") is not None:
                 self.skipped += 1
                 print("skipped: %s: %s" % (name, case.find("skipped").get("message", "")))

@@ -62,7 +62,8 @@ class Cluster:
             print(line, end="")
             seen.append(line)
             if "the rest is done" in line:
-                assert not [line for line in seen if line.startswith("FAIL")]
+                failed = [line for line in seen if line.startswith("FAIL")]
+                assert not failed, failed
                 return
         assert p.wait() == 0 and not "the end was seen", seen[-5:]
 
