@@ -19,7 +19,7 @@
 
 #include <sys/stat.h>
 
-enum { SAVE_DELAY_USEC = 100 * 1000, SYNC_USEC = 1000 * 1000, RESERVE_S = 60, SPARE_RECORDS = 1024 };
+enum { SAVE_DELAY_USEC = 100 * 1000, RETRY_USEC = 1000 * 1000, SYNC_USEC = 1000 * 1000, RESERVE_S = 60, SPARE_RECORDS = 1024 };
 
 struct state {
 	struct engine *engine;
@@ -91,19 +91,23 @@ static int rewrite(struct state *s)
 	return r;
 }
 
-static void add_records(struct state *s, struct ledger_record *records, size_t n)
+static int add_records(struct state *s, struct ledger_record *records, size_t n)
 {
 	int r = s->ledger.fd < 0 || s->ledger.records + n > s->rewrite_at ? rewrite(s) : 0; /* they are in it then: once too often */
 
-	if (n && s->ledger.fd >= 0)
+	if (n && s->ledger.fd >= 0) {
+		if (r < 0) /* the old file goes on */
+			note_result(s, s->peers, r);
 		r = ledger_append(&s->ledger, records, n);
+	}
 	note_result(s, s->peers, r);
 	if (r < 0)
-		return;
+		return r;
 	s->stats.records += n;
 	if (!s->unsynced)
 		arm(s, s->sync_timer, SYNC_USEC);
 	s->unsynced = true;
+	return 0;
 }
 
 void state_accepted(struct state *s, struct peer *p)
@@ -119,23 +123,36 @@ void state_accepted(struct state *s, struct peer *p)
 	record = record_of(p);
 	/* The peer has a session in a moment, whether or not we live to hear it: then it is to be asked for another. */
 	record.handshake_ns = s->engine->device.ops->real_time(s->engine);
-	add_records(s, &record, 1);
+	if (add_records(s, &record, 1) < 0)
+		state_touch_peer(s, p);
 }
 
-static void save_peers(struct state *s)
+static void forget_unsaved(struct state *s)
 {
-	struct buf some = { 0 };
 	struct peer *p, *tmp;
 
-	list_for_each_safe(p, tmp, &s->unsaved, unsaved) {
+	list_for_each_safe(p, tmp, &s->unsaved, unsaved)
+		list_remove(&p->unsaved);
+}
+
+/* What could not be written stays unsaved. */
+static int save_peers(struct state *s)
+{
+	struct buf some = { 0 };
+	struct peer *p;
+	int r = 0;
+
+	list_for_each(p, &s->unsaved, unsaved) {
 		struct ledger_record record = record_of(p);
 
 		(void)buf_add(&some, &record, sizeof(record));
-		list_remove(&p->unsaved);
 	}
 	if (some.len)
-		add_records(s, (struct ledger_record *)some.data, some.len / sizeof(struct ledger_record));
+		r = add_records(s, (struct ledger_record *)some.data, some.len / sizeof(struct ledger_record));
 	buf_done(&some);
+	if (r == 0)
+		forget_unsaved(s);
+	return r;
 }
 
 static void sync_ledger(struct state *s)
@@ -166,11 +183,11 @@ static int save(struct state *s)
 	struct uapi_host host = engine_host(s->engine);
 	int r;
 
-	s->dirty = false;
 	uapi_format(&host, &text);
 	r = file_write_atomic(s->conf, text.data ? text.data : "", text.len, 0600);
 	buf_done(&text);
 	note_result(s, s->conf, r);
+	s->dirty = r < 0;
 	return r;
 }
 
@@ -178,9 +195,10 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 {
 	struct state *s = ctx;
 
-	if (s->dirty)
-		(void)save(s);
-	save_peers(s);
+	int r = s->dirty ? save(s) : 0;
+
+	if (save_peers(s) < 0 || r < 0)
+		arm(s, s->timer, RETRY_USEC);
 	return 0;
 }
 
@@ -358,14 +376,6 @@ const struct state_stats *state_stats(const struct state *s)
 	return &s->stats;
 }
 
-static void forget_unsaved(struct state *s)
-{
-	struct peer *p, *tmp;
-
-	list_for_each_safe(p, tmp, &s->unsaved, unsaved)
-		list_remove(&p->unsaved);
-}
-
 void state_disown(struct state *s)
 {
 	forget_unsaved(s);
@@ -382,7 +392,7 @@ struct state *state_free(struct state *s)
 		return NULL;
 	if (s->conf && s->dirty)
 		(void)save(s);
-	save_peers(s);
+	(void)save_peers(s);
 	sync_ledger(s);
 	state_disown(s);
 	sd_event_source_unref(s->timer);

@@ -324,6 +324,31 @@ def test_foreign_state_is_an_error(world, text, said):
         assert f.read() == text, "it is left for whoever looks"
 
 
+def test_W_10_a_full_disk_forgets_nothing(world):
+    """What could not be saved is saved when there is room again: a peer that was removed meanwhile does not come back after a crash."""
+    n = world.node("n")
+    os.mkdir(n.path("/run/state"))
+    n.run("mount", "-t", "tmpfs", "-o", "size=64k", "state", "/run/state")
+    e = world.engine(n, "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
+    gone, stays = Key().public, Key().public
+
+    def kept():
+        return saved(n.path("/run/state/wg0.conf")).count("public_key=")
+    e.wg("private-key @%s peer %s peer %s" % (e.key.private, gone, stays))
+    wait_for(lambda: kept() == 2, message="both are saved")
+    with open(n.path("/run/state/fill"), "wb", buffering=0) as fill, pytest.raises(OSError):
+        while True:
+            fill.write(b"x" * 4096)
+    e.wg("peer %s remove" % gone)
+    wait_for(lambda: "cannot save the state" in e.log(), message="the disk is full")
+    assert kept() == 2
+    os.unlink(n.path("/run/state/fill"))
+    wait_for(lambda: kept() == 1, message="it is saved after all")
+    e.kill()
+    e.start()
+    assert e.node.out("wg", "show", "wg0", "peers").split() == [stays]
+
+
 def test_W_10_what_was_configured_last_survives(world):
     """Prefixes of a peer that was there before, too."""
     e = world.engine(world.node("n"), "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
