@@ -194,7 +194,6 @@ static int save(struct state *s)
 static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, void *ctx)
 {
 	struct state *s = ctx;
-
 	int r = s->dirty ? save(s) : 0;
 
 	if (save_peers(s) < 0 || r < 0)
