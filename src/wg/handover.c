@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { MAGIC = 0x77676833, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
+enum { MAGIC = 0x77676834, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
 
 enum { READY = 1, GO = 2 };
 
@@ -49,6 +49,8 @@ struct handover_peer {
 	uint8_t pub[KEY_LEN], newest_timestamp[TIMESTAMP_LEN];
 	int64_t last_handshake_real_ns;
 	uint64_t rx_bytes, tx_bytes;
+	uint8_t from[16]; /* our address that it speaks to, of its endpoint's family */
+	uint32_t from_ifindex, has_from;
 };
 
 struct handover_exchange {
@@ -177,12 +179,17 @@ static void add_session(struct buf *out, const struct peer *p, struct session *s
 	++*n;
 }
 
-static void add_peer(struct buf *out, const struct peer *p)
+static void add_peer(struct buf *out, struct peer *p)
 {
+	struct endpoint e = peer_endpoint(p);
 	struct handover_peer h = { .last_handshake_real_ns = p->last_handshake_real_ns,
 				   .rx_bytes = atomic_load(&p->rx_bytes),
-				   .tx_bytes = atomic_load(&p->tx_bytes) };
+				   .tx_bytes = atomic_load(&p->tx_bytes),
+				   .from_ifindex = e.from_ifindex,
+				   .has_from = e.has_from };
 
+	_Static_assert(sizeof(h.from) == sizeof(e.from6), "both families");
+	memcpy(h.from, &e.from6, sizeof(h.from));
 	memcpy(h.pub, p->noise.pub, KEY_LEN);
 	memcpy(h.newest_timestamp, p->noise.newest_timestamp, TIMESTAMP_LEN);
 	(void)buf_add(out, &h, sizeof(h));
@@ -424,6 +431,26 @@ int handover_take(const char *dir, const char *name, struct handover *ret)
 	return 0;
 }
 
+static void restore_peer(struct engine *e, const struct handover_peer *h)
+{
+	struct peer *p = device_find_peer(&e->device, h->pub);
+	struct endpoint to;
+
+	if (!p)
+		return;
+	memcpy(p->noise.newest_timestamp, h->newest_timestamp, TIMESTAMP_LEN);
+	p->last_handshake_real_ns = h->last_handshake_real_ns;
+	atomic_store(&p->rx_bytes, h->rx_bytes);
+	atomic_store(&p->tx_bytes, h->tx_bytes);
+	to = peer_endpoint(p); /* the configuration names the other end only */
+	if (!h->has_from || !endpoint_is_set(&to))
+		return;
+	memcpy(&to.from6, h->from, sizeof(h->from));
+	to.from_ifindex = h->from_ifindex;
+	to.has_from = true;
+	peer_set_endpoint(p, &to);
+}
+
 static void restore_session(struct engine *e, const struct handover_session *h)
 {
 	struct peer *p = device_find_peer(&e->device, h->pub);
@@ -481,7 +508,6 @@ int handover_restore(struct handover *h, struct engine *e)
 {
 	struct uapi_host host = engine_host(e);
 	const char *bad = "";
-	struct peer *p;
 	int r;
 
 	atomic_store(&e->mtu, h->mtu);
@@ -490,15 +516,8 @@ int handover_restore(struct handover *h, struct engine *e)
 		log_error("the predecessor's configuration is not understood", L_STR("key", bad));
 		return r;
 	}
-	for (unsigned i = 0; i < h->n_peers; i++) {
-		p = device_find_peer(&e->device, h->peers[i].pub);
-		if (!p)
-			continue;
-		memcpy(p->noise.newest_timestamp, h->peers[i].newest_timestamp, TIMESTAMP_LEN);
-		p->last_handshake_real_ns = h->peers[i].last_handshake_real_ns;
-		atomic_store(&p->rx_bytes, h->peers[i].rx_bytes);
-		atomic_store(&p->tx_bytes, h->peers[i].tx_bytes);
-	}
+	for (unsigned i = 0; i < h->n_peers; i++)
+		restore_peer(e, &h->peers[i]);
 	for (unsigned i = 0; i < h->n_sessions; i++)
 		restore_session(e, &h->sessions[i]);
 	for (unsigned i = 0; i < h->n_exchanges; i++)

@@ -395,6 +395,23 @@ def test_W_10_planned_restart_loses_nothing(world):
     assert ea.node.ping("10.9.0.2") == 3 and eb.node.ping("10.9.0.1") == 3
 
 
+@pytest.mark.parametrize("outer", [4, 6])
+def test_W_10_planned_restart_keeps_the_source_address(world, outer):
+    """A host with several addresses goes on to speak from the one that it was spoken to at."""
+    ea, eb = world.pair(outer=outer)
+    second = {4: "192.168.9.200", 6: "fd99::200"}[outer]
+    eb.node.ip("addr add %s dev to-a%s" % ((second + "/24", "") if outer == 4 else (second + "/64", " nodad preferred_lft 0")))
+    endpoint = (second if outer == 4 else "[%s]" % second) + ":51820"
+    ea.wg("peer %s endpoint %s" % (eb.key.public, endpoint))
+    assert ea.node.ping("10.9.0.2") == 3
+    for _ in range(2):
+        old = eb.process
+        eb.start(extra=["--takeover"])
+        assert old.wait(timeout=5) == 0
+        assert eb.node.ping("10.9.0.1") == 3
+        assert ea.show("endpoints")[0] == endpoint
+
+
 def add_peers(e, count):
     e.node.run("wg", "addconf", "wg0", "/dev/stdin", input="".join("[Peer]\nPublicKey=%s\nAllowedIPs=10.%d.%d.%d/32\n" % (
         base64.b64encode(os.urandom(32)).decode(), 64 + (i >> 16), i >> 8 & 255, i & 255) for i in range(count)))
