@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 
 #define RUN_DIR "/var/run/wireguard"
 enum { DEFAULT_MTU = 1420, DEFAULT_QUEUE = 4000, WORKERS_DEFAULT_MAX = 8 };
@@ -243,10 +244,11 @@ static int open_ground(const struct options *o, struct ground *g)
 	return MIN(r, 0);
 }
 
-/* The parent returns from here only through exit, when the child stands or has failed. */
+/* The parent returns from here only through exit, when the child stands or has failed. First of all, as locked memory is not
+ * locked any more after a fork. */
 static int go_background(int *ret_ready)
 {
-	int pipe_fds[2];
+	int pipe_fds[2], status;
 	char byte;
 	pid_t pid;
 
@@ -257,7 +259,9 @@ static int go_background(int *ret_ready)
 		return -errno;
 	if (pid > 0) {
 		close(pipe_fds[1]);
-		exit(read(pipe_fds[0], &byte, 1) == 1 ? 0 : 1);
+		if (read(pipe_fds[0], &byte, 1) == 1)
+			exit(0);
+		exit(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
 	}
 	close(pipe_fds[0]);
 	(void)setsid();
@@ -376,13 +380,20 @@ int main(int argc, char **argv)
 	int ready = -1, r;
 
 	harden_early();
-	r = secret_serve_openssl();
-	if (r < 0)
-		log_warn("keys in OpenSSL's contexts are in ordinary memory", L_ERRNO(r));
 	o.engine.workers = default_workers();
 	o.engine.limits = default_limits;
 	read_environment(&o);
 	read_arguments(&o, argc, argv);
+	if (!o.foreground) {
+		r = go_background(&ready);
+		if (r < 0) {
+			log_error("cannot go into the background", L_ERRNO(r));
+			return 1;
+		}
+	}
+	r = secret_serve_openssl();
+	if (r < 0)
+		log_warn("keys in OpenSSL's contexts are in ordinary memory", L_ERRNO(r));
 	r = crypto_init();
 	if (r < 0) {
 		log_error(r == -EBADMSG ? "OpenSSL's ChaCha20-Poly1305 fails its test" : "OpenSSL lacks an algorithm",
@@ -393,12 +404,5 @@ int main(int argc, char **argv)
 		aead_use_lanes(NULL);
 	if (open_ground(&o, &g) < 0)
 		return 1;
-	if (!o.foreground) {
-		r = go_background(&ready);
-		if (r < 0) {
-			log_error("cannot go into the background", L_ERRNO(r));
-			return 1;
-		}
-	}
 	return run(&o, &g, ready);
 }

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 
-from nodes import psk, transfer_tcp, wait_for
+from nodes import WEFT, psk, transfer_tcp, wait_for
 
 SIZE = 32
 SELF_TEST = bytes(range(32))  # the key under which the cipher is tried at the start
@@ -103,3 +103,14 @@ def test_no_key_is_in_a_dump_or_a_log(world):
     assert "interface is up" in log
     for key in sessions:
         assert key.hex() not in log and base64.b64encode(key).decode() not in log
+
+
+def test_what_no_dump_has_is_locked_in_the_background_too(world):
+    """Swap is as bad as a dump; locks do not outlive a fork."""
+    n = world.node("n")
+    n.run(*[a for a in WEFT if a != "-f"], "wg0")
+    pid, = (int(p) for p in n.out("pgrep", "-x", "--ns", n.pid, "--nslist", "net", "weft-wg").split())
+    with open("/proc/%d/smaps" % pid) as f:
+        flags = [line.split()[1:] for line in f if line.startswith("VmFlags:")]
+    kept = [f for f in flags if "dd" in f and "wr" in f and "io" not in f and "sh" not in f]
+    assert kept and all("lo" in f for f in kept), kept
