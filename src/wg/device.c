@@ -283,6 +283,22 @@ void device_set_keepalive(struct peer *p, uint16_t seconds, int64_t now)
 	changed(p->device);
 }
 
+void device_set_endpoint(struct peer *p, const struct endpoint *e, int64_t now)
+{
+	struct endpoint before = peer_endpoint(p);
+
+	peer_set_endpoint(p, e);
+	if (endpoint_is_set(&before) || !p->device->up)
+		return;
+	p->last_initiation_sent_ns = p->timers.retransmit_at = 0; /* what was tried until now went nowhere */
+	p->timers.attempts = 0;
+	if (p->persistent_keepalive_s)
+		send_keepalive(p, now);
+	else if (atomic_load(&p->staged_count))
+		device_flush_staged(p, now);
+	device_reschedule(p);
+}
+
 void device_restore_handshake(struct peer *p, int64_t real_ns)
 {
 	struct device *d = p->device;

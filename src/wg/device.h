@@ -75,6 +75,8 @@ void device_set_heir(struct peer *heir, struct peer *old);
 void device_inherit(struct peer *heir);
 void device_set_psk(struct peer *p, const uint8_t psk[static KEY_LEN]);
 void device_set_keepalive(struct peer *p, uint16_t seconds, int64_t now);
+/* A peer that nobody knew where to find, and that is to be kept alive, is asked at once. */
+void device_set_endpoint(struct peer *p, const struct endpoint *e, int64_t now);
 /* Of a saved state: when the last handshake was (wall clock). Who may still have that session is asked for a new one once we are up. */
 void device_restore_handshake(struct peer *p, int64_t real_ns);
 void device_set_up(struct device *d, bool up, int64_t now);

@@ -589,7 +589,7 @@ static void initiations_to_many_peers_go_out_in_portions(void)
 	pair_done(&p);
 }
 
-/* Nor do they take the places of others; one that is told where its peer is asks at its next turn. */
+/* Nor do they take the places of others; when it is known where one is, it is asked at once, also after attempts have been given up. */
 static void peers_without_an_endpoint_are_not_asked(void)
 {
 	enum { LOST = 3000 };
@@ -608,16 +608,21 @@ static void peers_without_an_endpoint_are_not_asked(void)
 	CHECK_INT(p.n[0].initiations, 1);
 	CHECK_INT(p.n[1].delivered, 1);
 	pair_done(&p);
-	pair_init(&p);
-	peer_set_endpoint(p.n[0].peer, &none);
-	device_set_keepalive(p.n[0].peer, 25, p.now);
-	pair_settle(&p);
-	CHECK_INT(p.n[0].initiations, 0);
-	peer_set_endpoint(p.n[0].peer, &other);
-	pair_run_until(&p, p.now + 6 * S);
-	CHECK_INT(p.n[0].initiations, 1);
-	CHECK_INT(p.n[0].device.stats.handshakes_completed, 1);
-	pair_done(&p);
+	for (int64_t wait = 1; wait <= 200; wait += 199) {
+		pair_init(&p);
+		peer_set_endpoint(p.n[0].peer, &none);
+		device_set_keepalive(p.n[0].peer, 25, p.now);
+		pair_run_until(&p, p.now + wait * S);
+		CHECK_INT(p.n[0].initiations, 0);
+		device_set_endpoint(p.n[0].peer, &other, p.now);
+		pair_settle(&p);
+		CHECK_INT(p.n[0].initiations, 1);
+		CHECK_INT(p.n[0].device.stats.handshakes_completed, 1);
+		p.n[0].keepalives = 0;
+		pair_run_until(&p, p.now + 80 * S);
+		CHECK_INT(p.n[0].keepalives, 3);
+		pair_done(&p);
+	}
 }
 
 /* The first of two to be configured asks in vain; the second asks when it is. */

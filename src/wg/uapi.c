@@ -144,7 +144,7 @@ static int set_endpoint(struct request *q, const char *value)
 	int r = endpoint_parse(value, &e);
 
 	if (r == 0 && q->peer) {
-		peer_set_endpoint(q->peer, &e);
+		device_set_endpoint(q->peer, &e, q->now);
 		if (!q->restoring)
 			device_post(q->peer, PEER_MOVED);
 	}
