@@ -10,6 +10,7 @@
 
 #include <systemd/sd-event.h>
 
+struct metrics;
 struct state;
 
 struct engine_options {
@@ -38,6 +39,7 @@ struct engine {
 	struct data_stats stats;
 	struct handshake_queue *queue;
 	struct state *state;
+	struct metrics *metrics; /* borrowed; NULL: none */
 	struct link *link;
 	struct steer steer;
 	int wake_fd;

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "wg/server.h"
 #include "wg/state.h"
 
@@ -29,6 +30,7 @@ struct handover_header {
 	uint8_t vnet_hdr, tso, uso;
 	uint8_t timestamp[TIMESTAMP_LEN];
 	char name[IF_NAMESIZE];
+	char metrics_where[METRICS_WHERE_MAX]; /* of the page that comes along, "": none */
 	struct {
 		uint8_t v4, v6, gro;
 	} udp[TUN_QUEUES_MAX];
@@ -226,6 +228,10 @@ static unsigned collect_fds(const struct engine *e, int listen_fd, struct handov
 	unsigned n = 0;
 
 	fds[n++] = listen_fd;
+	if (e->metrics) {
+		snprintf(h->metrics_where, sizeof(h->metrics_where), "%s", metrics_where(e->metrics));
+		fds[n++] = metrics_fd(e->metrics);
+	}
 	for (unsigned i = 0; i < e->tun.n; i++)
 		fds[n++] = e->tun.fds[i];
 	for (unsigned i = 0; i < h->n_udp; i++) {
@@ -258,7 +264,7 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 				     .uso = e->tun.uso };
 	struct uapi_host host = engine_host(e);
 	struct buf body = { .secret = true };
-	int fds[1 + 3 * TUN_QUEUES_MAX], r;
+	int fds[2 + 3 * TUN_QUEUES_MAX], r;
 	struct peer *p;
 	unsigned n_fds;
 	size_t before;
@@ -344,13 +350,14 @@ static bool header_ok(const struct handover_header *h, const char *name)
 	       h->staged_size == sizeof(struct handover_staged) && h->n_exchanges <= PEERS_MAX &&
 	       h->staged_len <= STAGED_GIVEN_MAX && h->n_tun >= 1 && h->n_tun <= TUN_QUEUES_MAX &&
 	       h->n_udp <= TUN_QUEUES_MAX && h->n_sessions <= SESSIONS_MAX && h->n_peers <= PEERS_MAX &&
-	       h->config_len <= UAPI_REQUEST_MAX && strncmp(h->name, name, IF_NAMESIZE) == 0;
+	       h->config_len <= UAPI_REQUEST_MAX &&
+	       memchr(h->metrics_where, 0, sizeof(h->metrics_where)) && strncmp(h->name, name, IF_NAMESIZE) == 0;
 }
 
 static int take_fds(struct handover *h, const struct handover_header *head)
 {
-	int fds[1 + 3 * TUN_QUEUES_MAX];
-	unsigned n = 1 + head->n_tun, at = 0;
+	int fds[2 + 3 * TUN_QUEUES_MAX];
+	unsigned n = 1 + !!*head->metrics_where + head->n_tun, at = 0;
 	int r;
 
 	for (unsigned i = 0; i < head->n_udp; i++)
@@ -359,6 +366,9 @@ static int take_fds(struct handover *h, const struct handover_header *head)
 	if (r < 0)
 		return r;
 	h->listen_fd = fds[at++];
+	if (*head->metrics_where)
+		h->metrics_fd = fds[at++];
+	memcpy(h->metrics_where, head->metrics_where, sizeof(h->metrics_where));
 	while (h->tun.n < head->n_tun)
 		h->tun.fds[h->tun.n++] = fds[at++];
 	h->udp = xnew0_array(struct udp, head->n_udp + 1);
@@ -400,9 +410,9 @@ static int take_body(struct handover *h, const struct handover_header *head)
 int handover_take(const char *dir, const char *name, struct handover *ret)
 {
 	static const char request[] = "handover=1\n\n";
-	struct handover h = { .conn = connect_to(dir, name), .listen_fd = -1 };
+	struct handover h = HANDOVER_NONE;
 	struct handover_header head;
-	int r = h.conn;
+	int r = h.conn = connect_to(dir, name);
 
 	if (r < 0)
 		return r;
@@ -551,6 +561,11 @@ int handover_finish(struct handover *h)
 	return r;
 }
 
+int handover_take_metrics(struct handover *h, const char *where)
+{
+	return streq(h->metrics_where, where) ? take_fd(h->metrics_fd) : -1;
+}
+
 void handover_done(struct handover *h)
 {
 	for (unsigned i = 0; i < h->n_udp; i++)
@@ -567,5 +582,6 @@ void handover_done(struct handover *h)
 		wipe(h->exchanges, h->n_exchanges * sizeof(*h->exchanges));
 	free(h->exchanges);
 	free(h->staged);
+	h->metrics_fd = close_fd(h->metrics_fd);
 	h->conn = close_fd(h->conn);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "wg/engine.h"
+#include "wg/metrics.h"
 
 struct server;
 
@@ -16,6 +17,8 @@ struct handover {
 	struct udp *udp;
 	unsigned n_udp;
 	int listen_fd;
+	int metrics_fd; /* listens at metrics_where; -1: it has no page, or it was taken */
+	char metrics_where[METRICS_WHERE_MAX];
 	uint16_t port;
 	uint32_t fwmark, mtu;
 	uint8_t timestamp[TIMESTAMP_LEN];
@@ -30,6 +33,8 @@ struct handover {
 	size_t staged_len;
 };
 
+#define HANDOVER_NONE ((struct handover){ .conn = -1, .listen_fd = -1, .metrics_fd = -1 })
+
 /**
  * handover_take() - the successor's side: get everything from the engine that answers at DIR/NAME.sock
  *
@@ -40,4 +45,6 @@ int handover_take(const char *dir, const char *name, struct handover *ret);
 int handover_restore(struct handover *h, struct engine *e);
 /* All stands, and nothing was sent: may we? Before engine_start(). Return: 0: the predecessor ends; -errno: it goes on, and we may not. */
 int handover_finish(struct handover *h);
+/* The socket of a page at @where that the predecessor has listened at, -1: it has none. The caller's. */
+int handover_take_metrics(struct handover *h, const char *where);
 void handover_done(struct handover *h);

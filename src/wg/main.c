@@ -307,23 +307,32 @@ static int block_signals(sd_event *event)
 	return r;
 }
 
+/* At the place where the predecessor has its page, on its socket: who is refused after all has taken nothing away. */
+static int open_metrics(const struct options *o, struct ground *g, struct engine *e, struct metrics **ret)
+{
+	int fd = handover_take_metrics(&g->handover, o->metrics), r;
+
+	if (fd < 0)
+		fd = metrics_listen(o->metrics);
+	if (fd == -EINVAL)
+		fail_usage("--metrics", o->metrics, "ADDRESS:PORT or unix:PATH");
+	r = fd < 0 ? fd : metrics_new(e, fd, o->metrics, ret);
+	if (r < 0)
+		log_error("cannot serve metrics", L_STR("address", o->metrics), L_ERRNO(r));
+	return r;
+}
+
 static int start(struct options *o, struct ground *g, struct engine *e, struct server **server, struct metrics **metrics)
 {
 	_cleanup_free_ char *path = xasprintf("%s/%s.sock", o->run_dir, e->tun.name);
-	int r = 0, fd;
+	int r = 0;
 
 	if (g->taken_over)
 		r = handover_restore(&g->handover, e);
 	if (r == 0)
 		r = server_new(e, g->listen_fd, getenv("WG_UAPI_FD") ? NULL : path, server);
-	if (r == 0 && o->metrics) {
-		fd = metrics_listen(o->metrics);
-		if (fd == -EINVAL)
-			fail_usage("--metrics", o->metrics, "ADDRESS:PORT or unix:PATH");
-		r = fd < 0 ? fd : metrics_new(e, fd, metrics);
-		if (r < 0)
-			log_error("cannot serve metrics", L_STR("address", o->metrics), L_ERRNO(r));
-	}
+	if (r == 0 && o->metrics)
+		r = open_metrics(o, g, e, metrics);
 	if (r == 0)
 		r = harden_late(o->seccomp);
 	if (r == 0 && g->taken_over)
@@ -376,7 +385,7 @@ static int run(struct options *o, struct ground *g, int ready)
 int main(int argc, char **argv)
 {
 	struct options o = { .run_dir = RUN_DIR, .seccomp = true };
-	struct ground g = { .tun = TUN_NONE, .listen_fd = -1, .handover = { .conn = -1, .listen_fd = -1 } };
+	struct ground g = { .tun = TUN_NONE, .listen_fd = -1, .handover = HANDOVER_NONE };
 	int ready = -1, r;
 
 	harden_early();

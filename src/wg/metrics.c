@@ -19,6 +19,7 @@ enum { SCRAPERS_MAX = 8, REQUEST_MAX = 4096 };
 struct metrics {
 	struct engine *engine;
 	int fd;
+	char where[METRICS_WHERE_MAX];
 	sd_event_source *io;
 	struct list scrapers;
 	unsigned n;
@@ -197,13 +198,16 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t even
 static int listen_unix(const char *path)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 
-	if (fd < 0)
+	if (fd < 0 || probe < 0)
 		return -errno;
 	if (snprintf(a.sun_path, sizeof(a.sun_path), "%s", path) >= (int)sizeof(a.sun_path))
 		return -ENAMETOOLONG;
-	(void)unlink(path);
+	if (connect(probe, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EAGAIN)
+		return -EADDRINUSE;
+	(void)unlink(path); /* left behind by one that has ended */
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, SCRAPERS_MAX) < 0)
 		return -errno;
 	return take_fd(fd);
@@ -226,18 +230,30 @@ int metrics_listen(const char *where)
 	return take_fd(fd);
 }
 
-int metrics_new(struct engine *e, int fd, struct metrics **ret)
+int metrics_fd(const struct metrics *m)
+{
+	return m->fd;
+}
+
+const char *metrics_where(const struct metrics *m)
+{
+	return m->where;
+}
+
+int metrics_new(struct engine *e, int fd, const char *where, struct metrics **ret)
 {
 	struct metrics *m = xnew0(struct metrics);
 	int r;
 
 	*m = (struct metrics){ .engine = e, .fd = fd };
+	snprintf(m->where, sizeof(m->where), "%s", where);
 	list_init(&m->scrapers);
 	r = sd_event_add_io(e->event, &m->io, fd, EPOLLIN, on_connection, m);
 	if (r < 0) {
 		metrics_free(m);
 		return r;
 	}
+	e->metrics = m;
 	*ret = m;
 	return 0;
 }
@@ -248,6 +264,7 @@ struct metrics *metrics_free(struct metrics *m)
 
 	if (!m)
 		return NULL;
+	m->engine->metrics = NULL;
 	list_for_each_safe(s, tmp, &m->scrapers, all)
 		scraper_free(s);
 	sd_event_source_unref(m->io);

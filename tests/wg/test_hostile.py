@@ -412,6 +412,36 @@ def test_W_10_planned_restart_keeps_the_source_address(world, outer):
         assert ea.show("endpoints")[0] == endpoint
 
 
+def page(node, port):
+    """As a scraper gets it."""
+    with node.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+        s.settimeout(10)
+        s.connect(("127.0.0.1", port))
+        s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: s.recv(65536), b"")).decode()
+
+
+def test_W_10_planned_restart_keeps_the_page(world):
+    """The successor answers at the same address and port, or path, or where it is told to."""
+    e = world.engine(world.node("n"), "wg0", "weft")
+    for where in ("127.0.0.1:9586", "127.0.0.1:9586", "127.0.0.1:9587", "unix:/run/metrics", "unix:/run/metrics", "127.0.0.1:9586"):
+        old = e.process
+        e.start(extra=["--takeover", "--metrics", where])
+        assert old.wait(timeout=5) == 0
+        if where.startswith("unix:"):
+            assert e.metric("peers") == 0
+        else:
+            assert 'weft_wg_peers{interface="wg0"} 0' in page(e.node, int(where.split(":")[1]))
+
+
+def test_another_engine_keeps_its_page(world):
+    n = world.node("n")
+    first = world.engine(n, "wg0", "weft", extra=["--metrics", "unix:/run/metrics"])
+    done = n.run(*WEFT, "--metrics", "unix:/run/metrics", "wg1", check=False, timeout=10)
+    assert done.returncode == 1 and "cannot serve metrics" in done.stderr
+    assert first.metric("peers") == 0
+
+
 def add_peers(e, count):
     e.node.run("wg", "addconf", "wg0", "/dev/stdin", input="".join("[Peer]\nPublicKey=%s\nAllowedIPs=10.%d.%d.%d/32\n" % (
         base64.b64encode(os.urandom(32)).decode(), 64 + (i >> 16), i >> 8 & 255, i & 255) for i in range(count)))
@@ -514,7 +544,7 @@ def held_successor(e):
 
 def test_W_10_a_successor_that_is_late_does_not_send(world):
     """The predecessor goes on; two engines that seal with the same keys would use a counter twice."""
-    ea, eb = world.pair()
+    ea, eb = world.pair(extra_a=["--metrics", "unix:/run/metrics"])
     add_peers(ea, 20000)
     assert ea.node.ping("10.9.0.2") == 3
     late = held_successor(ea)
@@ -524,6 +554,7 @@ def test_W_10_a_successor_that_is_late_does_not_send(world):
     assert "the predecessor did not let go" in ea.log() or "cannot take over" in ea.log()
     old = ea.process
     assert ea.answers() and ea.node.ping("10.9.0.2", count=20) == 20
+    assert ea.metric("peers") == 20001, "the page is still there"
     ea.start(extra=["--takeover"])
     assert old.wait(timeout=5) == 0 and ea.node.ping("10.9.0.2", count=20) == 20
 
