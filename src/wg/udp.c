@@ -219,54 +219,61 @@ static int send_run(const struct udp *u, const struct run *run)
 	return sendmsg(fd, &m, MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-/* A run that the kernel did not take whole: one datagram a call. Return: 0, or the last error. */
-static int send_singly(const struct udp *u, const struct run *run, struct data_stats *stats)
-{
-	int last = 0;
-
-	for (uint32_t at = 0; at < run->len; at += run->segment) {
-		struct run one = *run;
-		int r;
-
-		one.data = run->data + at;
-		one.len = MIN(run->len - at, (uint32_t)run->segment);
-		one.count = 1;
-		r = send_run(u, &one);
-		if (r < 0) {
-			last = r;
-			STAT_ADD(stats, udp_send_errors, 1);
-		}
-	}
-	return last;
-}
-
 static bool source_may_be_wrong(int r)
 {
 	return r == -EINVAL || r == -ENETUNREACH || r == -EHOSTUNREACH || r == -EADDRNOTAVAIL || r == -ENODEV ||
 	       r == -ENXIO;
 }
 
+/* What was refused with @error, from wherever routing chooses. @run forgets its source. Return: 0, or the last error. */
+static int send_without_source(const struct udp *u, struct run *run, int error)
+{
+	if (!run->to.has_from || !source_may_be_wrong(error))
+		return error;
+	run->to.has_from = false;
+	if (run->peer)
+		peer_forget_source(run->peer);
+	return send_run(u, run);
+}
+
+/* A run that the kernel did not take whole: one datagram a call. */
+static void send_singly(const struct udp *u, const struct run *run, struct data_stats *stats)
+{
+	struct run one = *run;
+
+	for (uint32_t at = 0; at < run->len; at += run->segment) {
+		int r;
+
+		one.data = run->data + at;
+		one.len = MIN(run->len - at, (uint32_t)run->segment);
+		one.count = 1;
+		r = send_run(u, &one);
+		if (r < 0)
+			r = send_without_source(u, &one, r);
+		if (r < 0)
+			STAT_ADD(stats, udp_send_errors, 1);
+	}
+}
+
+/* Whether a run was refused for being one. Older kernels say EINVAL then, which is no word about its source: a single datagram tells. */
+static bool is_too_much(const struct run *run, int error)
+{
+	return run->count > 1 && (error == -EIO || error == -EMSGSIZE || error == -EINVAL || error == -EOPNOTSUPP);
+}
+
 static void send_again(struct udp *u, const struct run *run, int error, struct data_stats *stats)
 {
 	struct run again = *run;
 
-	if (again.to.has_from && source_may_be_wrong(error)) {
-		again.to.has_from = false;
-		if (run->peer)
-			peer_forget_source(run->peer);
-		error = send_run(u, &again);
-		if (error == 0)
-			return;
-	}
-	if (again.count > 1) {
+	if (!is_too_much(&again, error))
+		error = send_without_source(u, &again, error);
+	if (is_too_much(&again, error)) {
 		if (error == -EIO) /* no checksum offload below: the kernel will not segment for us */
 			atomic_store(&u->gso, false);
-		if (error == -EIO || error == -EMSGSIZE || error == -EINVAL || error == -EOPNOTSUPP) {
-			(void)send_singly(u, &again, stats); /* counts what it loses */
-			return;
-		}
+		send_singly(u, &again, stats); /* counts what it loses */
+	} else if (error < 0) {
+		STAT_ADD(stats, udp_send_errors, again.count);
 	}
-	STAT_ADD(stats, udp_send_errors, again.count);
 }
 
 /* Runs to one family, as far as the kernel takes them. */
