@@ -99,6 +99,19 @@ int ledger_read(const void *data, size_t n, void (*record)(void *ctx, const stru
 	return 0;
 }
 
+/* The file at @path when it is the one that begins with @h. Return: a descriptor for more records, -errno. */
+static int open_written(const char *path, const struct ledger_header *h)
+{
+	_cleanup_close_ int fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+	struct ledger_header there;
+
+	if (fd < 0)
+		return -errno;
+	if (read(fd, &there, sizeof(there)) != sizeof(there) || memcmp(&there, h, sizeof(there)) != 0)
+		return -ESTALE;
+	return take_fd(fd);
+}
+
 int ledger_rewrite(struct ledger *j, const char *path, struct buf *records)
 {
 	struct ledger_header h = { .version = LEDGER_VERSION, .record_size = sizeof(struct ledger_record) };
@@ -117,12 +130,13 @@ int ledger_rewrite(struct ledger *j, const char *path, struct buf *records)
 		(void)buf_add(&text, all, n * sizeof(*all));
 	r = file_write_atomic(path, text.data, text.len, 0600);
 	buf_done(&text);
-	if (r < 0)
+	fd = open_written(path, &h);
+	if (r < 0 && fd < 0)
 		return r;
-	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
-	r = fd < 0 ? -errno : 0;
-	ledger_close(j); /* in any case: what it has open has no name any more */
-	j->fd = fd;
+	if (r == 0)
+		r = MIN(fd, 0);
+	ledger_close(j); /* in any case, also when only the directory could not be synced: what it has open has no name any more */
+	j->fd = MAX(fd, -1);
 	memcpy(j->id, h.id, sizeof(j->id));
 	j->records = n;
 	return r;

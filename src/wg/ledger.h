@@ -60,7 +60,7 @@ int ledger_read(const void *data, size_t n, void (*record)(void *ctx, const stru
  * ledger_rewrite() - in the old one's place, on the disk when this returns, and opened for more
  * @records: struct ledger_record, one after the other, without their checks
  *
- * Return: 0; -errno: the old one stays, and goes on.
+ * Return: 0; -errno: what has the name goes on, which is the old one, or the new one when only its directory could not be synced.
  */
 int ledger_rewrite(struct ledger *j, const char *path, struct buf *records);
 /* As @records above, not synced. Return: 0; -EFBIG, -errno: none of them is there. */
