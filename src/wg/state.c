@@ -21,13 +21,17 @@
 
 enum { SAVE_DELAY_USEC = 100 * 1000, RETRY_USEC = 1000 * 1000, SYNC_USEC = 1000 * 1000, RESERVE_S = 60, SPARE_RECORDS = 1024 };
 
+struct kept {
+	char *path;   /* NULL: nothing is kept */
+	bool failing; /* the last write was in vain, and that was said */
+};
+
 struct state {
 	struct engine *engine;
-	char *conf, *timestamp, *peers; /* paths; NULL: nothing is kept */
+	struct kept conf, timestamp, peers;
 	uint8_t reserved[TIMESTAMP_LEN];
 	sd_event_source *timer, *sync_timer;
 	bool dirty;
-	bool failing; /* the last write was in vain, and that was said */
 
 	struct ledger ledger;
 	size_t rewrite_at;   /* records */
@@ -36,12 +40,12 @@ struct state {
 	struct state_stats stats;
 };
 
-static void note_result(struct state *s, const char *path, int r)
+static void note_result(struct state *s, struct kept *file, int r)
 {
 	s->stats.errors += r < 0;
-	if (r < 0 && !s->failing)
-		log_error("cannot save the state; trying on", L_STR("file", path), L_ERRNO(r));
-	s->failing = r < 0;
+	if (r < 0 && !file->failing)
+		log_error("cannot save the state; trying on", L_STR("file", file->path), L_ERRNO(r));
+	file->failing = r < 0;
 }
 
 static void arm(struct state *s, sd_event_source *timer, uint64_t delay)
@@ -84,7 +88,7 @@ static int rewrite(struct state *s)
 		if (is_news(&record))
 			(void)buf_add(&all, &record, sizeof(record));
 	}
-	r = ledger_rewrite(&s->ledger, s->peers, &all);
+	r = ledger_rewrite(&s->ledger, s->peers.path, &all);
 	s->rewrite_at = (r < 0 ? s->ledger.records : 2 * s->ledger.records) + SPARE_RECORDS;
 	s->stats.rewrites += r == 0;
 	buf_done(&all);
@@ -97,10 +101,10 @@ static int add_records(struct state *s, struct ledger_record *records, size_t n)
 
 	if (n && s->ledger.fd >= 0) {
 		if (r < 0) /* the old file goes on */
-			note_result(s, s->peers, r);
+			note_result(s, &s->peers, r);
 		r = ledger_append(&s->ledger, records, n);
 	}
-	note_result(s, s->peers, r);
+	note_result(s, &s->peers, r);
 	if (r < 0)
 		return r;
 	s->stats.records += n;
@@ -114,7 +118,7 @@ void state_accepted(struct state *s, struct peer *p)
 {
 	struct ledger_record record;
 
-	if (!s || !s->peers)
+	if (!s || !s->peers.path)
 		return;
 	if (s->ledger.fd < 0) { /* could not be made: not tried at each handshake */
 		state_touch_peer(s, p);
@@ -160,7 +164,7 @@ static void sync_ledger(struct state *s)
 	if (!s->unsynced || s->ledger.fd < 0)
 		return;
 	s->unsynced = false;
-	note_result(s, s->peers, fdatasync(s->ledger.fd) < 0 ? -errno : 0);
+	note_result(s, &s->peers, fdatasync(s->ledger.fd) < 0 ? -errno : 0);
 }
 
 static int on_sync_timer(sd_event_source *source _unused_, uint64_t usec _unused_, void *ctx)
@@ -171,8 +175,8 @@ static int on_sync_timer(sd_event_source *source _unused_, uint64_t usec _unused
 
 void state_begin(struct state *s)
 {
-	if (s && s->peers)
-		note_result(s, s->peers, rewrite(s));
+	if (s && s->peers.path)
+		note_result(s, &s->peers, rewrite(s));
 }
 
 /* Configuration. */
@@ -184,9 +188,9 @@ static int save(struct state *s)
 	int r;
 
 	uapi_format(&host, &text);
-	r = file_write_atomic(s->conf, text.data ? text.data : "", text.len, 0600);
+	r = file_write_atomic(s->conf.path, text.data ? text.data : "", text.len, 0600);
 	buf_done(&text);
-	note_result(s, s->conf, r);
+	note_result(s, &s->conf, r);
 	s->dirty = r < 0;
 	return r;
 }
@@ -208,7 +212,7 @@ static bool timer_runs(const struct state *s)
 
 void state_touch(struct state *s)
 {
-	if (!s || !s->conf || s->dirty)
+	if (!s || !s->conf.path || s->dirty)
 		return;
 	if (!timer_runs(s))
 		arm(s, s->timer, SAVE_DELAY_USEC);
@@ -217,7 +221,7 @@ void state_touch(struct state *s)
 
 void state_touch_peer(struct state *s, struct peer *p)
 {
-	if (!s || !s->peers || !list_empty(&p->unsaved))
+	if (!s || !s->peers.path || !list_empty(&p->unsaved))
 		return;
 	if (!timer_runs(s))
 		arm(s, s->timer, SAVE_DELAY_USEC);
@@ -240,7 +244,7 @@ void state_reserve_timestamp(struct state *s, const uint8_t timestamp[static TIM
 	char text[2 * TIMESTAMP_LEN + 2];
 	int r;
 
-	if (!s || !s->timestamp || memcmp(timestamp, s->reserved, TIMESTAMP_LEN) < 0)
+	if (!s || !s->timestamp.path || memcmp(timestamp, s->reserved, TIMESTAMP_LEN) < 0)
 		return;
 	memcpy(s->reserved, timestamp, TIMESTAMP_LEN);
 	seconds = htobe64(stamp_seconds(timestamp) + RESERVE_S);
@@ -248,8 +252,8 @@ void state_reserve_timestamp(struct state *s, const uint8_t timestamp[static TIM
 	for (int i = 0; i < TIMESTAMP_LEN; i++)
 		snprintf(text + 2 * i, 3, "%02x", s->reserved[i]);
 	strcpy(text + 2 * TIMESTAMP_LEN, "\n");
-	r = file_write_atomic(s->timestamp, text, strlen(text), 0600);
-	note_result(s, s->timestamp, r);
+	r = file_write_atomic(s->timestamp.path, text, strlen(text), 0600);
+	note_result(s, &s->timestamp, r);
 }
 
 static int load_timestamp(struct state *s)
@@ -257,7 +261,7 @@ static int load_timestamp(struct state *s)
 	_cleanup_free_ char *text = NULL;
 	uint8_t stamp[TIMESTAMP_LEN];
 	size_t n;
-	int r = file_read(s->timestamp, 64, &text, &n);
+	int r = file_read(s->timestamp.path, 64, &text, &n);
 
 	if (r == -ENOENT)
 		return 0;
@@ -266,7 +270,7 @@ static int load_timestamp(struct state *s)
 			r = -EINVAL;
 	}
 	if (r < 0) {
-		log_error("cannot read the saved handshake timestamp", L_STR("file", s->timestamp), L_ERRNO(r));
+		log_error("cannot read the saved handshake timestamp", L_STR("file", s->timestamp.path), L_ERRNO(r));
 		return r;
 	}
 	memcpy(s->reserved, stamp, TIMESTAMP_LEN);
@@ -280,7 +284,7 @@ static int load_conf(struct state *s)
 	char *text = NULL;
 	const char *bad = "";
 	size_t n = 0;
-	int r = file_read(s->conf, UAPI_REQUEST_MAX, &text, &n);
+	int r = file_read(s->conf.path, UAPI_REQUEST_MAX, &text, &n);
 
 	if (r == -ENOENT)
 		return 0;
@@ -290,7 +294,7 @@ static int load_conf(struct state *s)
 	}
 	free(text);
 	if (r < 0)
-		log_error("cannot read the saved configuration", L_STR("file", s->conf), L_STR("key", bad), L_ERRNO(r));
+		log_error("cannot read the saved configuration", L_STR("file", s->conf.path), L_STR("key", bad), L_ERRNO(r));
 	return r;
 }
 
@@ -314,7 +318,7 @@ static int load_peers(struct state *s)
 	struct ledger_found found = { 0 };
 	char *data = NULL;
 	size_t n = 0;
-	int r = file_read(s->peers, LEDGER_FILE_MAX, &data, &n);
+	int r = file_read(s->peers.path, LEDGER_FILE_MAX, &data, &n);
 
 	if (r == -ENOENT) /* of an older version, or never spoken to */
 		return 0;
@@ -323,9 +327,9 @@ static int load_peers(struct state *s)
 	free(data);
 	if (r < 0)
 		log_error(r == -EPROTONOSUPPORT ? "the saved state of the peers is another version's" : "cannot read the saved state of the peers",
-			  L_STR("file", s->peers), L_ERRNO(r));
+			  L_STR("file", s->peers.path), L_ERRNO(r));
 	else if (found.bad)
-		log_warn("some of the saved state of the peers is damaged; what is older counts for them", L_STR("file", s->peers),
+		log_warn("some of the saved state of the peers is damaged; what is older counts for them", L_STR("file", s->peers.path),
 			 L_UINT("records", found.bad));
 	return r;
 }
@@ -355,9 +359,9 @@ int state_new(struct engine *e, const char *dir, bool read, struct state **ret)
 		r = sd_event_source_set_enabled(s->sync_timer, SD_EVENT_OFF);
 	if (r < 0)
 		return r;
-	s->timestamp = xasprintf("%s/%s.timestamp", dir, e->tun.name);
-	s->conf = xasprintf("%s/%s.conf", dir, e->tun.name);
-	s->peers = xasprintf("%s/%s.peers", dir, e->tun.name);
+	s->timestamp.path = xasprintf("%s/%s.timestamp", dir, e->tun.name);
+	s->conf.path = xasprintf("%s/%s.conf", dir, e->tun.name);
+	s->peers.path = xasprintf("%s/%s.peers", dir, e->tun.name);
 	if (!read)
 		return 0;
 	r = load_timestamp(s);
@@ -379,17 +383,17 @@ void state_disown(struct state *s)
 {
 	forget_unsaved(s);
 	ledger_close(&s->ledger);
-	free(s->conf);
-	free(s->timestamp);
-	free(s->peers);
-	s->conf = s->timestamp = s->peers = NULL;
+	free(s->conf.path);
+	free(s->timestamp.path);
+	free(s->peers.path);
+	s->conf.path = s->timestamp.path = s->peers.path = NULL;
 }
 
 struct state *state_free(struct state *s)
 {
 	if (!s)
 		return NULL;
-	if (s->conf && s->dirty)
+	if (s->conf.path && s->dirty)
 		(void)save(s);
 	(void)save_peers(s);
 	sync_ledger(s);

@@ -349,6 +349,18 @@ def test_W_10_a_full_disk_forgets_nothing(world):
     assert e.node.out("wg", "show", "wg0", "peers").split() == [stays]
 
 
+def test_each_file_that_cannot_be_saved_is_told_once(world):
+    """However often the others can; and is counted each time."""
+    ea, eb = world.pair(extra_a=["--state-dir", "/run/state", "--metrics", "unix:/run/metrics"])
+    os.mkdir(ea.node.path("/run/state/wg0.conf.%d.tmp" % ea.pid()))  # in the place of what is to be written
+    assert ea.node.ping("10.9.0.2") == 3
+    for i in range(3):  # what is known of the peer is saved, in between
+        records, errors = ea.metric("state_records_total"), ea.metric("state_errors_total")
+        ea.wg("peer %s endpoint 192.168.9.2:%d" % (eb.key.public, 9 + i))
+        wait_for(lambda: ea.metric("state_records_total") > records and ea.metric("state_errors_total") > errors, message="both are tried")
+    assert ea.log().count("cannot save the state") == 1, ea.log()
+
+
 def test_W_10_what_was_configured_last_survives(world):
     """Prefixes of a peer that was there before, too."""
     e = world.engine(world.node("n"), "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
