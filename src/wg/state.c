@@ -17,6 +17,7 @@
 #include "wg/engine.h"
 #include "wg/ledger.h"
 
+#include <dirent.h>
 #include <sys/stat.h>
 
 enum { SAVE_DELAY_USEC = 100 * 1000, RETRY_USEC = 1000 * 1000, SYNC_USEC = 1000 * 1000, RESERVE_S = 60, SPARE_RECORDS = 1024 };
@@ -334,6 +335,27 @@ static int load_peers(struct state *s)
 	return r;
 }
 
+/* Of writes that were cut off by a kill: copies of keys, under names that no later write takes again ("PATH.PID.tmp", base/file.c). */
+static void remove_unfinished(const char *path)
+{
+	_cleanup_free_ char *dir = xstrdup(path);
+	char *name = strrchr(dir, '/');
+	struct dirent *d;
+	DIR *list;
+
+	*name++ = '\0';
+	list = opendir(*dir ? dir : "/");
+	while (list && (d = readdir(list))) {
+		const char *end = str_has_prefix(d->d_name, name) ? d->d_name + strlen(name) : "";
+		size_t digits = *end == '.' ? strspn(end + 1, "0123456789") : 0;
+
+		if (digits && streq(end + 1 + digits, ".tmp"))
+			(void)unlinkat(dirfd(list), d->d_name, 0);
+	}
+	if (list)
+		closedir(list);
+}
+
 int state_new(struct engine *e, const char *dir, bool read, struct state **ret)
 {
 	struct state *s = xnew0(struct state);
@@ -362,6 +384,9 @@ int state_new(struct engine *e, const char *dir, bool read, struct state **ret)
 	s->timestamp.path = xasprintf("%s/%s.timestamp", dir, e->tun.name);
 	s->conf.path = xasprintf("%s/%s.conf", dir, e->tun.name);
 	s->peers.path = xasprintf("%s/%s.peers", dir, e->tun.name);
+	remove_unfinished(s->conf.path);
+	remove_unfinished(s->timestamp.path);
+	remove_unfinished(s->peers.path);
 	if (!read)
 		return 0;
 	r = load_timestamp(s);

@@ -361,6 +361,19 @@ def test_each_file_that_cannot_be_saved_is_told_once(world):
     assert ea.log().count("cannot save the state") == 1, ea.log()
 
 
+def test_what_a_kill_has_cut_off_is_removed(world):
+    """It is a copy of the keys; what is not ours stays."""
+    n = world.node("n")
+    ours = {"wg0.conf.123.tmp", "wg0.peers.4.tmp", "wg0.timestamp.56789.tmp"}
+    others = {"wg1.conf.123.tmp", "wg0.conf.tmp", "wg0.conf.12a.tmp", "wg0.conf.1.tmp~", "wg0.conf.bak"}
+    os.mkdir(n.path("/run/state"))
+    for name in ours | others:
+        open(n.path("/run/state/" + name), "w").close()
+    world.engine(n, "wg0", "weft", extra=["--state-dir", "/run/state"])
+    left = set(os.listdir(n.path("/run/state")))
+    assert others <= left and not ours & left, left
+
+
 def test_W_10_what_was_configured_last_survives(world):
     """Prefixes of a peer that was there before, too."""
     e = world.engine(world.node("n"), "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
