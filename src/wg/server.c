@@ -46,23 +46,35 @@ static int fill_address(struct sockaddr_un *a, const char *dir, const char *name
 		       -ENAMETOOLONG;
 }
 
+int server_probe(const char *dir, const char *name)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un a;
+	int r = fill_address(&a, dir, name);
+
+	if (fd < 0)
+		return -errno;
+	if (r < 0)
+		return r;
+	return connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 ? -EADDRINUSE : 0;
+}
+
 int server_listen(const char *dir, const char *name)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	_cleanup_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_un a;
 	mode_t mask;
 	int r;
 
-	if (fd < 0 || probe < 0)
+	if (fd < 0)
 		return -errno;
 	r = fill_address(&a, dir, name);
 	if (r == 0)
 		r = mkdir_parents(dir, 0755);
+	if (r == 0)
+		r = server_probe(dir, name);
 	if (r < 0)
 		return r;
-	if (connect(probe, (struct sockaddr *)&a, sizeof(a)) == 0)
-		return -EADDRINUSE;
 	if (unlink(a.sun_path) < 0 && errno != ENOENT) /* left behind by one that was killed */
 		return -errno;
 	mask = umask(0177);

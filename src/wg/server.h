@@ -7,6 +7,8 @@
 struct engine;
 struct server;
 
+/* Return: 0 when nobody answers on DIR/NAME.sock; -EADDRINUSE, -errno. */
+int server_probe(const char *dir, const char *name);
 /* Return: a listening descriptor on DIR/NAME.sock (mode 0600), or -errno: -EADDRINUSE when somebody answers there. */
 int server_listen(const char *dir, const char *name);
 

@@ -459,6 +459,33 @@ def test_W_10_planned_restart_keeps_the_page(world):
             assert 'weft_wg_peers{interface="wg0"} 0' in page(e.node, int(where.split(":")[1]))
 
 
+def test_a_second_start_does_not_touch_the_interface(world):
+    """By mistake, beside a running engine: what it opened of the TUN would get a part of the other's packets until it fails."""
+    n = world.node("n")
+    first = world.engine(n, "wg0", "weft")
+    first.process.send_signal(signal.SIGSTOP)  # it accepts nobody: who asks whether it is there has to wait
+    waiting = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            s = socket.socket(socket.AF_UNIX)
+            s.setblocking(False)
+            waiting.append(s)
+            s.connect(n.path("/run/wireguard/wg0.sock"))
+    second = n.spawn([*WEFT, "wg0"], stderr=subprocess.PIPE, text=True)
+    connect = {"x86_64": "42", "aarch64": "203"}[os.uname().machine]
+
+    def asks():
+        with open("/proc/%d/syscall" % second.pid) as f:
+            return f.read().split()[0] == connect
+    wait_for(asks, message="it asks")
+    assert not any("tun" in os.readlink("/proc/%d/fd/%s" % (second.pid, fd)) for fd in os.listdir("/proc/%d/fd" % second.pid))
+    first.process.send_signal(signal.SIGCONT)
+    for s in waiting:
+        s.close()
+    assert "another engine answers" in second.communicate(timeout=10)[1] and second.returncode == 1
+    assert first.answers()
+
+
 def test_another_engine_keeps_its_page(world):
     n = world.node("n")
     first = world.engine(n, "wg0", "weft", extra=["--metrics", "unix:/run/metrics"])
