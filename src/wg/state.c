@@ -34,6 +34,7 @@ struct state {
 	sd_event_source *timer, *sync_timer;
 	bool dirty;
 
+	bool begins; /* the peers of the start are still to be written */
 	struct ledger ledger;
 	size_t rewrite_at;   /* records */
 	bool unsynced;
@@ -90,6 +91,7 @@ static int rewrite(struct state *s)
 			(void)buf_add(&all, &record, sizeof(record));
 	}
 	r = ledger_rewrite(&s->ledger, s->peers.path, &all);
+	s->begins = false;
 	s->rewrite_at = (r < 0 ? s->ledger.records : 2 * s->ledger.records) + SPARE_RECORDS;
 	s->stats.rewrites += r == 0;
 	buf_done(&all);
@@ -121,7 +123,7 @@ void state_accepted(struct state *s, struct peer *p)
 
 	if (!s || !s->peers.path)
 		return;
-	if (s->ledger.fd < 0) { /* could not be made: not tried at each handshake */
+	if (s->ledger.fd < 0 && !s->begins) { /* could not be made: not tried at each handshake */
 		state_touch_peer(s, p);
 		return;
 	}
@@ -174,12 +176,6 @@ static int on_sync_timer(sd_event_source *source _unused_, uint64_t usec _unused
 	return 0;
 }
 
-void state_begin(struct state *s)
-{
-	if (s && s->peers.path)
-		note_result(s, &s->peers, rewrite(s));
-}
-
 /* Configuration. */
 
 static int save(struct state *s)
@@ -201,6 +197,8 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 	struct state *s = ctx;
 	int r = s->dirty ? save(s) : 0;
 
+	if (s->begins)
+		note_result(s, &s->peers, rewrite(s));
 	if (save_peers(s) < 0 || r < 0)
 		arm(s, s->timer, RETRY_USEC);
 	return 0;
@@ -208,7 +206,17 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 
 static bool timer_runs(const struct state *s)
 {
-	return s->dirty || !list_empty(&s->unsaved);
+	return s->dirty || s->begins || !list_empty(&s->unsaved);
+}
+
+/* Not at once: packets wait for the data path, which comes first, and a sync takes what the disk takes. What is accepted before is written then. */
+void state_begin(struct state *s)
+{
+	if (!s || !s->peers.path)
+		return;
+	if (!timer_runs(s))
+		arm(s, s->timer, SAVE_DELAY_USEC);
+	s->begins = true;
 }
 
 void state_touch(struct state *s)
