@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { MAGIC = 0x77676834, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
+enum { MAGIC = 0x77676835, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
 
 enum { READY = 1, GO = 2 };
 
@@ -29,6 +29,8 @@ struct handover_header {
 	uint16_t port;
 	uint8_t vnet_hdr, tso, uso;
 	uint8_t timestamp[TIMESTAMP_LEN];
+	uint8_t cookie_secret[HASH_LEN]; /* what our own cookies are made with */
+	int64_t cookie_secret_born_ns;
 	char name[IF_NAMESIZE];
 	char metrics_where[METRICS_WHERE_MAX]; /* of the page that comes along, "": none */
 	struct {
@@ -53,6 +55,9 @@ struct handover_peer {
 	uint64_t rx_bytes, tx_bytes;
 	uint8_t from[16]; /* our address that it speaks to, of its endpoint's family */
 	uint32_t from_ifindex, has_from;
+	uint8_t cookie[COOKIE_LEN], last_mac1[MAC_LEN]; /* as in struct cookie_maker */
+	int64_t cookie_born_ns;
+	uint64_t have_last_mac1;
 };
 
 struct handover_exchange {
@@ -188,12 +193,16 @@ static void add_peer(struct buf *out, struct peer *p)
 				   .rx_bytes = atomic_load(&p->rx_bytes),
 				   .tx_bytes = atomic_load(&p->tx_bytes),
 				   .from_ifindex = e.from_ifindex,
-				   .has_from = e.has_from };
+				   .has_from = e.has_from,
+				   .cookie_born_ns = p->cookie.cookie_born_ns,
+				   .have_last_mac1 = p->cookie.have_last_mac1 };
 
 	_Static_assert(sizeof(h.from) == sizeof(e.from6), "both families");
 	memcpy(h.from, &e.from6, sizeof(h.from));
 	memcpy(h.pub, p->noise.pub, KEY_LEN);
 	memcpy(h.newest_timestamp, p->noise.newest_timestamp, TIMESTAMP_LEN);
+	memcpy(h.cookie, p->cookie.cookie, COOKIE_LEN);
+	memcpy(h.last_mac1, p->cookie.last_mac1, MAC_LEN);
 	(void)buf_add(out, &h, sizeof(h));
 }
 
@@ -270,6 +279,8 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 	size_t before;
 
 	memcpy(h.timestamp, e->device.last_timestamp, TIMESTAMP_LEN);
+	memcpy(h.cookie_secret, e->device.cookie.secret, HASH_LEN);
+	h.cookie_secret_born_ns = e->device.cookie.secret_born_ns;
 	memcpy(h.name, e->tun.name, IF_NAMESIZE);
 	uapi_format(&host, &body);
 	h.config_len = body.len;
@@ -292,6 +303,7 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 		r = send_fds(conn, fds, n_fds);
 	if (r == 0)
 		r = send_all(conn, body.data, body.len);
+	wipe(h.cookie_secret, HASH_LEN);
 	buf_done(&body);
 	return r;
 }
@@ -437,7 +449,11 @@ int handover_take(const char *dir, const char *name, struct handover *ret)
 	h.fwmark = head.fwmark;
 	h.mtu = head.mtu;
 	memcpy(h.timestamp, head.timestamp, TIMESTAMP_LEN);
+	memcpy(h.cookie_secret, head.cookie_secret, HASH_LEN);
+	h.cookie_secret_born_ns = head.cookie_secret_born_ns;
 	*ret = h;
+	wipe(head.cookie_secret, HASH_LEN);
+	wipe(h.cookie_secret, HASH_LEN);
 	return 0;
 }
 
@@ -452,6 +468,10 @@ static void restore_peer(struct engine *e, const struct handover_peer *h)
 	p->last_handshake_real_ns = h->last_handshake_real_ns;
 	atomic_store(&p->rx_bytes, h->rx_bytes);
 	atomic_store(&p->tx_bytes, h->tx_bytes);
+	memcpy(p->cookie.cookie, h->cookie, COOKIE_LEN);
+	memcpy(p->cookie.last_mac1, h->last_mac1, MAC_LEN);
+	p->cookie.cookie_born_ns = h->cookie_born_ns;
+	p->cookie.have_last_mac1 = h->have_last_mac1;
 	to = peer_endpoint(p); /* the configuration names the other end only */
 	if (!h->has_from || !endpoint_is_set(&to))
 		return;
@@ -526,6 +546,8 @@ int handover_restore(struct handover *h, struct engine *e)
 		log_error("the predecessor's configuration is not understood", L_STR("key", bad));
 		return r;
 	}
+	memcpy(e->device.cookie.secret, h->cookie_secret, HASH_LEN); /* not before the private key, with which a new one begins */
+	e->device.cookie.secret_born_ns = h->cookie_secret_born_ns;
 	for (unsigned i = 0; i < h->n_peers; i++)
 		restore_peer(e, &h->peers[i]);
 	for (unsigned i = 0; i < h->n_sessions; i++)
@@ -582,6 +604,7 @@ void handover_done(struct handover *h)
 		wipe(h->exchanges, h->n_exchanges * sizeof(*h->exchanges));
 	free(h->exchanges);
 	free(h->staged);
+	wipe(h->cookie_secret, HASH_LEN);
 	h->metrics_fd = close_fd(h->metrics_fd);
 	h->conn = close_fd(h->conn);
 }

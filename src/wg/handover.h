@@ -22,6 +22,8 @@ struct handover {
 	uint16_t port;
 	uint32_t fwmark, mtu;
 	uint8_t timestamp[TIMESTAMP_LEN];
+	uint8_t cookie_secret[HASH_LEN];
+	int64_t cookie_secret_born_ns;
 	char *config;
 	struct handover_session *sessions;
 	unsigned n_sessions;

@@ -515,12 +515,14 @@ def test_W_10_planned_restart_with_many_peers(world):
 class LateAnswers(Relay):
     """What the second end answers to an initiation waits until it is let go."""
 
+    KIND = 2
+
     def __init__(self, a, b):
         self.late, self.let_go = [], False
         super().__init__(a, b)
 
     def take(self, i, message):
-        if message[0] == 2 and not self.let_go:
+        if message[0] == self.KIND and not self.let_go:
             self.late.append(message)
         else:
             self.send(i, message)
@@ -556,6 +558,33 @@ def test_W_10_planned_restart_loses_nothing_that_waits(world):
         relay.end()
         rx.close()
         tx.close()
+
+
+class LateCookies(LateAnswers):
+    KIND = 3
+
+
+def test_W_10_planned_restart_keeps_the_cookies(world):
+    """An initiation is answered with a cookie, by an end under load; the successor takes it, and with it comes through at once."""
+    ea, eb = world.pair(know=(), extra_a=["--metrics", "unix:/run/metrics"], extra_b=["--metrics", "unix:/run/metrics"])
+    relay = LateCookies(ea.node, eb.node)
+    shower = flood(world, eb, 2000, 15, burst=1000)  # load, but not so much that nobody is answered
+    try:
+        assert shower.stdout.readline() == "ready\n"
+        wait_for(lambda: eb.metric("cookies_sent_total") > 0, message="b is under load")
+        ea.wg("peer %s endpoint 127.0.0.1:9000 persistent-keepalive 25" % eb.key.public)
+        wait_for(lambda: relay.late, message="a cookie is on its way")
+        for _ in range(2):
+            old = ea.process
+            ea.start(extra=["--takeover"])
+            assert old.wait(timeout=5) == 0
+        relay.release()
+        wait_for(lambda: ea.metric("cookies_received_total") == 1, message="a cookie is taken")
+        assert ea.metric("handshake_bad_total") == 0 or len(relay.late) > 1, "it was not the one for the predecessor"
+        wait_for(ea.handshake_age, timeout=20, message="a session")
+    finally:
+        shower.kill()
+        relay.end()
 
 
 def test_W_10_planned_restart_keeps_what_has_ended(world):
