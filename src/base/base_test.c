@@ -184,6 +184,14 @@ static void json_errors_name_the_place(void)
 	CHECK(str_has_prefix(error, "request body: line 2, column "));
 }
 
+static void json_strings_of_any_bytes(void)
+{
+	_cleanup_json_ json_t *good = json_string_or_escaped("gr\xc3\xbc\xc3\x9f"), *cut = json_string_or_escaped("gr\xc3");
+
+	CHECK_STR(json_string_value(good), "gr\xc3\xbc\xc3\x9f");
+	CHECK(json_is_string(cut) && str_has_prefix(json_string_value(cut), "gr\\"));
+}
+
 static void file_round_trip(void)
 {
 	char dir[] = "/tmp/weft-test-XXXXXX";
@@ -234,6 +242,7 @@ int main(void)
 	RUN(yaml_errors);
 	RUN(yaml_many_documents);
 	RUN(json_errors_name_the_place);
+	RUN(json_strings_of_any_bytes);
 	RUN(file_round_trip);
 	RUN(base64_round_trip_and_only_one_text);
 	return test_end();

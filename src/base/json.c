@@ -16,6 +16,17 @@ json_t *json_parse(const char *what, const char *text, size_t len, char **ret_er
 	return j;
 }
 
+json_t *json_string_or_escaped(const char *text)
+{
+	json_t *j = json_string(text);
+	char clean[1024];
+
+	if (j)
+		return j;
+	str_escape(clean, sizeof(clean), text);
+	return json_string(clean);
+}
+
 json_t *json_walk(const json_t *j, const char *const *path)
 {
 	for (; j && *path; path++)

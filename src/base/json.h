@@ -39,6 +39,9 @@ static inline const char *json_str_or(const json_t *j, const char *fallback)
 	return s ? s : fallback;
 }
 
+/* A new string value. What is no UTF-8 (it may quote what a client sent, cut in the middle of a character also) is escaped. */
+json_t *json_string_or_escaped(const char *text);
+
 /* An API object's status.conditions: the one of that type, or NULL. Borrowed; and whether it is "True". */
 json_t *json_condition(const json_t *object, const char *type);
 bool json_condition_is_true(const json_t *object, const char *type);

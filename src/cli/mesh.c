@@ -23,7 +23,7 @@ static int rotate(const char *socket)
 
 int verb_mesh(int argc, char **argv)
 {
-	const char *socket = argc == 4 && streq(argv[2], "--socket") ? argv[3] : "/run/weft/weftd.sock";
+	const char *socket = argc == 4 && streq(argv[2], "--socket") ? argv[3] : DEFAULT_SOCKET;
 
 	if (argc >= 2 && streq(argv[1], "rotate-key") && (argc == 2 || argc == 4))
 		return rotate(socket);

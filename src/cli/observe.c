@@ -11,8 +11,6 @@
 
 enum { CONNECT_MS = 10000, SHOWN_BEFORE = 10, EXIT_USAGE = 2 };
 
-static const char DEFAULT_SOCKET[] = "/run/weft/weftd.sock";
-
 static const char usage[] =
 	"usage: weft observe [OPTION]...\n"
 	"\n"

@@ -132,7 +132,7 @@ static int parse(int argc, char **argv, struct args *a)
 
 int policy_live(int argc, char **argv)
 {
-	struct args a = { .socket = "/run/weft/weftd.sock" };
+	struct args a = { .socket = DEFAULT_SOCKET };
 	_cleanup_ipc_answer_ struct ipc_answer answer = { 0 };
 	_cleanup_json_ json_t *params = NULL;
 	bool list = streq(argv[1], "list"), confirm = streq(argv[1], "confirm");

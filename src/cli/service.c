@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft service: what this node makes of Services. Names and addresses come from the cluster's users: all text is escaped. */
 #include "base/str.h"
+#include "cli/field.h"
 #include "cli/verbs.h"
 #include "ipc/ipc.h"
 
 enum { TIMEOUT_MS = 30000 };
-
-static const char DEFAULT_SOCKET[] = "/run/weft/weftd.sock";
 
 struct args {
 	const char *socket, *namespace_, *name;
@@ -20,21 +19,6 @@ static void print_help(FILE *to)
 	      "Services as this node serves them: `show` reads frontends and slots back from the kernel and says where they differ\n"
 	      "from what is wanted; it ends with 1 when they do.\n",
 	      to);
-}
-
-static const char *text(const json_t *o, const char *key)
-{
-	static char bufs[8][256];
-	static unsigned next;
-	char *out = bufs[next++ % ARRAY_SIZE(bufs)];
-
-	str_escape(out, sizeof(bufs[0]), json_str_or(json_object_get(o, key), ""));
-	return out;
-}
-
-static long long number(const json_t *o, const char *key)
-{
-	return json_integer_value(json_object_get(o, key));
 }
 
 static size_t count_true(const json_t *list, const char *key)
@@ -62,9 +46,9 @@ static void print_list_port(const json_t *svc, const json_t *port)
 	const json_t *frontends = json_object_get(port, "frontends"), *endpoints = json_object_get(port, "endpoints");
 	char name[512], shown[64];
 
-	snprintf(name, sizeof(name), "%s/%s", text(svc, "namespace"), text(svc, "name"));
+	snprintf(name, sizeof(name), "%s/%s", field_text(svc, "namespace"), field_text(svc, "name"));
 	str_escape(shown, sizeof(shown), json_str_or(json_array_get(frontends, 0), "-"));
-	printf("%-32s %-30s %-5s %4zu of %-4zu %5zu\n", name, shown, text(port, "protocol"), count_true(endpoints, "inCluster"),
+	printf("%-32s %-30s %-5s %4zu of %-4zu %5zu\n", name, shown, field_text(port, "protocol"), count_true(endpoints, "inCluster"),
 	       json_array_size(endpoints), count_true(endpoints, "inLocal"));
 }
 
@@ -88,7 +72,7 @@ static void print_list(const json_t *services)
 
 static void print_endpoint(const json_t *e)
 {
-	printf("    %-46s tier %-6s weight %-3lld%s%s%s%s\n", text(e, "address"), text(e, "tier"), number(e, "weight"),
+	printf("    %-46s tier %-6s weight %-3lld%s%s%s%s\n", field_text(e, "address"), field_text(e, "tier"), field_number(e, "weight"),
 	       json_is_true(json_object_get(e, "inCluster")) ? " cluster" : "", json_is_true(json_object_get(e, "inLocal")) ? " local" : "",
 	       json_is_true(json_object_get(e, "local")) ? " this-node" : "",
 	       json_is_true(json_object_get(e, "terminating")) ? " terminating" : "");
@@ -100,10 +84,10 @@ static size_t print_frontend(const json_t *f)
 	char line[256];
 	size_t i;
 
-	printf("    %-12s %-46s from %-7s %s set %lld, %lld slots\n", text(f, "kind"), text(f, "address"), text(f, "from"),
-	       text(f, "endpoints"), number(f, "set"), number(f, "slots"));
+	printf("    %-12s %-46s from %-7s %s set %lld, %lld slots\n", field_text(f, "kind"), field_text(f, "address"), field_text(f, "from"),
+	       field_text(f, "endpoints"), field_number(f, "set"), field_number(f, "slots"));
 	json_array_foreach(json_object_get(f, "kernel"), i, item)
-		printf("      backend %-8lld %-46s %lld slots\n", number(item, "id"), text(item, "address"), number(item, "slots"));
+		printf("      backend %-8lld %-46s %lld slots\n", field_number(item, "id"), field_text(item, "address"), field_number(item, "slots"));
 	json_array_foreach(differences, i, item) {
 		str_escape(line, sizeof(line), json_str_or(item, ""));
 		printf("      DIFFERS: %s\n", line);
@@ -118,10 +102,10 @@ static size_t print_service(const json_t *svc)
 	size_t i, k, differences = 0;
 	char line[256];
 
-	printf("Service %s/%s\n", text(svc, "namespace"), text(svc, "name"));
+	printf("Service %s/%s\n", field_text(svc, "namespace"), field_text(svc, "name"));
 	json_array_foreach(json_object_get(svc, "ports"), i, port) {
-		printf("  Port %lld/%s %s %s, %s%s\n", number(port, "port"), text(port, "protocol"), text(port, "name"), text(port, "family"),
-		       text(port, "algorithm"), number(json_array_get(json_object_get(port, "frontends"), 0), "affinitySeconds") ?
+		printf("  Port %lld/%s %s %s, %s%s\n", field_number(port, "port"), field_text(port, "protocol"), field_text(port, "name"), field_text(port, "family"),
+		       field_text(port, "algorithm"), field_number(json_array_get(json_object_get(port, "frontends"), 0), "affinitySeconds") ?
 		       ", with affinity" : "");
 		puts("   Endpoints that this node may use");
 		json_array_foreach(json_object_get(port, "endpoints"), k, item)
@@ -131,8 +115,8 @@ static size_t print_service(const json_t *svc)
 			differences += print_frontend(item);
 	}
 	json_array_foreach(json_object_get(svc, "announced"), i, item)
-		printf("  Announced: %s on %s by %s\n", text(item, "address"), text(item, "interface"),
-		       *text(item, "node") ? text(item, "node") : text(item, "state"));
+		printf("  Announced: %s on %s by %s\n", field_text(item, "address"), field_text(item, "interface"),
+		       *field_text(item, "node") ? field_text(item, "node") : field_text(item, "state"));
 	json_array_foreach(json_object_get(svc, "refused"), i, item) {
 		str_escape(line, sizeof(line), json_str_or(item, ""));
 		printf("  Refused: %s\n", line);

@@ -1,30 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft status: the agent's state on one screen. Names in it come from the cluster's users: all text is escaped. */
 #include "base/str.h"
+#include "cli/field.h"
 #include "cli/verbs.h"
 #include "ipc/ipc.h"
 
 #include <time.h>
 
 enum { TIMEOUT_MS = 10000, ENDPOINTS_SHOWN = 30 };
-
-static const char DEFAULT_SOCKET[] = "/run/weft/weftd.sock";
-
-/* A text of the document, escaped, in one of a few static buffers: enough for one line of output. */
-static const char *text(const json_t *o, const char *key)
-{
-	static char bufs[8][256];
-	static unsigned next;
-	char *out = bufs[next++ % ARRAY_SIZE(bufs)];
-
-	str_escape(out, sizeof(bufs[0]), json_str_or(json_object_get(o, key), ""));
-	return out;
-}
-
-static long long number(const json_t *o, const char *key)
-{
-	return json_integer_value(json_object_get(o, key));
-}
 
 /* The texts of a list, joined, escaped; owned by the caller. */
 static char *joined(const json_t *list)
@@ -66,13 +49,13 @@ static void print_node(const json_t *s)
 			    *uplinks = joined(json_at(s, "uplinks"));
 	char age[32];
 
-	format_age(age, number(s, "startedAt"));
-	printf("Node        %s   %s   weft %s, up %s\n", text(s, "node"),
-	       json_is_true(json_at(s, "ready")) ? "ready" : "NOT READY", text(s, "version"), age);
-	printf("Network     %s   pods %s   underlay %s on %s\n", text(s, "transport"), *ranges ? ranges : "-",
+	format_age(age, field_number(s, "startedAt"));
+	printf("Node        %s   %s   weft %s, up %s\n", field_text(s, "node"),
+	       json_is_true(json_at(s, "ready")) ? "ready" : "NOT READY", field_text(s, "version"), age);
+	printf("Network     %s   pods %s   underlay %s on %s\n", field_text(s, "transport"), *ranges ? ranges : "-",
 	       *underlay ? underlay : "-", *uplinks ? uplinks : "-");
-	printf("MTU         device %lld, routes %lld\n", number(json_at(s, "mtu"), "device"),
-	       number(json_at(s, "mtu"), "route"));
+	printf("MTU         device %lld, routes %lld\n", field_number(json_at(s, "mtu"), "device"),
+	       field_number(json_at(s, "mtu"), "route"));
 }
 
 static void print_health(const json_t *health)
@@ -84,10 +67,10 @@ static void print_health(const json_t *health)
 		bool ok = json_is_true(json_at(part, "ok"));
 		char age[32];
 
-		format_age(age, number(part, "since"));
+		format_age(age, field_number(part, "since"));
 		printf("  %-10s %s for %s", name, ok ? "ok" : "PROBLEM", age);
 		if (!ok)
-			printf(": %s", text(part, "error"));
+			printf(": %s", field_text(part, "error"));
 		putchar('\n');
 	}
 }
@@ -98,31 +81,31 @@ static void print_ipam(const json_t *list)
 	size_t i;
 
 	json_array_foreach((json_t *)list, i, r)
-		printf("  %-20s %lld of %lld in use, %lld resting\n", text(r, "range"), number(r, "used"),
-		       number(r, "size"), number(r, "resting"));
+		printf("  %-20s %lld of %lld in use, %lld resting\n", field_text(r, "range"), field_number(r, "used"),
+		       field_number(r, "size"), field_number(r, "resting"));
 }
 
 /* The encrypted way to a peer: since when it works. */
 static void print_handshake(const json_t *p)
 {
-	long long at = number(p, "lastHandshake");
+	long long at = field_number(p, "lastHandshake");
 	char age[32];
 
 	if (!json_at(p, "mesh"))
 		return;
 	format_age(age, at);
-	printf("  key %.8s…, %s%s%s", *text(p, "publicKey") ? text(p, "publicKey") : "none", at ? "handshake " : "no handshake yet", at ? age : "",
+	printf("  key %.8s…, %s%s%s", *field_text(p, "publicKey") ? field_text(p, "publicKey") : "none", at ? "handshake " : "no handshake yet", at ? age : "",
 	       at ? " ago" : "");
-	if (*text(p, "endpoint"))
-		printf(" at %s", text(p, "endpoint"));
+	if (*field_text(p, "endpoint"))
+		printf(" at %s", field_text(p, "endpoint"));
 }
 
 static void print_mesh(const json_t *m)
 {
 	if (!json_is_object(m))
 		return;
-	printf("Mesh        %s, engine %s, port %lld, key %s%s\n", text(m, "interface"), *text(m, "engine") ? text(m, "engine") : "none yet",
-	       number(m, "port"), text(m, "publicKey"), json_is_true(json_at(m, "settled")) ? "" : ", not as it should be yet");
+	printf("Mesh        %s, engine %s, port %lld, key %s%s\n", field_text(m, "interface"), *field_text(m, "engine") ? field_text(m, "engine") : "none yet",
+	       field_number(m, "port"), field_text(m, "publicKey"), json_is_true(json_at(m, "settled")) ? "" : ", not as it should be yet");
 }
 
 /* "0.2 ms, 0 % lost" of the family that is worse. */
@@ -148,14 +131,14 @@ static void print_peers(const json_t *list)
 	size_t i;
 
 	json_array_foreach((json_t *)list, i, p) {
-		printf("  %-12s %-8s %-14s %-24s MTU %lld", text(p, "name"), text(p, "transport"), text(p, "state"),
-		       text(p, "address"), number(p, "mtu"));
+		printf("  %-12s %-8s %-14s %-24s MTU %lld", field_text(p, "name"), field_text(p, "transport"), field_text(p, "state"),
+		       field_text(p, "address"), field_number(p, "mtu"));
 		print_measured(json_at(p, "measured"));
 		print_handshake(p);
 		if (json_at(p, "reason"))
-			printf("  %s", text(p, "reason"));
+			printf("  %s", field_text(p, "reason"));
 		if (json_at(p, "why"))
-			printf("  %s", text(p, "why"));
+			printf("  %s", field_text(p, "why"));
 		putchar('\n');
 	}
 }
@@ -172,13 +155,13 @@ static void print_endpoints(const json_t *list)
 			printf("  … and %zu more (-o json has all)\n", json_array_size(list) - i);
 			return;
 		}
-		if (*text(e, "pod"))
-			printf("  %s/%s   %s   %s\n", text(e, "namespace"), text(e, "pod"), addrs,
-			       text(e, "hostInterface"));
+		if (*field_text(e, "pod"))
+			printf("  %s/%s   %s   %s\n", field_text(e, "namespace"), field_text(e, "pod"), addrs,
+			       field_text(e, "hostInterface"));
 		else
-			printf("  container %.12s   %s   %s\n", text(e, "container"), addrs, text(e, "hostInterface"));
+			printf("  container %.12s   %s   %s\n", field_text(e, "container"), addrs, field_text(e, "hostInterface"));
 		if (json_at(e, "problem"))
-			printf("    %s\n", text(e, "problem"));
+			printf("    %s\n", field_text(e, "problem"));
 	}
 }
 
@@ -188,7 +171,7 @@ static void print_forwarded(const json_t *list)
 	size_t i;
 
 	json_array_foreach((json_t *)list, i, w)
-		printf("%s%s %lld", i ? ", " : "", text(w, "way"), number(w, "packets"));
+		printf("%s%s %lld", i ? ", " : "", field_text(w, "way"), field_number(w, "packets"));
 	putchar('\n');
 }
 
@@ -198,7 +181,7 @@ static void print_drops(const json_t *list)
 	size_t i, column = 0;
 
 	json_array_foreach((json_t *)list, i, d) {
-		printf("  %-20s %10lld", text(d, "reason"), number(d, "packets"));
+		printf("  %-20s %10lld", field_text(d, "reason"), field_number(d, "packets"));
 		if (++column % 3 == 0)
 			putchar('\n');
 	}
@@ -212,16 +195,16 @@ static void print_recent(const json_t *list)
 	size_t i;
 
 	json_array_foreach((json_t *)list, i, d) {
-		time_t at = number(d, "atMs") / 1000;
+		time_t at = field_number(d, "atMs") / 1000;
 		char when[16];
 		struct tm tm;
 
 		strftime(when, sizeof(when), "%H:%M:%S", localtime_r(&at, &tm));
-		printf("  %s %-20s", when, text(d, "reason"));
+		printf("  %s %-20s", when, field_text(d, "reason"));
 		if (json_at(d, "source"))
-			printf(" %s → %s, protocol %lld", text(d, "source"), text(d, "destination"),
-			       number(d, "protocol"));
-		printf("  %s\n", text(d, "pod"));
+			printf(" %s → %s, protocol %lld", field_text(d, "source"), field_text(d, "destination"),
+			       field_number(d, "protocol"));
+		printf("  %s\n", field_text(d, "pod"));
 		if (i == 4)
 			return;
 	}
@@ -236,12 +219,12 @@ static void print_repairs(const json_t *repairs)
 		return;
 	puts("Repairs     of what somebody else had taken away or changed");
 	json_array_foreach(json_at(repairs, "recent"), i, r) {
-		time_t at = number(r, "atMs") / 1000;
+		time_t at = field_number(r, "atMs") / 1000;
 		char when[24];
 		struct tm tm;
 
 		strftime(when, sizeof(when), "%m-%d %H:%M:%S", localtime_r(&at, &tm));
-		printf("  %s %-10s %s\n", when, text(r, "what"), text(r, "where"));
+		printf("  %s %-10s %s\n", when, field_text(r, "what"), field_text(r, "where"));
 		if (i == 4)
 			return;
 	}
@@ -252,8 +235,8 @@ static void print_warnings(const json_t *s)
 	const json_t *w;
 	size_t i;
 
-	printf("Policies    %lld in force, %lld classes of peers\n", number(json_at(s, "networkPolicies"), "enforced"),
-	       number(json_at(s, "networkPolicies"), "classes"));
+	printf("Policies    %lld in force, %lld classes of peers\n", field_number(json_at(s, "networkPolicies"), "enforced"),
+	       field_number(json_at(s, "networkPolicies"), "classes"));
 	json_array_foreach(json_at(s, "warnings"), i, w) {
 		char line[512];
 
@@ -271,11 +254,11 @@ static void print_screen(const json_t *s)
 	puts("Addresses");
 	print_ipam(json_at(s, "ipam"));
 	printf("Datapath    attach %s, fast path %s, flows %lld of %lld (%lld new)\n",
-	       text(json_at(s, "datapath"), "attach"), json_is_true(json_at(s, "datapath", "fastPath")) ? "on" : "off",
-	       number(json_at(s, "datapath"), "flows"), number(json_at(s, "datapath"), "flowMax"),
-	       number(json_at(s, "datapath"), "flowsNew"));
-	if (number(json_at(s, "datapath"), "fragmentsPushedOut"))
-		printf("            %lld first fragments pushed out by others of the same pod or sender\n", number(json_at(s, "datapath"), "fragmentsPushedOut"));
+	       field_text(json_at(s, "datapath"), "attach"), json_is_true(json_at(s, "datapath", "fastPath")) ? "on" : "off",
+	       field_number(json_at(s, "datapath"), "flows"), field_number(json_at(s, "datapath"), "flowMax"),
+	       field_number(json_at(s, "datapath"), "flowsNew"));
+	if (field_number(json_at(s, "datapath"), "fragmentsPushedOut"))
+		printf("            %lld first fragments pushed out by others of the same pod or sender\n", field_number(json_at(s, "datapath"), "fragmentsPushedOut"));
 	print_mesh(json_at(s, "mesh"));
 	printf("Peers       %zu\n", json_array_size(json_at(s, "peers")));
 	print_peers(json_at(s, "peers"));

@@ -2,6 +2,8 @@
 /* Verbs whose work is done in this directory. */
 #pragma once
 
+#define DEFAULT_SOCKET "/run/weft/weftd.sock" /* of the agent */
+
 /* Takes a word of a verb and, when it needs it, the one behind (NULL: there is none). Return: how many of those behind were taken, or
  * -EINVAL, which has been said. */
 typedef int verb_word_fn(void *wish, const char *word, const char *next);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft why: the agent walks its tables, this prints the walk. All text is escaped: names come from the cluster's users. */
 #include "base/str.h"
+#include "cli/field.h"
 #include "cli/verbs.h"
 #include "ipc/ipc.h"
 #include "observe/line.h"
 #include "observe/query.h"
 
 enum { TIMEOUT_MS = 10000, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 3 };
-
-static const char DEFAULT_SOCKET[] = "/run/weft/weftd.sock";
 
 static const char usage[] =
 	"usage: weft why [OPTION]... SRC DST[:PORT][/PROTOCOL]\n"
@@ -79,16 +78,6 @@ static int take_word(void *wish, const char *word, const char *value)
 	return complain("not understood", word);
 }
 
-static const char *text(const json_t *o, const char *key)
-{
-	static char bufs[4][600];
-	static unsigned next;
-	char *out = bufs[next++ % ARRAY_SIZE(bufs)];
-
-	str_escape(out, sizeof(bufs[0]), json_str_or(json_object_get(o, key), ""));
-	return out;
-}
-
 static bool passes(const json_t *answer)
 {
 	const char *verdict = json_str_or(json_object_get(answer, "verdict"), "");
@@ -103,21 +92,21 @@ static void print(const json_t *answer)
 	size_t i;
 
 	observe_ends(answer, &head);
-	printf("%s  %s\n", head.data, text(answer, "protocol"));
+	printf("%s  %s\n", head.data, field_text(answer, "protocol"));
 	buf_done(&head);
 	json_array_foreach(json_object_get(answer, "steps"), i, s)
-		printf("  %2zu. %-12s %s\n", i + 1, text(s, "at"), text(s, "text"));
-	printf("%s%s%s on node %s", text(answer, "verdict"), *text(answer, "reason") ? ", " : "", text(answer, "reason"), text(answer, "node"));
-	if (*text(answer, "rule"))
-		printf(", by %s", text(answer, "rule"));
+		printf("  %2zu. %-12s %s\n", i + 1, field_text(s, "at"), field_text(s, "text"));
+	printf("%s%s%s on node %s", field_text(answer, "verdict"), *field_text(answer, "reason") ? ", " : "", field_text(answer, "reason"), field_text(answer, "node"));
+	if (*field_text(answer, "rule"))
+		printf(", by %s", field_text(answer, "rule"));
 	json_array_foreach(json_object_get(answer, "wouldDeny"), i, s) {
 		char rule[700];
 
 		str_escape(rule, sizeof(rule), json_str_or(s, ""));
 		printf("; would be denied by %s, which only observes", rule);
 	}
-	if (*text(answer, "ask"))
-		printf("; node %s decides the rest: ask there", text(answer, "ask"));
+	if (*field_text(answer, "ask"))
+		printf("; node %s decides the rest: ask there", field_text(answer, "ask"));
 	putchar('\n');
 }
 

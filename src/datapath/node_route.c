@@ -8,11 +8,6 @@ struct node_route_entry {
 	struct node_route value;
 };
 
-static int compare_key(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct node_route_key));
-}
-
 static const uint8_t transports[] = { [DP_DIRECT] = TRANSPORT_DIRECT, [DP_TUNNEL] = TRANSPORT_TUNNEL, [DP_MESH] = TRANSPORT_MESH };
 
 static struct node_route_entry encode(const struct dp_node_route *r)
@@ -37,24 +32,6 @@ static struct node_route_entry encode(const struct dp_node_route *r)
 	return e;
 }
 
-/* The keys that are there, sorted. */
-static size_t list_keys(int map, struct node_route_key **ret)
-{
-	struct node_route_key *keys = NULL, *last = NULL;
-	size_t n = 0, cap = 0;
-
-	for (;;) {
-		GROW(keys, n, cap);
-		last = n ? &keys[n - 1] : NULL;
-		if (n >= NODE_ROUTES_MAX || bpf_map_get_next_key(map, last, &keys[n]) < 0)
-			break;
-		n++;
-	}
-	qsort(keys, n, sizeof(*keys), compare_key);
-	*ret = keys;
-	return n;
-}
-
 static bool is_as_before(const struct datapath *dp, const struct node_route_entry *want, size_t n)
 {
 	return dp->repair.routes && dp->repair.n_routes == n && memcmp(dp->repair.routes, want, n * sizeof(*want)) == 0;
@@ -75,19 +52,19 @@ int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *
 	want = xnew0_array(struct node_route_entry, n + 1);
 	for (size_t i = 0; i < n; i++)
 		want[i] = encode(&routes[i]);
-	qsort(want, n, sizeof(*want), compare_key);
-	n_have = list_keys(map, &have);
+	qsort(want, n, sizeof(*want), dp_prefix_compare);
+	n_have = dp_prefix_keys(map, NODE_ROUTES_MAX, &have);
 	for (size_t i = 0; i < n; i++) {
 		struct node_route now;
 
-		if (bsearch(&want[i].key, have, n_have, sizeof(*have), compare_key) &&
+		if (bsearch(&want[i].key, have, n_have, sizeof(*have), dp_prefix_compare) &&
 		    bpf_map_lookup_elem(map, &want[i].key, &now) == 0 && memcmp(&now, &want[i].value, sizeof(now)) == 0)
 			continue;
 		dp_note_error(&first, bpf_map_update_elem(map, &want[i].key, &want[i].value, BPF_ANY));
 		changed++;
 	}
 	for (size_t i = 0; i < n_have; i++)
-		if (!bsearch(&have[i], want, n, sizeof(*want), compare_key))
+		if (!bsearch(&have[i], want, n, sizeof(*want), dp_prefix_compare))
 			dp_note_error(&first, bpf_map_delete_elem(map, &have[i])), changed++;
 	if (changed && is_as_before(dp, want, n))
 		dp_repaired(dp, DP_REPAIR_ENTRY, "%zu node routes", changed);

@@ -56,6 +56,7 @@ enum dp_map {
 struct services;
 struct ring_buffer;
 struct node_route_entry;
+struct node_route_key;
 
 enum { LINKS_MAX = 32, SOCK_HOOKS = 8 };
 
@@ -113,6 +114,9 @@ static inline struct ip_addr dp_addr_encode(const struct addr *a)
 	return r;
 }
 
+/* Keys of a trie of prefixes (node routes, the guard): in which order, and those that are there, sorted, at most @max of them. */
+int dp_prefix_compare(const void *a, const void *b);
+size_t dp_prefix_keys(int map, size_t max, struct node_route_key **ret);
 /* Puts the loaded programs into the pinned tcx links. Return: 0 or the first error. */
 int dp_replace_tcx(struct datapath *dp);
 /* Makes the counters of all flows and of all claims exist. */

@@ -4,22 +4,10 @@
 #include "base/str.h"
 #include "hub/kind.h"
 
-/* A message may quote what a client sent, cut somewhere, in the middle of a character also: then it is escaped. */
-static json_t *message_value(const char *message)
-{
-	json_t *j = json_string(message);
-	char clean[1024];
-
-	if (j)
-		return j;
-	str_escape(clean, sizeof(clean), message);
-	return json_string(clean);
-}
-
 static json_t *status_make(int code, const char *reason, const char *message, json_t *details)
 {
 	json_t *s = json_pack("{ss ss s{} ss so ss}", "kind", "Status", "apiVersion", "v1", "metadata", "status",
-			      code < 400 ? "Success" : "Failure", "message", message_value(message), "reason", reason);
+			      code < 400 ? "Success" : "Failure", "message", json_string_or_escaped(message), "reason", reason);
 
 	assert(s);
 	if (details)

@@ -182,26 +182,14 @@ static int queue_line(struct client *c, json_t *j)
 	return 0;
 }
 
-/* May quote what a client sent, in any encoding: what is no UTF-8 is escaped. */
-static json_t *text_value(const char *text)
-{
-	json_t *j = json_string(text);
-	char clean[1024];
-
-	if (j)
-		return j;
-	str_escape(clean, sizeof(clean), text);
-	return json_string(clean);
-}
-
 static json_t *error_object(int code, const char *msg, const char *details)
 {
 	json_t *e = json_object();
 
 	json_object_set_new(e, "code", json_integer(code));
-	json_object_set_new(e, "msg", text_value(msg));
+	json_object_set_new(e, "msg", json_string_or_escaped(msg));
 	if (details)
-		json_object_set_new(e, "details", text_value(details));
+		json_object_set_new(e, "details", json_string_or_escaped(details));
 	return json_pack("{s:o}", "error", e);
 }
 
