@@ -85,6 +85,28 @@ static __always_inline void flow_note_way(struct packet *pkt, __u8 bits)
 	pkt->translated = bits & FLOW_STACK_TRANSLATED;
 }
 
+/* The other end has spoken, be it to refuse. */
+static __always_inline void flow_on_answer(struct flow_state *f)
+{
+	if (!(f->origin & FLOW_ASKED))
+		return;
+	f->origin &= ~FLOW_ASKED;
+	flow_answered(f->owner);
+}
+
+/* Who asks a Service has begun the flow, whoever spoke first on what nobody knew (its entry was evicted, or out of date): it is judged as such. */
+static __always_inline void flow_begun_by(struct flow_state *f, const struct flow_key *key, __u8 end)
+{
+	struct ip_addr src = end ? key->addr[1] : key->addr[0];
+
+	flow_on_answer(f);
+	f->initiator = end;
+	f->origin &= ~FLOW_FROM_NODE;
+	if (addr_is_node(&src))
+		f->origin |= FLOW_TO_ITSELF;
+	f->judged = 0;
+}
+
 /* Is the flow translated? So says its initiator's packet where it comes from the pod, each time: before, the same ends may have spoken
  * another way (a port is used again). Elsewhere a packet that is translated says so, and one that is not says nothing. */
 __global int flow_turn(struct flow_state *f, const struct flow_key *key, __u8 end, __u8 place)
@@ -94,6 +116,8 @@ __global int flow_turn(struct flow_state *f, const struct flow_key *key, __u8 en
 	if (!f || !key)
 		return 0;
 	if (place & FLOW_TRANSLATED) {
+		if (!(place & FLOW_AT_DESTINATION) && f->initiator != end)
+			flow_begun_by(f, key, end);
 		if (f->stack & mine)
 			return 0;
 		f->stack = place & FLOW_AT_DESTINATION ? mine : FLOW_STACK_TRANSLATED * 3;
@@ -154,15 +178,6 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, struct
 	if (why == DROP_NONE)
 		flow_event(pkt, EVENT_FLOW_NEW, DROP_NONE);
 	return why;
-}
-
-/* The other end has spoken, be it to refuse. */
-static __always_inline void flow_on_answer(struct flow_state *f)
-{
-	if (!(f->origin & FLOW_ASKED))
-		return;
-	f->origin &= ~FLOW_ASKED;
-	flow_answered(f->owner);
 }
 
 /* Does the packet, whose key has an entry in `flows_new`, begin another flow there? */

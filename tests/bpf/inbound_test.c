@@ -1,134 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services from outside, packet by packet: in through from_net, back through from_pod, from_tunnel and from_net; every header and
  * checksum of what comes out is looked at. The node is 192.0.2.1 and fd30::1 on its uplink. */
-#include "base/test.h"
-#include "../lab/sctp.h"
-#include "harness.h"
-#include "view.h"
-#include "weft/nat.h"
-#include "weft/service.h"
-
-#include <bpf/bpf.h>
-#include <netinet/in.h>
-
-#define OURS4 "192.0.2.1"
-#define OURS6 "fd30::1"
-
-enum { NODE_PORT = 30080, REDIRECT = TC_ACT_REDIRECT };
-
-static const struct family {
-	const char *client, *ours, *local, *remote, *own, *any;
-} families[] = {
-	{ WORLD4, OURS4, A4, TUNNEL4, NODE4, "0.0.0.0" },
-	{ WORLD6, OURS6, A6, TUNNEL6, NODE6, "::" },
-};
-
-static struct frame f;
-static struct outcome out;
-
-static struct ip_addr ip_of(const char *text)
-{
-	struct addr a = addr_of(text);
-	struct ip_addr r;
-
-	memcpy(&r, &a, 16);
-	return r;
-}
-
-static void put(const char *map, const void *key, const void *value)
-{
-	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, map), key, value, BPF_ANY), 0);
-}
-
-/* One Service with one endpoint, reached at @addr:@port. @backend NULL: nobody serves. */
-static void service(const char *addr, uint16_t port, uint8_t proto, const char *backend, uint16_t to, uint8_t flags, uint32_t id)
-{
-	struct service_key key = { .addr = ip_of(addr), .port = htons(port), .proto = proto, .scope = SERVICE_EXTERNAL };
-	struct service_frontend fe = { .service = id, .set = id, .slots = backend ? 1 : 0, .flags = flags };
-	struct service_slot_key slot = { .set = id };
-	struct service_slot_chunk chunk = { .backend = { id } };
-	bool local = backend && (streq(backend, A4) || streq(backend, A6));
-	struct service_backend b = { .port = htons(to), .proto = proto, .roles = 1, .flags = local ? SERVICE_ON_THIS_NODE : 0,
-				     .service = id };
-
-	if (backend) {
-		b.addr = ip_of(backend);
-		put("service_backends", &id, &b);
-		put("service_slots", &slot, &chunk);
-	}
-	put("service_frontends", &key, &fe);
-}
-
-static void clear(const char *name)
-{
-	uint8_t key[64];
-
-	while (bpf_map_get_next_key(datapath_map_fd(dp, name), NULL, key) == 0)
-		bpf_map_delete_elem(datapath_map_fd(dp, name), key);
-}
-
-static void forget(void)
-{
-	uint32_t ids[] = { NAT_OWNER_ALL, NAT_OWNER_NODE, NAT_OWNER_INBOUND }, this = SERVICE_NODE_THIS;
-	uint64_t none = 0;
-
-	flows_clear();
-	clear("nat_claims");
-	clear("nat_forward");
-	clear("service_frontends");
-	clear("service_backends");
-	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
-		put("nat_shares", &ids[i], &none);
-	for (size_t i = 0; i < 2; i++) {
-		struct ip_addr ours = ip_of(families[i].ours);
-
-		put("service_nodes", &ours, &this);
-	}
-}
-
-static void packet(uint8_t proto, const char *src, uint16_t sport, const char *dst, uint16_t dport, const char *flags, size_t payload)
-{
-	frame_ether(&f, mac_host_a, mac_other, strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
-	frame_ip(&f, src, dst, proto);
-	if (proto == IPPROTO_TCP)
-		frame_tcp(&f, sport, dport, flags);
-	else
-		frame_udp(&f, sport, dport);
-	frame_payload(&f, payload);
-	frame_end(&f);
-	set_transport_sum(&f);
-}
-
-static void from_pod_a(void)
-{
-	memcpy(f.data, mac_host_a, 6);
-	memcpy(f.data + 6, mac_pod_a, 6);
-}
-
-/* What comes out of a program that sends it on. */
-static struct view through(const char *program, uint32_t ifindex)
-{
-	struct view v;
-
-	out = run(program, &f, ifindex);
-	CHECK_INT(out.verdict, REDIRECT);
-	v = view_of(out.data + ETH_HLEN);
-	return v;
-}
-
-#define CHECK_ENDS(v, s, sp, d, dp_)                                                                                   \
-	do {                                                                                                           \
-		struct addr _s = addr_of(s), _d = addr_of(d);                                                          \
-		CHECK(addr_eq(&(v).src, &_s));                                                                         \
-		CHECK(addr_eq(&(v).dst, &_d));                                                                         \
-		CHECK_INT((v).sport, sp);                                                                              \
-		CHECK_INT((v).dport, dp_);                                                                             \
-	} while (0)
-#define CHECK_SUMS(v)                                                                                                  \
-	do {                                                                                                           \
-		CHECK((v)->v6 || frame_ip4_checksum_ok((v)->ip));                                                      \
-		CHECK_INT(transport_sum(v), 0xffff);                                                                   \
-	} while (0)
+#include "service_node.h"
 
 /* A switch that does not know where a node is floods its frames: only that node serves them. And no router forwards what is to a group. */
 static void frames_for_others_are_not_served(void)
@@ -260,9 +133,6 @@ static void svc_21_udp_turns_to_another_endpoint_at_once(void)
 	through("from_net", if_uplink);
 	clear("service_backends");
 	service("0.0.0.0", NODE_PORT, IPPROTO_UDP, B4, 8080, 0, 2);
-	put("service_backends", &(uint32_t){ 2 },
-	    &(struct service_backend){ .addr = ip_of(B4), .port = htons(8080), .proto = IPPROTO_UDP, .roles = 1,
-				       .flags = SERVICE_ON_THIS_NODE, .service = 2 });
 	packet(IPPROTO_UDP, WORLD4, 40000, OURS4, NODE_PORT, "", 4);
 	v = through("from_net", if_uplink);
 	CHECK_ENDS(v, WORLD4, 40000, B4, 8080);
@@ -359,35 +229,6 @@ static void s10_nobody_asks_from_addresses_that_nobody_has(void)
 		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, NULL, 8);
 		through("from_net", if_uplink);
 	}
-}
-
-static void sctp(const char *src, uint16_t sport, const char *dst, uint16_t dport, size_t payload)
-{
-	uint8_t header[12] = { sport >> 8, sport, dport >> 8, dport, 1, 2, 3, 4 };
-	uint32_t sum;
-
-	frame_ether(&f, mac_host_a, mac_other, strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
-	frame_ip(&f, src, dst, IPPROTO_SCTP);
-	f.l4 = f.len;
-	frame_put(&f, header, sizeof(header));
-	frame_payload(&f, payload);
-	frame_end(&f);
-	sum = sctp_crc32c(f.data + f.l4, f.len - f.l4);
-	for (int i = 0; i < 4; i++)
-		f.data[f.l4 + 8 + i] = sum >> 8 * i;
-}
-
-static bool sctp_is_whole(const struct view *v, size_t len)
-{
-	struct sctp_packet s;
-	uint8_t copy[2048];
-	uint32_t sum;
-
-	memcpy(copy, v->ip + v->l4, len);
-	memcpy(s.sum, copy + 8, 4);
-	memset(copy + 8, 0, 4);
-	sum = sctp_crc32c(copy, len);
-	return s.sum[0] == (uint8_t)sum && s.sum[1] == (uint8_t)(sum >> 8) && s.sum[2] == (uint8_t)(sum >> 16) && s.sum[3] == sum >> 24;
 }
 
 /* Another port each way, another node's endpoint as well (then both ports change), and a checksum that stays true at each length. */
