@@ -3,7 +3,7 @@
  *
  * Who sends first fragments only would push out what others have left. So each owner has places of its own (weft/flow.h): a packet's owner is
  * the pod of this node that sends it, else the one that it is for. What is between this node and others, for a Service or by a claim of
- * a port, lies apart, by the sender's address, and is noted only once it is known to be such.
+ * a port, lies apart, by the sender's address (over IPv6 its /64, in which a host may choose), and is noted only once it is known to be such.
  *
  * Two CPUs may write one place at once, and a later fragment then get wrong ports, or none: it is nothing without its first, which is
  * always judged by its own. */
@@ -11,6 +11,7 @@
 
 #include "lib/counter.h"
 #include "lib/endpoint.h"
+#include "lib/flow_recent.h"
 #include "lib/packet.h"
 
 struct {
@@ -45,9 +46,18 @@ static __always_inline __u32 fragment_owner(const struct packet *pkt)
 	return ep ? ep->id : 0;
 }
 
-static __always_inline __u32 fragment_hash(const struct ip_addr *a)
+/* A sum by numbers that nobody knows, so that who chooses his address cannot aim at the places of another's: those of the row in which flows
+ * find their place, and which tells nothing about their marks (lib/flow_recent.h). Without the lower half of an IPv6 address if not @whole. */
+static __always_inline __u32 fragment_sum(const struct ip_addr *a, bool whole)
 {
-	return (a->w[0] ^ a->w[1] * 3 ^ a->w[2] * 5 ^ a->w[3] * 7) * FRAGMENT_HASH;
+	__u64 sum = config.recent_key[RECENT_ALONE][2];
+
+	if (addr_is_v4(a))
+		return (sum + config.recent_key[RECENT_FIRST + 3][2] * a->w[3]) >> 32;
+	sum += config.recent_key[RECENT_FIRST][2] * a->w[0] + config.recent_key[RECENT_FIRST + 1][2] * a->w[1];
+	if (whole)
+		sum += config.recent_key[RECENT_FIRST + 2][2] * a->w[2] + config.recent_key[RECENT_FIRST + 3][2] * a->w[3];
+	return sum >> 32;
 }
 
 /* The set that the packet's datagram is noted in. @make: if there is none yet */
@@ -56,7 +66,7 @@ static __always_inline struct fragment_set *fragment_set_of(const struct packet 
 	struct fragment_set_key key = { .owner = fragment_owner(pkt) };
 	struct fragment_set *set;
 
-	key.set = ((pkt->fragment_id ^ fragment_hash(&pkt->src) ^ fragment_hash(&pkt->dst)) + pkt->proto) * FRAGMENT_HASH >> 28;
+	key.set = ((pkt->fragment_id ^ fragment_sum(&pkt->src, true) ^ fragment_sum(&pkt->dst, true)) + pkt->proto) * FRAGMENT_HASH >> 28;
 	if (key.owner) {
 		set = bpf_map_lookup_elem(&fragment_sets, &key);
 		if (set || !make)
@@ -64,7 +74,7 @@ static __always_inline struct fragment_set *fragment_set_of(const struct packet 
 		bpf_map_update_elem(&fragment_sets, &key, &fragment_set_empty, BPF_NOEXIST);
 		return bpf_map_lookup_elem(&fragment_sets, &key);
 	}
-	key.owner = fragment_hash(&pkt->src);
+	key.owner = fragment_sum(&pkt->src, false);
 	set = bpf_map_lookup_elem(&fragment_sets_outside, &key);
 	if (set || !make)
 		return set;

@@ -111,6 +111,51 @@ static void a_flood_from_the_world(void)
 	CHECK_ADDR(v.dst, B4);
 }
 
+/* Pod A speaks to @friend, pod B to who floods it for that; what the friend has left is asked for afterwards. */
+static int after_a_flood_by(const char *flooder, const char *friend)
+{
+	uint16_t port[2];
+	struct view v;
+
+	restore();
+	for (int i = 0; i < 2; i++) {
+		packet(IPPROTO_UDP, i ? B6 : A6, 1000, i ? flooder : friend, 1000, "");
+		port[i] = leave().sport;
+	}
+	fragment(friend, OURS6, port[0], 3, false);
+	v = arrive(REDIRECT);
+	CHECK_ADDR(v.dst, A6);
+	for (uint32_t id = 10000; id < 10000 + FLOOD; id++) {
+		fragment(flooder, OURS6, port[1], id, false);
+		arrive(REDIRECT);
+	}
+	fragment(friend, OURS6, 0, 3, true);
+	return run("from_net", &f, if_uplink).verdict;
+}
+
+/* An address beyond its /64 for which (w0 ^ 3 w1 ^ 5 w2 ^ 7 w3) is the friend's, too: a sum that everybody can compute, and turn round. */
+static const char *address_like(const char *friend)
+{
+	static char text[ADDR_TEXT_MAX];
+	struct addr a = addr_of(friend);
+	uint32_t w[4], other;
+
+	memcpy(w, &a, 16);
+	other = w[1] ^ htonl(0x00bad000);
+	w[3] = (w[1] * 3 ^ other * 3 ^ w[3] * 7) * 0xb6db6db7; /* by the inverse of 7 */
+	w[1] = other;
+	memcpy(&a, w, 16);
+	return addr_format(&a, text);
+}
+
+static void nobody_outside_can_aim(void)
+{
+	const char *friend = "2001:db8:0:5::77";
+
+	CHECK_INT(after_a_flood_by(address_like(friend), friend), REDIRECT);
+	CHECK_INT(after_a_flood_by("2001:db8:0:5::666", friend), TC_ACT_OK); /* its neighbour in the /64, which is one owner */
+}
+
 /* Nothing of what is neither a claim's nor a Service's is noted: whoever sends it may send from any address. */
 static void strangers_leave_nothing(void)
 {
@@ -131,6 +176,7 @@ int main(void)
 	RUN(a_flood_pushes_out_its_own);
 	RUN(honest_senders_lose_nothing);
 	RUN(a_flood_from_the_world);
+	RUN(nobody_outside_can_aim);
 	RUN(strangers_leave_nothing);
 	harness_done();
 	return test_end();

@@ -136,7 +136,7 @@ struct fragment {
 /* `fragment_sets`, `fragment_sets_outside` (LRU hashes): each owner has FRAGMENT_SETS sets, a set FRAGMENT_WAYS places, in which the newest takes
  * that of the oldest. So nobody has more than that many datagrams in them (lib/fragment.h). */
 struct fragment_set_key {
-	__u32 owner; /* of `fragment_sets`: an endpoint's id; of the other: a hash of the sender's address */
+	__u32 owner; /* of `fragment_sets`: an endpoint's id; of the other: a sum of the sender's address or /64 */
 	__u32 set;
 };
 
