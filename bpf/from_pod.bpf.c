@@ -49,9 +49,11 @@ static __always_inline enum drop_reason check_flow(struct __sk_buff *skb, struct
 	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
 		return DROP_ICMP_REDIRECT;
 	why = flow_track(pkt, pod->id, FLOW_AT_SOURCE | place);
-	if (why == DROP_NONE)
-		mss_clamp(skb, pkt, MSS_POD_SENDS);
-	return why;
+	if (why != DROP_NONE)
+		return why;
+	fragment_note(pkt);
+	mss_clamp(skb, pkt, MSS_POD_SENDS);
+	return DROP_NONE;
 }
 
 /* Whose the destination is: a pod's of this node, another node's, or neither. */

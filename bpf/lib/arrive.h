@@ -20,7 +20,9 @@ static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, stru
 	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
 		return DROP_ICMP_REDIRECT;
 	why = flow_track(pkt, endpoint_id, FLOW_AT_DESTINATION | place);
-	if (why == DROP_NONE)
-		mss_clamp(skb, pkt, MSS_POD_GETS);
-	return why;
+	if (why != DROP_NONE)
+		return why;
+	fragment_note(pkt);
+	mss_clamp(skb, pkt, MSS_POD_GETS);
+	return DROP_NONE;
 }

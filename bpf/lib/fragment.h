@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Fragments: the first has the ports and leaves them here for the others.
+/* Fragments: the first has the ports and leaves them here for the others, once it is known that it may pass.
  *
- * Who sends first fragments only would push out what others have left. So each owner has places of its own (weft/flow.h): a packet's owner is
- * the pod of this node that sends it, else the one that it is for. What is between this node and others, for a Service or by a claim of
- * a port, lies apart, by the sender's address (over IPv6 its /64, in which a host may choose), and is noted only once it is known to be such.
+ * Who sends first fragments only would push out what others have left. So each owner has places of its own (weft/flow.h): a pod of this node
+ * for what it sends, and more for what it gets from elsewhere. Of those a sender has a few, which it shares with a sixteenth of all others;
+ * so what one of them, or all of them together, may send to one pod is nothing to another pod. What is between this node and others, for a
+ * Service or by a claim of a port, lies apart, by the sender's address (over IPv6 its /64, in which a host may choose), and is noted only
+ * once it is known to be such.
  *
  * Two CPUs may write one place at once, and a later fragment then get wrong ports, or none: it is nothing without its first, which is
  * always judged by its own. */
@@ -13,6 +15,7 @@
 #include "lib/endpoint.h"
 #include "lib/flow_recent.h"
 #include "lib/packet.h"
+#include "lib/route.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -33,19 +36,6 @@ static const struct fragment_set fragment_set_empty;
 
 enum { FRAGMENT_HASH = 0x9e3779b1 };
 
-/* The pod whose packet it is; 0: none of this node. */
-static __always_inline __u32 fragment_owner(const struct packet *pkt)
-{
-	struct ip_addr key = pkt->src; /* before 6.3 a map's key must lie in the function's own stack */
-	struct endpoint *ep = endpoint_find(&key);
-
-	if (!ep) {
-		key = pkt->dst;
-		ep = endpoint_find(&key);
-	}
-	return ep ? ep->id : 0;
-}
-
 /* A sum by numbers that nobody knows, so that who chooses his address cannot aim at the places of another's: those of the row in which flows
  * find their place, and which tells nothing about their marks (lib/flow_recent.h). Without the lower half of an IPv6 address if not @whole. */
 static __always_inline __u32 fragment_sum(const struct ip_addr *a, bool whole)
@@ -60,21 +50,40 @@ static __always_inline __u32 fragment_sum(const struct ip_addr *a, bool whole)
 	return sum >> 32;
 }
 
+/* Whose places the packet's datagram has, and in which of their sets. Return: false when it is no pod's of this node. */
+static __always_inline bool fragment_key_of(const struct packet *pkt, struct fragment_set_key *key)
+{
+	__u32 datagram = ((pkt->fragment_id ^ fragment_sum(&pkt->src, true) ^ fragment_sum(&pkt->dst, true)) + pkt->proto) * FRAGMENT_HASH, sender;
+	struct ip_addr a = pkt->src; /* before 6.3 a map's key must lie in the function's own stack */
+	struct endpoint *ep = endpoint_find(&a);
+
+	key->set = datagram / (0x100000000 / FRAGMENT_SETS);
+	if (ep) {
+		key->owner = ep->id;
+		return true;
+	}
+	sender = fragment_sum(&a, node_route_find(&a)); /* pods elsewhere have their addresses, others choose in their /64 */
+	a = pkt->dst;
+	ep = endpoint_find(&a);
+	key->owner = ep ? ep->id : sender;
+	if (ep)
+		key->set = FRAGMENT_SETS + sender / (0x100000000 / FRAGMENT_SENDERS) * FRAGMENT_SENDER_SETS + datagram / (0x100000000 / FRAGMENT_SENDER_SETS);
+	return ep;
+}
+
 /* The set that the packet's datagram is noted in. @make: if there is none yet */
 static __always_inline struct fragment_set *fragment_set_of(const struct packet *pkt, bool make)
 {
-	struct fragment_set_key key = { .owner = fragment_owner(pkt) };
+	struct fragment_set_key key = {};
 	struct fragment_set *set;
 
-	key.set = ((pkt->fragment_id ^ fragment_sum(&pkt->src, true) ^ fragment_sum(&pkt->dst, true)) + pkt->proto) * FRAGMENT_HASH >> 28;
-	if (key.owner) {
+	if (fragment_key_of(pkt, &key)) {
 		set = bpf_map_lookup_elem(&fragment_sets, &key);
 		if (set || !make)
 			return set;
 		bpf_map_update_elem(&fragment_sets, &key, &fragment_set_empty, BPF_NOEXIST);
 		return bpf_map_lookup_elem(&fragment_sets, &key);
 	}
-	key.owner = fragment_sum(&pkt->src, false);
 	set = bpf_map_lookup_elem(&fragment_sets_outside, &key);
 	if (set || !make)
 		return set;
@@ -100,10 +109,19 @@ static __always_inline struct fragment *fragment_find(struct fragment_set *set, 
 	return NULL;
 }
 
-static __always_inline void fragment_note(struct fragment_set *set, const struct packet *pkt, __u32 now)
+/* A first fragment tells its ports. */
+__global int fragment_note_ports(const struct packet *pkt)
 {
-	struct fragment *f = fragment_find(set, pkt);
+	__u32 now = tick_now();
+	struct fragment_set *set;
+	struct fragment *f;
 
+	if (!pkt)
+		return 0;
+	set = fragment_set_of(pkt, true);
+	if (!set)
+		return 0;
+	f = fragment_find(set, pkt);
 	if (!f) {
 		f = &set->place[set->next++ % FRAGMENT_WAYS];
 		if (fragment_is_live(f, now) && !f->asked)
@@ -117,29 +135,22 @@ static __always_inline void fragment_note(struct fragment_set *set, const struct
 	f->dport = pkt->dport;
 	f->asked = 0;
 	f->seen = now;
+	return 0;
 }
 
+/* A later one is given them. */
 __global enum drop_reason fragment_resolve_ports(struct packet *pkt)
 {
-	__u32 now = tick_now();
 	struct fragment_set *set;
 	struct fragment *first;
-	bool later;
 
 	if (!pkt)
 		return DROP_FRAGMENT_UNKNOWN;
-	later = pkt->fragment != FRAGMENT_FIRST;
-	if (later && transport_is_known(pkt->proto) && pkt->fragment_off < transport_len(pkt->proto, false)) /* RFC 1858, 3128 */
+	if (transport_is_known(pkt->proto) && pkt->fragment_off < transport_len(pkt->proto, false)) /* RFC 1858, 3128 */
 		return DROP_FRAGMENT_OVERLAP;
-	set = fragment_set_of(pkt, !later);
-	if (!set)
-		return later ? DROP_FRAGMENT_UNKNOWN : DROP_NONE;
-	if (!later) {
-		fragment_note(set, pkt, now);
-		return DROP_NONE;
-	}
-	first = fragment_find(set, pkt);
-	if (!first || !fragment_is_live(first, now))
+	set = fragment_set_of(pkt, false);
+	first = set ? fragment_find(set, pkt) : NULL;
+	if (!first || !fragment_is_live(first, tick_now()))
 		return DROP_FRAGMENT_UNKNOWN;
 	first->asked = 1;
 	pkt->sport = first->sport;
@@ -150,5 +161,12 @@ __global enum drop_reason fragment_resolve_ports(struct packet *pkt)
 /* Gives a later fragment the ports of its first; other packets have theirs. */
 static __always_inline enum drop_reason fragment_resolve(struct packet *pkt)
 {
-	return likely(pkt->fragment == FRAGMENT_NONE) ? DROP_NONE : fragment_resolve_ports(pkt);
+	return likely(pkt->fragment != FRAGMENT_LATER) ? DROP_NONE : fragment_resolve_ports(pkt);
+}
+
+/* The packet may pass: if it is a first fragment the others may, too. */
+static __always_inline void fragment_note(const struct packet *pkt)
+{
+	if (unlikely(pkt->fragment == FRAGMENT_FIRST))
+		fragment_note_ports(pkt);
 }

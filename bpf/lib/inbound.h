@@ -246,7 +246,7 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 	struct nat_forward *forward;
 	struct nat_key key;
 
-	if (!pkt || !nat_resolve_later(pkt))
+	if (!pkt || fragment_resolve(pkt) != DROP_NONE)
 		return INBOUND_NONE;
 	if (pkt->icmp != ICMP_NOT) /* errors: inbound_error(), not called from here as the verifier adds up the stacks */
 		return INBOUND_NONE;
@@ -254,8 +254,7 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (!forward || !forward->backend)
 		return inbound_choose(pkt, scope);
-	if (unlikely(pkt->fragment == FRAGMENT_FIRST))
-		fragment_resolve_ports(pkt);
+	fragment_note(pkt);
 	if (unlikely(!inbound_backend_serves(pkt, forward) || (forward->direct && scope == SERVICE_FORWARDED))) {
 		inbound_forget(&key, forward);
 		return inbound_choose(pkt, scope);

@@ -103,6 +103,7 @@ static __always_inline enum drop_reason masquerade_pod(struct __sk_buff *skb, st
 
 	if (why != DROP_NONE)
 		return why;
+	fragment_note(pkt); /* judged it was before; of what the stack has cut anew nobody has seen the first */
 	if (unlikely(pkt->icmp == ICMP_ERROR)) /* about a client's packet to a Service, or about one to the pod itself */
 		return config.inbound && nat_return_error(skb, pkt) != NAT_BACK_NONE ? DROP_NONE : masquerade_error(skb, pkt);
 	nat_key_of(pkt, true, &key);

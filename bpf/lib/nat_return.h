@@ -63,12 +63,6 @@ static __always_inline bool nat_may_return(const struct packet *pkt)
 	return !(pkt->proto == IPPROTO_UDP && config.tunnel_port && pkt->dport == bpf_htons(config.tunnel_port));
 }
 
-/* The first fragment of a datagram that came by a claim tells the others. */
-static __always_inline bool nat_resolve_later(struct packet *pkt)
-{
-	return pkt->fragment != FRAGMENT_LATER || fragment_resolve_ports(pkt) == DROP_NONE;
-}
-
 /* Packets that are no ICMP error. */
 __global int nat_return_data(struct __sk_buff *skb, struct packet *pkt)
 {
@@ -79,14 +73,13 @@ __global int nat_return_data(struct __sk_buff *skb, struct packet *pkt)
 
 	if (!pkt)
 		return NAT_BACK_NONE;
-	if (!nat_may_return(pkt) || !nat_resolve_later(pkt))
+	if (!nat_may_return(pkt) || fragment_resolve(pkt) != DROP_NONE)
 		return NAT_BACK_NONE;
 	nat_key_of(pkt, false, &key);
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
 	if (likely(!claim) || !nat_inside_lives(claim))
 		return NAT_BACK_NONE;
-	if (unlikely(pkt->fragment == FRAGMENT_FIRST))
-		fragment_resolve_ports(pkt);
+	fragment_note(pkt);
 	nat_touch_in(pkt, claim);
 	back = claim->uplink;
 	to.addr = claim->addr;

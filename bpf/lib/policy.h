@@ -262,17 +262,19 @@ __global enum drop_reason policy_judge(const struct flow_key *key, __u8 initiato
 /* It may pass: what if the policies that only observe were in force? */
 static __always_inline void policy_try(const struct flow_key *key, struct flow_state *f, struct packet *pkt)
 {
+	__u32 fragment_id = pkt->fragment_id; /* where the rule is told */
 	enum drop_reason why = policy_judge(key, f->initiator, f->origin | POLICY_BY_TRIAL, pkt);
 
 	if (why == POLICY_ON_TRIAL || why == DROP_NONE) { /* nothing is on trial any more: it was taken away since the first look */
 		f->origin &= ~FLOW_AUDITED;
 		return;
 	}
-	if (f->origin & FLOW_AUDITED)
-		return;
-	f->origin |= FLOW_AUDITED;
-	count_audit(why, pkt->ip_len);
-	flow_event_send(pkt, EVENT_AUDIT, why);
+	if (!(f->origin & FLOW_AUDITED)) {
+		f->origin |= FLOW_AUDITED;
+		count_audit(why, pkt->ip_len);
+		flow_event_send(pkt, EVENT_AUDIT, why);
+	}
+	pkt->fragment_id = fragment_id; /* it passes */
 }
 
 /* The policy is another than when the flow was judged, or it never was, or it was denied. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who sends first fragments only pushes out what itself has left, and nobody else's. The flood is larger than both tables; that it does push out
- * is shown by its sender's own. */
+/* Who sends first fragments only pushes out what itself has left, and nobody else's; and who may not send pushes out nothing. The flood is larger
+ * than both tables; that it does push out is shown by its sender's own. */
 #include "nat_node.h"
+#include "weft/policy.h"
 
 enum { FLOOD = 2 * (FRAGMENT_SETS_MAX + FRAGMENT_SETS_OUTSIDE_MAX), SHARE = FRAGMENT_SETS * FRAGMENT_WAYS };
 
@@ -41,8 +42,8 @@ static struct way {
 	/* the flood, its sender's other traffic, somebody else's */
 	{ { "from_pod", &if_b, B4, A4 }, { "from_pod", &if_b, B4, TUNNEL4 }, { "from_pod", &if_a, A4, B4 } },
 	{ { "from_pod", &if_b, B6, A6 }, { "from_pod", &if_b, B6, TUNNEL6 }, { "from_pod", &if_a, A6, B6 } },
-	{ { "from_net", &if_uplink, DIRECT4, A4 }, { "from_net", &if_uplink, "10.9.2.9", A4 }, { "from_net", &if_uplink, DIRECT4, B4 } },
-	{ { "from_net", &if_uplink, DIRECT6, A6 }, { "from_pod", &if_a, A6, WORLD6 }, { "from_net", &if_uplink, DIRECT6, B6 } },
+	{ { "from_net", &if_uplink, DIRECT4, A4 }, { "from_net", &if_uplink, DIRECT4, A4 }, { "from_net", &if_uplink, DIRECT4, B4 } },
+	{ { "from_net", &if_uplink, DIRECT6, A6 }, { "from_net", &if_uplink, DIRECT6, A6 }, { "from_pod", &if_a, A6, WORLD6 } },
 };
 
 static int one(const struct way *w, uint32_t id, bool later)
@@ -68,6 +69,126 @@ static void a_flood_pushes_out_its_own(void)
 		CHECK(one(flood, 10000 + FLOOD - 1, true) != TC_ACT_SHOT); /* its latest */
 		CHECK(pushed_out() - before >= FLOOD - SHARE);
 	}
+}
+
+/* One of the others that send to pod A from where the flood comes from. */
+static const char *other_sender(bool v6, int i)
+{
+	static char text[32];
+
+	snprintf(text, sizeof(text), v6 ? "fd09:0:0:2::%x" : "10.9.2.%d", 100 + i);
+	return text;
+}
+
+/* To the same pod: a sender has a sixteenth of its places. By chance, as the numbers are drawn anew each time, some others have the same ones. */
+static void other_senders_keep_their_own(void)
+{
+	for (int v6 = 0; v6 < 2; v6++) {
+		const struct way *flood = &ways[2 + v6][0];
+		int alive = 0;
+
+		flows_clear();
+		for (int i = 0; i < 32; i++) {
+			fragment(other_sender(v6, i), flood->dst, 2000, 7, false);
+			CHECK(run("from_net", &f, if_uplink).verdict != TC_ACT_SHOT);
+		}
+		for (uint32_t id = 10000; id < 10000 + FLOOD; id++)
+			one(flood, id, false);
+		for (int i = 0; i < 32; i++) {
+			fragment(other_sender(v6, i), flood->dst, 2000, 7, true);
+			alive += run("from_net", &f, if_uplink).verdict != TC_ACT_SHOT;
+		}
+		CHECK(alive >= 20);
+	}
+}
+
+/* Pod A takes nothing from DIRECT, or would not, if what is on trial were in force; others may send. */
+static void forbid(bool trial)
+{
+	struct policy_cidr_key roots[] = { { .prefixlen = 0 }, { .prefixlen = 96, .addr = { [10] = 0xff, [11] = 0xff } } };
+	struct policy_class_value world = { POLICY_CLASS_WORLD, POLICY_CLASS_WORLD }, enemy = { POLICY_CLASS_FIRST, POLICY_CLASS_WORLD };
+	struct policy_endpoint_value value = { .policy = trial ? POLICY_OPEN : POLICY_ID_FIRST, .trial = trial ? POLICY_ID_FIRST : POLICY_OPEN };
+	uint32_t any[] = { POLICY_CLASS_ANY4, POLICY_CLASS_ANY6 };
+	struct policy_rule_value allow = { .slot[1] = { 1 << 2 | POLICY_ALLOW, 77 } }, deny = { .slot[1] = { 2 << 2 | POLICY_DENY, 78 } };
+
+	CHECK_INT(datapath_policy_begin(dp), 0);
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct addr a = addr_of(v6 ? A6 : A4), from = addr_of(v6 ? DIRECT6 : DIRECT4);
+		struct policy_cidr_key peer = { .prefixlen = 128 };
+
+		memcpy(peer.addr, &from, 16);
+		for (uint32_t d = 0; d < POLICY_DIRECTIONS; d++) {
+			struct policy_rule_key key = { POLICY_ID_FIRST, any[v6], d }, of_enemy = { POLICY_ID_FIRST, POLICY_CLASS_FIRST, d };
+
+			CHECK_INT(datapath_policy_change(dp, DP_POLICY_RULES, &key, &allow), 0);
+			CHECK_INT(datapath_policy_change(dp, DP_POLICY_RULES, &of_enemy, &deny), 0);
+		}
+		CHECK_INT(datapath_policy_change(dp, DP_POLICY_CIDRS, &roots[v6], &world), 0);
+		CHECK_INT(datapath_policy_change(dp, DP_POLICY_CIDRS, &peer, &enemy), 0);
+		CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, &value), 0);
+	}
+	CHECK_INT(datapath_policy_commit(dp), 0);
+}
+
+static int sets(void)
+{
+	struct fragment_set_key key;
+	int n = 0;
+
+	for (void *last = NULL; bpf_map_get_next_key(datapath_map_fd(dp, "fragment_sets"), last, &key) == 0; last = &key)
+		n++;
+	return n;
+}
+
+static void who_may_not_send_leaves_nothing(void)
+{
+	forbid(false);
+	for (int v6 = 0; v6 < 2; v6++) {
+		const struct way *denied = &ways[2 + v6][0];
+		uint64_t before;
+		int alive = 0;
+
+		flows_clear();
+		for (int i = 0; i < 32; i++) {
+			fragment(other_sender(v6, i), denied->dst, 2000, 7, false);
+			CHECK(run("from_net", &f, if_uplink).verdict != TC_ACT_SHOT);
+		}
+		before = pushed_out();
+		for (uint32_t id = 10000; id < 10000 + 16 * SHARE; id++)
+			CHECK_INT(one(denied, id, false), TC_ACT_SHOT);
+		CHECK_STR(drop_reason_label(last_drop()), drop_reason_label(DROP_POLICY_INGRESS));
+		CHECK_INT(pushed_out(), before);
+		for (int i = 0; i < 32; i++) {
+			fragment(other_sender(v6, i), denied->dst, 2000, 7, true);
+			alive += run("from_net", &f, if_uplink).verdict != TC_ACT_SHOT;
+		}
+		CHECK_INT(alive, 32);
+		flows_clear();
+		CHECK_INT(one(denied, 7, false), TC_ACT_SHOT);
+		CHECK_STR(drop_reason_label(last_drop()), drop_reason_label(DROP_POLICY_INGRESS));
+		CHECK_INT(sets(), 0);
+		CHECK_INT(one(denied, 7, true), TC_ACT_SHOT);
+		CHECK_STR(drop_reason_label(last_drop()), drop_reason_label(DROP_FRAGMENT_UNKNOWN));
+	}
+}
+
+/* What a policy on trial would deny passes, with all its fragments. */
+static void a_trial_takes_no_fragment_away(void)
+{
+	forbid(true);
+	for (int v6 = 0; v6 < 2; v6++) {
+		flows_clear();
+		for (uint32_t id = 7; id < 10; id++) { /* the first is told, the next are not */
+			CHECK(one(&ways[2 + v6][0], id, false) != TC_ACT_SHOT);
+			CHECK(one(&ways[2 + v6][0], id, true) != TC_ACT_SHOT);
+		}
+	}
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct addr a = addr_of(v6 ? A6 : A4);
+
+		CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, NULL), 0);
+	}
+	CHECK_INT(datapath_policy_commit(dp), 0);
 }
 
 /* Datagrams in flight at once, in any order, as many as a tenth of the share; and used ones are no loss. */
@@ -174,6 +295,9 @@ int main(void)
 	harness_quiet = true;
 	harness_init();
 	RUN(a_flood_pushes_out_its_own);
+	RUN(other_senders_keep_their_own);
+	RUN(who_may_not_send_leaves_nothing);
+	RUN(a_trial_takes_no_fragment_away);
 	RUN(honest_senders_lose_nothing);
 	RUN(a_flood_from_the_world);
 	RUN(nobody_outside_can_aim);

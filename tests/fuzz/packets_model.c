@@ -310,8 +310,6 @@ static enum drop_reason resolve(struct ends *e, enum fragment_kind kind, size_t 
 {
 	const struct ends *known;
 
-	if (kind == FIRST)
-		learn_first(e);
 	if (kind != LATER)
 		return DROP_NONE;
 	if (header_bytes(e->proto) && off < header_bytes(e->proto))
@@ -352,6 +350,8 @@ static enum drop_reason judge(const struct view *v, struct parsed *p, bool from_
 	if (p->icmp == REDIRECT)
 		return DROP_ICMP_REDIRECT;
 	learn_flow(&p->e);
+	if (p->fragment == FIRST)
+		learn_first(&p->e);
 	return DROP_NONE;
 }
 

@@ -134,15 +134,18 @@ struct fragment {
 };
 
 /* `fragment_sets`, `fragment_sets_outside` (LRU hashes): each owner has FRAGMENT_SETS sets, a set FRAGMENT_WAYS places, in which the newest takes
- * that of the oldest. So nobody has more than that many datagrams in them (lib/fragment.h). */
+ * that of the oldest. So nobody has more than that many datagrams in them (lib/fragment.h). Behind those a pod has FRAGMENT_SENDER_SETS for each of the
+ * FRAGMENT_SENDERS parts of all that send to it from elsewhere. */
 struct fragment_set_key {
 	__u32 owner; /* of `fragment_sets`: an endpoint's id; of the other: a sum of the sender's address or /64 */
 	__u32 set;
 };
 
 #define FRAGMENT_SETS 16
+#define FRAGMENT_SENDERS 16
+#define FRAGMENT_SENDER_SETS 4
 #define FRAGMENT_WAYS 8
-#define FRAGMENT_SETS_MAX (256 * FRAGMENT_SETS) /* owners that all have their sets full */
+#define FRAGMENT_SETS_MAX (64 * (FRAGMENT_SETS + FRAGMENT_SENDERS * FRAGMENT_SENDER_SETS)) /* owners that all have their sets full */
 #define FRAGMENT_SETS_OUTSIDE_MAX (64 * FRAGMENT_SETS)
 #define FRAGMENT_TIMEOUT 30
 
