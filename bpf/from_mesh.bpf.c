@@ -60,6 +60,9 @@ int from_mesh(struct __sk_buff *skb)
 		if (config.inbound) {
 			int uplink = nat_return(skb, &pkt);
 
+			why = nat_back_drop(uplink);
+			if (why != DROP_NONE)
+				return drop(skb, &pkt, why);
 			if (uplink > NAT_BACK_INSIDE)
 				return leave(skb, &pkt, uplink);
 		}
@@ -73,8 +76,8 @@ int from_mesh(struct __sk_buff *skb)
 		return drop(skb, &pkt, why);
 	if (unlikely(pkt.via_stack))
 		return forward_to_stack(skb);
-	outbound_return(skb, &pkt);
-	return deliver(skb, &pkt, ep);
+	why = outbound_return(skb, &pkt);
+	return why == DROP_NONE ? deliver(skb, &pkt, ep) : drop(skb, &pkt, why);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -119,8 +119,8 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt, str
 		return drop(skb, pkt, why);
 	if (unlikely(pkt->via_stack))
 		return forward_to_stack(skb);
-	outbound_return(skb, pkt);
-	return forward_to_pod(skb, pkt, ep);
+	why = outbound_return(skb, pkt);
+	return why == DROP_NONE ? forward_to_pod(skb, pkt, ep) : drop(skb, pkt, why);
 }
 
 /* For the stack: it may be for this node. */
@@ -180,6 +180,9 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 	if (is_to_many(skb))
 		return to_stack(skb, pkt);
 	way = nat_return(skb, pkt);
+	why = nat_back_drop(way);
+	if (why != DROP_NONE)
+		return drop(skb, pkt, why);
 	if (way > NAT_BACK_INSIDE)
 		return inbound_leave(skb, pkt, way);
 	if (way == NAT_BACK_INSIDE) {

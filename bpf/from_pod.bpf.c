@@ -87,8 +87,11 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *pkt, co
 static __always_inline int give_back(struct __sk_buff *skb, struct packet *pkt)
 {
 	int uplink = nat_return(skb, pkt);
+	enum drop_reason why = nat_back_drop(uplink);
 	struct endpoint *ep;
 
+	if (why != DROP_NONE)
+		return drop(skb, pkt, why);
 	if (uplink <= NAT_BACK_INSIDE)
 		return TC_ACT_UNSPEC;
 	ep = endpoint_find(&pkt->dst);

@@ -35,6 +35,9 @@ int from_tunnel(struct __sk_buff *skb)
 		if (config.inbound) { /* an endpoint's answer to a client for whom this node speaks */
 			int uplink = nat_return(skb, &pkt);
 
+			why = nat_back_drop(uplink);
+			if (why != DROP_NONE)
+				return drop(skb, &pkt, why);
 			if (uplink > NAT_BACK_INSIDE)
 				return inbound_leave(skb, &pkt, uplink);
 		}
@@ -48,8 +51,8 @@ int from_tunnel(struct __sk_buff *skb)
 		return drop(skb, &pkt, why);
 	if (unlikely(pkt.via_stack))
 		return forward_to_stack(skb);
-	outbound_return(skb, &pkt);
-	return forward_to_pod(skb, &pkt, ep);
+	why = outbound_return(skb, &pkt);
+	return why == DROP_NONE ? forward_to_pod(skb, &pkt, ep) : drop(skb, &pkt, why);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -43,7 +43,7 @@ static __always_inline enum drop_reason leave_pod(struct __sk_buff *skb, struct 
 	if (is_on(pkt))
 		return masquerade_pod(skb, pkt, owner);
 	if (config.inbound) /* an answer of a Service, or nothing of ours */
-		nat_return(skb, pkt);
+		return nat_back_drop(nat_return(skb, pkt));
 	return DROP_NONE;
 }
 
@@ -57,8 +57,12 @@ static __always_inline enum drop_reason leave_own(struct __sk_buff *skb, struct 
 	why = host_check(pkt, &pkt->src);
 	if (why != DROP_NONE || !here)
 		return why;
-	if (config.inbound && nat_return(skb, pkt) != NAT_BACK_NONE) /* a pod with the node's addresses answers for a Service */
-		return DROP_NONE;
+	if (config.inbound) { /* a pod with the node's addresses answers for a Service */
+		int back = nat_return(skb, pkt);
+
+		if (back != NAT_BACK_NONE)
+			return nat_back_drop(back);
+	}
 	return is_on(pkt) ? masquerade_node(skb, pkt) : DROP_NONE;
 }
 

@@ -34,9 +34,10 @@ int to_pod(struct __sk_buff *skb)
 	if (unlikely(!pod_iface_owns(pod, &pkt.dst, pkt.v6)))
 		return drop(skb, &pkt, DROP_NOT_FOR_POD);
 	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (is_of_node(skb) ? FLOW_OF_NODE : 0));
+	if (why == DROP_NONE)
+		why = outbound_return(skb, &pkt);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
-	outbound_return(skb, &pkt);
 	count_forward(skb, FORWARD_TO_POD);
 	return TC_ACT_OK;
 }

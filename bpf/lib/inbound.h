@@ -47,7 +47,7 @@ static __always_inline int inbound_rewrite(struct __sk_buff *skb, struct packet 
 
 	if (unlikely(mtu))
 		return INBOUND_ANSWER_TOO_BIG + mtu;
-	if (unlikely(pkt->proto == IPPROTO_SCTP && !nat_has_choice(pkt) && (as->port != pkt->sport || to->port != pkt->dport)))
+	if (nat_is_stuck(pkt, as->port, to->port))
 		return -DROP_SERVICE_PORT;
 	if (nat_translate(skb, pkt, NAT_DESTINATION, to))
 		return -DROP_TRUNCATED;

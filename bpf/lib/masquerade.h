@@ -93,6 +93,15 @@ static __always_inline enum drop_reason masquerade_claim(struct __sk_buff *skb, 
 	return masquerade_as(skb, pkt, own, owner, ret);
 }
 
+/* Was it an answer, or a complaint, to who spoke to a Service? @ret_why: may it go on? */
+static __always_inline bool masquerade_gave_back(struct __sk_buff *skb, struct packet *pkt, enum drop_reason *ret_why)
+{
+	int back = config.inbound ? nat_return(skb, pkt) : NAT_BACK_NONE;
+
+	*ret_why = nat_back_drop(back);
+	return back != NAT_BACK_NONE;
+}
+
 /* A pod's packet on its way out. */
 static __always_inline enum drop_reason masquerade_pod(struct __sk_buff *skb, struct packet *pkt, __u32 owner)
 {
@@ -105,7 +114,7 @@ static __always_inline enum drop_reason masquerade_pod(struct __sk_buff *skb, st
 		return why;
 	fragment_note(pkt); /* judged it was before; of what the stack has cut anew nobody has seen the first */
 	if (unlikely(pkt->icmp == ICMP_ERROR)) /* about a client's packet to a Service, or about one to the pod itself */
-		return config.inbound && nat_return_error(skb, pkt) != NAT_BACK_NONE ? DROP_NONE : masquerade_error(skb, pkt);
+		return masquerade_gave_back(skb, pkt, &why) ? why : masquerade_error(skb, pkt);
 	nat_key_of(pkt, true, &key);
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (likely(forward)) {
@@ -113,14 +122,16 @@ static __always_inline enum drop_reason masquerade_pod(struct __sk_buff *skb, st
 		to.addr = forward->addr;
 		to.port = forward->port;
 	} else {
-		if (config.inbound && nat_return(skb, pkt) != NAT_BACK_NONE) /* an answer of a Service */
-			return DROP_NONE;
+		if (masquerade_gave_back(skb, pkt, &why)) /* an answer of a Service */
+			return why;
 		if (masquerade_passes(pkt))
 			return DROP_NONE;
 		why = masquerade_claim(skb, pkt, owner, &to);
 		if (why != DROP_NONE)
 			return why;
 	}
+	if (nat_is_stuck(pkt, to.port, pkt->dport))
+		return DROP_SERVICE_PORT;
 	return nat_translate(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The way back: what comes from a remote end to a port that was claimed towards it goes to the inside end, as if there were no
- * translation. Whatever is not understood, or not claimed, stays as it is.
+ * translation. Whatever is not understood, or not claimed, stays as it is; what is claimed and cannot be translated is dropped: as it is, or half
+ * translated, it would be somebody else's.
  *
  * Of a pod's own connection the inside end is the pod. Of one from outside to a Service it is the client, and the backend
  * speaks as the Service: both ends change. */
@@ -10,8 +11,15 @@
 #include "lib/icmp.h"
 #include "lib/nat_rewrite.h"
 
-/* What came of it. Above: the uplink by which the packet has to leave, to a client outside. */
+/* What came of it. Above: the uplink by which the packet has to leave, to a client outside. Below: it is to be dropped. */
 enum nat_back { NAT_BACK_NONE = -1, NAT_BACK_INSIDE = 0 };
+
+#define NAT_BACK_DROPPED(why) (NAT_BACK_NONE - (int)(why))
+
+static __always_inline enum drop_reason nat_back_drop(int back)
+{
+	return unlikely(back < NAT_BACK_NONE) ? NAT_BACK_NONE - back : DROP_NONE;
+}
 
 /* Whose the claim is: a living pod's, the node's, or a client's. */
 static __always_inline bool nat_inside_lives(struct nat_claim *claim)
@@ -47,12 +55,12 @@ __global int nat_return_error(struct __sk_buff *skb, struct packet *pkt)
 	nat_front_of(claim, &front);
 	if (nat_rewrite_quoted(skb, pkt, &quoted, NAT_SOURCE, &to) ||
 	    (back && nat_rewrite_quoted(skb, pkt, &quoted, NAT_DESTINATION, &front)))
-		return NAT_BACK_NONE;
+		return NAT_BACK_DROPPED(DROP_TRUNCATED);
 	to.port = 0;
 	front.port = 0;
 	if (back && nat_rewrite(skb, pkt, NAT_SOURCE, &front)) /* who complains is inside of the cluster: the client knows the Service */
-		return NAT_BACK_NONE;
-	return nat_rewrite(skb, pkt, NAT_DESTINATION, &to) ? NAT_BACK_NONE : back;
+		return NAT_BACK_DROPPED(DROP_TRUNCATED);
+	return nat_rewrite(skb, pkt, NAT_DESTINATION, &to) ? NAT_BACK_DROPPED(DROP_TRUNCATED) : back;
 }
 
 /* Could the packet be an answer? A remote end that pings us is no answer to our ping. */
@@ -80,20 +88,22 @@ __global int nat_return_data(struct __sk_buff *skb, struct packet *pkt)
 	if (likely(!claim) || !nat_inside_lives(claim))
 		return NAT_BACK_NONE;
 	fragment_note(pkt);
-	nat_touch_in(pkt, claim);
 	back = claim->uplink;
 	to.addr = claim->addr;
 	to.port = claim->port;
 	nat_front_of(claim, &front);
+	if (nat_is_stuck(pkt, back ? front.port : pkt->sport, to.port))
+		return NAT_BACK_DROPPED(DROP_SERVICE_PORT);
+	nat_touch_in(pkt, claim);
 	if (nat_translate(skb, pkt, NAT_DESTINATION, &to) || (back && nat_translate(skb, pkt, NAT_SOURCE, &front)))
-		return NAT_BACK_NONE;
+		return NAT_BACK_DROPPED(DROP_TRUNCATED);
 	return back;
 }
 
 /**
  * nat_return() - translate a packet from a remote end, if the port that it is for is claimed
  *
- * @pkt is parsed, no multicast, and changed with the packet. Return: enum nat_back, or an ifindex.
+ * @pkt is parsed, no multicast, and changed with the packet. Return: enum nat_back, an ifindex, or what nat_back_drop() understands.
  */
 static __always_inline int nat_return(struct __sk_buff *skb, struct packet *pkt)
 {

@@ -128,7 +128,13 @@ __global int nat_rewrite_sctp_port(struct __sk_buff *skb, const struct packet *p
 	return bpf_skb_store_bytes(skb, off + (side == NAT_SOURCE ? 0 : 2), &new, 2, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
 }
 
-/* Another address and port, whatever the protocol. Return: 0, -1. */
+/* Would a fragment of SCTP need other ports? Its checksum covers what is in others, so nobody can mend it. */
+static __always_inline bool nat_is_stuck(const struct packet *pkt, __be16 sport, __be16 dport)
+{
+	return unlikely(pkt->proto == IPPROTO_SCTP && pkt->fragment != FRAGMENT_NONE) && (sport != pkt->sport || dport != pkt->dport);
+}
+
+/* Another address and port, whatever the protocol. Return: 0, -1: it may be half translated, and can only be dropped. */
 static __always_inline int nat_translate(struct __sk_buff *skb, struct packet *pkt, enum nat_side side, const struct nat_end *to)
 {
 	if (unlikely(pkt->proto == IPPROTO_SCTP) && nat_rewrite_sctp_port(skb, pkt, side, to->port))

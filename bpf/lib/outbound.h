@@ -52,8 +52,9 @@ static __always_inline int outbound_enter(struct __sk_buff *skb, struct packet *
 }
 
 /* An endpoint's answer, or a router's word about what was sent to it, on its way to a pod of this node: from the Service again. */
-static __always_inline void outbound_return(struct __sk_buff *skb, struct packet *pkt)
+static __always_inline enum drop_reason outbound_return(struct __sk_buff *skb, struct packet *pkt)
 {
 	if (unlikely(config.inbound && (pkt->translated || pkt->icmp == ICMP_ERROR)))
-		nat_return(skb, pkt);
+		return nat_back_drop(nat_return(skb, pkt));
+	return DROP_NONE;
 }

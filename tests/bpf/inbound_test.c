@@ -285,6 +285,55 @@ static void sctp_sums_that_are_left_alone(void)
 	CHECK_DROP("from_net", &f, if_uplink, DROP_SERVICE_PORT);
 }
 
+/* One of two fragments of an SCTP packet. */
+static void sctp_fragment(const char *src, uint16_t sport, const char *dst, uint16_t dport, bool later)
+{
+	bool v6 = strchr(src, ':');
+	uint8_t ports[12] = { sport >> 8, sport, dport >> 8, dport, 1, 2, 3, 4, 9, 9, 9, 9 }, header[8] = { IPPROTO_SCTP, 0, 0, later ? 64 : 1, 0, 0, 0, 7 };
+
+	frame_ether(&f, mac_host_a, mac_other, v6 ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ip(&f, src, dst, v6 ? IPPROTO_FRAGMENT : IPPROTO_SCTP);
+	if (v6) {
+		frame_put(&f, header, sizeof(header));
+	} else {
+		frame_ip4(&f)->frag_off = htons(later ? 8 : 0x2000);
+		frame_ip4(&f)->id = htons(7);
+	}
+	if (!later)
+		frame_put(&f, ports, sizeof(ports));
+	frame_payload(&f, later ? 40 : 52);
+	frame_end(&f);
+}
+
+/* An endpoint's answer in fragments, as the Service: where that is another port nobody can mend the checksum, and as itself the endpoint must not speak. */
+static void sctp_answers_in_fragments(void)
+{
+	static const uint16_t ports[] = { NODE_PORT, 9999 };
+
+	for (unsigned i = 0; i < 4; i++) {
+		const struct family *a = &families[i % 2];
+		uint16_t port = ports[i / 2];
+
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_SCTP, a->local, port, 0, 1);
+		sctp(a->client, 40000, a->ours, NODE_PORT, 20);
+		through("from_net", if_uplink);
+		for (int later = 0; later < 2; later++) {
+			struct addr ours = addr_of(a->ours), client = addr_of(a->client);
+			struct view v;
+
+			sctp_fragment(a->local, port, a->client, 40000, later);
+			from_pod_a();
+			if (port != NODE_PORT) {
+				CHECK_DROP("from_pod", &f, if_a, DROP_SERVICE_PORT);
+				continue;
+			}
+			v = through("from_pod", if_a);
+			CHECK(addr_eq(&v.src, &ours) && addr_eq(&v.dst, &client));
+		}
+	}
+}
+
 static uint64_t claims(void)
 {
 	uint32_t owner = NAT_OWNER_INBOUND;
@@ -407,6 +456,7 @@ int main(void)
 	RUN(s10_nobody_asks_from_addresses_that_nobody_has);
 	RUN(svc_4_sctp_ports_are_translated);
 	RUN(sctp_sums_that_are_left_alone);
+	RUN(sctp_answers_in_fragments);
 	RUN(the_last_hop_is_told);
 	RUN(m4_too_big_for_the_tunnel);
 	RUN(m4_errors_reach_the_endpoint);

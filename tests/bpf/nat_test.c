@@ -413,6 +413,13 @@ static void sctp_ports_are_translated(void)
 	memcpy(&sum, copy + 8, 4);
 	memset(copy + 8, 0, 4);
 	CHECK_INT(le32toh(sum), sctp_crc32c(copy, sizeof(copy)));
+	sctp(B4, WORLD4); /* of a fragment nobody knows it */
+	frame_ip4(&f)->frag_off = htons(0x2000);
+	frame_end(&f);
+	CHECK_DROP("to_net", &f, if_uplink, DROP_SERVICE_PORT);
+	frame_ip4(&f)->frag_off = htons(8);
+	frame_end(&f);
+	CHECK_DROP("to_net", &f, if_uplink, DROP_SERVICE_PORT);
 	forget();
 }
 
