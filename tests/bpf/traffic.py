@@ -143,7 +143,10 @@ def stack_routes(node, transport):
 
 
 def dp(node, *args):
-    return run("nsenter", "--net=/run/netns/n%d" % node, DP_TOOL, "/sys/fs/bpf/n%d" % node, *args).stdout
+    """What it says; what it warns of is no figure."""
+    done = subprocess.run(["nsenter", "--net=/run/netns/n%d" % node, DP_TOOL, "/sys/fs/bpf/n%d" % node, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, "dp_tool %s: exit %d: %s" % (" ".join(args), done.returncode, done.stderr)
+    return done.stdout
 
 
 def program(node, transport, attach, fast):
