@@ -83,17 +83,17 @@ int to_net(struct __sk_buff *skb)
 	struct endpoint *ep;
 	bool here;
 
-	if (skb->tc_index == WRAPPED && !config.guard) /* with encryption nothing is wrapped, and who says so may be anybody */
+	if (mark_is(skb, WRAPPED) && !config.guard) /* with encryption nothing is wrapped */
 		return TC_ACT_OK;
 	if (config.guard && guard_peek(skb, &pkt.src, &pkt.dst) && guard_forbids(&pkt.src, &pkt.dst))
 		return drop(skb, &pkt, DROP_PLAINTEXT_OUT);
 	if (config.geneve)
 		geneve_leave_own(skb);
-	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.masquerade || config.inbound || config.host) || !peek(skb, &pkt))
+	if (likely(mark_is(skb, PAST_STACK)) || !(config.foreign_nat || config.masquerade || config.inbound || config.host) || !peek(skb, &pkt))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
 	if (ep) {
-		why = leave_pod(skb, &pkt, ep->id);
+		why = endpoint_sent(ep, skb) ? leave_pod(skb, &pkt, ep->id) : DROP_NET_SOURCE;
 	} else {
 		here = (is_on(&pkt) || config.inbound) && is_own(skb, &pkt);
 		if (here || (config.host && host_is_end(&pkt.src)))

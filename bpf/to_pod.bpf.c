@@ -12,6 +12,14 @@ static __always_inline bool is_of_node(struct __sk_buff *skb)
 	return skb->ingress_ifindex == 0 && skb->sk;
 }
 
+/* Does somebody speak as a pod of this node, who is another? What came in by no interface is the node's. */
+static __always_inline bool is_forged(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct endpoint *ep = skb->ingress_ifindex ? endpoint_find(&pkt->src) : NULL;
+
+	return ep && !endpoint_sent(ep, skb);
+}
+
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
@@ -19,8 +27,8 @@ int to_pod(struct __sk_buff *skb)
 	struct packet pkt = {};
 	enum drop_reason why;
 
-	/* An answer to the pod itself, made in from_pod. Elsewhere on this machine somebody else may have set the field. */
-	if (unlikely(skb->tc_index == PAST_STACK && skb->ingress_ifindex == skb->ifindex))
+	/* an answer to the pod itself, made in from_pod */
+	if (unlikely(mark_is(skb, PAST_STACK) && skb->ingress_ifindex == skb->ifindex))
 		return TC_ACT_OK;
 	if (!pod)
 		return drop(skb, &pkt, DROP_NO_ENDPOINT);
@@ -33,6 +41,8 @@ int to_pod(struct __sk_buff *skb)
 	}
 	if (unlikely(!pod_iface_owns(pod, &pkt.dst, pkt.v6)))
 		return drop(skb, &pkt, DROP_NOT_FOR_POD);
+	if (unlikely(is_forged(skb, &pkt)))
+		return drop(skb, &pkt, DROP_NET_SOURCE);
 	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (is_of_node(skb) ? FLOW_OF_NODE : 0));
 	if (why == DROP_NONE)
 		why = outbound_return(skb, &pkt);

@@ -82,7 +82,7 @@ static __always_inline void announce_key_v4(struct __sk_buff *skb, const __u8 *v
 /* An answer that was made in the packet's place leaves by the port that it came by. */
 static __always_inline int announce_send(struct __sk_buff *skb)
 {
-	skb->tc_index = PAST_STACK;
+	mark_put(skb, PAST_STACK);
 	count_forward(skb, FORWARD_NEIGHBOUR);
 	return bpf_redirect(skb->ifindex, 0);
 }

@@ -181,6 +181,6 @@ __global int answer_send(struct __sk_buff *skb, const struct packet *pkt, __u32 
 	if (bpf_skb_change_tail(skb, ETH_LEN + ip_len + l4_len, 0) || bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) ||
 	    !answer_write(skb, pkt, &icmp, sum, sizeof(icmp) + ip_len + l4_len) || !answer_swap_macs(skb))
 		return TC_ACT_SHOT;
-	skb->tc_index = PAST_STACK;
+	mark_put(skb, PAST_STACK);
 	return bpf_redirect(skb->ifindex, 0);
 }

@@ -50,6 +50,6 @@ __global int echo_answer(struct __sk_buff *skb, const struct packet *pkt)
 	if (!echo_make_reply(skb, pkt) || !echo_swap_addresses(skb, pkt) || !answer_swap_macs(skb))
 		return TC_ACT_SHOT;
 	count_forward(skb, FORWARD_ECHO);
-	skb->tc_index = PAST_STACK;
+	mark_put(skb, PAST_STACK);
 	return bpf_redirect(skb->ifindex, 0);
 }

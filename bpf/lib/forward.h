@@ -7,12 +7,9 @@
 #include "lib/drop.h"
 #include "lib/encap.h"
 #include "lib/endpoint.h"
+#include "lib/mark.h"
 #include "lib/outer.h"
 #include "lib/packet.h"
-
-/* In tc_index: the programs at the egress of the uplink or tunnel have nothing to do for this packet. The kernel clears it where a
- * program hands a packet to the stack. */
-#define PAST_STACK 0x5757
 
 static __always_inline int forward_to_stack(struct __sk_buff *skb)
 {
@@ -76,7 +73,7 @@ static __always_inline int forward_direct(struct __sk_buff *skb, const struct pa
 
 	if (!rewrite_hop(skb, pkt, zero, zero))
 		return forward_to_stack(skb);
-	skb->tc_index = PAST_STACK;
+	mark_put(skb, PAST_STACK);
 	count_forward(skb, FORWARD_DIRECT);
 	return redirect_to_hop(route->ifindex, &route->underlay);
 }
@@ -98,7 +95,7 @@ static __always_inline int forward_tunnel(struct __sk_buff *skb, const struct pa
 		if (r == OUTER_SPOILED || encap_set_key(skb, route))
 			return drop(skb, pkt, DROP_TRUNCATED);
 	}
-	skb->tc_index = PAST_STACK;
+	mark_put(skb, PAST_STACK);
 	return bpf_redirect(device, 0);
 }
 
@@ -110,7 +107,7 @@ static __always_inline int forward_mesh(struct __sk_buff *skb, const struct pack
 
 	if (!rewrite_hop(skb, pkt, zero, zero))
 		return forward_to_stack(skb);
-	skb->tc_index = PAST_STACK;
+	mark_put(skb, PAST_STACK);
 	count_forward(skb, FORWARD_MESH);
 	return bpf_redirect(ifindex, 0);
 }

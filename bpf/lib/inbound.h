@@ -279,7 +279,7 @@ static __always_inline int inbound_leave(struct __sk_buff *skb, const struct pac
 	mss_clamp(skb, pkt, MSS_POD_SENDS);
 	if (!rewrite_hop(skb, pkt, zero, zero))
 		return drop(skb, pkt, DROP_TRUNCATED);
-	skb->tc_index = PAST_STACK;
+	mark_put(skb, PAST_STACK);
 	count_forward(skb, FORWARD_CLIENT);
 	return bpf_redirect_neigh(uplink, NULL, 0, 0);
 }

@@ -43,11 +43,13 @@ static __always_inline int leave_node(struct __sk_buff *skb, __u32 l3_off)
 	struct endpoint *ep;
 	enum drop_reason why;
 
-	if (likely(skb->tc_index == PAST_STACK) || !(config.foreign_nat || config.host) || !peek_source(skb, l3_off, &pkt.src))
+	if (likely(mark_is(skb, PAST_STACK)) || !(config.foreign_nat || config.host) || !peek_source(skb, l3_off, &pkt.src))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
 	if (!ep && !(config.host && host_is_end(&pkt.src)))
 		return TC_ACT_OK;
+	if (ep && !endpoint_sent(ep, skb))
+		return drop(skb, &pkt, DROP_NET_SOURCE);
 	why = packet_parse(skb, l3_off, skb->protocol, false, &pkt);
 	if (why == DROP_NONE)
 		why = ep ? leave_track(&pkt, ep->id) : host_check(&pkt, &pkt.src);

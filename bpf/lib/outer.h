@@ -8,15 +8,13 @@
 #pragma once
 
 #include "lib/encap.h"
+#include "lib/mark.h"
 #include "lib/packet.h"
 
 #include <linux/udp.h>
 
 #define OUTER_PORTS 0xc000 /* RFC 7348 5: from 49152 */
 #define OUTER_IDENTS 256
-
-/* In tc_index: an outer packet that was made here. The programs at the egress of the uplink have nothing to do for it. */
-#define WRAPPED 0x5758
 
 enum outer_result { OUTER_UNFIT = -1, OUTER_SPOILED = -2 };
 
@@ -189,6 +187,6 @@ __global int outer_send(struct __sk_buff *skb, const struct node_route *route, _
 		put_outer4(data, &in, route);
 	else
 		put_outer6(data, &in, route);
-	skb->tc_index = WRAPPED;
+	mark_put(skb, WRAPPED);
 	return redirect_to_hop(route->uplink, &route->next_hop);
 }

@@ -12,6 +12,8 @@
 
 static struct frame f;
 
+enum { OTHER = 1 }; /* an interface that is no pod's and none of ours */
+
 static bool provoked[DROP_REASON_COUNT];
 
 #define PROVOKE(program, ifindex, why)                                                                                 \
@@ -413,6 +415,37 @@ static void somebody_elses_packet(void)
 	PROVOKE("to_pod", if_a, DROP_NOT_FOR_POD);
 }
 
+/* An interface of somebody else's in the node's namespace, at which no program of ours is, claims a pod of this node. */
+static void other_interfaces_claim_a_pod(void)
+{
+	for (int v6 = 0; v6 < 2; v6++) {
+		const struct {
+			const char *program, *src, *dst;
+			uint32_t ifindex, own;
+		} ways[] = {
+			{ "to_pod", v6 ? B6 : B4, v6 ? A6 : A4, if_a, if_b },
+			{ "to_net", v6 ? A6 : A4, v6 ? DIRECT6 : DIRECT4, if_uplink, if_a },
+			{ "to_tunnel", v6 ? A6 : A4, v6 ? TUNNEL6 : TUNNEL4, if_tunnel, if_a },
+		};
+
+		for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+			const uint32_t mine[] = { ways[i].own, 0 /* the node's, or made anew of fragments */ };
+
+			udp(ways[i].src, ways[i].dst);
+			harness_came_by = OTHER;
+			PROVOKE(ways[i].program, ways[i].ifindex, DROP_NET_SOURCE);
+			for (size_t k = 0; k < ARRAY_SIZE(mine); k++) {
+				harness_came_by = mine[k];
+				CHECK_INT(run(ways[i].program, &f, ways[i].ifindex).verdict, TC_ACT_OK);
+			}
+			harness_came_by = OTHER;
+			udp(v6 ? WORLD6 : WORLD4, ways[i].dst); /* as itself it may */
+			CHECK_INT(run(ways[i].program, &f, ways[i].ifindex).verdict, TC_ACT_OK);
+		}
+	}
+	harness_came_by = 0;
+}
+
 static void outside_claims_inside(void)
 {
 	static const char *const sources[] = { A4, NODE4, "192.0.2.1", A6, NODE6, "fd30::1", "10.9.1.99", "fd09:0:0:1::99", /* of its range, nobody's */
@@ -660,6 +693,7 @@ int main(void)
 	RUN(icmp_about_nothing);
 	RUN(flow_limits);
 	RUN(somebody_elses_packet);
+	RUN(other_interfaces_claim_a_pod);
 	RUN(outside_claims_inside);
 	RUN(outside_claims_a_tunnelled_pod);
 	RUN(geneve_that_is_not_spoken);

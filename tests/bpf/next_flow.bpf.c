@@ -10,7 +10,8 @@ const volatile __u32 flow_mask; /* number of flows less one */
 const volatile __u8 frame[ETH_LEN];
 const volatile __u32 l3; /* 0 where packets have no Ethernet header */
 const volatile __be32 source;
-const volatile __u16 mark; /* in tc_index */
+const volatile __u16 mark; /* in tc_index, and the word that proves it (lib/mark.h) */
+const volatile __u64 word;
 const volatile __u32 tunnel_from, tunnel_to, tunnel_id; /* as if it had come out of the tunnel; tunnel_id 0: it has not */
 __u32 turn;
 
@@ -39,6 +40,8 @@ int next_flow(struct __sk_buff *skb)
 	ip->ttl = 64;
 	ip->saddr = source;
 	skb->tc_index = mark;
+	skb->cb[0] = word;
+	skb->cb[1] = word >> 32;
 	/* an odd step visits all flows in an order that no prefetcher follows */
 	tcp->source = bpf_htons((turn++ * 40503u) & flow_mask);
 	if (tunnel_id && bpf_skb_set_tunnel_key(skb, &key, sizeof(key), 0))

@@ -24,7 +24,7 @@ enum { FLOWS = 65536, REPEAT = 1 << 20, ROUNDS = 7, EPOCHS = 4 };
 #define OURS4 "192.0.2.1"
 #define PEER4 "192.0.2.3"
 
-/* What the programs know: bpf/lib/forward.h, outer.h */
+/* What the programs know: bpf/lib/mark.h */
 enum { PAST_STACK = 0x5757, WRAPPED = 0x5758 };
 
 struct path {
@@ -90,6 +90,34 @@ static double mean_of(int prog_fd, const struct frame *f, uint32_t ifindex)
 	return sum / n;
 }
 
+/* The constants of the program: `config` begins with the node's addresses. */
+static struct config config_of(const char *hook)
+{
+	uint32_t ids[64], size = sizeof(struct bpf_prog_info), zero = 0;
+	struct bpf_prog_info info = { .nr_map_ids = ARRAY_SIZE(ids), .map_ids = (uintptr_t)ids };
+	struct config config = {};
+
+	if (bpf_obj_get_info_by_fd(datapath_program_fd(dp, hook), &info, &size) < 0)
+		err(1, "%s", hook);
+	for (uint32_t i = 0; i < MIN(info.nr_map_ids, ARRAY_SIZE(ids)); i++) {
+		_cleanup_close_ int fd = bpf_map_get_fd_by_id(ids[i]);
+		_cleanup_free_ uint8_t *value = NULL;
+		const uint8_t *at;
+		struct bpf_map_info map = {};
+
+		size = sizeof(map);
+		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &map, &size) < 0 || !str_has_suffix(map.name, ".rodata"))
+			continue;
+		value = xcalloc(1, map.value_size);
+		if (bpf_map_lookup_elem(fd, &zero, value) < 0)
+			err(1, "%s", map.name);
+		at = memmem(value, map.value_size, dp_config.node_addrs, sizeof(dp_config.node_addrs));
+		if (at && value + map.value_size - at >= (ptrdiff_t)sizeof(config))
+			memcpy(&config, at, sizeof(config));
+	}
+	return config;
+}
+
 static void tell(struct next_flow *skel, const struct path *p, const struct frame *f, uint32_t flows)
 {
 	skel->rodata->flow_mask = flows - 1;
@@ -97,6 +125,7 @@ static void tell(struct next_flow *skel, const struct path *p, const struct fram
 	memcpy((void *)&skel->rodata->source, addr_of(p->src).b + 12, 4);
 	skel->rodata->l3 = p->no_ethernet ? 0 : ETH_HLEN;
 	skel->rodata->mark = p->mark;
+	skel->rodata->word = config_of(p->hook).recent_key[FLOW_RECENT_TERMS - 1][FLOW_RECENT_ROWS - 1];
 	if (p->tunnelled) {
 		skel->rodata->tunnel_from = ntohl(inet_addr(PEER4));
 		skel->rodata->tunnel_to = ntohl(inet_addr(OURS4));

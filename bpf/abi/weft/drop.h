@@ -31,7 +31,7 @@
 	X(FLOW_SHARE,           "flow_share",           "the endpoint's share of the flow table is used up") \
 	X(FLOW_TABLE_FULL,      "flow_table_full",      "the flow table is full") \
 	X(NOT_FOR_POD,          "not_for_pod",          "the packet is not for an address of this pod") \
-	X(NET_SOURCE,           "net_source",           "a packet from outside that claims a local address, or one that no host has") \
+	X(NET_SOURCE,           "net_source",           "a packet from elsewhere that claims a local address, or one that no host has") \
 	X(TUNNEL_VNI,           "tunnel_vni",           "a tunnel packet with another network identifier") \
 	X(TUNNEL_SOURCE,        "tunnel_source",        "an inner source that does not belong to the outer one's node") \
 	X(TUNNEL_DESTINATION,   "tunnel_destination",   "a tunnel packet for neither a local pod nor this node, or sent to another of its addresses") \
