@@ -39,8 +39,8 @@ static __always_inline bool is_tagged_again(struct __sk_buff *skb)
 	return bpf_skb_load_bytes(skb, ETH_LEN, &tci, sizeof(tci)) || !(bpf_ntohs(tci) & VLAN_ID);
 }
 
-/* In a frame to a group, or to all: no router sends that on (RFC 1812 5.3.4), so neither to a pod nor to a Service's endpoint. What it has for
- * the node itself is the stack's to judge. */
+/* In a frame to a group, or to all: no router sends that on (RFC 1812 5.3.4), so neither to a pod, in a tunnel or without, nor to a Service's
+ * endpoint. What it has for the node itself is the stack's to judge. */
 static __always_inline bool is_to_many(const struct __sk_buff *skb)
 {
 	return skb->pkt_type != PACKET_HOST;
@@ -211,7 +211,7 @@ int from_net(struct __sk_buff *skb)
 	if (!peek_addresses(skb, &pkt))
 		return skb->protocol == bpf_htons(ETH_P_ARP) ? announce_arp(skb) : TC_ACT_OK;
 	if (is_tunnelled(skb, &pkt))
-		return arrive_outer(skb, &pkt);
+		return unlikely(is_to_many(skb)) ? drop(skb, &pkt, DROP_DESTINATION_MAC) : arrive_outer(skb, &pkt);
 	if (config.guard && guard_forbids(&pkt.src, &pkt.dst))
 		return drop(skb, &pkt, DROP_PLAINTEXT_IN);
 	if (addr_is_node(&pkt.src) || addr_is_in_range(&pkt.src) || endpoint_find(&pkt.src))

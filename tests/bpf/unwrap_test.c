@@ -90,6 +90,23 @@ static void check_given(const struct outcome *o, const struct wrapped *w, uint8_
 	CHECK(memcmp(ip + head, f.data + w->inner + head, f.len - w->inner - head) == 0);
 }
 
+/* What everybody on the link gets is no node's to this one. */
+static void not_in_frames_to_a_group(void)
+{
+	static const uint8_t groups[][6] = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, { 1, 0, 0x5e, 0, 0, 1 }, { 0x33, 0x33, 0, 0, 0, 1 } };
+
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct wrapped w = plain(v6, v6);
+
+		flows_clear();
+		for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
+			wrap(&w, 50000, 64);
+			memcpy(f.data, groups[i], 6);
+			CHECK_DROP("from_net", &f, if_uplink, DROP_DESTINATION_MAC);
+		}
+	}
+}
+
 /* It goes on to the device as @want. */
 static void leave_as(const struct frame *want, const char *what, uint32_t gso_size)
 {
@@ -289,6 +306,7 @@ static void geneve_alike(void)
 int main(void)
 {
 	harness_init();
+	RUN(not_in_frames_to_a_group);
 	RUN(each_family_in_each);
 	RUN(congestion_outside_is_told_inside);
 	RUN(the_rest_is_the_devices);
