@@ -121,6 +121,27 @@ static void a_close_by_both_ends_frees_the_share(void)
 	CHECK_INT(s.fin, 0);
 }
 
+/* The entry was found a while before it is written over: what policy said is not written there, but said again for the next packet. */
+static void an_entry_used_again_is_judged_again(void)
+{
+	struct flow_state s;
+
+	CHECK_INT(datapath_policy_begin(dp), 0);
+	CHECK_INT(datapath_policy_commit(dp), 0);
+	flows_clear();
+	tcp(true, "S");
+	CHECK(tcp_in("flows_new", &s));
+	CHECK(s.judged != 0);
+	tcp(false, "RA");
+	tcp(true, "S");
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.stage, FLOW_HALF_OPEN);
+	CHECK_INT(s.judged, 0);
+	tcp(false, "SA");
+	CHECK(tcp_in("flows_new", &s));
+	CHECK(s.judged != 0);
+}
+
 static void a_reset_frees_the_share(void)
 {
 	struct flow_state s;
@@ -540,6 +561,7 @@ int main(void)
 	RUN(flows_and_counters_outlive_a_restart);
 	RUN(pins_that_no_program_names_go);
 	RUN(a_withdrawn_endpoint_is_locked_out);
+	RUN(an_entry_used_again_is_judged_again);
 	harness_done();
 	return test_end();
 }
