@@ -159,8 +159,11 @@ static __always_inline void nat_look(struct nat_key *key, struct nat_claim *clai
 
 	nat_key_inside(key, claim, &inside);
 	forward = bpf_map_lookup_elem(&nat_forward, &inside);
-	if (forward && (__s32)(forward->seen - seen) > 0)
+	if (forward && (__s32)(forward->seen - seen) > 0) {
 		seen = forward->seen;
+		if (claim->state.stage == FLOW_RESET && forward->open) /* the inside end did not believe the reset: it speaks on */
+			claim->state.stage = FLOW_OPEN;
+	}
 	if (!forward || (__s32)(now - seen) >= (__s32)nat_timeout(key->proto, &claim->state) || !nat_share(claim->state.owner))
 		nat_end_claim(key, claim);
 	else

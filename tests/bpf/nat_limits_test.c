@@ -262,6 +262,31 @@ static void tcp_states(void)
 	forget();
 }
 
+/* From outside anybody may say that it is over. The pod's kernel knows better, and speaks on. */
+static void a_reset_that_the_pod_does_not_believe(void)
+{
+	static const char *const flags[] = { "S", "SA", "A", "R" };
+
+	for (int i = 0; i < 4; i++) {
+		if (i % 2 == 0 && i < 3)
+			packet(IPPROTO_TCP, A4, 40000, WORLD4, 443, flags[i]);
+		else
+			packet(IPPROTO_TCP, WORLD4, 443, OURS4, 40000, flags[i]);
+		if (i % 2 == 0)
+			leave();
+		else
+			arrive(REDIRECT);
+	}
+	CHECK_INT(stage_of(40000), FLOW_RESET);
+	poll(NULL, 0, 300); /* the next tick */
+	packet(IPPROTO_TCP, A4, 40000, WORLD4, 443, "A");
+	CHECK_INT(leave().sport, 40000);
+	for (int i = 0; i < 600 && stage_of(40000) == FLOW_RESET; i++)
+		poll(NULL, 0, 100);
+	CHECK_INT(stage_of(40000), FLOW_OPEN);
+	forget();
+}
+
 /* As after a restart of the agent, and one with another size of table: entries are converted, and end in time. */
 static void connections_outlive_the_agent(void)
 {
@@ -324,6 +349,7 @@ int main(void)
 	RUN(the_node_comes_later);
 	RUN(a_deleted_pods_port_is_not_answered);
 	RUN(tcp_states);
+	RUN(a_reset_that_the_pod_does_not_believe);
 	RUN(connections_outlive_the_agent);
 	harness_done();
 	return test_end();
