@@ -230,6 +230,19 @@ void mesh_diff(const struct mesh_device *have, const struct mesh_device *given, 
 	mesh_device_done(&want);
 }
 
+void mesh_device_forget(struct mesh_device *d, const struct mesh_change *c)
+{
+	for (size_t i = 0; i < c->n_steps; i++) {
+		struct mesh_peer *p = c->steps[i].remove ? mesh_device_find(d, c->steps[i].key) : NULL;
+
+		if (!p)
+			continue;
+		free(p->allowed);
+		memmove(p, p + 1, (size_t)(d->peers + d->n_peers - (p + 1)) * sizeof(*p));
+		d->n_peers--;
+	}
+}
+
 size_t mesh_count_lost(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want)
 {
 	size_t n = 0;

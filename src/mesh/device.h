@@ -84,7 +84,10 @@ bool mesh_change_is_empty(const struct mesh_change *c);
  */
 void mesh_diff(const struct mesh_device *have, const struct mesh_device *want, int64_t now_s, struct mesh_change *ret);
 
-/* Wanted peers that were there and are there no more, key rotation apart: nobody of us removes such. All sorted. */
+/* Takes those peers away that the change removes. Sorted stays sorted. */
+void mesh_device_forget(struct mesh_device *d, const struct mesh_change *c);
+
+/* Wanted peers that were there and are there no more, key rotation apart: nobody of us removes such, unless they were not wanted for a while (mesh_device_forget()). All sorted. */
 size_t mesh_count_lost(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want);
 
 /**

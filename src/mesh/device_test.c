@@ -216,6 +216,8 @@ static void who_was_there_and_is_wanted_is_lost(void)
 {
 	static const uint8_t keys[4][MESH_KEY] = {{1}, {2}, {3}, {4}};
 	struct mesh_device before = {0}, now = {0}, want = {0};
+	struct mesh_step steps[2] = {{.key = {2}, .remove = true}, {.key = {1}, .create = true}};
+	struct mesh_change change = {0};
 
 	for (size_t i = 0; i < 4; i++)
 		mesh_device_add(i < 3 ? &before : &now, keys[i]);
@@ -227,6 +229,12 @@ static void who_was_there_and_is_wanted_is_lost(void)
 	CHECK_INT(mesh_count_lost(&before, &now, &want), 1); /* 2; 1 is not wanted, 3 hands over, 4 is there */
 	CHECK_INT(mesh_count_lost(&now, &before, &want), 1);
 	CHECK_INT(mesh_count_lost(&now, &now, &want), 0);
+	change.steps = steps;
+	change.n_steps = 2;
+	mesh_device_forget(&before, &change); /* 2 was taken away by us, and is wanted again */
+	CHECK_INT(before.n_peers, 2);
+	CHECK(mesh_device_find(&before, keys[0]) && !mesh_device_find(&before, keys[1]) && mesh_device_find(&before, keys[2]));
+	CHECK_INT(mesh_count_lost(&before, &now, &want), 0);
 	mesh_device_done(&before);
 	mesh_device_done(&now);
 	mesh_device_done(&want);

@@ -110,6 +110,7 @@ void mesh_on_read(struct mesh *m, int r, struct mesh_device *have)
 	} else {
 		m->again = false;
 		m->busy = m->written = true;
+		mesh_device_forget(&m->have, &change); /* who is wanted again before the next look was not lost */
 		m->engine->write(m, &change);
 	}
 	mesh_change_done(&change);
