@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-enum { HANDSHAKES_A_TURN = 32, HANDSHAKE_DS = 0x88 /* AF41, as the kernel's */ };
+enum { HANDSHAKES_A_TURN = 32, HANDSHAKE_DS = 0x88 /* AF41, as the kernel's */, STAGED_A_TURN = 2 * STAGED_MAX, STAGED_A_FLUSH = 16 };
 
 /* The device's means to act. */
 
@@ -53,20 +53,29 @@ static void op_send_keepalive(void *ctx, struct peer *p, struct session *s, int6
 	outbound_flush(&e->out);
 }
 
+/* Newer packets queue up behind those that are on their way, and may come as fast as these go: what is left after a turn is sent in the next
+ * one, so that other peers and timers are not kept waiting. */
 static void op_send_staged(void *ctx, struct peer *p, struct session *s, int64_t now)
 {
 	struct engine *e = ctx;
-	struct staged *waiting;
+	struct staged *some[STAGED_A_FLUSH];
+	unsigned n, total = 0;
 	bool sent = false;
 
-	while ((waiting = peer_unstage(p))) {
-		if (waiting->len) {
-			outbound_on_session(&e->out, p, s, &waiting->hdr, waiting->data, waiting->len, now);
-			sent = true;
+	do {
+		for (n = 0; n < STAGED_A_FLUSH && (some[n] = peer_unstage(p)); n++) {
+			if (some[n]->len) {
+				outbound_on_session(&e->out, p, s, &some[n]->hdr, some[n]->data, some[n]->len, now);
+				sent = true;
+			}
 		}
 		outbound_flush(&e->out); /* before newer packets may pass by the empty queue */
-		peer_staged_done(p, waiting);
-	}
+		for (unsigned i = 0; i < n; i++)
+			peer_staged_done(p, some[i]);
+		total += n;
+	} while (n == STAGED_A_FLUSH && total < STAGED_A_TURN);
+	if (n == STAGED_A_FLUSH)
+		device_post(p, PEER_STAGED);
 	if (!sent)
 		op_send_keepalive(e, p, s, now);
 }
