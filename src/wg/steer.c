@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The TUN asks a program for the queue, the sockets of one port ask one for the socket; both say "the processor's number", and worker i
- * may then run on the processors with that number only (modulo the workers). A flow whose sender moves to another processor stays with its
+/* The TUN asks a program for the queue, the sockets of one port ask one for the socket; both say "the processor's number" (modulo the workers), and worker i
+ * may then run on the processors with that number only. A flow whose packets begin to come on another processor stays with its
  * queue until it has been silent for CALM_NS, so that its packets never wait in two. */
 #include "wg/steer.h"
 
 #include "base/log.h"
 #include "wg/engine.h"
+#include "wg/message.h"
 
 #include <linux/bpf.h>
-#include <linux/filter.h>
 #include <linux/if_tun.h>
 #include <stddef.h>
 #include <sched.h>
@@ -42,15 +42,24 @@ static int make_flows(void)
 #define LOAD(size, to, from, at) { .code = BPF_LDX | BPF_MEM | (size), .dst_reg = (to), .src_reg = (from), .off = (at) }
 #define STORE(size, to, at, from) { .code = BPF_STX | BPF_MEM | (size), .dst_reg = (to), .src_reg = (from), .off = (at) }
 
-/* The TUN takes its answer modulo the queues:
- *
- *	flow = &flows[skb->hash % FLOWS];
+/* Where a packet's flow has its place, to R1: of the TUN's its hash; of a datagram the upper half of the receiver's index, which is random and one
+ * for all that a peer sends on a session. What is too short for one goes to worker 0. */
+static const struct bpf_insn place_of_packet[] = {
+	LOAD(BPF_W, BPF_REG_0, BPF_REG_6, offsetof(struct __sk_buff, hash)),
+	MOVE(BPF_REG_1, BPF_REG_0),
+};
+static const struct bpf_insn place_of_datagram[] = {
+	{ .code = BPF_LD | BPF_ABS | BPF_W, .imm = offsetof(struct msg_data, receiver) }, /* big endian: the last bits are the index's first */
+	MOVE(BPF_REG_1, BPF_REG_0),
+};
+
+/*	flow = &flows[place % FLOWS];
  *	if (now - flow->last_ns >= CALM_NS)
  *		flow->queue = processor;
  *	flow->last_ns = now;
- *	return flow->queue;
+ *	return flow->queue % workers;
  */
-static int load_program(void)
+static int load_program(const struct bpf_insn place[static 2], unsigned workers)
 {
 	_cleanup_close_ int flows = make_flows(); /* the program keeps it */
 	struct bpf_insn code[] = {
@@ -59,7 +68,8 @@ static int load_program(void)
 		MOVE(BPF_REG_7, BPF_REG_0),
 		CALL(BPF_FUNC_ktime_get_ns),
 		MOVE(BPF_REG_8, BPF_REG_0),
-		LOAD(BPF_W, BPF_REG_1, BPF_REG_6, offsetof(struct __sk_buff, hash)),
+		place[0],
+		place[1],
 		{ .code = BPF_ALU64 | BPF_AND | BPF_K, .dst_reg = BPF_REG_1, .imm = FLOWS - 1 },
 		STORE(BPF_W, BPF_REG_10, -4, BPF_REG_1),
 		{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_FD, .imm = flows },
@@ -75,6 +85,7 @@ static int load_program(void)
 		LOAD(BPF_W, BPF_REG_7, BPF_REG_0, offsetof(struct flow, queue)),
 		STORE(BPF_W, BPF_REG_0, offsetof(struct flow, queue), BPF_REG_7),
 		MOVE(BPF_REG_0, BPF_REG_7),
+		{ .code = BPF_ALU64 | BPF_MOD | BPF_K, .dst_reg = BPF_REG_0, .imm = workers },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
@@ -89,30 +100,28 @@ void steer_init(struct steer *s, const struct tun *t, const struct features *fea
 {
 	bool can = t->n > 1 && set_program(t, -1) == 0; /* a predecessor that was killed may have left one */
 
-	s->program = -1;
+	s->program = s->socket_program = -1;
 	if (!can || !features->steer || workers < 2 || t->n != workers)
 		return;
-	s->program = load_program();
-	if (s->program < 0)
+	s->program = load_program(place_of_packet, workers);
+	if (s->program >= 0)
+		s->socket_program = load_program(place_of_datagram, workers);
+	if (s->socket_program < 0) {
 		log_warn("packets are not steered to the processor where they come: the program for it cannot be loaded (CAP_BPF is needed)",
 			 L_STR("interface", t->name), L_ERRNO(-errno));
+		steer_done(s);
+	}
 }
 
 void steer_done(struct steer *s)
 {
 	s->program = close_fd(s->program);
+	s->socket_program = close_fd(s->socket_program);
 }
 
-static int steer_socket(int fd, unsigned workers)
+static int steer_socket(int fd, int program)
 {
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_CPU)),
-		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, workers),
-		BPF_STMT(BPF_RET | BPF_A, 0),
-	};
-	struct sock_fprog prog = { .len = ARRAY_SIZE(code), .filter = code };
-
-	return fd < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &prog, sizeof(prog)) == 0 ? 0 : -errno;
+	return fd < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof(program)) == 0 ? 0 : -errno;
 }
 
 static int release_socket(int fd)
@@ -153,13 +162,12 @@ static int bind_workers(struct engine *e, bool near)
  * go first. Return: the first of what went wrong; all is tried. */
 static int set_near(struct engine *e, bool near)
 {
-	unsigned n = e->options.workers;
-	int r[4];
+	int program = e->steer.socket_program, r[4];
 
 	r[0] = near ? 0 : bind_workers(e, false);
-	r[1] = near ? steer_socket(e->udp[0].fd4, n) : release_socket(e->udp[0].fd4);
+	r[1] = near ? steer_socket(e->udp[0].fd4, program) : release_socket(e->udp[0].fd4);
 	if (r[1] == 0)
-		r[1] = near ? steer_socket(e->udp[0].fd6, n) : release_socket(e->udp[0].fd6);
+		r[1] = near ? steer_socket(e->udp[0].fd6, program) : release_socket(e->udp[0].fd6);
 	r[2] = set_program(&e->tun, near ? e->steer.program : -1);
 	r[3] = near ? bind_workers(e, true) : 0;
 	e->steer.changes++;

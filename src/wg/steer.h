@@ -12,7 +12,7 @@ struct engine;
 
 struct steer {
 	struct calm calm;
-	int program; /* for the TUN; -1: packets are never steered */
+	int program, socket_program; /* for the TUN and for the sockets; -1: packets are never steered */
 	uint64_t changes;
 };
 

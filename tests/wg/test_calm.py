@@ -57,6 +57,51 @@ def test_a_sender_that_moves_in_calm_keeps_its_order(world):
     tx.close()
 
 
+def tasks(engine):
+    return [int(t) for t in os.listdir("/proc/%d/task" % engine.pid())]
+
+
+def test_a_remote_that_moves_in_calm_keeps_its_order(world):
+    """Its datagrams begin to come on another processor, while the worker of the first one waits for its turn."""
+    ea, eb = world.pair(extra_a=["--metrics", "unix:/run/metrics", "--workers", "1"], extra_b=METRICS)
+    assert ea.node.ping("10.9.0.2") == 3
+    rx = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    rx.bind(("10.9.0.2", 6000))
+    rx.settimeout(20)
+    tx = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tx.connect(("10.9.0.2", 6000))
+    cpus = sorted(os.sched_getaffinity(0))
+    near = lambda: (tx.send(b"calm"), rx.recv(100), eb.metric("near"))[2]
+
+    def send(text, cpu):
+        for task in tasks(ea):
+            os.sched_setaffinity(task, {cpu})
+        sent = ea.metric("udp_sent_total")
+        tx.send(text)
+        wait_for(lambda: ea.metric("udp_sent_total") > sent, interval=0, message="it is on its way")
+    for n in range(3):
+        here, there = cpus[n % 2], cpus[1 - n % 2]
+        wait_for(near, timeout=30, interval=0.06, message="calm")
+        late = [t for t in tasks(eb) if os.sched_getaffinity(t) == {here}]
+        busy = [subprocess.Popen(["taskset", "-c", str(here), "sh", "-c", "while :; do :; done"]) for _ in range(3)]
+        try:
+            for t in late:
+                os.sched_setscheduler(t, os.SCHED_IDLE, os.sched_param(0))
+            time.sleep(0.06)  # silent for so long that it may take another worker
+            send(b"0", here)
+            send(b"1", there)
+            assert [int(rx.recv(100)) for _ in range(2)] == [0, 1], "round %d" % n
+        finally:
+            for t in late:
+                os.sched_setscheduler(t, os.SCHED_OTHER, os.sched_param(0))
+            for b in busy:
+                b.kill()
+                b.wait()
+        time.sleep(1)  # calm that has lasted comes back soon
+    rx.close()
+    tx.close()
+
+
 def test_an_engine_that_was_killed_near_leaves_nothing(world):
     """The program stays with an interface that outlives the engine: the next one takes it away."""
     extra = METRICS + ["--persist", "--state-dir", "/run/state"]
