@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handshakes of both ends at once, in virtual time: which of two sessions is sent on. */
+#include "base/test.h"
+#include "wg/test_pair.h"
+
+static struct pair p;
+
+#define S NS_PER_S
+
+static void let_initiations_cross(void)
+{
+	struct endpoint other = pair_endpoint(0);
+
+	pair_init(&p);
+	peer_set_endpoint(p.n[1].peer, &other);
+	pair_send(&p, 0, 1);
+	pair_send(&p, 1, 1);
+	pair_settle(&p);
+}
+
+static void both_send(uint32_t first, uint32_t last)
+{
+	for (uint32_t i = first; i <= last; i++) {
+		pair_send(&p, 0, i);
+		pair_send(&p, 1, i);
+		pair_settle(&p);
+		CHECK_INT(p.n[0].delivered, i);
+		CHECK_INT(p.n[1].delivered, i);
+	}
+}
+
+/* Neither waits for a repetition; both go on with one of the two sessions, so that one end renews it. */
+static void initiations_that_cross_both_count(void)
+{
+	let_initiations_cross();
+	CHECK_INT(p.n[0].delivered, 1);
+	CHECK_INT(p.n[1].delivered, 1);
+	CHECK_INT(p.n[0].initiations + p.n[1].initiations, 2);
+	both_send(2, 9);
+	p.now += 121 * S;
+	both_send(10, 20);
+	CHECK_INT(p.n[0].initiations + p.n[1].initiations, 3);
+	CHECK_INT(p.n[0].data + p.n[1].data, 40);
+	pair_run_until(&p, p.now + 600 * S); /* nothing of an exchange is left */
+	CHECK_INT(p.n[0].device.indexes.used + p.n[1].device.indexes.used, 0);
+	pair_done(&p);
+}
+
+/* A message is 100 ms on its way, and both ends speak every 10 ms, through three renewals. */
+static void sessions_that_crossed_are_renewed_without_loss(void)
+{
+	enum { WAY = 10, TICKS = 40000 };
+	struct endpoint other = pair_endpoint(0);
+	unsigned due[WAY] = { 0 }, passed = 0;
+
+	pair_init(&p);
+	peer_set_endpoint(p.n[1].peer, &other);
+	for (unsigned t = 0; t < TICKS; t++, p.now += S / 100) {
+		for (int i = 0; i < 2; i++) {
+			device_run(&p.n[i].device, p.now);
+			pair_send(&p, i, t + 1);
+		}
+		for (; passed < due[t % WAY]; passed++)
+			pair_pass_one(&p);
+		due[t % WAY] = passed + p.count;
+	}
+	pair_settle(&p);
+	CHECK_INT(p.n[0].delivered, TICKS);
+	CHECK_INT(p.n[1].delivered, TICKS);
+	CHECK(p.n[0].in_order && p.n[1].in_order);
+	CHECK_INT(p.n[0].initiations + p.n[1].initiations, 2 + 3);
+	pair_done(&p);
+}
+
+/* As the kernel's does: whoever gets an initiation forgets its own. */
+static bool take_answers_to_1(struct pair *pair _unused_, struct wire_msg *m)
+{
+	return m->data[0] != MSG_RESPONSE || m->to != 1;
+}
+
+static void initiations_that_cross_with_one_that_forgets_its_own(void)
+{
+	struct endpoint other = pair_endpoint(0);
+
+	pair_init(&p);
+	p.filter = take_answers_to_1;
+	peer_set_endpoint(p.n[1].peer, &other);
+	pair_send(&p, 0, 1);
+	pair_send(&p, 1, 1);
+	pair_settle(&p);
+	CHECK_INT(p.n[0].delivered, 1);
+	CHECK_INT(p.n[1].delivered, 1);
+	both_send(2, 9);
+	pair_done(&p);
+}
+
+/* Right after a handshake one end begins anew, as after a kill: the other has to go on with the session that is asked for now, and not
+ * with the one that nobody has any more, whoever has the smaller key. */
+static void a_peer_that_lost_its_session_at_once(void)
+{
+	for (int killed = 0; killed < 2; killed++) {
+		struct endpoint where[2] = { pair_endpoint(0), pair_endpoint(1) };
+		struct prefix range;
+		struct addr host;
+		struct node *n;
+
+		pair_init(&p);
+		n = &p.n[killed];
+		peer_set_endpoint(p.n[1].peer, &where[0]);
+		pair_send(&p, !killed, 1);
+		pair_settle(&p);
+		CHECK_INT(n->delivered, 1);
+		p.now += S;
+		outbound_done(&n->out);
+		inbound_done(&n->in);
+		device_done(&n->device);
+		memset(n, 0, sizeof(*n));
+		pair_init_node(&p, killed, (uint8_t[KEY_LEN]){ [0 ... KEY_LEN - 1] = 0x41 + killed });
+		n->peer = device_add_peer(&n->device, p.n[!killed].device.identity.pub);
+		prefix_parse(killed ? "10.0.0.0/32" : "10.0.0.1/32", &range, &host);
+		allowedips_insert(&n->device.allowed, &range, n->peer, &n->peer->allowed);
+		peer_set_endpoint(n->peer, &where[!killed]);
+		device_set_up(&n->device, true, p.now);
+		pair_send(&p, killed, 2);
+		pair_settle(&p);
+		CHECK_INT(p.n[!killed].delivered, 1);
+		pair_send(&p, !killed, 3);
+		pair_settle(&p);
+		CHECK_INT(n->delivered, 1);
+		pair_done(&p);
+	}
+}
+
+/* The first packet on the peer's new session and another initiation of the peer's in one turn: what has not shown its keys is not sent on. */
+static void only_the_session_that_was_confirmed_is_sent_on(void)
+{
+	struct session *second;
+	struct wire_msg m;
+
+	pair_init(&p);
+	pair_send(&p, 0, 1);
+	device_run(&p.n[0].device, p.now);
+	pair_pass_one(&p); /* the initiation */
+	pair_pass_one(&p); /* the response: 0 sends, and 1 has not looked yet */
+	device_run(&p.n[0].device, p.now);
+	pair_pass_one(&p);
+	CHECK_INT(p.n[1].delivered, 1);
+	p.now += 6 * S;
+	p.n[0].peer->timers.retransmit_at = 0;
+	device_initiate(p.n[0].peer, p.now);
+	m = p.wire[p.head];
+	CHECK(m.data[0] == MSG_INITIATION && p.count == 1);
+	pair_pass_one(&p);
+	second = atomic_load(&p.n[1].peer->next);
+	device_run(&p.n[1].device, p.now);
+	CHECK(second && atomic_load(&p.n[1].peer->next) == second);
+	CHECK(atomic_load(&p.n[1].peer->current) != second);
+	pair_settle(&p);
+	pair_send(&p, 1, 2);
+	pair_settle(&p);
+	CHECK_INT(p.n[0].delivered, 1);
+	pair_done(&p);
+}
+
+int main(void)
+{
+	if (crypto_init() < 0)
+		return 1;
+	RUN(initiations_that_cross_both_count);
+	RUN(sessions_that_crossed_are_renewed_without_loss);
+	RUN(initiations_that_cross_with_one_that_forgets_its_own);
+	RUN(a_peer_that_lost_its_session_at_once);
+	RUN(only_the_session_that_was_confirmed_is_sent_on);
+	return test_end();
+}
