@@ -38,39 +38,6 @@ struct handover_header {
 	} udp[TUN_QUEUES_MAX];
 };
 
-struct handover_session {
-	uint8_t pub[KEY_LEN];
-	uint32_t slot, local_index, remote_index;
-	uint32_t crossed;
-	uint8_t initiator, expired, confirmed, crosses;
-	int64_t born_ns;
-	uint64_t sent;
-	uint8_t send_key[KEY_LEN], recv_key[KEY_LEN];
-	struct replay window;
-};
-
-struct handover_peer {
-	uint8_t pub[KEY_LEN], newest_timestamp[TIMESTAMP_LEN];
-	int64_t last_handshake_real_ns;
-	uint64_t rx_bytes, tx_bytes;
-	uint8_t from[16]; /* our address that it speaks to, of its endpoint's family */
-	uint32_t from_ifindex, has_from;
-	uint8_t cookie[COOKIE_LEN], last_mac1[MAC_LEN]; /* as in struct cookie_maker */
-	int64_t cookie_born_ns;
-	uint64_t have_last_mac1;
-};
-
-struct handover_exchange {
-	uint8_t pub[KEY_LEN];
-	struct exchange exchange;
-};
-
-struct handover_staged {
-	uint8_t pub[KEY_LEN];
-	uint32_t len;
-	struct virtio_net_hdr hdr;
-};
-
 static int set_timeouts(int fd)
 {
 	struct timeval t = { .tv_sec = TIMEOUT_MS / 1000 };
@@ -457,7 +424,23 @@ int handover_take(const char *dir, const char *name, struct handover *ret)
 	return 0;
 }
 
-static void restore_peer(struct engine *e, const struct handover_peer *h)
+/* The predecessor's clock is ours: what it noted lies behind us. */
+static bool is_past(int64_t at, int64_t now)
+{
+	return at >= 0 && at <= now;
+}
+
+static void restore_cookie(struct cookie_maker *m, const struct handover_peer *h, int64_t now)
+{
+	memcpy(m->last_mac1, h->last_mac1, MAC_LEN);
+	m->have_last_mac1 = h->have_last_mac1;
+	if (!is_past(h->cookie_born_ns, now))
+		return;
+	memcpy(m->cookie, h->cookie, COOKIE_LEN);
+	m->cookie_born_ns = h->cookie_born_ns;
+}
+
+static void restore_peer(struct engine *e, const struct handover_peer *h, int64_t now)
 {
 	struct peer *p = device_find_peer(&e->device, h->pub);
 	struct endpoint to;
@@ -465,13 +448,10 @@ static void restore_peer(struct engine *e, const struct handover_peer *h)
 	if (!p)
 		return;
 	memcpy(p->noise.newest_timestamp, h->newest_timestamp, TIMESTAMP_LEN);
-	p->last_handshake_real_ns = h->last_handshake_real_ns;
+	p->last_handshake_real_ns = MAX(h->last_handshake_real_ns, 0);
 	atomic_store(&p->rx_bytes, h->rx_bytes);
 	atomic_store(&p->tx_bytes, h->tx_bytes);
-	memcpy(p->cookie.cookie, h->cookie, COOKIE_LEN);
-	memcpy(p->cookie.last_mac1, h->last_mac1, MAC_LEN);
-	p->cookie.cookie_born_ns = h->cookie_born_ns;
-	p->cookie.have_last_mac1 = h->have_last_mac1;
+	restore_cookie(&p->cookie, h, now);
 	to = peer_endpoint(p); /* the configuration names the other end only */
 	if (!h->has_from || !endpoint_is_set(&to))
 		return;
@@ -481,12 +461,12 @@ static void restore_peer(struct engine *e, const struct handover_peer *h)
 	peer_set_endpoint(p, &to);
 }
 
-static void restore_session(struct engine *e, const struct handover_session *h)
+static void restore_session(struct engine *e, const struct handover_session *h, int64_t now)
 {
 	struct peer *p = device_find_peer(&e->device, h->pub);
 	struct session *s;
 
-	if (!p || h->slot > SLOT_NEXT)
+	if (!p || h->slot > SLOT_NEXT || !is_past(h->born_ns, now))
 		return;
 	s = session_new(h->born_ns);
 	s->slot.index = h->local_index;
@@ -526,34 +506,43 @@ static int restore_staged(struct engine *e, const struct handover *h)
 	return 0;
 }
 
-static void restore_exchange(struct engine *e, const struct handover_exchange *h)
+static bool exchange_ok(const struct exchange *x, const struct limits *l, int64_t now)
+{
+	return is_past(x->sent_ns, now) && x->jitter_ns >= 0 && x->jitter_ns <= l->rekey_jitter && x->repeat_ns > 0 &&
+	       x->repeat_ns <= now + l->rekey_timeout + l->rekey_jitter;
+}
+
+static void restore_exchange(struct engine *e, const struct handover_exchange *h, int64_t now)
 {
 	struct peer *p = device_find_peer(&e->device, h->pub);
 
-	if (p && device_restore_exchange(p, &h->exchange, clock_now()) < 0)
+	if (p && (!exchange_ok(&h->exchange, &e->device.limits, now) || device_restore_exchange(p, &h->exchange, now) < 0))
 		log_warn("a handshake under way is begun anew", L_STR("interface", e->tun.name)); /* its index is not free */
 }
 
 int handover_restore(struct handover *h, struct engine *e)
 {
 	struct uapi_host host = engine_host(e);
+	int64_t now = clock_now();
 	const char *bad = "";
 	int r;
 
 	atomic_store(&e->mtu, h->mtu);
-	r = uapi_apply(&host, h->config, true, clock_now(), &bad);
+	r = uapi_apply(&host, h->config, true, now, &bad);
 	if (r < 0) {
 		log_error("the predecessor's configuration is not understood", L_STR("key", bad));
 		return r;
 	}
-	memcpy(e->device.cookie.secret, h->cookie_secret, HASH_LEN); /* not before the private key, with which a new one begins */
-	e->device.cookie.secret_born_ns = h->cookie_secret_born_ns;
+	if (is_past(h->cookie_secret_born_ns, now)) { /* not before the private key, with which a new one begins */
+		memcpy(e->device.cookie.secret, h->cookie_secret, HASH_LEN);
+		e->device.cookie.secret_born_ns = h->cookie_secret_born_ns;
+	}
 	for (unsigned i = 0; i < h->n_peers; i++)
-		restore_peer(e, &h->peers[i]);
+		restore_peer(e, &h->peers[i], now);
 	for (unsigned i = 0; i < h->n_sessions; i++)
-		restore_session(e, &h->sessions[i]);
+		restore_session(e, &h->sessions[i], now);
 	for (unsigned i = 0; i < h->n_exchanges; i++)
-		restore_exchange(e, &h->exchanges[i]);
+		restore_exchange(e, &h->exchanges[i], now);
 	r = restore_staged(e, h);
 	if (r < 0)
 		return r;

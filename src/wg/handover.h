@@ -11,6 +11,41 @@ struct server;
 /* The old one's side; @conn is the successor's connection. Return: 0: it has taken over; -errno: we go on. */
 int handover_give(struct engine *e, struct server *s, int conn);
 
+/* Records on the wire, in the two processes' own layout: the header tells their sizes. */
+
+struct handover_session {
+	uint8_t pub[KEY_LEN];
+	uint32_t slot, local_index, remote_index;
+	uint32_t crossed;
+	uint8_t initiator, expired, confirmed, crosses;
+	int64_t born_ns;
+	uint64_t sent;
+	uint8_t send_key[KEY_LEN], recv_key[KEY_LEN];
+	struct replay window;
+};
+
+struct handover_peer {
+	uint8_t pub[KEY_LEN], newest_timestamp[TIMESTAMP_LEN];
+	int64_t last_handshake_real_ns;
+	uint64_t rx_bytes, tx_bytes;
+	uint8_t from[16]; /* our address that it speaks to, of its endpoint's family */
+	uint32_t from_ifindex, has_from;
+	uint8_t cookie[COOKIE_LEN], last_mac1[MAC_LEN]; /* as in struct cookie_maker */
+	int64_t cookie_born_ns;
+	uint64_t have_last_mac1;
+};
+
+struct handover_exchange {
+	uint8_t pub[KEY_LEN];
+	struct exchange exchange;
+};
+
+struct handover_staged {
+	uint8_t pub[KEY_LEN];
+	uint32_t len;
+	struct virtio_net_hdr hdr;
+};
+
 struct handover {
 	int conn; /* open until handover_done() */
 	struct tun tun;
