@@ -105,11 +105,16 @@ struct change {
 	bool needed[SERVICE_ROLES];
 };
 
+static struct service_backend encode_backend(const struct service_state *st, uint8_t proto, const struct backend_state *b, uint8_t roles)
+{
+	return (struct service_backend){
+		.addr = b->addr, .port = b->port, .proto = proto, .roles = roles, .flags = b->flags, .service = st->id };
+}
+
 static int write_backend(struct datapath *dp, const struct service_state *st, uint8_t proto, const struct backend_state *b,
 			 uint8_t roles)
 {
-	struct service_backend value = {
-		.addr = b->addr, .port = b->port, .proto = proto, .roles = roles, .flags = b->flags, .service = st->id };
+	struct service_backend value = encode_backend(st, proto, b, roles);
 
 	return services_write(dp, MAP_SERVICE_BACKENDS, &b->id, &value);
 }
@@ -128,12 +133,28 @@ static struct backend_state *find_old(struct service_state *st, const struct bac
 	return st->n_backends ? bsearch(b, st->backends, st->n_backends, sizeof(*b), compare_backend) : NULL;
 }
 
+/* What backends are waiting to be written with one call. */
+struct backend_batch {
+	uint32_t n, ids[WRITES_AT_ONCE];
+	struct service_backend values[WRITES_AT_ONCE];
+};
+
+static int flush_backends(struct datapath *dp, struct backend_batch *batch)
+{
+	uint32_t n = batch->n;
+
+	batch->n = 0;
+	return services_write_many(dp, MAP_SERVICE_BACKENDS, batch->ids, batch->values, n);
+}
+
 /* New ones, and those that come into another set, before any set names them. */
 static int put_backends(struct datapath *dp, struct services *s, struct service_state *st, const struct dp_service *want,
 			struct change *c)
 {
+	struct backend_batch batch;
 	int r = 0;
 
+	batch.n = 0;
 	c->backends = xnew0_array(struct backend_state, want->n_backends + 1);
 	for (; c->n < want->n_backends && r == 0; c->n++) {
 		const struct dp_service_backend *w = &want->backends[c->n];
@@ -143,10 +164,14 @@ static int put_backends(struct datapath *dp, struct services *s, struct service_
 		memcpy(&b->addr, &w->addr, sizeof(b->addr));
 		old = find_old(st, b);
 		b->id = old ? old->id : ++s->next_backend;
-		if (!old || (b->roles & ~old->roles) || b->flags != old->flags)
-			r = write_backend(dp, st, want->proto, b, old ? old->roles | b->roles : b->roles);
+		if (old && !(b->roles & ~old->roles) && b->flags == old->flags)
+			continue;
+		batch.ids[batch.n] = b->id;
+		batch.values[batch.n++] = encode_backend(st, want->proto, b, old ? old->roles | b->roles : b->roles);
+		if (batch.n == WRITES_AT_ONCE)
+			r = flush_backends(dp, &batch);
 	}
-	return r;
+	return r < 0 ? r : flush_backends(dp, &batch);
 }
 
 /* ---- sets ---- */
@@ -158,15 +183,14 @@ static bool set_has(const struct set_state *set, const uint32_t *ids, size_t n)
 
 static int write_set(struct datapath *dp, const struct set_state *set)
 {
+	struct service_slot_key keys[WRITES_AT_ONCE];
+	uint32_t n = 0;
 	int r = 0;
 
-	for (uint32_t i = 0; i < chunks_of(set->n) && r == 0; i++) {
-		struct service_slot_key key = { .set = set->id, .chunk = i };
-		struct service_slot_chunk chunk = {};
-
-		memcpy(&chunk, set->backends + i * SERVICE_CHUNK,
-		       MIN(set->n - i * SERVICE_CHUNK, (uint32_t)SERVICE_CHUNK) * sizeof(uint32_t));
-		r = services_write(dp, MAP_SERVICE_SLOTS, &key, &chunk);
+	for (uint32_t at = 0; at < chunks_of(set->n) && r == 0; at += n) {
+		for (n = 0; n < WRITES_AT_ONCE && at + n < chunks_of(set->n); n++)
+			keys[n] = (struct service_slot_key){ .set = set->id, .chunk = at + n };
+		r = services_write_many(dp, MAP_SERVICE_SLOTS, keys, set->backends + at * SERVICE_CHUNK, n);
 	}
 	return r;
 }
@@ -183,7 +207,7 @@ static int put_set(struct datapath *dp, struct services *s, struct service_state
 		return 0;
 	set->id = ++s->next_set;
 	set->n = n;
-	set->backends = xnew0_array(uint32_t, n + 1);
+	set->backends = xnew0_array(uint32_t, chunks_of(n) * SERVICE_CHUNK + 1);
 	memcpy(set->backends, s->slots, n * sizeof(*s->slots));
 	return write_set(dp, set);
 }
@@ -465,6 +489,16 @@ int services_write(struct datapath *dp, enum dp_map map, const void *key, const 
 {
 	dp->services->writes++;
 	return bpf_map_update_elem(dp->maps[map], key, value, BPF_ANY);
+}
+
+int services_write_many(struct datapath *dp, enum dp_map map, const void *keys, const void *values, uint32_t n)
+{
+	if (n == 1) /* a batch costs the kernel two allocations */
+		return services_write(dp, map, keys, values);
+	if (n == 0)
+		return 0;
+	dp->services->writes += n;
+	return bpf_map_update_batch(dp->maps[map], keys, values, &n, NULL);
 }
 
 int services_delete(struct datapath *dp, enum dp_map map, const void *key)

@@ -18,7 +18,7 @@ struct backend_state {
 struct set_state {
 	uint32_t id; /* 0: none yet */
 	uint32_t n;
-	uint32_t *backends; /* ids, by slot */
+	uint32_t *backends; /* ids, by slot; a new set's are followed by zeros to whole chunks, as they are written */
 };
 
 /* A port that has been put. */
@@ -82,6 +82,10 @@ int services_get(struct datapath *dp, struct services **ret);
 struct services *services_free(struct services *s);
 
 int services_write(struct datapath *dp, enum dp_map map, const void *key, const void *value);
+enum { WRITES_AT_ONCE = 128 };
+
+/* @n keys and values, one after the other as the map has them. After an error some may be there. */
+int services_write_many(struct datapath *dp, enum dp_map map, const void *keys, const void *values, uint32_t n);
 int services_delete(struct datapath *dp, enum dp_map map, const void *key);
 struct frontend_state *services_find_frontend(struct services *s, const struct service_key *key);
 /* Into the table only. */

@@ -96,6 +96,7 @@ struct decoded_service {
 	struct model_service_addr *addrs;
 	struct prefix *sources;
 	unsigned n_ports, n_addrs, n_sources;
+	size_t cap_addrs, cap_sources;
 	uint32_t affinity_s;
 	uint16_t health_port;
 	bool proxied, internal_local, external_local, maglev, dsr, reset, pooled;

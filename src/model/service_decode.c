@@ -83,6 +83,7 @@ static void add_addr(struct decoded_service *d, const struct addr *a, enum model
 	for (unsigned i = 0; i < d->n_addrs; i++)
 		if (addr_eq(&d->addrs[i].addr, a) && d->addrs[i].kind == kind)
 			return;
+	GROW(d->addrs, d->n_addrs, d->cap_addrs);
 	d->addrs[d->n_addrs++] = (struct model_service_addr){.addr = *a, .kind = kind};
 }
 
@@ -147,6 +148,19 @@ static int decode_load_balancer(const json_t *object, struct decoded_service *d,
 	return 0;
 }
 
+static int add_source(struct decoded_service *d, const char *text)
+{
+	struct prefix p;
+	struct addr host;
+	int r = prefix_parse(text, &p, &host);
+
+	if (r < 0)
+		return r;
+	GROW(d->sources, d->n_sources, d->cap_sources);
+	d->sources[d->n_sources++] = p;
+	return 0;
+}
+
 /* The field, or the annotation from before it. */
 static int decode_sources(const json_t *object, struct decoded_service *d, char **ret_error)
 {
@@ -155,25 +169,20 @@ static int decode_sources(const json_t *object, struct decoded_service *d, char 
 	int n = list_size(list, "spec.loadBalancerSourceRanges", SERVICE_SOURCE_PREFIXES_MAX, ret_error);
 	_cleanup_free_ char *copy = xstrdup(n <= 0 && text ? text : "");
 	char *save = NULL, *part;
-	struct addr host;
 	size_t i;
 
 	if (n < 0)
 		return n;
-	d->sources = xnew0_array(struct prefix, SERVICE_SOURCE_PREFIXES_MAX);
 	json_array_foreach(list, i, item) {
 		_cleanup_free_ char *s = xstrdup(json_str_or(item, ""));
 
 		part = strtok_r(s, " ", &save); /* the API server lets spaces stand around it */
-		if (!part || prefix_parse(part, &d->sources[d->n_sources], &host) < 0)
+		if (!part || add_source(d, part) < 0)
 			return decode_refuse(ret_error, "spec.loadBalancerSourceRanges[%zu]: expected a network such as 10.0.0.0/8", i);
-		d->n_sources++;
 	}
 	for (part = strtok_r(copy, ", ", &save); part; part = strtok_r(NULL, ", ", &save))
-		if (d->n_sources == SERVICE_SOURCE_PREFIXES_MAX || prefix_parse(part, &d->sources[d->n_sources], &host) < 0)
+		if (d->n_sources == SERVICE_SOURCE_PREFIXES_MAX || add_source(d, part) < 0)
 			return decode_refuse(ret_error, "the annotation load-balancer-source-ranges: expected networks, joined by commas");
-		else
-			d->n_sources++;
 	return 0;
 }
 
@@ -212,7 +221,6 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 	int r;
 
 	*d = (struct decoded_service){.proxied = true, .digest = digest_of(object)};
-	d->addrs = xnew0_array(struct model_service_addr, 3 * SERVICE_ADDRESSES_MAX);
 	r = decode_service_ports(spec, d, ret_error);
 	if (r == 0)
 		r = decode_cluster_ips(spec, d, ret_error);

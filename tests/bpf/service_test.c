@@ -453,13 +453,68 @@ static void what_is_left_behind_goes_after_a_restart(void)
 	CHECK_INT(datapath_del_service(dp, "many-7"), 0);
 }
 
+enum { LARGE = 2100 };
+
+/* The first @n of so many endpoints. */
+static struct dp_service large_service(size_t n)
+{
+	static struct dp_service_backend many[LARGE];
+	struct dp_service s = service_of("large", VIP4, IPPROTO_TCP, 0);
+
+	for (uint32_t i = 0; i < LARGE; i++)
+		many[i] = (struct dp_service_backend){ .addr = addr_from_v4((struct in_addr){ htonl(0x0a090000 + i) }), .port = PORT, .roles = 1 << SERVICE_CLUSTER, .weight = 1 };
+	s.backends = many;
+	s.n_backends = n;
+	return s;
+}
+
+/* What is out of use goes after a second. */
+static void collect(size_t backends_left)
+{
+	for (int i = 0; i < 200 && count_keys("service_backends") > backends_left; i++) {
+		datapath_services_collect(dp);
+		poll(NULL, 0, 50);
+	}
+	CHECK_INT(count_keys("service_backends"), backends_left);
+}
+
+/* More endpoints and slots than go into one call of the kernel, some of them new: all are there, each once. */
+static void a_large_service_is_written_in_pieces(void)
+{
+	static const size_t sizes[] = { 129, 130, LARGE };
+
+	for (size_t k = 0; k < ARRAY_SIZE(sizes); k++) {
+		struct dp_service s = large_service(sizes[k]);
+		struct dp_service_set set;
+
+		CHECK_INT(datapath_put_service(dp, &s), 0);
+		CHECK_INT(datapath_read_service(dp, &frontend, IPPROTO_TCP, &set), 0);
+		CHECK_INT(set.slots, s.n_backends);
+		CHECK_INT(set.n_backends, s.n_backends);
+		for (size_t i = 0; i < set.n_backends; i++) {
+			CHECK(addr_eq(&set.backends[i].addr, &s.backends[i].addr));
+			CHECK_INT(set.backends[i].slots, 1);
+		}
+		free(set.backends);
+	}
+	CHECK_INT(datapath_del_service(dp, "large"), 0);
+	collect(0);
+}
+
 static void a_full_map_is_said_and_harms_nobody(void)
 {
+	struct dp_service large;
 	unsigned i, r = 0;
 
 	dp_config.service_max = 64;
 	harness_reopen();
 	CHECK_INT(datapath_services_end(dp), 0);
+	put("full", "10.98.1.2", IPPROTO_TCP, 10);
+	large = large_service(LARGE);
+	CHECK_INT(datapath_put_service(dp, &large), -E2BIG); /* after some have been written; they go, and nobody else's */
+	collect(10);
+	CHECK_INT(count_keys("service_frontends"), 1);
+	CHECK_INT(datapath_del_service(dp, "full"), 0);
 	for (i = 0; i < 100 && !r; i++) {
 		_cleanup_free_ char *key = xasprintf("full-%u", i), *vip = xasprintf("10.98.0.%u", i + 1);
 		struct dp_service s = service_of(key, vip, IPPROTO_TCP, 1);
@@ -491,6 +546,7 @@ int main(void)
 	RUN(an_untranslated_peer_keeps_its_name);
 	RUN(one_change_writes_what_it_concerns);
 	RUN(what_is_left_behind_goes_after_a_restart);
+	RUN(a_large_service_is_written_in_pieces);
 	RUN(a_full_map_is_said_and_harms_nobody);
 	harness_done();
 	return test_end();
