@@ -170,6 +170,8 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 	struct endpoint *ep;
 	int way;
 
+	if (unlikely(addr_is_loopback(&pkt->src) || addr_is_loopback(&pkt->dst))) /* the stack may take them (route_localnet) */
+		return drop(skb, pkt, DROP_LOOPBACK);
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, pkt);
 	if (why != DROP_NONE) /* what cannot be judged, the stack might understand */
 		return config.host && host_is_end(&pkt->dst) ? drop(skb, pkt, why) : TC_ACT_OK;

@@ -141,6 +141,8 @@ int from_pod(struct __sk_buff *skb)
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
 	find_way(&pkt, &way);
+	if (unlikely(!way.ep && !way.route) && addr_is_loopback(&pkt.dst)) /* the node's own, if its kernel would take it (route_localnet) */
+		return drop(skb, &pkt, DROP_LOOPBACK);
 	if (config.inbound && unlikely(may_serve(&way))) {
 		int answered = unlikely(pkt.icmp == ICMP_QUERY) ? echo_answer(skb, &pkt) : TC_ACT_UNSPEC;
 

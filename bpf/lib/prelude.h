@@ -74,6 +74,14 @@ static __always_inline bool addr_is_link_local(const struct ip_addr *a)
 	return (a->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
+/* Of the host itself: it never leaves one (RFC 1122 3.2.1.3, RFC 4291 2.5.3). */
+static __always_inline bool addr_is_loopback(const struct ip_addr *a)
+{
+	if (a->w[0] || a->w[1])
+		return false;
+	return a->w[2] == bpf_htonl(0xffff) ? a->b[12] == 127 : !a->w[2] && a->w[3] == bpf_htonl(1);
+}
+
 /* Is it one of this node's own? */
 static __always_inline bool addr_is_node(const struct ip_addr *a)
 {

@@ -461,6 +461,26 @@ static void outside_claims_inside(void)
 	PROVOKE("from_net", if_uplink, DROP_NET_SOURCE);
 }
 
+/* Neither pods nor anybody outside reach what listens on the node's loopback, nor come from there. */
+static void loopback_stays_at_home(void)
+{
+	static const char *const homes[] = { "127.0.0.1", "127.9.9.9", "127.255.255.255", "::1" }, *const others[] = { "126.255.255.255", "128.0.0.0", "::2", "::127.0.0.1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(homes); i++) {
+		bool v6 = strchr(homes[i], ':');
+
+		udp(v6 ? A6 : A4, homes[i]);
+		FROM_A(DROP_LOOPBACK);
+		udp(v6 ? DIRECT6 : DIRECT4, homes[i]);
+		PROVOKE("from_net", if_uplink, DROP_LOOPBACK);
+		udp(homes[i], v6 ? "fd30::1" : "192.0.2.1");
+		PROVOKE("from_net", if_uplink, DROP_LOOPBACK);
+		udp(v6 ? A6 : A4, others[i]);
+		CHECK_INT(run("from_pod", &f, if_a).verdict, TC_ACT_OK);
+	}
+	flows_clear();
+}
+
 /* Node 3 is behind the tunnel; node 2 sends directly, and nobody knows the world. */
 static void outside_claims_a_tunnelled_pod(void)
 {
@@ -695,6 +715,7 @@ int main(void)
 	RUN(somebody_elses_packet);
 	RUN(other_interfaces_claim_a_pod);
 	RUN(outside_claims_inside);
+	RUN(loopback_stays_at_home);
 	RUN(outside_claims_a_tunnelled_pod);
 	RUN(geneve_that_is_not_spoken);
 	RUN(tunnel_without_a_peer);

@@ -438,6 +438,11 @@ static enum drop_reason addresses_of_pod(const struct view *v, const struct pars
 	return v->data[0] & 1 ? DROP_DESTINATION_MAC : DROP_NONE;
 }
 
+static bool is_loopback(const struct addr *a)
+{
+	return in(a, "127.0.0.0/8") || is(a, "::1");
+}
+
 struct model_verdict model_from_pod(const uint8_t *frame, size_t len)
 {
 	struct view v = { frame, len };
@@ -453,6 +458,8 @@ struct model_verdict model_from_pod(const uint8_t *frame, size_t len)
 		return why == DROP_NONE ? goes(WAY_STACK) : dropped(why);
 	}
 	why = addresses_of_pod(&v, &p);
+	if (why == DROP_NONE && is_loopback(&p.e.dst))
+		why = DROP_LOOPBACK;
 	if (why == DROP_NONE)
 		why = judge(&v, &p, true);
 	return why == DROP_NONE ? onwards(&p) : dropped(why);
@@ -505,7 +512,7 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 	if (in(&src, "10.9.3.0/24") || in(&src, "fd09:0:0:3::/64"))
 		return dropped(DROP_PLAIN_SOURCE);
 	if (!is_pod_a(&dst) && !is_pod_b(&dst))
-		return goes(WAY_STACK);
+		return is_loopback(&src) || is_loopback(&dst) ? dropped(DROP_LOOPBACK) : goes(WAY_STACK);
 	if (is_nobodys(&src))
 		return dropped(DROP_NET_SOURCE);
 	if (v.data[0] & 1) /* to a group */

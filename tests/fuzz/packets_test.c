@@ -28,7 +28,7 @@ static const char *pick_addr(bool v6, bool local)
 {
 	static const char *const all[][2] = { { A4, A6 }, { B4, B6 }, { NODE4, NODE6 }, { DIRECT4, DIRECT6 }, { TUNNEL4, TUNNEL6 },
 					      { WORLD4, WORLD6 }, { "224.0.0.1", "ff02::1" }, { "10.9.1.99", "fe80::2" },
-					      { "255.255.255.255", "fe80::1" } };
+					      { "255.255.255.255", "fe80::1" }, { "127.0.0.1", "::1" } };
 
 	return all[local && rnd(4) ? 0 : rnd(ARRAY_SIZE(all))][v6];
 }
