@@ -426,6 +426,43 @@ static void m4_errors_reach_the_endpoint(void)
 	CHECK_ENDS(quoted, A4, 8080, WORLD4, 40000);
 }
 
+/* The same of SCTP, whose port is translated as well: its ends are turned in the quote, and nothing else of it is touched, not its sum,
+ * which is about a packet that is not there. A router's quote may end behind the ports and the tag. */
+static void m4_errors_about_sctp_reach_the_endpoint(void)
+{
+	for (int i = 0; i < 8; i++) {
+		const struct family *a = &families[i % 2];
+		bool v6 = i % 2, by_client = i & 2; /* else by a router */
+		size_t quote = (v6 ? 40 : 20) + (i & 4 ? 12 + 20 : 8), l4;
+		struct view v, quoted;
+		struct frame sent;
+
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_SCTP, a->local, 9999, 0, 1);
+		sctp(a->client, 40000, a->ours, NODE_PORT, 20);
+		through("from_net", if_uplink);
+		sctp(a->local, 9999, a->client, 40000, 20);
+		from_pod_a();
+		through("from_pod", if_a);
+		sctp(a->ours, NODE_PORT, a->client, 40000, 20);
+		sent = f;
+		frame_ether(&f, mac_host_a, mac_other, v6 ? ETH_P_IPV6 : ETH_P_IP);
+		frame_ip(&f, by_client ? a->client : v6 ? "2001:db8::77" : "203.0.113.1", a->ours, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+		frame_icmp(&f, v6 ? 1 : 3, v6 ? 4 : 2, 0); /* no such port, no such protocol */
+		l4 = f.l4;
+		frame_put(&f, sent.data + sent.l3, quote);
+		f.l4 = l4;
+		frame_end(&f);
+		set_transport_sum(&f);
+		v = through("from_net", if_uplink);
+		CHECK(addr_eq(&v.dst, &(struct addr[]){ addr_of(a->local) }[0]));
+		CHECK_SUMS(&v);
+		quoted = view_of(v.ip + v.l4 + 8);
+		CHECK_ENDS(quoted, a->local, 9999, a->client, 40000);
+		CHECK(memcmp(quoted.ip + quoted.l4 + 4, sent.data + sent.l4 + 4, quote - (v6 ? 40 : 20) - 4) == 0);
+	}
+}
+
 /* What is no Service's stays the stack's. */
 static void the_rest_is_left_alone(void)
 {
@@ -460,6 +497,7 @@ int main(void)
 	RUN(the_last_hop_is_told);
 	RUN(m4_too_big_for_the_tunnel);
 	RUN(m4_errors_reach_the_endpoint);
+	RUN(m4_errors_about_sctp_reach_the_endpoint);
 	RUN(the_rest_is_left_alone);
 	harness_done();
 	return test_end();
