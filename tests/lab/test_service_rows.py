@@ -210,6 +210,58 @@ def test_S10_nobody_outside_asks_as_the_node_itself(lab):
         fabric.close()
         endpoint.close()
 
+LISTEN = r"""
+import select, socket
+socks = [socket.socket(f, socket.SOCK_DGRAM) for f in (socket.AF_INET, socket.AF_INET6)]
+for s, a in zip(socks, ('127.0.0.1', '::1')):
+    s.bind((a, 9999))
+print('ready', flush=True)
+while True:
+    for s in select.select(socks, [], [])[0]:
+        print(s.recv(400).decode(), flush=True)
+"""
+
+
+def loopback_drops(lab):
+    return next(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"] == "loopback")
+
+
+def test_S10_loopback_of_the_node_is_not_reached(lab):
+    """CVE-2020-8558: a kernel that lets loopback addresses in, as kube-proxy makes it, and something that listens there only. Frames
+    of a pod and of the LAN for it are dropped, counted and told; what the node itself sends arrives behind them."""
+    lab.exec("n1", "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
+    uplink = lab.node_status("n1")["uplinks"][0]
+    mac = json.loads(lab.exec("n1", "ip", "-j", "link", "show", uplink).stdout)[0]["address"]
+    pod_mac = json.loads(lab.exec("default/c", "ip", "-j", "link", "show", "eth0").stdout)[0]["address"]
+    gateway = json.loads(lab.exec("default/c", "ip", "-j", "neigh", "show", "169.254.1.1").stdout)[0]["lladdr"]
+    own = next(p for p in lab.status()["pods"] if p["name"] == "c")["ips"]
+    fabric, inside = Wire(lab, "fabric", bridge(lab), MARK), Wire(lab, "default/c", "eth0", MARK)
+    listener = lab.popen("n1", "python3", "-u", "-c", LISTEN, stdout=subprocess.PIPE)
+
+    def frame(ether, src, dst, what):
+        ip = IPv6(src=src, dst=dst) if ":" in src else IP(src=src, dst=dst)
+        return ether / ip / UDP(sport=1000, dport=9999) / Raw(what)
+    try:
+        assert listener.stdout.readline() == "ready\n"
+        before = loopback_drops(lab)
+        for target in ("127.0.0.1", "::1"):
+            same = lambda addresses: next(a for a in addresses if (":" in a) == (":" in target))
+            inside.send([frame(Ether(src=pod_mac, dst=gateway), same(own), target, b"from a pod")] * 3)
+            fabric.send([frame(Ether(src="02:00:00:00:00:77", dst=mac), same(lab.world), target, b"from the LAN")] * 3)
+            fabric.send([frame(Ether(src="02:00:00:00:00:77", dst=mac), target, same(lab.nodes["n1"]), b"as the node")] * 3)
+            wait_for("they are counted", lambda: loopback_drops(lab) >= before + 9)
+            before += 9
+            lab.exec("n1", "python3", "-c", "import socket,sys; socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, "
+                     "socket.SOCK_DGRAM).sendto(b'own', (sys.argv[1], 9999))", target)
+            assert listener.stdout.readline() == "own\n", target
+        wait_for("it is told", lambda: [d for d in lab.node_status("n1")["recentDrops"] if d["reason"] == "loopback"])
+    finally:
+        listener.kill()
+        listener.wait()
+        fabric.close()
+        inside.close()
+        lab.exec("n1", "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=0")
+
 
 def test_S10_endpoints_at_loopback_and_link_local_addresses_are_refused(lab):
     """By the API as upstream's does it, or by the node, with an Event."""
