@@ -4,11 +4,12 @@
  *	dp_tool PIN_DIR remove
  *	dp_tool PIN_DIR [attach=auto|tcx|clsact] [fast=0] [vni=N] [flow_max=N] [node=ADDR]… [underlay=ADDR]…
  *		[pod=IFNAME,ID,POD-MAC,HOST-MAC,ADDR[,ADDR]]… [route=PREFIX,direct|vxlan,UNDERLAY,IFNAME,MTU[,VTEP-MAC]]…
- *		[uplink=IFNAME]… [tunnel=IFNAME]… [stats]
+ *		[uplink=IFNAME]… [tunnel=IFNAME]… [service=PROTO,ADDR,PORT,ENDPOINT,ENDPOINT-PORT[,here]]… [stats]
  *
- * Pods, routes and links are applied as the whole set when any of their kind is given. */
+ * Pods, routes and links are applied as the whole set when any of their kind is given. A Service has one endpoint, and is served to
+ * everybody; at the unspecified address it is a node port, of the underlay addresses. */
 #include "base/str.h"
-#include "datapath/datapath.h"
+#include "datapath/service.h"
 
 #include <err.h>
 #include <net/if.h>
@@ -75,12 +76,48 @@ static struct dp_node_route parse_route(char *text)
 	return r;
 }
 
+/* One port of one Service, as the compiler would want it. */
+struct service {
+	char *key;
+	uint8_t proto;
+	struct dp_service_frontend frontends[2];
+	struct dp_service_backend backend;
+};
+
+static struct service parse_service(char *text)
+{
+	struct service s = { .key = xstrdup(text) };
+	struct dp_service_frontend at = {};
+	char *f[FIELDS_MAX];
+	size_t n = split(text, f);
+
+	if (n < 5 || addr_parse(f[1], &at.addr) < 0 || addr_parse(f[3], &s.backend.addr) < 0)
+		errx(1, "service: expected PROTO,ADDR,PORT,ENDPOINT,ENDPOINT-PORT[,here]");
+	s.proto = atoi(f[0]);
+	at.port = atoi(f[2]);
+	s.backend.port = atoi(f[4]);
+	s.backend.roles = 1 << SERVICE_CLUSTER;
+	s.backend.weight = 1;
+	s.backend.flags = n > 5 ? SERVICE_ON_THIS_NODE : 0;
+	s.frontends[0] = s.frontends[1] = at;
+	s.frontends[0].scope = SERVICE_INTERNAL;
+	s.frontends[1].scope = SERVICE_EXTERNAL;
+	return s;
+}
+
+static size_t the_one(const struct dp_service *s, enum service_role role, uint32_t *ret)
+{
+	ret[0] = 0;
+	return role == SERVICE_CLUSTER ? s->n_backends : 0;
+}
+
 struct wanted {
 	struct dp_config config;
 	struct dp_endpoint pods[ARGS_MAX];
 	struct dp_node_route routes[ARGS_MAX];
 	struct dp_link links[ARGS_MAX];
-	size_t n_pods, n_routes, n_links;
+	struct service services[ARGS_MAX];
+	size_t n_pods, n_routes, n_links, n_services;
 	bool stats;
 };
 
@@ -119,6 +156,8 @@ static void parse_arg(struct wanted *w, char *arg)
 		w->pods[w->n_pods++] = parse_pod(value);
 	else if (streq(arg, "route"))
 		w->routes[w->n_routes++] = parse_route(value);
+	else if (streq(arg, "service"))
+		w->services[w->n_services++] = parse_service(value);
 	else if (streq(arg, "uplink") || streq(arg, "tunnel")) {
 		if (streq(arg, "tunnel"))
 			w->config.tunnel_ifindex = link_index(value);
@@ -151,6 +190,20 @@ static void print_stats(struct datapath *dp)
 			printf("drop_%s %lu\n", drop_reason_label(i), drops[i].packets);
 }
 
+static void put_services(struct datapath *dp, const struct wanted *w)
+{
+	struct dp_service_node nodes[2] = { { w->config.underlay[0], true }, { w->config.underlay[1], true } };
+
+	check("node ports", datapath_apply_service_nodes(dp, nodes, ARRAY_SIZE(nodes)));
+	for (size_t i = 0; i < w->n_services; i++) {
+		const struct service *s = &w->services[i];
+		struct dp_service want = { .key = s->key, .proto = s->proto, .frontends = s->frontends, .n_frontends = ARRAY_SIZE(s->frontends),
+					   .backends = &s->backend, .n_backends = 1, .fill = the_one };
+
+		check("service", datapath_put_service(dp, &want));
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static struct wanted w = { .config = { .fast_path = true, .vni = 1, .flow_max = 65536, .nat_max = 4096, .nat_port_min = 1024, .nat_port_max = 65535 } };
@@ -168,6 +221,7 @@ int main(int argc, char **argv)
 	w.config.pin_dir = argv[1];
 	for (int i = 2; i < argc; i++)
 		parse_arg(&w, argv[i]);
+	w.config.inbound = w.n_services;
 	if (datapath_open(&w.config, &dp, &error) < 0)
 		errx(1, "%s", error);
 	if (w.n_pods)
@@ -176,6 +230,8 @@ int main(int argc, char **argv)
 		check("routes", datapath_apply_node_routes(dp, w.routes, w.n_routes));
 	if (w.n_links)
 		check("links", datapath_apply_links(dp, w.links, w.n_links));
+	if (w.n_services)
+		put_services(dp, &w);
 	if (w.stats)
 		print_stats(dp);
 	return 0;
