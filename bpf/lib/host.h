@@ -11,7 +11,7 @@
 
 /* What is asked about a packet of the node's. */
 enum host_end {
-	HOST_OPEN,   /* nothing: no policy speaks of the address, or only one on trial whose time is over */
+	HOST_OPEN,   /* nothing: no policy speaks of the address (any more: the time of the one on trial is over) */
 	HOST_JUDGED,
 	HOST_ADOPTS, /* and what nobody saw begin may have begun before the policy */
 };
@@ -26,7 +26,7 @@ __global enum host_end host_end_of(const struct ip_addr *addr)
 		return HOST_OPEN;
 	key = *addr; /* before 6.3 a map's key must lie in the function's own stack */
 	v = bpf_map_lookup_elem(&policy_endpoints, &key);
-	if (!v || policy_is_over(v))
+	if (!v || (policy_is_over(v) && v->after == POLICY_OPEN))
 		return HOST_OPEN;
 	return v->adopts && bpf_ktime_get_boot_ns() < v->adopts ? HOST_ADOPTS : HOST_JUDGED;
 }

@@ -68,8 +68,12 @@ static __always_inline __u32 policy_revision(void)
 {
 	__u32 zero = 0;
 	struct policy_state *s = bpf_map_lookup_elem(&policy_state, &zero);
+	__u32 revision;
 
-	return s ? *(volatile __u32 *)&s->revision : 0;
+	if (!s)
+		return 0;
+	revision = *(volatile __u32 *)&s->revision;
+	return config.host && unlikely(s->until) && bpf_ktime_get_boot_ns() >= s->until ? revision | 1 : revision;
 }
 
 /* What is asked of one policy in one direction, and the best that was found so far. */
@@ -179,7 +183,7 @@ struct policy_view {
 	bool egress;
 };
 
-/* A trial ends by itself, lest an agent that its policy has cut off, or killed, keep the node closed. */
+/* A trial ends by itself, lest an agent that its policy has cut off, or killed, keep the node closed to whom it was open, or open to whom it was closed. */
 static __always_inline bool policy_is_over(const struct policy_endpoint_value *v)
 {
 	return unlikely(v->until) && bpf_ktime_get_boot_ns() >= v->until;
@@ -196,7 +200,9 @@ __global __u64 policy_of(const struct ip_addr *addr)
 		return 0;
 	key = *addr; /* before 6.3 a map's key must lie in the function's own stack */
 	v = bpf_map_lookup_elem(&policy_endpoints, &key);
-	return v && !policy_is_over(v) ? (__u64)v->trial << 32 | v->policy : 0;
+	if (!v)
+		return 0;
+	return policy_is_over(v) ? v->after : (__u64)v->trial << 32 | v->policy;
 }
 
 /* One end of a flow. */

@@ -267,6 +267,7 @@ int agent_run(struct options *opt)
 	int r;
 
 	list_init(&a.waiting_adds);
+	list_init(&a.waiting_confirms);
 
 	*opt = (struct options){0};
 	health_init(&a.health, "starting");

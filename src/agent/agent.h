@@ -72,6 +72,7 @@ struct agent {
 	struct policies *policies;
 	sd_event_source *policy_timer, *settle_timer;
 	bool policy_applied; /* since the start */
+	struct list waiting_confirms; /* struct waiting_confirm, policy_confirm.c */
 	char *api_host; /* as the kubeconfig names it */
 	uint16_t api_port;
 	struct events events;	     /* of policy's problems */
@@ -151,6 +152,10 @@ void agent_audit_policies(struct agent *a);
 /* api_ports.c. @server: "https://HOST:PORT" */
 void agent_note_api(struct agent *a, const char *server);
 void agent_find_api(struct agent *a);
+/* policy_confirm.c */
+void agent_on_confirm(struct agent *a, struct ipc_request *req, const char *revision);
+void agent_answer_confirms(struct agent *a); /* those who wait, as far as there is an answer now */
+void agent_refuse_confirms(struct agent *a);
 /* policy_events.c. Return: there is more to be told, later. */
 bool agent_tell_policy_problems(struct agent *a);
 

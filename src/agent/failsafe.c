@@ -46,7 +46,7 @@ struct policy_spec *failsafe_spec(const struct options *o, const struct failsafe
 	s->tier = TIER_ADMIN;
 	s->priority = PRIORITY_FAILSAFE;
 	s->namespace_ = xstrdup("");
-	s->name = xstrdup("(failsafe)");
+	s->name = xstrdup(FAILSAFE_NAME);
 	s->of_nodes = true;
 	s->subject = (struct peer_spec){ .type = PEER_PODS, .namespaces = selector_new_any(), .selector = selector_new_any() };
 	add_rule(s, POLICY_INGRESS, o, o->policy_failsafe_ports, api->in, api->n_in);

@@ -6,6 +6,7 @@
 #include "policy/spec.h"
 
 enum { FAILSAFE_API_MAX = 16 };
+#define FAILSAFE_NAME "(failsafe)"
 
 /* Ports of API servers: which this node must reach, and which others must reach here as it is one. */
 struct failsafe_api {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The compiler has what is in force; `record` is what the next agent must know, and is written down before anything follows from it: whatever was
- * not done when an agent died is done by the next, or by the datapath itself, which knows the trial's end (policy_endpoint_value.until). */
+ * not done when an agent died is done by the next, or by the datapath itself, which knows the trial's end and what is in force then (struct
+ * policy_endpoint_value). */
 #include "agent/host_policy.h"
+#include "agent/api_trial.h"
 #include "agent/host_record.h"
 #include "base/file.h"
 #include "base/htab.h"
@@ -15,6 +17,13 @@ static const uint64_t grace_us = 3000000;
 /* A connection that says nothing for longer is judged as if whoever speaks next began it. */
 static const uint64_t adopts_us = 300000000;
 
+/* What the compiler has: now, and after a trial that ends by itself. */
+struct side {
+	json_t *objects;
+	bool failsafe;
+};
+enum { NOW, AFTER, SIDES };
+
 struct host_policy {
 	const struct options *opt;
 	struct policy *compiler;
@@ -23,11 +32,12 @@ struct host_policy {
 	sd_event_source *timer;
 	json_t *wanted;	   /* what the API has: name → object */
 	json_t *effective; /* those of them that mean this node */
-	json_t *in_force;  /* what the compiler has */
+	struct side sides[SIDES];
 	struct host_record record;
+	struct api_trial *test;
 	char *written; /* the record's text in the file */
 	struct failsafe_api api;
-	bool synced, failsafe;
+	bool synced;
 };
 
 static uint64_t now_us(const struct host_policy *h)
@@ -88,7 +98,6 @@ static void load(struct host_policy *h)
 	size_t len;
 	int r = file_read(path, FILE_MAX, &text, &len);
 
-	host_record_init(&h->record);
 	if (r == 0) {
 		host_record_done(&h->record);
 		r = host_record_parse(&h->record, path, text, len, &why);
@@ -109,46 +118,73 @@ static void load(struct host_policy *h)
 
 /* --- what is in force --- */
 
-static void put_object(struct host_policy *h, const char *name, const json_t *object)
+static void put_object(struct host_policy *h, int side, const char *name, const json_t *object)
 {
 	_cleanup_free_ char *why = NULL;
 	struct policy_spec *spec;
 
-	if (policy_spec_parse(object, NULL, &spec, &why) == 0)
-		policy_put_object(h->compiler, spec);
-	else
+	if (policy_spec_parse(object, NULL, &spec, &why) < 0) {
 		log_error("a policy cannot be read", L_STR("name", name), L_STR("why", why));
+		return;
+	}
+	if (side == AFTER)
+		policy_spec_set_after(spec);
+	policy_put_object(h->compiler, spec);
+}
+
+static void del_object(struct host_policy *h, int side, const char *name)
+{
+	policy_del_object(h->compiler, KIND_CLUSTER, side == AFTER ? POLICY_AFTER_NAMESPACE : "", name);
+}
+
+static void put_failsafe(struct host_policy *h, int side)
+{
+	struct policy_spec *spec = failsafe_spec(h->opt, &h->api);
+
+	if (side == AFTER)
+		policy_spec_set_after(spec);
+	policy_put_object(h->compiler, spec);
 }
 
 /* The failsafe rules are there while anything else is: without, the node is no endpoint at all. */
-static void set_failsafe(struct host_policy *h, bool on)
+static void set_failsafe(struct host_policy *h, int side, bool on)
 {
-	if (h->failsafe == on)
+	if (h->sides[side].failsafe == on)
 		return;
-	h->failsafe = on;
+	h->sides[side].failsafe = on;
 	if (on)
-		policy_put_object(h->compiler, failsafe_spec(h->opt, &h->api));
+		put_failsafe(h, side);
 	else
-		policy_del_object(h->compiler, KIND_CLUSTER, "", "(failsafe)");
+		del_object(h, side, FAILSAFE_NAME);
+}
+
+/* @objects: taken. @any: does one of them mean this node? */
+static void put_side(struct host_policy *h, int side, json_t *objects, bool any)
+{
+	_cleanup_json_ json_t *old = h->sides[side].objects;
+	json_t *object;
+	const char *name;
+
+	h->sides[side].objects = objects;
+	set_failsafe(h, side, any);
+	json_object_foreach(old, name, object)
+		if (!json_object_get(objects, name))
+			del_object(h, side, name);
+	json_object_foreach(objects, name, object)
+		if (!json_equal(json_object_get(old, name), object))
+			put_object(h, side, name, object);
 }
 
 static void put_in_force(struct host_policy *h)
 {
-	_cleanup_json_ json_t *old = h->in_force;
-	json_t *object;
+	json_t *now = json_copy(decided(h)), *after = is_on_trial(h) ? json_copy(h->record.confirmed) : json_object(), *object;
 	const char *name;
 
-	h->in_force = json_copy(decided(h));
 	json_object_foreach(h->wanted, name, object) /* of other nodes: here they say nothing, but `weft policy list` names them */
-		if (!json_object_get(h->effective, name) && !json_object_get(h->in_force, name))
-			json_object_set(h->in_force, name, object);
-	set_failsafe(h, json_object_size(decided(h)) > 0);
-	json_object_foreach(old, name, object)
-		if (!json_object_get(h->in_force, name))
-			policy_del_object(h->compiler, KIND_CLUSTER, "", name);
-	json_object_foreach(h->in_force, name, object)
-		if (!json_equal(json_object_get(old, name), object))
-			put_object(h, name, object);
+		if (!json_object_get(h->effective, name) && !json_object_get(now, name))
+			json_object_set(now, name, object);
+	put_side(h, NOW, now, json_object_size(decided(h)) > 0);
+	put_side(h, AFTER, after, json_object_size(after) > 0);
 	policy_set_host_times(h->compiler, (struct policy_host_times){
 		.until_ns = is_on_trial(h) ? (h->record.until + grace_us) * NS_PER_US : 0,
 		.adopts_ns = (h->record.since + adopts_us) * NS_PER_US });
@@ -160,8 +196,9 @@ static void end_trial(struct host_policy *h)
 {
 	json_decref(h->record.trial);
 	h->record.trial = NULL;
-	h->record.taken_back = false;
+	h->record.taken_back = h->record.tested = false;
 	h->record.until = 0;
+	api_trial_stop(h->test);
 }
 
 static void set_confirmed(struct host_policy *h, json_t *objects)
@@ -176,17 +213,23 @@ static void set_confirmed(struct host_policy *h, json_t *objects)
 	h->record.last = json_copy(objects);
 }
 
+static void begin_trial(struct host_policy *h)
+{
+	h->record.until = now_us(h) + trial_us(h);
+	h->record.taken_back = false;
+	log_warn("policies of the node itself are on trial: \"weft policy confirm\" keeps them",
+		 L_UINT("seconds", h->opt->policy_host_trial));
+}
+
 /* What differs goes on trial, until the time of the first change of it is over. */
 static void try_out(struct host_policy *h)
 {
-	if (!is_on_trial(h)) {
-		h->record.until = now_us(h) + trial_us(h);
-		log_warn("policies of the node itself are on trial: \"weft policy confirm\" keeps them",
-			 L_UINT("seconds", h->opt->policy_host_trial));
-	}
+	if (!is_on_trial(h))
+		begin_trial(h);
 	json_decref(h->record.trial);
 	h->record.trial = json_copy(h->effective);
-	h->record.taken_back = false;
+	h->record.tested = false;
+	api_trial_stop(h->test); /* what it found would be of the former */
 }
 
 /* Nothing is wanted, or what was confirmed: needs no trial. */
@@ -232,20 +275,49 @@ static void settle(struct host_policy *h)
 	(void)carry_out(h); /* it has said so; the trial goes on from memory */
 }
 
+static void take_back(struct host_policy *h)
+{
+	h->record.taken_back = true;
+	api_trial_stop(h->test);
+	if (h->synced)
+		(void)carry_out(h);
+	else
+		(void)save(h); /* the datapath does it by itself */
+	h->wake(h->wake_ctx);
+}
+
 static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
 {
 	struct host_policy *h = ctx;
 
 	if (!is_on_trial(h))
 		return 0;
-	h->record.taken_back = true;
-	log_error("nobody has confirmed the policies of the node itself: those that were confirmed last are in force again");
-	if (h->synced)
-		(void)carry_out(h);
-	else
-		(void)save(h); /* the datapath opens the node by itself */
-	h->wake(h->wake_ctx);
+	log_error("nobody has confirmed the policies of the node itself: those that were confirmed last are in force again",
+		  L_STR("api", h->record.tested ? "reached" : "not known to be reached"));
+	take_back(h);
 	return 0;
+}
+
+/* --- is the API server reached under it? --- */
+
+void host_policy_applied(struct host_policy *h)
+{
+	if (is_on_trial(h) && !h->record.tested)
+		api_trial_begin(h->test);
+}
+
+static void on_tested(bool reached, const char *why, void *ctx)
+{
+	struct host_policy *h = ctx;
+
+	if (reached) {
+		h->record.tested = true;
+		(void)save(h);
+		h->wake(h->wake_ctx);
+		return;
+	}
+	log_error("under the policies of the node itself the API server is not reached: those that were confirmed last are in force again", L_STR("why", why));
+	take_back(h);
 }
 
 /* --- which of them mean this node --- */
@@ -294,8 +366,9 @@ void host_policy_not_of_nodes(struct host_policy *h, const char *name)
 	json_t *sets[] = { h->record.confirmed, h->record.last, h->record.trial };
 	bool any = false;
 
-	if (json_object_del(h->in_force, name) == 0)
-		policy_del_object(h->compiler, KIND_CLUSTER, "", name);
+	for (int side = NOW; side < SIDES; side++)
+		if (json_object_del(h->sides[side].objects, name) == 0)
+			del_object(h, side, name);
 	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
 		any |= json_object_del(sets[i], name) == 0;
 	if (any)
@@ -315,10 +388,11 @@ void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api)
 	if (memcmp(&h->api, api, sizeof(*api)) == 0)
 		return;
 	h->api = *api;
-	if (!h->failsafe)
-		return;
-	policy_put_object(h->compiler, failsafe_spec(h->opt, api));
-	h->wake(h->wake_ctx);
+	for (int side = NOW; side < SIDES; side++)
+		if (h->sides[side].failsafe)
+			put_failsafe(h, side);
+	if (h->sides[NOW].failsafe)
+		h->wake(h->wake_ctx);
 }
 
 /* So that who confirms can say what he has seen. */
@@ -338,8 +412,14 @@ int host_policy_confirm(struct host_policy *h, const char *revision)
 		return -ENOENT;
 	if (revision && !streq(revision, own))
 		return -ESTALE;
-	set_confirmed(h, h->record.trial);
-	end_trial(h);
+	if (is_on_trial(h) && !h->record.tested)
+		return -EAGAIN;
+	if (h->record.tested) {
+		set_confirmed(h, h->record.trial);
+		end_trial(h);
+	} else {
+		begin_trial(h);
+	}
 	r = carry_out(h);
 	h->wake(h->wake_ctx);
 	return r;
@@ -348,6 +428,11 @@ int host_policy_confirm(struct host_policy *h, const char *revision)
 bool host_policy_is_rolled_back(const struct host_policy *h)
 {
 	return h->record.taken_back;
+}
+
+bool host_policy_is_tested(const struct host_policy *h)
+{
+	return h->record.tested;
 }
 
 const json_t *host_policy_tried(const struct host_policy *h)
@@ -364,7 +449,8 @@ json_t *host_policy_json(const struct host_policy *h)
 
 	json_object_foreach(decided(h), name, object)
 		json_array_append_new(names, json_string(name));
-	return json_pack("{ss, ss*, sI, so}", "state", state, "revision", revision, "secondsLeft",
+	return json_pack("{ss, ss*, so*, sI, so}", "state", state, "revision", revision, "apiReached",
+			 h->record.trial ? json_boolean(h->record.tested) : NULL, "secondsLeft",
 			 (json_int_t)(is_on_trial(h) && until > now ? (until - now) / 1000000 : 0), "policies", names);
 }
 
@@ -378,8 +464,11 @@ struct host_policy *host_policy_new(sd_event *event, const struct options *o, st
 	h->wake_ctx = ctx;
 	h->wanted = json_object();
 	h->effective = json_object();
-	h->in_force = json_object();
-	if (sd_event_add_time(event, &h->timer, CLOCK_BOOTTIME, 0, 1000, on_timer, h) < 0)
+	for (int side = NOW; side < SIDES; side++)
+		h->sides[side].objects = json_object();
+	host_record_init(&h->record);
+	h->test = api_trial_new(event, o->kubeconfig, on_tested, h);
+	if (!h->test || sd_event_add_time(event, &h->timer, CLOCK_BOOTTIME, 0, 1000, on_timer, h) < 0)
 		return host_policy_free(h);
 	load(h);
 	sd_event_source_set_time(h->timer, h->record.until);
@@ -394,7 +483,9 @@ struct host_policy *host_policy_free(struct host_policy *h)
 	sd_event_source_disable_unref(h->timer);
 	json_decref(h->wanted);
 	json_decref(h->effective);
-	json_decref(h->in_force);
+	for (int side = NOW; side < SIDES; side++)
+		json_decref(h->sides[side].objects);
+	api_trial_free(h->test);
 	host_record_done(&h->record);
 	free(h->written);
 	free(h);

@@ -3,9 +3,12 @@
  *
  * They can cut off whoever wrote them. So what has changed of those that mean this node is in force for policy.hostTrialSeconds; unless somebody who
  * still reaches the node says `weft policy confirm` by then, what was confirmed last is in force again, until they change once more or are confirmed after
- * all. That holds whatever happens to the agent: a file says when the trial ends, which a restart reads, and the datapath opens the node by itself when
- * no agent has taken back in time. Where no such policy is wanted any more there is nothing to confirm: that closes nothing; nor where they become again
- * what was confirmed last. */
+ * all. That holds whatever happens to the agent: a file says when the trial ends, which a restart reads, and the datapath has what was confirmed beside what
+ * is on trial, and goes back to it by itself when no agent has taken back in time. Where no such policy is wanted any more there is nothing to confirm: that
+ * closes nothing; nor where they become again what was confirmed last.
+ *
+ * A connection to the API server that was there before goes on where a new one is cut, so whoever looks at the agent's would find nothing wrong. Hence a new
+ * one is made under each trial (agent/api_trial.h): without it they are taken back at once, and before it nobody can confirm them. */
 #pragma once
 
 #include "agent/failsafe.h"
@@ -32,11 +35,18 @@ void host_policy_node_changed(struct host_policy *h);
 void host_policy_synced(struct host_policy *h);
 void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api);
 
-/* What is, or was, on trial is confirmed from now on, and in force. @revision: as host_policy_json() told it, NULL: whichever. Return: 0, -ENOENT when
- * nothing waits for it, -ESTALE when another revision does, -errno of the file. */
+/* What is on trial is in the maps now: whether the API server is reached under it can be tested. */
+void host_policy_applied(struct host_policy *h);
+
+/* What is, or was, on trial is confirmed from now on, and in force; but what was taken back before the API server was reached under it goes on trial again.
+ * @revision: as host_policy_json() told it, NULL: whichever. Return: 0, -ENOENT when nothing waits for it, -ESTALE when another revision does, -EAGAIN while
+ * it is not known whether the API server is reached: @wake is called when it is; -errno of the file. */
 int host_policy_confirm(struct host_policy *h, const char *revision);
 bool host_policy_is_rolled_back(const struct host_policy *h);
 /* What is, or was, on trial: name → object, NULL: nothing. Borrowed. */
 const json_t *host_policy_tried(const struct host_policy *h);
-/* {"state": "none" | "confirmed" | "trial" | "rolled back", "revision": what waits to be confirmed, "secondsLeft": n, "policies": [name, …]} */
+/* Was the API server reached under what is, or was, on trial? */
+bool host_policy_is_tested(const struct host_policy *h);
+/* {"state": "none" | "confirmed" | "trial" | "rolled back", "revision": what waits to be confirmed, "apiReached": of what is, or was, on trial, "secondsLeft": n,
+ * "policies": [name, …]} */
 json_t *host_policy_json(const struct host_policy *h);

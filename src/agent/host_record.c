@@ -62,6 +62,7 @@ int host_record_parse(struct host_record *r, const char *what, const char *text,
 	if (is_set(trial) && json_object_size(trial))
 		take_set(&r->trial, trial);
 	r->taken_back = r->trial && json_is_true(json_object_get(j, "takenBack"));
+	r->tested = r->trial && json_is_true(json_object_get(j, "tested"));
 	r->boot = boot && strlen(boot) < BOOT_MAX ? xstrdup(boot) : NULL;
 	r->until = r->trial ? read_time(j, "until") : 0;
 	r->since = read_time(j, "since");
@@ -70,8 +71,8 @@ int host_record_parse(struct host_record *r, const char *what, const char *text,
 
 char *host_record_format(const struct host_record *r)
 {
-	_cleanup_json_ json_t *j = json_pack("{ss*, sO, sO, sO*, sb, sI, sI}", "boot", r->boot, "confirmed", r->confirmed, "last", r->last, "trial",
-					     r->trial, "takenBack", r->taken_back, "until", (json_int_t)r->until, "since", (json_int_t)r->since);
+	_cleanup_json_ json_t *j = json_pack("{ss*, sO, sO, sO*, sb, sb, sI, sI}", "boot", r->boot, "confirmed", r->confirmed, "last", r->last, "trial",
+					     r->trial, "takenBack", r->taken_back, "tested", r->tested, "until", (json_int_t)r->until, "since", (json_int_t)r->since);
 
 	return json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
 }
@@ -95,7 +96,7 @@ void host_record_revive(struct host_record *r, const char *boot, uint64_t now, u
 		return;
 	if (r->until > now + longest)
 		r->until = now + longest;
-	if (now >= r->until + grace) /* the node has been open since */
+	if (now >= r->until + grace && !json_object_size(r->confirmed)) /* the node has been open since */
 		r->since = 0;
 	r->taken_back = now >= r->until;
 }

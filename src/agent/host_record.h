@@ -11,6 +11,7 @@ struct host_record {
 	json_t *last;	   /* the last that was confirmed and not empty: it needs no trial again; never NULL */
 	json_t *trial;	   /* NULL: none */
 	bool taken_back;   /* the trial has ended without a word */
+	bool tested;	   /* under it a new connection to the API server was made */
 	uint64_t until;	   /* of the trial */
 	uint64_t since;	   /* when the node became an endpoint */
 };
@@ -33,6 +34,7 @@ char *host_record_format(const struct host_record *r);
  * host_record_revive() - what a record means to an agent that has been started now
  * @boot: this one's, NULL: not known; times of another mean nothing: a trial begins anew
  * @longest: no trial ends later than that from now
- * @grace: so long after the end the datapath has opened the node by itself, and connections may be older than what closes it again
+ * @grace: so long after the end the datapath has put by itself in force what was confirmed; where that is nothing the node has been open since, and connections
+ *	may be older than what closes it again
  */
 void host_record_revive(struct host_record *r, const char *boot, uint64_t now, uint64_t longest, uint64_t grace);

@@ -426,7 +426,9 @@ char *policies_problem(const struct policies *p)
 		return xasprintf("the policy maps are full: %zu addresses have no class of their own (policy.addressTableSize)",
 				 p->apply.missed);
 	if (p->host && host_policy_is_rolled_back(p->host))
-		return xstrdup("policies of the node itself were taken back: nobody had confirmed them (weft policy confirm)");
+		return xstrdup(host_policy_is_tested(p->host) ?
+				       "policies of the node itself were taken back: nobody had confirmed them (weft policy confirm)" :
+				       "policies of the node itself were taken back: the API server was not reached under them (weft policy confirm tries them again)");
 	policy_each_problem(p->policy, note_problem, &found);
 	if (found.n < 2)
 		return found.first;

@@ -78,9 +78,11 @@ struct policy_endpoint_value policy_apply_endpoint_value(const struct policy_app
 	struct policy_endpoint_value v = *wanted;
 
 	if (policy_apply_has_failed(p, v.policy))
-		v = (struct policy_endpoint_value){ .policy = v.policy == p->host_policy ? POLICY_OPEN : POLICY_LOCKED };
+		v.policy = v.policy == p->host_policy ? POLICY_OPEN : POLICY_LOCKED, v.trial = 0;
 	if (policy_apply_has_failed(p, v.trial))
 		v.trial = 0;
+	if (policy_apply_has_failed(p, v.after)) /* only the node has one */
+		v.after = POLICY_OPEN;
 	return v;
 }
 
@@ -180,7 +182,7 @@ static int lock_failed(struct policy_apply *p, const struct policy_maps *m)
 		r = put_endpoint(p, &e[i]);
 		first = first ? first : r;
 	}
-	return first < 0 || !p->locked ? first : datapath_policy_commit(p->dp);
+	return first < 0 || !p->locked ? first : datapath_policy_commit(p->dp, m->host_until);
 }
 
 static int settle_failed(struct policy_apply *p, const struct policy_maps *m)
@@ -333,7 +335,7 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 		r = run_changes(p, again ? NULL : p->applied, maps, &changed);
 	}
 	if (r == 0 && changed)
-		r = datapath_policy_commit(dp);
+		r = datapath_policy_commit(dp, maps->host_until);
 	if (r < 0) { /* what is in force is some of both: everything is written again */
 		policy_apply_forget(p);
 		return r;

@@ -56,7 +56,7 @@ int policy_apply_audit(struct policy_apply *p)
 		p->audit.map = (p->audit.map + 1) % POLICY_MAP_COUNT;
 	}
 	if (mended) {
-		int s = datapath_policy_commit(p->dp);
+		int s = datapath_policy_commit(p->dp, p->applied->host_until);
 
 		r = r < 0 ? r : s;
 	}

@@ -54,13 +54,16 @@ static void on_locked(const struct addr *addr, void *ctx)
 static void tell_taken_back(struct agent *a)
 {
 	const struct host_policy *h = policies_host(a->policies);
-	_cleanup_free_ char *message = xasprintf("nobody has confirmed it on node %s in time (weft policy confirm): what was confirmed last is in force there",
-						 a->opt.node_name);
+	_cleanup_free_ char *message = NULL;
 	const char *name;
 	json_t *object;
 
 	if (!h || !host_policy_is_rolled_back(h))
 		return;
+	message = xasprintf(host_policy_is_tested(h) ?
+				    "nobody has confirmed it on node %s in time (weft policy confirm): what was confirmed last is in force there" :
+				    "with it node %s did not reach the API server by a new connection: what was confirmed last is in force there",
+			    a->opt.node_name);
 	json_object_foreach((json_t *)host_policy_tried(h), name, object) {
 		const struct model_policy *p = policies_find_object(a->policies, KIND_CLUSTER, "", name);
 

@@ -54,6 +54,9 @@ int agent_update_policies(struct agent *a)
 		return 0;
 	agent_find_api(a);
 	r = policies_update(a->policies, a->endpoints, a->dp);
+	if (r == 0 && policies_host(a->policies))
+		host_policy_applied(policies_host(a->policies));
+	agent_answer_confirms(a);
 	set_policy_health(a, r);
 	a->policy_applied |= r == 0;
 	again = agent_tell_policy_problems(a);
@@ -89,21 +92,6 @@ static int on_settle_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, 
 	return 0;
 }
 
-/* @revision: as the policies were shown to whoever confirms; NULL: whatever is on trial. */
-static void confirm_host(struct agent *a, struct ipc_request *req, const char *revision)
-{
-	struct host_policy *h = policies_host(a->policies);
-	int r = h ? host_policy_confirm(h, revision) : -ENOENT;
-
-	if (r < 0) {
-		ipc_reply_error(req, -r, !h ? "policies of the node itself are off (option policy.host)" :
-				r == -ENOENT ? "nothing waits to be confirmed" :
-				r == -ESTALE ? "other policies than those are on trial now: see \"weft policy list\"" : "in force, but it cannot be kept for the next start", NULL);
-		return;
-	}
-	ipc_reply(req, host_policy_json(h));
-}
-
 void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 {
 	struct agent *a = ctx;
@@ -113,7 +101,7 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 	json_t *found = NULL;
 
 	if (json_is_true(json_object_get(params, "confirm"))) {
-		confirm_host(a, req, json_str_at(params, "revision"));
+		agent_on_confirm(a, req, json_str_at(params, "revision"));
 		return;
 	}
 	if (!pod) {
@@ -151,6 +139,7 @@ void agent_stop_policies(struct agent *a)
 {
 	if (a->model)
 		model_on_object(a->model, NULL, NULL);
+	agent_refuse_confirms(a);
 	a->policies = policies_free(a->policies);
 	free(a->api_host);
 	a->api_host = NULL;

@@ -110,6 +110,9 @@ static void print_host(const json_t *host)
 		printf(", revision %s", shown(json_str_at(host, "revision"), text));
 	if (streq(state, "trial"))
 		printf(", %lld s left: \"weft policy confirm\" keeps them", (long long)json_integer_value(json_object_get(host, "secondsLeft")));
+	if (json_is_false(json_object_get(host, "apiReached")))
+		printf("%s", streq(state, "trial") ? "; the API server was not reached under them yet" :
+						     ": the API server was not reached under them; \"weft policy confirm\" tries them again");
 	putchar('\n');
 }
 

@@ -118,7 +118,7 @@ int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *
 
 /* Policy: the maps of weft/policy.h, as the compiler (src/policy) wants them. datapath_policy_begin() once after datapath_open(), then
  * each change in the order in which the compiler lists them: what is written stands beside what an earlier agent has in force until
- * endpoints change over. datapath_policy_commit() makes every flow be judged anew. */
+ * endpoints change over. datapath_policy_commit() makes every flow be judged anew; @until: and again at that time (nanoseconds since boot), 0: not. */
 enum dp_policy_map { DP_POLICY_ADDRS, DP_POLICY_CIDRS, DP_POLICY_RULES, DP_POLICY_PORTS, DP_POLICY_ENDPOINTS, DP_POLICY_MAPS };
 int datapath_policy_begin(struct datapath *dp);
 /* @key, @value: the map's structs as the compiler has them (endpoints: a struct addr); @value NULL deletes, whether it is there or not.
@@ -126,7 +126,7 @@ int datapath_policy_begin(struct datapath *dp);
 int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);
 /* Is the entry there as it should be? If not it is put back. Return: 0, 1 when it was not, -errno. */
 int datapath_policy_mend(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);
-int datapath_policy_commit(struct datapath *dp);
+int datapath_policy_commit(struct datapath *dp, uint64_t until);
 /* Sweeps what no datapath_policy_change() since datapath_policy_begin() has written. @endpoints: sorted, the addresses that keep a
  * policy. */
 int datapath_policy_finish(struct datapath *dp, const struct addr *endpoints, size_t n);

@@ -79,6 +79,7 @@ static void encode_value(const struct datapath *dp, enum dp_policy_map map, cons
 		ret->endpoint = *(const struct policy_endpoint_value *)value;
 		ret->endpoint.policy = mark(dp, ret->endpoint.policy, POLICY_ID_FIRST);
 		ret->endpoint.trial = mark(dp, ret->endpoint.trial, POLICY_ID_FIRST);
+		ret->endpoint.after = mark(dp, ret->endpoint.after, POLICY_ID_FIRST);
 	}
 }
 
@@ -125,7 +126,7 @@ static int read_state(struct datapath *dp, struct policy_state *ret)
 	return bpf_map_lookup_elem(dp->maps[MAP_POLICY_STATE], &zero, ret);
 }
 
-int datapath_policy_commit(struct datapath *dp)
+int datapath_policy_commit(struct datapath *dp, uint64_t until)
 {
 	struct policy_state s;
 	uint32_t zero = 0;
@@ -136,10 +137,17 @@ int datapath_policy_commit(struct datapath *dp)
 	s.revision += 2;
 	if (s.revision == 0) /* it means "never" */
 		s.revision = 2;
+	s.until = until;
 	return bpf_map_update_elem(dp->maps[MAP_POLICY_STATE], &zero, &s, BPF_ANY);
 }
 
 /* --- generations --- */
+
+static void note_used(bool used[GENERATIONS], uint32_t policy)
+{
+	if (policy >= POLICY_ID_FIRST)
+		used[policy >> POLICY_GENERATION_SHIFT] = true;
+}
 
 /* Which are used by policies of endpoints: all others are left from something that did not come to its end. */
 static void find_used(struct datapath *dp, bool used[GENERATIONS])
@@ -153,10 +161,9 @@ static void find_used(struct datapath *dp, bool used[GENERATIONS])
 		last = &key;
 		if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], &key, &v) < 0)
 			continue;
-		if (v.policy >= POLICY_ID_FIRST)
-			used[v.policy >> POLICY_GENERATION_SHIFT] = true;
-		if (v.trial >= POLICY_ID_FIRST)
-			used[v.trial >> POLICY_GENERATION_SHIFT] = true;
+		note_used(used, v.policy);
+		note_used(used, v.trial);
+		note_used(used, v.after);
 	}
 }
 

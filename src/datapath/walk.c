@@ -212,7 +212,7 @@ int datapath_judge(struct datapath *dp, const struct addr *end, const struct add
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (v.until && now_boot_ns() >= v.until) /* a trial that nobody confirmed */
-		return 0;
+		v = (struct policy_endpoint_value){ .policy = v.after };
 	if (!policy_allows(dp, ask, v.policy, peer, ret, &ret->rule))
 		ret->verdict = v.policy == POLICY_LOCKED ? DP_LOCKED : DP_DENIED;
 	else if (v.policy != POLICY_OPEN)

@@ -71,6 +71,8 @@ static void pod_problems(const struct policy *p, const struct pod *pod, policy_p
 	_cleanup_free_ char *name = xasprintf("%s/%s", pod->ns->name, pod->name);
 
 	if (pod->host) {
+		if (pod->after)
+			return;
 		if (pod->pset && (pod->pset->too_large || pod->pset->blocks_overflow))
 			fn(PROBLEM_HOST_TOO_LARGE, name, "the policies of the node itself are too large: not in force", ctx);
 		return;
@@ -94,7 +96,8 @@ void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ct
 	struct pod *pod;
 
 	for (n = htab_begin(&p->objects); n; n = htab_next(&p->objects, n))
-		object_problems(container_of(n, struct object, by_name), fn, ctx);
+		if (!container_of(n, struct object, by_name)->spec->after)
+			object_problems(container_of(n, struct object, by_name), fn, ctx);
 	list_for_each(pod, &p->local, local_link)
 		pod_problems(p, pod, fn, ctx);
 }

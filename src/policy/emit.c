@@ -188,15 +188,17 @@ static struct policy_endpoint_value value_of(const struct policy *p, const struc
 				(struct policy_endpoint_value){ .policy = POLICY_LOCKED };
 }
 
-/* The node is an endpoint only while some policy speaks of it: the datapath tracks its traffic then. Return: how many entries. */
-static size_t emit_host(const struct policy *p, const struct pod *host, struct policy_maps *m, struct policy_endpoint_entry *e)
+/* The node is an endpoint only while some policy speaks of it, or will by itself: the datapath tracks its traffic then. @after: see policy_set_host().
+ * Return: how many entries. */
+static size_t emit_host(const struct policy *p, const struct pod *host, const struct pod *after, struct policy_maps *m, struct policy_endpoint_entry *e)
 {
 	struct policy_endpoint_value v = value_of(p, host);
 
 	m->host_policy = v.policy;
-	if (v.policy == POLICY_OPEN && v.trial == POLICY_OPEN)
+	m->host_until = v.until = p->host_times.until_ns;
+	v.after = v.until ? id_of(after->pset) : POLICY_OPEN;
+	if (v.policy == POLICY_OPEN && v.trial == POLICY_OPEN && v.after == POLICY_OPEN)
 		return 0;
-	v.until = p->host_times.until_ns;
 	v.adopts = p->host_times.adopts_ns;
 	for (size_t i = 0; i < p->n_host_addrs; i++) {
 		memcpy(e[i].key.addr, p->host_addrs[i].b, sizeof(e[i].key.addr));
@@ -213,6 +215,7 @@ static int cmp_endpoint(const void *a, const void *b)
 static void emit_endpoints(const struct policy *p, struct policy_maps *m)
 {
 	struct policy_endpoint_entry *e;
+	const struct pod *host[2] = { NULL };
 	struct node *node;
 	struct pod *pod;
 	size_t count = p->n_host_addrs;
@@ -223,7 +226,7 @@ static void emit_endpoints(const struct policy *p, struct policy_maps *m)
 	count = 0;
 	list_for_each(pod, &p->local, local_link) {
 		if (pod->host)
-			count += emit_host(p, pod, m, e + count);
+			host[pod->after] = pod;
 		for (unsigned i = 0; i < pod->n_claims; i++) {
 			const struct address *a = pod->claims[i].address;
 
@@ -233,6 +236,8 @@ static void emit_endpoints(const struct policy *p, struct policy_maps *m)
 			e[count++].value = value_of(p, pod);
 		}
 	}
+	if (host[false])
+		count += emit_host(p, host[false], host[true], m, e + count);
 	if (count)
 		qsort(e, count, sizeof(*e), cmp_endpoint);
 	m->entries[POLICY_MAP_ENDPOINTS] = e;

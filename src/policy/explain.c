@@ -82,7 +82,8 @@ json_t *policy_list_json(const struct policy *p)
 	size_t count = 0;
 
 	for (n = htab_begin(&p->objects); n; n = htab_next(&p->objects, n))
-		all[count++] = container_of(n, struct object, by_name);
+		if (!container_of(n, struct object, by_name)->spec->after) /* they are there by their names, as what is on trial */
+			all[count++] = container_of(n, struct object, by_name);
 	qsort(all, count, sizeof(*all), cmp_objects);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, object_json(p, all[i], false));

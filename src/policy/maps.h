@@ -35,6 +35,7 @@ struct policy_maps {
 	unsigned refs;
 	size_t n[POLICY_MAP_COUNT];
 	void *entries[POLICY_MAP_COUNT]; /* of the struct that belongs to the map */
+	uint64_t host_until;  /* when the trial of the node's own policies ends; 0: there is none */
 	uint32_t host_policy; /* the node's own, which leaves the node open where a pod would be locked down; 0: none */
 };
 

@@ -103,5 +103,5 @@ bool subject_means(const struct peer *s, const struct pod *pod)
 
 bool object_selects(const struct object *o, const struct pod *pod)
 {
-	return o->spec->of_nodes == pod->host && subject_means(o->subject, pod);
+	return o->spec->of_nodes == pod->host && o->spec->after == pod->after && subject_means(o->subject, pod);
 }

@@ -47,7 +47,7 @@ struct policy_pod_in {
 	size_t n_ports;
 	uint64_t serial; /* of two pods that claim one address the larger has it, then the greater name */
 	bool local;	 /* an endpoint of this node: policies are made for it */
-	bool host;	 /* the node itself: policy_set_host() */
+	bool host, after; /* the node itself: policy_set_host() */
 };
 
 /* The caller keeps what it passed; each put replaces. del returns whether it was there. */
@@ -62,9 +62,11 @@ bool policy_del_namespace(struct policy *p, const char *name);
 void policy_put_node(struct policy *p, const char *name, const struct label_in *labels, size_t n_labels,
 		     const struct addr *addrs, size_t n_addrs, const struct addr *others, size_t n_others);
 bool policy_del_node(struct policy *p, const char *name);
-/* This node as an endpoint: policies of nodes (weft.dev/subject) select it by its labels. */
+/* This node as an endpoint: policies of nodes (weft.dev/subject) select it by its labels. It is there a second time, as what it is when the trial of its
+ * policies has ended by itself: of those that policy_spec_set_after() has marked. */
 void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_labels, const struct addr *addrs, size_t n_addrs);
-/* See struct policy_endpoint_value: until when the node's own policies are in force, and adopt connections. Each 0: for ever, never. */
+/* See struct policy_endpoint_value: until when the node's own policies are in force (from then on those marked as after), and adopt connections. Each 0: for
+ * ever, never. */
 struct policy_host_times {
 	uint64_t until_ns, adopts_ns;
 };

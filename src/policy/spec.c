@@ -219,6 +219,13 @@ static void parse_subject_kind(struct policy_spec *s, const json_t *object)
 				   text ? text : "", "expected nodes or nodes-from, of a ClusterNetworkPolicy: in force for pods");
 }
 
+void policy_spec_set_after(struct policy_spec *s)
+{
+	s->after = true;
+	free(s->namespace_);
+	s->namespace_ = xstrdup(POLICY_AFTER_NAMESPACE);
+}
+
 int policy_spec_parse(const json_t *object, const char *fallback_kind, struct policy_spec **ret, char **ret_error)
 {
 	_cleanup_(policy_spec_freep) struct policy_spec *s = NULL;

@@ -65,6 +65,7 @@ struct policy_spec {
 	struct peer_spec subject; /* PODS */
 	bool isolates[POLICY_DIRECTIONS];
 	bool of_nodes; /* weft.dev/subject: nodes: the subject's labels are those of nodes, and it selects no pod */
+	bool after;    /* of_nodes: in force when the trial of the others has ended by itself */
 	bool observes; /* weft.dev/mode: observe: it is told what this would deny, and nothing is denied */
 	struct rule_spec *rules;
 	unsigned n_rules, cap_rules;
@@ -84,6 +85,11 @@ DEFINE_CLEANUP(struct policy_spec *, policy_spec_free)
  * Return: 0, -EINVAL without a usable name or of a foreign kind.
  */
 int policy_spec_parse(const json_t *object, const char *fallback_kind, struct policy_spec **ret, char **ret_error);
+
+#define POLICY_AFTER_NAMESPACE "(confirmed)"
+/* Marks a policy of nodes as one that is in force when the trial of the others has ended by itself. It is found in POLICY_AFTER_NAMESPACE then, beside the one
+ * of its name that is on trial. */
+void policy_spec_set_after(struct policy_spec *s);
 
 const char *policy_kind_name(enum policy_kind kind); /* "NetworkPolicy", … */
 const char *policy_kind_api_version(enum policy_kind kind); /* "networking.k8s.io/v1", … */

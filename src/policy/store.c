@@ -237,6 +237,7 @@ static void pod_fill(struct policy *p, struct pod *pod, const struct policy_pod_
 		claim_add(p, &pod->claims[pod->n_claims++], &in->addrs[i], pod, NULL, false);
 	profile_touch(p, pod);
 	pod->host = in->host;
+	pod->after = in->after;
 	pod->local = in->local && (in->n_addrs || in->host);
 	pod->subject_dirty = p->subjects_dirty = true;
 }
@@ -364,6 +365,7 @@ void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_l
 {
 	policy_put_namespace(p, "", labels, n_labels);
 	policy_put_pod(p, &(struct policy_pod_in){ .namespace_ = "", .name = "node", .local = true, .host = true });
+	policy_put_pod(p, &(struct policy_pod_in){ .namespace_ = "", .name = "(after)", .local = true, .host = true, .after = true });
 	free(p->host_addrs);
 	p->host_addrs = xnew0_array(struct addr, n_addrs);
 	p->n_host_addrs = n_addrs;
@@ -461,7 +463,7 @@ void policy_put_object(struct policy *p, struct policy_spec *spec)
 	if (old)
 		object_remove(p, old);
 	htab_insert(&p->objects, h, &o->by_name);
-	if (*spec->namespace_) {
+	if (spec->kind == KIND_NETWORK_POLICY) {
 		o->ns = ns_get(p, spec->namespace_);
 		list_push_back(&o->ns->objects, &o->by_ns);
 	} else {

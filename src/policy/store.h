@@ -86,7 +86,7 @@ struct pod {
 	unsigned n_ports;
 	uint8_t n_claims;
 	bool local, subject_dirty;
-	bool host; /* this node itself, whose labels are those of its namespace; it owns no address here: policy.host_addrs */
+	bool host, after; /* this node itself (after its trial), whose labels are those of its namespace; it owns no address here: policy.host_addrs */
 	bool locked; /* local, and its namespace is not known */
 	char name[];
 };

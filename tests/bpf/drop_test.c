@@ -553,7 +553,7 @@ static void policy_of_a(uint32_t policy, uint32_t group)
 	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
 		CHECK_INT(datapath_policy_change(dp, DP_POLICY_CIDRS, &roots[i], &class), 0);
 	CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, &value), 0);
-	CHECK_INT(datapath_policy_commit(dp), 0);
+	CHECK_INT(datapath_policy_commit(dp, 0), 0);
 }
 
 static void denied_by_policy(void)
@@ -576,7 +576,7 @@ static void denied_by_policy(void)
 	PROVOKE("to_pod", if_a, DROP_POLICY_LOCKED);
 	harness_came_by = 0;
 	CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, NULL), 0);
-	CHECK_INT(datapath_policy_commit(dp), 0);
+	CHECK_INT(datapath_policy_commit(dp, 0), 0);
 	udp(A4, B4);
 	CHECK_WAY("from_pod", &f, if_a, FORWARD_LOCAL, TC_ACT_REDIRECT);
 }

@@ -6,6 +6,7 @@
 #include "policy/policy.h"
 
 #include <err.h>
+#include <time.h>
 
 #define UNDERLAY4 "192.0.2.1"
 #define PEER4 "198.51.100.20"
@@ -15,7 +16,7 @@ static struct policy_apply applied;
 static struct policy *compiler;
 static struct frame f;
 
-static void put(const char *name, const char *subject, const char *action, int port)
+static void put_at(const char *name, const char *subject, const char *action, int port, bool after)
 {
 	json_t *object = json_pack("{ss, s{ss, s{ss}}, s{ss, si, s{s{}}, s[{ss, s[{s[s]}], s[{s{s{si}}}]}]}}", "kind", "ClusterNetworkPolicy", "metadata",
 				   "name", name, "annotations", "weft.dev/subject", subject, "spec", "tier", "Admin", "priority", 1, "subject",
@@ -26,8 +27,15 @@ static void put(const char *name, const char *subject, const char *action, int p
 
 	if (policy_spec_parse(object, NULL, &spec, &why) < 0)
 		errx(1, "%s", why);
+	if (after)
+		policy_spec_set_after(spec);
 	policy_put_object(compiler, spec);
 	json_decref(object);
+}
+
+static void put(const char *name, const char *subject, const char *action, int port)
+{
+	put_at(name, subject, action, port, false);
 }
 
 static void apply(uint64_t until, uint64_t adopts)
@@ -97,6 +105,36 @@ static void a_trial_ends_without_an_agent(void)
 	CHECK(!enters(1000, 22, "A") && !leaves(1000, 80, "S") && !pod_enters(1000));
 }
 
+static uint64_t boot_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* Confirmed: nobody comes to 22. On trial: nobody to 23. Nobody writes anything when its time is over. */
+static void after_a_trial_the_programs_go_back_to_what_was_confirmed(void)
+{
+	uint64_t until = boot_ns() + 1000000000;
+
+	start(never, never);
+	put("in", "nodes-from", "Deny", 23);
+	put_at("in", "nodes-from", "Deny", 22, true);
+	put_at("out", "nodes", "Deny", 80, true);
+	apply(until, never);
+	CHECK(enters(1000, 22, "S") && pod_enters(1000) && !enters(1000, 23, "S") && !leaves(1000, 80, "S"));
+	while (boot_ns() < until)
+		;
+	CHECK(!enters(1000, 22, "A")); /* of a connection that was allowed: judged anew */
+	CHECK(!enters(1001, 22, "S"));
+	CHECK(!pod_enters(1000));
+	CHECK(enters(1000, 23, "S"));
+	CHECK(!leaves(1000, 80, "S"));
+	apply(never, never); /* the next agent: confirmed after all */
+	CHECK(enters(1002, 22, "S") && !enters(1001, 23, "S"));
+}
+
 /* Nobody saw its SYN: the node may have begun it from its port 22. */
 static void connections_older_than_the_policy_go_on_for_a_while(void)
 {
@@ -127,6 +165,7 @@ int main(void)
 	dp_config.host = true;
 	harness_reopen();
 	RUN(a_trial_ends_without_an_agent);
+	RUN(after_a_trial_the_programs_go_back_to_what_was_confirmed);
 	RUN(connections_older_than_the_policy_go_on_for_a_while);
 	RUN(what_the_node_goes_on_with_is_known_again);
 	policy_apply_forget(&applied);

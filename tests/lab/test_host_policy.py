@@ -5,7 +5,9 @@ what nobody confirms is taken back. Over both families; ingress in the tunnel, a
 import itertools
 import json
 import os
+import re
 import signal
+import subprocess
 
 import pytest
 from labs import WEFT, Lab, pod, wait_for
@@ -147,6 +149,10 @@ ASK_POD = ("import socket, sys; s = socket.socket(socket.AF_INET6 if ':' in sys.
 # A connection whose first fragment ends within the TCP header: the stack puts it together.
 TINY = ("import sys; from scapy.all import IP, TCP, fragment, send; "
         "send(fragment(IP(dst=sys.argv[1]) / TCP(sport=5555, dport=int(sys.argv[2]), flags='S'), fragsize=8), verbose=0)")
+
+
+TALK = ("import socket, sys, time\ns = socket.create_connection((sys.argv[1], %d), 5); s.settimeout(1); print('go', flush=True)\n"
+        "while True:\n    try:\n        s.send(b'x'); s.recv(100)\n    except OSError:\n        print('cut'); break\n    time.sleep(.01)\n" % CLOSED)
 
 
 def node_behind_a_service(lab):
@@ -331,6 +337,89 @@ def test_P11_a_trial_ends_whatever_becomes_of_the_agent(lab):
     soon("confirmed after all", lambda: reached(lab, "world", CLOSED) is False)
 
 
+def test_P11_a_trial_without_an_agent_ends_in_what_was_confirmed(lab):
+    """What was closed before it is closed again, and what it closed is open, while no agent runs; and so for the next one."""
+    lab.apply(closes())
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    assert confirm(lab).returncode == 0
+    lab.apply(host_policy("nodes-from", anybody("Accept", CLOSED), anybody("Deny")))
+    soon("the trial", lambda: reached(lab, "world", CLOSED) is True and reached(lab, "world", OPEN) is False)
+    soon("a node that reaches the API", lambda: host(lab)["apiReached"])
+    talker = lab.popen("world", PYTHON, "-c", TALK, lab.nodes["n1"][0], stdout=-1)
+    assert talker.stdout.readline() == "go\n"
+    agents = lab.agents("n1")
+    hold(agents)
+    try:
+        soon("what was confirmed", lambda: reached(lab, "world", CLOSED) is False and reached(lab, "world", OPEN) is True)
+        assert talker.communicate(timeout=60)[0] == "cut\n", "what the trial had let in"
+    finally:
+        hold(agents, signal.SIGCONT)
+    soon("an agent that knows", lambda: state(lab) == "rolled back")
+    assert reached(lab, "world", CLOSED) is False and reached(lab, "world", OPEN) is True
+
+
+FORWARD = """
+import socket, sys, threading
+def copy(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+    except OSError:
+        pass
+    for s in (a, b):
+        try:
+            s.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+server = socket.create_server((sys.argv[1], int(sys.argv[3])))
+print("ready", flush=True)
+while True:
+    client = server.accept()[0]
+    hub = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+    for pair in ((client, hub), (hub, client)):
+        threading.Thread(target=copy, args=pair, daemon=True).start()
+"""
+
+
+def connections(lab):
+    lines = lab.exec("n1", "ss", "-Hntp", "state", "established").stdout.splitlines()
+    return {tuple(line.split()[2:4]) for line in lines if "weftd" in line}
+
+
+@pytest.fixture
+def other_port(lab):
+    """As where the API's address is translated in the node's stack: new connections to the API go to another port, which no list names."""
+    url = re.search(r"server: *https?://([0-9.]+):([0-9]+)", lab.exec("n1", "cat", "/etc/weft/kubeconfig").stdout)
+    at, port = url.groups()
+    forwarder = subprocess.Popen(lab.fabric(PYTHON, "-c", FORWARD, at, port, "17003"), stdout=subprocess.PIPE, text=True)
+    assert forwarder.stdout.readline() == "ready\n"
+    rules = ("table ip other {\n chain out {\n type nat hook output priority -100\n"
+             "ip daddr %s tcp dport %s tcp flags & (syn | ack) == syn dnat to %s:17003\n }\n}" % (at, port, at))
+    lab.exec("n1", "nft", rules)
+    yield
+    lab.exec("n1", "nft", "delete table ip other", check=False)
+    forwarder.kill()
+    forwarder.communicate()
+
+
+def test_P11_a_trial_asks_the_api_by_a_new_connection(lab, other_port):
+    """The agent's connections go on, and tell of the policy: a new one has no way. Nobody can confirm that, and it is taken back before its time."""
+    before = connections(lab)
+    lab.apply(host_policy("nodes", anybody("Deny")))
+    soon("a closed way out", lambda: reached(lab, "n1", OPEN, lab.worlds) is False)
+    answer = confirm(lab)
+    assert answer.returncode == 1 and "does not reach the API" in answer.stderr
+    assert host(lab)["state"] == "rolled back" and host(lab)["apiReached"] is False
+    assert before & connections(lab), "none that was there was cut"
+    answered(lab, "n1", OPEN, lab.worlds)
+    assert "not reached" in lab.exec("n1", WEFT, "status", check=False).stdout
+    assert confirm(lab).returncode == 0 and state(lab) == "trial", "it is tried again, not believed"
+    lab.exec("n1", "nft", "delete table ip other")
+    soon("the API by a new connection", lambda: host(lab)["apiReached"])
+    assert confirm(lab).returncode == 0 and state(lab) == "confirmed"
+    assert reached(lab, "n1", OPEN, lab.worlds) is False
+
+
 def test_P11_an_agent_that_cannot_hear_the_api_keeps_nobody_out(lab):
     """Killed during the trial while the API is silent: it may be the policy that has cut it off."""
     lab.apply(closes())
@@ -367,12 +456,10 @@ def test_P11_only_nodes_that_are_meant_are_on_trial(lab):
 
 
 def test_P11_a_connection_is_cut_by_the_next_packet(lab):
-    talk = ("import socket, sys, time\ns = socket.create_connection((sys.argv[1], %d), 5); s.settimeout(1); print('go', flush=True)\n"
-            "while True:\n    try:\n        s.send(b'x'); s.recv(100)\n    except OSError:\n        print('cut'); break\n    time.sleep(.01)\n" % CLOSED)
     lab.apply(host_policy("nodes-from", anybody("Accept")))
     soon("the node as an endpoint", lambda: state(lab) == "trial")
     assert confirm(lab).returncode == 0
-    talker = lab.popen("world", PYTHON, "-c", talk, lab.nodes["n1"][0], stdout=-1)
+    talker = lab.popen("world", PYTHON, "-c", TALK, lab.nodes["n1"][0], stdout=-1)
     assert talker.stdout.readline() == "go\n"
     lab.apply(closes())
     assert talker.communicate(timeout=TRIAL_S + 10)[0] == "cut\n"

@@ -85,8 +85,10 @@ struct policy_endpoint_value {
 	__u32 policy;
 	__u32 trial; /* the policy if those that only observe were in force too; 0: none does. POLICY_LOCKED: it would be locked down */
 	/* Of the node's own addresses, else 0; nanoseconds since boot. */
-	__u64 until;  /* from then on nothing is said about it, whether or not an agent lives: nobody has confirmed the policy. 0: for ever */
+	__u64 until;  /* from then on `after` is in force, whether or not an agent lives: nobody has confirmed the policy. 0: for ever */
 	__u64 adopts; /* until then a connection of which nobody saw the beginning may be older than the policy */
+	__u32 after;  /* what was confirmed last */
+	__u32 pad;
 };
 
 /* In the kernel ids (from _FIRST on) and addresses bear the generation of the compiler that gave them, because an agent that was
@@ -106,9 +108,12 @@ struct policy_cidr_at { /* key of policy_cidrs */
 };
 
 /* `policy_state`: one element. Flows remember the revision under which they were judged: a change lets each be judged anew by its
- * next packet. Even; 0 until the first policies were applied: everything is allowed. */
+ * next packet. Even; 0 until the first policies were applied: everything is allowed. At the end of the trial of the node's own policies, nanoseconds since
+ * boot (0: there is none), it becomes the odd one by itself. */
 struct policy_state {
 	__u32 revision;
+	__u32 pad;
+	__u64 until;
 };
 
 _Static_assert(sizeof(struct policy_cidr_key) == 20, "abi");
@@ -116,6 +121,7 @@ _Static_assert(sizeof(struct policy_rule_key) == 12, "abi");
 _Static_assert(sizeof(struct policy_rule_value) == 24, "abi");
 _Static_assert(sizeof(struct policy_port_key) == 8, "abi");
 _Static_assert(sizeof(struct policy_port_value) == 16, "abi");
-_Static_assert(sizeof(struct policy_endpoint_value) == 24, "abi");
+_Static_assert(sizeof(struct policy_endpoint_value) == 32, "abi");
+_Static_assert(sizeof(struct policy_state) == 16, "abi");
 _Static_assert(sizeof(struct policy_addr_at) == 20, "abi");
 _Static_assert(sizeof(struct policy_cidr_at) == 24, "abi");
