@@ -158,6 +158,8 @@ void policy_lookup(const struct policy_maps *m, const struct policy_query *q, st
 	}
 	if (q->from_own_node && ingress->judged)
 		excuse(ingress, POLICY_BY_OWN_NODE);
+	if (q->from_own_node && egress->judged) /* the node's own policies */
+		excuse(egress, POLICY_BY_OWN_NODE);
 	ret->allowed = egress->allowed && ingress->allowed;
 	ret->would_deny = ret->allowed && (egress->would_deny || ingress->would_deny);
 }

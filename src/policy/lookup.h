@@ -9,7 +9,7 @@ struct policy_query {
 	struct addr src, dst; /* after service translation */
 	uint8_t protocol;     /* IPPROTO_ */
 	uint16_t port;	      /* destination port; 0 where the protocol has none */
-	bool from_own_node;   /* made by the destination's own node (probes of the kubelet): always reaches its pods */
+	bool from_own_node;   /* made by the destination's own node (probes of the kubelet): always reaches its pods, and itself */
 	bool via_service;     /* a pod that reaches itself through a Service is judged; at its own address it is not */
 };
 

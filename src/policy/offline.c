@@ -328,6 +328,8 @@ static void put_nodes(struct offline *o)
 		reported = node_addresses(o, node, addrs);
 		policy_put_node(o->policy, meta(node, "name"), labels, n < 0 ? 0 : n, addrs->a, reported, addrs->a + reported,
 				addrs->n - reported);
+		if (streq(o->host, meta(node, "name")))
+			policy_set_host(o->policy, labels, n < 0 ? 0 : n, addrs->a, addrs->n);
 		n_ranges += node_ranges(node, ranges + n_ranges, 8);
 	}
 	policy_set_ranges(o->policy, ranges, n_ranges);
@@ -424,6 +426,6 @@ void offline_judge(const struct offline *o, const struct offline_end *src, const
 {
 	struct policy_query q = { .src = src->addr, .dst = dst->addr, .protocol = protocol, .port = port };
 
-	q.from_own_node = src->node && streq(src->node, dst->pod_node);
+	q.from_own_node = src->node && (streq(src->node, dst->pod_node) || (streq(src->node, dst->node) && streq(src->node, o->host)));
 	policy_lookup(o->maps, &q, ret);
 }

@@ -11,6 +11,7 @@ struct offline {
 	struct policy *policy;
 	json_t *objects; /* kind -> "namespace/name" -> object */
 	struct policy_maps *maps; /* of the last offline_compile() */
+	const char *host; /* name of the node that is an endpoint itself (borrowed), NULL: none */
 };
 
 struct offline *offline_new(void);
@@ -31,7 +32,7 @@ int offline_put(struct offline *o, const json_t *object, const char *fallback_ki
 bool offline_del(struct offline *o, const char *kind, const char *namespace_, const char *name);
 const json_t *offline_find(const struct offline *o, const char *kind, const char *namespace_, const char *name); /* borrowed, or NULL */
 
-/* Brings o->maps up to date. With @settle also drops what is kept for packets in flight. */
+/* Brings o->maps up to date, with o->host as it is now. With @settle also drops what is kept for packets in flight. */
 void offline_compile(struct offline *o, bool settle);
 
 /* One end of a connection. */

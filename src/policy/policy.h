@@ -53,7 +53,7 @@ struct policy_pod_in {
 /* The caller keeps what it passed; each put replaces. del returns whether it was there. */
 void policy_put_pod(struct policy *p, const struct policy_pod_in *pod);
 bool policy_del_pod(struct policy *p, const char *namespace_, const char *name);
-/* The label kubernetes.io/metadata.name is added here. Pods of a namespace that was never put are unknown pods, and
+/* The label kubernetes.io/metadata.name is added here (@name "" is the node itself: not there). Pods of a namespace that was never put are unknown pods, and
  * locked down when they are local. */
 void policy_put_namespace(struct policy *p, const char *name, const struct label_in *labels, size_t n);
 bool policy_del_namespace(struct policy *p, const char *name);

@@ -96,9 +96,10 @@ void policy_put_namespace(struct policy *p, const char *name, const struct label
 	size_t count = 0;
 
 	for (size_t i = 0; i < n; i++)
-		if (!streq(labels[i].key, name_label))
+		if (!*name || !streq(labels[i].key, name_label))
 			all[count++] = labels[i];
-	all[count++] = (struct label_in){ name_label, name };
+	if (*name) /* the node's labels are as they are */
+		all[count++] = (struct label_in){ name_label, name };
 	ns_set(p, ns, true, all, count);
 	if (was_known)
 		ns_put(p, ns);

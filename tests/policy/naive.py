@@ -18,7 +18,9 @@ Where the text leaves a choice, this is what is taken:
   - A rule of a cluster policy with a part that cannot be understood: Accept matches nothing, anything else denies all
     (CNP-9 says it of peers; the same is done for ports, networks, selectors and actions). A cluster policy whose tier or
     priority is invalid denies, ahead of all others, whatever goes in its directions; with an invalid subject, for all pods.
-  - weft.dev/subject: nodes, or nodes-from, takes a ClusterNetworkPolicy away from pods. Any other word, or kind, changes nothing.
+  - weft.dev/subject: nodes, or nodes-from, takes a ClusterNetworkPolicy away from pods and gives it to nodes: its namespaces are read against a node's labels,
+    its podSelector against none. nodes-from: what stands under egress is about what comes, after what stands under ingress. Any other word, or kind, changes nothing.
+  - A node has no default but to allow, and no named ports; what it says to its own pods, and to itself, is not asked about.
   - A part of a NetworkPolicy that cannot be understood matches nothing; an invalid podSelector isolates its namespace.
 """
 
@@ -163,6 +165,9 @@ class PodsPeer:
         if self.namespaces is not None and not self.namespaces.matches(self.cluster.namespace_labels(pod.namespace)):
             return False
         return self.pods.matches(pod.labels)
+
+    def selects_node(self, labels):
+        return (self.namespaces is None or self.namespaces.matches(labels)) and self.pods.matches(frozenset())
 
 
 class NetworksPeer:
@@ -314,6 +319,8 @@ class TierPolicy:
             if rules and broken:
                 rules = [Rule(DENY, None, None, "%s is invalid" % self.label)]
             self.rules[direction] = [r for r in rules if r]
+        if self.of_nodes and meant == "nodes-from":
+            self.rules = {"ingress": self.rules["ingress"] + self.rules["egress"], "egress": []}
 
     def _place(self, spec):
         if self.kind == "BaselineAdminNetworkPolicy":
@@ -408,10 +415,12 @@ class Cluster:
 
     pod_cidrs: the pods' ranges; the nodes' podCIDRs when absent. node: judge only the ends on this node.
     dns: name → addresses, as domainNames peers see them. deny_default: what no policy speaks of is denied.
+    host: name of the node whose own traffic is judged as well, by the policies of nodes.
     """
 
-    def __init__(self, objects, pod_cidrs=None, node=None, dns=None, deny_default=False):
-        self.objects = objects
+    def __init__(self, objects, pod_cidrs=None, node=None, dns=None, deny_default=False, host=None):
+        self.objects, self.host = objects, host
+        self.host_labels, self.host_addresses = frozenset(), set()
         self.node, self.dns, self.deny_default = node, dns or {}, deny_default
         self.problems = []          # "where: what" of each part that was not understood
         self.namespaces, self.pods, self.owner = {}, {}, {}
@@ -453,6 +462,9 @@ class Cluster:
         texts = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
         ranges = [parse_network(t) for t in texts]
         self.node_status.append((frozenset((meta.get("labels") or {}).items()), set(status)))
+        if meta["name"] == self.host:
+            self.host_labels = self.node_status[-1][0]
+            self.host_addresses = set(status) | {r.network_address + 1 for r in ranges}
         for address in status + [r.network_address + 1 for r in ranges]:
             self.node_addresses.setdefault(address, set()).add(meta["name"])
         return ranges
@@ -504,12 +516,16 @@ class Cluster:
             raise ValueError("protocol %r, port %r" % (proto, port))
         if s.address == d.address:
             return True, "to itself"
+        if self._is_host(s) and self._is_host(d):
+            return True, "the node to itself"
         why = []
         for direction, subject, peer in (("egress", s, d), ("ingress", d, s)):
-            if not subject.pod or (self.node is not None and subject.pod.node != self.node):
+            if not self._is_ours(subject):
                 continue
-            if direction == "ingress" and self._own_node(peer, subject.pod):
+            if direction == "ingress" and subject.pod and self._own_node(peer, subject.pod):
                 allowed, reason = True, "from its own node"
+            elif direction == "egress" and not subject.pod and peer.pod and self._own_node(subject, peer.pod):
+                allowed, reason = True, "to a pod of its own"
             else:
                 allowed, reason = self._judge(direction, subject, peer, proto, port)
             if not allowed:
@@ -521,6 +537,14 @@ class Cluster:
         """[(dst, proto, port, allowed, why)] for all combinations; a protocol without ports comes once, as port 0."""
         return [(dst, proto, port) + self.verdict(src, dst, proto, port, family)
                 for dst in dsts for proto in protos for port in (ports if proto in PORT_PROTOCOLS else (0,))]
+
+    def _is_host(self, end):
+        return end.kind == "node" and end.address in self.host_addresses
+
+    def _is_ours(self, end):
+        if end.pod:
+            return self.node is None or end.pod.node == self.node
+        return self._is_host(end)
 
     @staticmethod
     def _own_node(peer, pod):
@@ -540,7 +564,7 @@ class Cluster:
         action, why = walk(plan.baseline, proto, port)
         if action in (ACCEPT, DENY):
             return action == ACCEPT, why
-        return not self.deny_default, "default"
+        return not self.deny_default or not subject.pod, "default"
 
     def _plan(self, direction, subject, peer):
         key = (direction, subject.address, peer.address)
@@ -550,7 +574,7 @@ class Cluster:
 
     def _make_plan(self, direction, subject, peer):
         plan, dst = Plan(), subject if direction == "ingress" else peer
-        for policy in self._policies_of(subject.pod):
+        for policy in self._policies_of(subject.pod) if subject.pod else self._policies_of_host():
             if isinstance(policy, NetPolicy):
                 plan.isolated |= direction in policy.rules
                 plan.allows += [(resolve(r.ports, dst), r.why) for r in policy.rules.get(direction, [])
@@ -569,6 +593,9 @@ class Cluster:
             every = self.tiers["Admin"] + self.net_policies + self.tiers["Baseline"]
             self._selecting[key] = [p for p in every if not p.of_nodes and p.subject.selects(pod)]
         return self._selecting[key]
+
+    def _policies_of_host(self):
+        return [p for p in self.tiers["Admin"] + self.tiers["Baseline"] if p.of_nodes and p.subject.selects_node(self.host_labels)]
 
 
 def resolve(ports, dst):
@@ -614,10 +641,10 @@ def observes(obj):
 class Trial:
     """Objects of which some, or with observe all policies, only observe: judged once without those, and once as if none did."""
 
-    def __init__(self, objects, observe=False, deny_default=False):
+    def __init__(self, objects, observe=False, deny_default=False, host=None):
         in_force = [o for o in objects if o["kind"] not in POLICY_KINDS or not (observe or observes(o))]
-        self.now = Cluster(in_force, deny_default=deny_default and not observe)
-        self.then = Cluster(objects, deny_default=deny_default)
+        self.now = Cluster(in_force, deny_default=deny_default and not observe, host=host)
+        self.then = Cluster(objects, deny_default=deny_default, host=host)
 
     def letter(self, *probe):
         """'.' allowed, 'X' denied, '!' allowed, but would be denied; Cluster.verdict() says what a probe is."""

@@ -67,7 +67,7 @@ BASE = [node("n1", 1, zone="a"), node("n2", 2, zone="b"), namespace("x", team="x
 
 def check(objects, table, base=None, **how):
     """Each line of the table: src dst proto/port verdict, where verdict is allow or deny."""
-    cluster = naive.Cluster((BASE if base is None else base) + objects)
+    cluster = naive.Cluster((BASE if base is None else base) + objects, host=how.pop("host", None))
     assert not cluster.problems
     check_cluster(cluster, table, **how)
 
@@ -79,7 +79,7 @@ def compiled():
 
 def check_compiled(cluster, line, src, dst, proto, port, family, expect):
     """What the compiler makes of the same objects. It judges as every node at once, and has no names of DNS."""
-    got = compiled().ask(objects=cluster.objects, deny=cluster.deny_default, family=family, srcs=[src], dsts=[dst], ports=[[proto, port]], rules=True)
+    got = compiled().ask(objects=cluster.objects, deny=cluster.deny_default, host=cluster.host, family=family, srcs=[src], dsts=[dst], ports=[[proto, port]], rules=True)
     assert got["verdicts"] == (".X"[expect == "deny"]), "%s, compiled: %s" % (line, got)
 
 

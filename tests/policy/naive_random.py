@@ -14,7 +14,8 @@ POLICY_KINDS = ("NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "
 NAME_LABEL = "kubernetes.io/metadata.name"
 MODE = "weft.dev/mode"
 SUBJECT = "weft.dev/subject"
-SUBJECTS = {0: "nodes", 1: "nodes-from", 2: "node"}  # by the name, for a few
+SUBJECTS = {0: "nodes", 1: "nodes-from", 2: "node"}  # by the name, for a few, or for many where a node is judged
+NODE_LABELS = {"zone": ["a", "b"], "kubernetes.io/os": ["linux"], NAME_LABEL: ["n1", ""]}
 WORLD = {4: ["198.51.100.7", "198.51.100.200", "203.0.113.9", "10.9.8.7", "0.0.0.1", "255.255.255.254"],
          6: ["2001:db8::7", "2001:db8:1::9", "fd99::1", "::2", "ffff::ffff"]}
 POD_LABELS = {"app": ["a", "b", "c", ""], "tier": ["web", "db"], "env": ["prod", "dev"], "pod-template-hash": ["1", "2", "3", "4"]}
@@ -40,11 +41,11 @@ def is_live(pod):
 class Generator:
     """Random objects that fit those which exist.
 
-    invalid: the share of rules, peers and ports that no API server takes; observing: of policies that only observe.
+    invalid: the share of rules, peers and ports that no API server takes; observing: of policies that only observe. nodes: many speak of nodes.
     """
 
-    def __init__(self, rng, objects, invalid=0.0, observing=0.0):
-        self.rng, self.objects, self.invalid, self.observing = rng, objects, invalid, observing
+    def __init__(self, rng, objects, invalid=0.0, observing=0.0, nodes=False):
+        self.rng, self.objects, self.invalid, self.observing, self.nodes = rng, objects, invalid, observing, nodes
 
     def chance(self, p):
         return self.rng.random() < p
@@ -266,10 +267,18 @@ class Generator:
                 spec[direction] = self.some(0, 4, lambda: self.tier_rule(kind, direction))
         version = "v1alpha2" if kind == "ClusterNetworkPolicy" else "v1alpha1"
         metadata = {"name": name or self.name("cp"), **self.mode()}
-        subject = SUBJECTS.get(sum(map(ord, metadata["name"])) % 24)
+        subject = SUBJECTS.get(sum(map(ord, metadata["name"])) % (4 if self.nodes else 24))
+        if subject in ("nodes", "nodes-from") and self.chance(0.8):
+            spec["subject"] = self.node_subject()
         if subject is not None:
             metadata["annotations"] = {**metadata.get("annotations", {}), SUBJECT: subject}
         return {"apiVersion": "policy.networking.k8s.io/" + version, "kind": kind, "metadata": metadata, "spec": spec}
+
+    def node_subject(self):
+        labels = self.selector(NODE_LABELS) if self.chance(0.6) else {}
+        if self.chance(0.8):
+            return {"namespaces": labels}
+        return {"pods": {"namespaceSelector": labels, "podSelector": self.selector(POD_LABELS)}}
 
     def tier_rule(self, kind, direction):
         old = kind != "ClusterNetworkPolicy"
@@ -315,10 +324,10 @@ class Generator:
         return {protocol.lower(): {"destinationPort": {"number": number}}}
 
 
-def random_cluster(rng, size=24, policies=None, families=None, invalid=0.0, observing=0.0):
+def random_cluster(rng, size=24, policies=None, families=None, invalid=0.0, observing=0.0, nodes=False):
     """A cluster of size pods and policies policies, by default an eighth of size to size; families: (4,), (6,) or (4, 6)."""
     objects = []
-    g = Generator(rng, objects, invalid, observing)
+    g = Generator(rng, objects, invalid, observing, nodes)
     families = families or rng.choice([(4, 6), (4, 6), (4,), (6,)])
     objects += [g.node(i, families) for i in range(rng.randint(1, 3))]
     objects += [g.namespace("ns%d" % i) for i in range(rng.randint(2, 5))]
@@ -332,9 +341,9 @@ def random_cluster(rng, size=24, policies=None, families=None, invalid=0.0, obse
     return objects
 
 
-def random_event(rng, objects, invalid=0.0, observing=0.0):
+def random_event(rng, objects, invalid=0.0, observing=0.0, nodes=False):
     """The objects after one more event; the list and what changed in it are new, the rest is shared."""
-    g = Generator(rng, objects, invalid, observing)
+    g = Generator(rng, objects, invalid, observing, nodes)
     pods, policies = of_kind(objects, "Pod"), of_kind(objects, *POLICY_KINDS)
     kind = rng.choice(["relabel pod", "relabel namespace", "add policy", "remove policy", "change policy",
                        "add pod", "remove pod", "end pod", "move pod"])

@@ -2,7 +2,7 @@
 /* Compiler and look-up behind a pipe, for the differential test. One request a line:
  *
  *	{"objects": [...], "events": [{"put": OBJECT} | {"del": [KIND, NAMESPACE, NAME]} | {"compile": true}, ...],
- *	 "observe": false, "deny": false, "family": 4, "srcs": [END, ...], "dsts": [END, ...], "ports": [["TCP", 80], ...],
+ *	 "host": NODE (which is an endpoint, too), "observe": false, "deny": false, "family": 4, "srcs": [END, ...], "dsts": [END, ...], "ports": [["TCP", 80], ...],
  *	 "rules": true}
  *
  * Objects are put first, then the events are run; the answer judges the last state, source by source, destination by
@@ -163,6 +163,7 @@ static void handle(const char *line, size_t len)
 	if (!request)
 		die("request", error);
 	policy_set_modes(o->policy, json_is_true(json_object_get(request, "observe")), json_is_true(json_object_get(request, "deny")));
+	o->host = json_str_at(request, "host");
 	for (size_t i = 0; i < json_array_size(objects); i++)
 		put(o, json_array_get(objects, i));
 	for (size_t i = 0; i < json_array_size(events); i++)

@@ -50,17 +50,19 @@ class Round:
         self.seed = seed
         observing = rng.choice((0.0, 0.0, 0.4))
         self.modes = {"observe": rng.random() < 0.05, "deny": rng.random() < 0.15}
-        self.objects = naive.random_cluster(rng, size=rng.choice((6, 16, 24, 24, 40)), invalid=invalid, observing=observing)
+        nodes = rng.random() < 0.4
+        self.objects = naive.random_cluster(rng, size=rng.choice((6, 16, 24, 24, 40)), invalid=invalid, observing=observing, nodes=nodes)
+        self.host = "n0" if nodes else None  # judged as an endpoint, too
         self.history = self.beginning(rng)
         for _ in range(rng.randrange(6)):
-            after = naive.random_event(rng, self.objects, invalid=invalid, observing=observing)
+            after = naive.random_event(rng, self.objects, invalid=invalid, observing=observing, nodes=nodes)
             self.history += changes(self.objects, after) + rng.choice(([], [{"compile": True}], [{"compile": 1}]))
             self.objects = after
         self.shuffled = rng.sample(self.objects, len(self.objects))
         self.family = rng.choice((4, 6))
         probes = naive.random_probes(rng, self.objects, 300)
-        self.srcs = self.some(rng, {p[0] for p in probes}, ENDS)
-        self.dsts = self.some(rng, {p[1] for p in probes}, ENDS)
+        self.srcs = self.some(rng, {p[0] for p in probes}, ENDS) + self.own(nodes)
+        self.dsts = self.some(rng, {p[1] for p in probes}, ENDS) + self.own(nodes)
         self.ports = self.some(rng, {(p[2], p[3]) for p in probes}, PORTS)
 
     def beginning(self, rng):
@@ -79,11 +81,15 @@ class Round:
         items = sorted(items, key=str)
         return rng.sample(items, min(n, len(items)))
 
+    def own(self, nodes):
+        """The node's two addresses: of its status, and in the pods' range."""
+        return (["172.18.0.10", "10.244.0.1"] if self.family == 4 else ["fd00:18::a", "fd00:10:244::1"]) if nodes else []
+
     def request(self, **how):
-        return dict(how, **self.modes, family=self.family, srcs=self.srcs, dsts=self.dsts, ports=self.ports)
+        return dict(how, **self.modes, host=self.host, family=self.family, srcs=self.srcs, dsts=self.dsts, ports=self.ports)
 
     def naive(self, objects):
-        return naive.Trial(objects, self.modes["observe"], self.modes["deny"])
+        return naive.Trial(objects, self.modes["observe"], self.modes["deny"], self.host)
 
     def expected(self):
         """As policy_eval prints it: '.' allowed, 'X' denied, '!' would be denied, '?' no such end."""
@@ -114,13 +120,13 @@ def explain(compiled, rnd, index):
             letter = rnd.naive(objects).letter(src, dst, proto, port, rnd.family)
         except (KeyError, ValueError):
             return False
-        answer = compiled.ask(objects=objects, **rnd.modes, family=rnd.family, srcs=[src], dsts=[dst], ports=[[proto, port]])
+        answer = compiled.ask(objects=objects, **rnd.modes, host=rnd.host, family=rnd.family, srcs=[src], dsts=[dst], ports=[[proto, port]])
         return answer["verdicts"] != "?" and answer["verdicts"] != letter
 
     lines = ["seed %d: %s -> %s %s/%s, IPv%d" % (rnd.seed, src, dst, proto, port, rnd.family)]
     if differs(rnd.objects):
         small = naive.shrink(rnd.objects, differs)
-        answer = compiled.ask(objects=small, **rnd.modes, family=rnd.family, srcs=[src], dsts=[dst], ports=[[proto, port]], rules=True)
+        answer = compiled.ask(objects=small, **rnd.modes, host=rnd.host, family=rnd.family, srcs=[src], dsts=[dst], ports=[[proto, port]], rules=True)
         trial = rnd.naive(small)
         lines += [naive.dump(small), "modes: %s" % rnd.modes, "compiled: %s" % answer,
                   "naive: %s" % [c.verdict(src, dst, proto, port, rnd.family) for c in (trial.now, trial.then)]]

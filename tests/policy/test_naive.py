@@ -649,3 +649,48 @@ def test_arguments_are_checked(arguments, error):
 def test_two_live_pods_at_one_address_are_refused():
     with pytest.raises(ValueError, match="both live"):
         naive.Cluster(BASE + [pod("y/thief", X_A)])
+
+
+def of_nodes(which, **spec):
+    return {**cnp(**spec), "metadata": {"name": spec.get("name", "c"), "annotations": {"weft.dev/subject": which}}}
+
+
+ANY4 = {"networks": ["0.0.0.0/0"]}
+
+
+def test_P11_policies_of_nodes():
+    """Who comes, by address and at each of the node's addresses; whom it asks; its own pods, itself, and what pods have."""
+    check([of_nodes("nodes-from", subject={"namespaces": is_(zone="a")}, ingress=[rule("Accept", PEER_Y)],
+                    egress=[rule("Accept", {"networks": ["203.0.113.0/24"]}, side="to", protocols=[tcp(443)]), rule("Deny", ANY4, side="to")])], """
+        203.0.113.5   172.18.0.1   TCP/443  allow
+        203.0.113.5   10.244.1.1   TCP/443  allow
+        203.0.113.5   172.18.0.1   TCP/444  deny
+        203.0.113.5   172.18.0.2   TCP/444  allow
+        203.0.114.5   10.244.1.1   TCP/443  deny
+        y/a           172.18.0.1   TCP/80   allow
+        x/a           172.18.0.1   TCP/80   deny
+        172.18.0.2    172.18.0.1   UDP/80   deny
+        172.18.0.1    203.0.113.5  TCP/80   allow
+        172.18.0.1    10.244.1.1   TCP/80   allow
+        203.0.113.5   x/a          TCP/80   allow
+        2001:db8::7   fd00:18::1   TCP6/80  allow
+    """, host="n1")
+    check([of_nodes("nodes", egress=[rule("Deny", ANY4, side="to")], ingress=[rule("Deny", {"pods": {"podSelector": is_(app="a")}})])], """
+        172.18.0.1    203.0.113.5  TCP/80   deny
+        10.244.1.1    y/a          TCP/80   deny
+        172.18.0.1    x/a          TCP/80   allow
+        172.18.0.1    172.18.0.2   ICMP     deny
+        x/a           172.18.0.1   TCP/80   deny
+        x/b           172.18.0.1   TCP/80   allow
+        x/a           203.0.113.5  TCP/80   allow
+    """, host="n1")
+
+
+def test_P11_whom_policies_of_nodes_mean():
+    """Those whose labels they name: a node has no name as a namespace has one, and no labels of pods."""
+    name = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Exists"}]}
+    absent = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "DoesNotExist"}]}
+    for subject, verdict in (({"namespaces": {}}, "deny"), ({"namespaces": is_(zone="a")}, "deny"), ({"namespaces": is_(zone="b")}, "allow"),
+                             ({"namespaces": name}, "allow"), ({"namespaces": absent}, "deny"), ({"pods": {}}, "deny"),
+                             ({"pods": {"podSelector": is_(app="a")}}, "allow"), ({"namespaces": is_(team="x")}, "allow")):
+        check([of_nodes("nodes-from", subject=subject, egress=[rule("Deny", ANY4, side="to")])], "203.0.113.5 172.18.0.1 TCP/80 " + verdict, host="n1")
