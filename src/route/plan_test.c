@@ -233,6 +233,9 @@ static void automatic(void)
 	n = find_node_route(&after, "172.30.0.12/32");
 	CHECK(n && n->plain && n->transport == ROUTE_DIRECT);
 	CHECK_INT(find_route(&after, "10.244.2.0/24", 0)->oif, 2);
+	CHECK_INT(after.n_neighs, before.n_neighs); /* packets that are on their way into the tunnel still find it */
+	for (size_t i = 0; i < MIN(after.n_neighs, before.n_neighs); i++)
+		CHECK(neigh_eq(&after.neighs[i], &before.neighs[i]));
 	CHECK_INT(after.pod_mtu, 1450); /* so that the way back into the tunnel is open at any time */
 	CHECK_INT(after.peers[0].mtu, 1500);
 }

@@ -161,6 +161,52 @@ static void plan_direct_tunnelled(struct compiling *c, struct member *m, struct 
 	}
 }
 
+static void add_neigh(struct compiling *c, const struct addr *a, const uint8_t mac[6])
+{
+	struct route_plan *p = c->plan;
+	struct neigh n = {
+	    .ifindex = c->config->tunnel_ifindex, .addr = *a, .state = NUD_PERMANENT, .proto = NET_PROTO_WEFT};
+
+	memcpy(n.mac, mac, 6);
+	GROW(p->neighs, p->n_neighs, c->cap_neighs);
+	p->neighs[p->n_neighs++] = n;
+}
+
+/* The next hop in the tunnel, which has the peer's VTEP MAC. For IPv6 it is link-local, made of that MAC: a global one would be
+ * looked up, and refused while its range still has a route by another device (net/ipv6/route.c, ip6_route_check_nh_onlink). */
+static struct addr tunnel_hop(const struct member *m, const uint8_t mac[6], int f)
+{
+	struct addr a = {{0xfe, 0x80}};
+
+	if (f == 0)
+		return route_node_addr(&m->ranges[f]);
+	memcpy(a.b + 10, mac, 6);
+	return a;
+}
+
+static void peer_vtep_mac(const struct member *m, uint8_t ret[6])
+{
+	struct prefix ranges[2];
+	size_t n = 0;
+
+	for (int f = 0; f < 2; f++)
+		if (m->ranges[f].len)
+			ranges[n++] = m->ranges[f];
+	route_vtep_mac(ranges, n, ret);
+}
+
+/* A peer that is direct for the time being is still known in the tunnel: packets that the stack has routed into it, and not yet sent, would find
+ * no neighbour when the transport changes, and be lost. */
+static void plan_tunnel_neigh(struct compiling *c, const struct member *m, int f)
+{
+	uint8_t mac[6];
+	struct addr via;
+
+	peer_vtep_mac(m, mac);
+	via = tunnel_hop(m, mac, f);
+	add_neigh(c, &via, mac);
+}
+
 static void plan_direct_family(struct compiling *c, struct member *m, int f)
 {
 	const struct addr *via, *outer;
@@ -184,6 +230,7 @@ static void plan_direct_family(struct compiling *c, struct member *m, int f)
 	if (c->config->auto_direct && choose_outer(c->config, m->node, &outer)) {
 		way.outer = *outer;
 		plan_direct_tunnelled(c, m, &way, f);
+		plan_tunnel_neigh(c, m, f);
 	}
 	route_add_route(c, (struct route){.dst = m->ranges[f], .via = *via, .oif = u->ifindex, .src = c->plan->node_addrs[f]});
 	add_node_route(c, m, &m->ranges[f], &way);
@@ -242,29 +289,6 @@ static struct route encap_route(const struct compiling *c, const struct prefix *
 	    .encap = {.id = c->config->vni, .dst = peer->underlay, .src = peer->own_underlay, .ttl = ENCAP_TTL}};
 }
 
-static void add_neigh(struct compiling *c, const struct addr *a, const uint8_t mac[6])
-{
-	struct route_plan *p = c->plan;
-	struct neigh n = {
-	    .ifindex = c->config->tunnel_ifindex, .addr = *a, .state = NUD_PERMANENT, .proto = NET_PROTO_WEFT};
-
-	memcpy(n.mac, mac, 6);
-	GROW(p->neighs, p->n_neighs, c->cap_neighs);
-	p->neighs[p->n_neighs++] = n;
-}
-
-/* The next hop in the tunnel, which has the peer's VTEP MAC. For IPv6 it is link-local, made of that MAC: a global one would be
- * looked up, and refused while its range still has a route by another device (net/ipv6/route.c, ip6_route_check_nh_onlink). */
-static struct addr tunnel_hop(const struct member *m, const uint8_t mac[6], int f)
-{
-	struct addr a = {{0xfe, 0x80}};
-
-	if (f == 0)
-		return route_node_addr(&m->ranges[f]);
-	memcpy(a.b + 10, mac, 6);
-	return a;
-}
-
 static void plan_tunnel_family(struct compiling *c, struct member *m, struct route_node_route *way, int f)
 {
 	struct addr via = tunnel_hop(m, way->vtep_mac, f);
@@ -296,8 +320,6 @@ static void plan_tunnel(struct compiling *c, struct member *m)
 	struct route_node_route way = {.transport = m->peer->transport, .ifindex = c->config->tunnel_ifindex};
 	const struct addr *outer;
 	const struct route_underlay *u = choose_outer(c->config, m->node, &outer);
-	struct prefix ranges[2];
-	size_t n_ranges = 0;
 
 	if (!u) {
 		m->peer->state = ROUTE_PEER_NO_ADDRESS;
@@ -305,10 +327,7 @@ static void plan_tunnel(struct compiling *c, struct member *m)
 						   : "it has no InternalIP in status.addresses");
 		return;
 	}
-	for (int f = 0; f < 2; f++)
-		if (m->ranges[f].len)
-			ranges[n_ranges++] = m->ranges[f];
-	route_vtep_mac(ranges, n_ranges, way.vtep_mac);
+	peer_vtep_mac(m, way.vtep_mac);
 	m->peer->underlay = *outer;
 	m->peer->own_underlay = u->addr;
 	m->peer->mtu = route_inner_mtu(t, u->mtu, !addr_is_v4(outer));
