@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nanoseconds a packet of the programs on established flows, over one flow and over 64k flows; and the verifier's instruction
- * counts against the budget. Prints a table; `--budget FILE` checks instead, as TAP. */
+ * counts against the budget. Prints a table, of all or of the hooks that are named; `--budget FILE` checks instead, as TAP. */
 #include "base/file.h"
 #include "base/str.h"
 #include "harness.h"
@@ -120,7 +120,8 @@ static struct config config_of(const char *hook)
 
 static void tell(struct next_flow *skel, const struct path *p, const struct frame *f, uint32_t flows)
 {
-	skel->rodata->flow_mask = flows - 1;
+	skel->rodata->flow_mask = (flows ? flows : FLOWS) - 1;
+	skel->rodata->fresh = flows ? 0 : 1; /* the id of pod A */
 	memcpy((void *)skel->rodata->frame, f->data, ETH_HLEN);
 	memcpy((void *)&skel->rodata->source, addr_of(p->src).b + 12, 4);
 	skel->rodata->l3 = p->no_ethernet ? 0 : ETH_HLEN;
@@ -133,7 +134,7 @@ static void tell(struct next_flow *skel, const struct path *p, const struct fram
 	}
 }
 
-/* Of the program alone: what next_flow costs by itself is taken off. */
+/* Of the program alone: what next_flow costs by itself is taken off. @flows 0: each packet begins one. */
 static double ns_per_packet(const struct path *p, const struct frame *f, uint32_t flows)
 {
 	struct next_flow *skel = next_flow__open();
@@ -141,7 +142,7 @@ static double ns_per_packet(const struct path *p, const struct frame *f, uint32_
 	double alone, both;
 	int fd = datapath_program_fd(dp, p->hook);
 
-	if (!skel)
+	if (!skel || bpf_map__reuse_fd(skel->maps.flow_asks, datapath_map_fd(dp, "flow_asks")) < 0)
 		err(1, "next_flow");
 	tell(skel, p, f, flows);
 	if (next_flow__load(skel) < 0)
@@ -149,7 +150,7 @@ static double ns_per_packet(const struct path *p, const struct frame *f, uint32_
 	alone = best_of(bpf_program__fd(skel->progs.next_flow), f, *p->ifindex);
 	if (bpf_map_update_elem(bpf_map__fd(skel->maps.next), &zero, &fd, BPF_ANY) < 0)
 		err(1, "next");
-	both = (flows > 1 ? mean_of : best_of)(bpf_program__fd(skel->progs.next_flow), f, *p->ifindex);
+	both = (flows != 1 ? mean_of : best_of)(bpf_program__fd(skel->progs.next_flow), f, *p->ifindex);
 	next_flow__destroy(skel);
 	return both - alone;
 }
@@ -173,13 +174,39 @@ static void bench(const struct path *p)
 	printf("%-11s %-44s %8.0f %8.0f\n", p->hook, p->what, ns_per_packet(p, &f, 1), ns_per_packet(p, &f, FLOWS));
 }
 
+/* Every packet is the first one of its flow, a SYN that nobody answers, the table full of such. */
+static void bench_first(const struct path *p)
+{
+	struct frame f;
+
+	flows_clear();
+	frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+	frame_ip(&f, p->src, p->dst, IPPROTO_TCP);
+	frame_tcp(&f, 0, 80, "S");
+	frame_end(&f);
+	printf("%-11s %-44s %8.0f\n", p->hook, p->what, ns_per_packet(p, &f, 0));
+}
+
+/* The hooks that were asked for; none: all. */
+static char *const *chosen;
+
+static bool is_chosen(const char *hook)
+{
+	for (char *const *c = chosen; *c; c++)
+		if (streq(*c, hook))
+			return true;
+	return !*chosen;
+}
+
 /* Packets that the programs drop would be fast, and no path. */
-static void bench_all(const struct path *paths, size_t n)
+static void bench_all(const struct path *paths, size_t n, void (*bench_one)(const struct path *p))
 {
 	for (size_t i = 0; i < n; i++) {
 		uint64_t before = all_drops();
 
-		bench(&paths[i]);
+		if (!is_chosen(paths[i].hook))
+			continue;
+		bench_one(&paths[i]);
 		if (all_drops() != before)
 			errx(1, "%s %s: packets were dropped (%s)", paths[i].hook, paths[i].what, drop_reason_label(last_drop()));
 	}
@@ -282,6 +309,12 @@ static const struct path plain[] = {
 	{ .hook = "to_tunnel", .src = A4, .dst = TUNNEL4, .ifindex = &if_tunnel, .mark = PAST_STACK, .what = "past the stack: known by its mark" },
 	{ .hook = "to_tunnel", .src = A4, .dst = TUNNEL4, .ifindex = &if_tunnel, .stack = true, .what = "a pod's, out of the stack" },
 };
+static const struct path first[] = {
+	{ .hook = "from_pod", .src = A4, .dst = B4, .ifindex = &if_a, .what = "first packet to a pod of this node" },
+	{ .hook = "from_pod", .src = A4, .dst = DIRECT4, .ifindex = &if_a, .what = "first packet to another node, direct" },
+	{ .hook = "from_pod", .src = A4, .dst = WORLD4, .ifindex = &if_a, .what = "first packet to the stack" },
+	{ .hook = "from_net", .src = DIRECT4, .dst = A4, .ifindex = &if_uplink, .what = "first packet to a pod" },
+};
 static const struct path encrypted[] = { /* into a pod each run would lengthen the packet by a header: up to there */
 	{ .hook = "from_mesh", .src = MESH_PEER4, .dst = A4, .ifindex = &if_tunnel, .no_ethernet = true, .stack = true, .what = "to a pod, by the stack" },
 	{ .hook = "to_mesh", .src = MESH_OWN4, .dst = MESH_PEER4, .ifindex = &if_tunnel, .no_ethernet = true, .mark = PAST_STACK, .what = "past the stack: known by its mark" },
@@ -298,6 +331,7 @@ int main(int argc, char **argv)
 	char *path = budget ? realpath(argv[2], NULL) : NULL;
 	int r = 0;
 
+	chosen = argv + 1;
 	harness_quiet = true; /* what else is dropped on these interfaces */
 	harness_init();
 	dp_config.flow_max = dp_config.flow_share = 2 * FLOWS;
@@ -309,11 +343,12 @@ int main(int argc, char **argv)
 	} else {
 		printf("%-11s %-44s %8s %8s   ns a packet; 1 flow: best of %d, 64k: mean over %d epochs\n", "", "established TCP", "1 flow", "64k", ROUNDS,
 		       EPOCHS);
-		bench_all(plain, ARRAY_SIZE(plain));
+		bench_all(plain, ARRAY_SIZE(plain), bench);
+		bench_all(first, ARRAY_SIZE(first), bench_first);
 		mesh();
-		bench_all(encrypted, ARRAY_SIZE(encrypted));
+		bench_all(encrypted, ARRAY_SIZE(encrypted), bench);
 		masquerade();
-		bench_all(translated, ARRAY_SIZE(translated));
+		bench_all(translated, ARRAY_SIZE(translated), bench);
 		for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
 			printf("%-11s %u instructions verified\n", hooks[i], verified_instructions(hooks[i]));
 	}
