@@ -127,7 +127,7 @@ static void an_entry_used_again_is_judged_again(void)
 	struct flow_state s;
 
 	CHECK_INT(datapath_policy_begin(dp), 0);
-	CHECK_INT(datapath_policy_commit(dp), 0);
+	CHECK_INT(datapath_policy_commit(dp, 0), 0);
 	flows_clear();
 	tcp(true, "S");
 	CHECK(tcp_in("flows_new", &s));

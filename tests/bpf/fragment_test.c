@@ -127,7 +127,7 @@ static void forbid(bool trial)
 		CHECK_INT(datapath_policy_change(dp, DP_POLICY_CIDRS, &peer, &enemy), 0);
 		CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, &value), 0);
 	}
-	CHECK_INT(datapath_policy_commit(dp), 0);
+	CHECK_INT(datapath_policy_commit(dp, 0), 0);
 }
 
 static int sets(void)
@@ -188,7 +188,7 @@ static void a_trial_takes_no_fragment_away(void)
 
 		CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, NULL), 0);
 	}
-	CHECK_INT(datapath_policy_commit(dp), 0);
+	CHECK_INT(datapath_policy_commit(dp, 0), 0);
 }
 
 /* Datagrams in flight at once, in any order, as many as a tenth of the share; and used ones are no loss. */

@@ -149,7 +149,7 @@ static void a_begins_nothing(void)
 		CHECK_INT(datapath_policy_change(dp, DP_POLICY_CIDRS, &roots[i], &class), 0);
 		CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, &value), 0);
 	}
-	CHECK_INT(datapath_policy_commit(dp), 0);
+	CHECK_INT(datapath_policy_commit(dp, 0), 0);
 }
 
 /* To answer is not to begin: what the endpoint's packet opened is no way to ask a Service. */
