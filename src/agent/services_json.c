@@ -148,8 +148,8 @@ json_t *agent_services_status(const struct agent *a)
 		datapath_read_service_stats(a->dp, &s);
 	for (unsigned i = 0; i < SERVICE_COUNTS; i++)
 		json_object_set_new(counts, service_count_label(i), json_integer(s.counts[i]));
-	return json_pack("{sb, sb, ss*, sb, sI, sI, sI, sI, sI, sI, sI, so, so}", "enabled", a->opt.service_enabled != SWITCH_OFF, "inbound", a->services.inbound, "otherProxy", a->services.other_proxy, "sockets", s.sockets,
+	return json_pack("{sb, sb, ss*, sb, sI, sI, sI, sI, sI, sb, sI, sI, so, so}", "enabled", a->opt.service_enabled != SWITCH_OFF, "inbound", a->services.inbound, "otherProxy", a->services.other_proxy, "sockets", s.sockets,
 			 "services", (json_int_t)a->services.by_name.count, "frontends", (json_int_t)s.frontends, "backends",
-			 (json_int_t)s.backends, "slots", (json_int_t)s.slots, "writes", (json_int_t)s.writes, "aborted", (json_int_t)s.aborted, "compiled",
+			 (json_int_t)s.backends, "slots", (json_int_t)s.slots, "writes", (json_int_t)s.writes, "abortsSockets", s.aborts, "aborted", (json_int_t)s.aborted, "compiled",
 			 (json_int_t)a->services.compiled, "counts", counts, "announced", agent_announce_status(a));
 }

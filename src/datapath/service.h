@@ -102,6 +102,7 @@ struct dp_service_stats {
 	uint64_t aborted; /* sockets whose endpoint was gone */
 	uint64_t counts[SERVICE_COUNTS];
 	bool sockets; /* are socket programs attached? */
+	bool aborts;  /* are those that lose their endpoint found? */
 };
 int datapath_read_service_stats(struct datapath *dp, struct dp_service_stats *ret);
 const char *service_count_label(unsigned what);

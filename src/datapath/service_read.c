@@ -83,7 +83,7 @@ static int read_counts(struct datapath *dp, uint64_t ret[SERVICE_COUNTS])
 int datapath_read_service_stats(struct datapath *dp, struct dp_service_stats *ret)
 {
 	const struct services *s = dp->services;
-	struct dp_service_stats stats = { .sockets = dp->sock_links[0] >= 0 };
+	struct dp_service_stats stats = { .sockets = dp->sock_links[0] >= 0, .aborts = dp->stale_link };
 	int r = read_counts(dp, stats.counts);
 
 	if (r < 0)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from labs import Lab, pod, wait_for
-from test_service_clients import RECONNECTS, addresses, follow, known, server, service
+from test_service_clients import RECONNECTS, addresses, follow, known, needs_aborts, server, service
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +15,7 @@ def lab():
     with Lab(nodes=2, set=["service.inbound=off"]) as lab:
         lab.apply(pod("c", node="n1"))
         lab.wait_ready()
+        needs_aborts(lab)
         yield lab
 
 
@@ -63,7 +64,6 @@ class Holder:
     def end(self):
         self.p.kill()
         self.p.wait()
-
 
 
 def test_SVC_20_tcp_is_reset_where_asked_for(lab):
