@@ -62,14 +62,6 @@ static __always_inline bool peek_addresses(struct __sk_buff *skb, struct packet 
 	       !packet_read(skb, ETH_LEN + offsetof(struct ipv6hdr, saddr), &pkt->src, 2 * sizeof(struct ip_addr));
 }
 
-/* What a tunnel carries comes out of the tunnel: as it is, anybody outside could have sent it. */
-static __always_inline bool may_come_plain(const struct ip_addr *src)
-{
-	const struct node_route *route = node_route_find(src);
-
-	return !route || route->plain;
-}
-
 /* Outer packets to this node: what is inside is looked at here or in from_tunnel, the outer source included. WireGuard's packets are no
  * tunnel device's. */
 static __always_inline bool is_tunnelled(struct __sk_buff *skb, const struct packet *pkt)
@@ -218,7 +210,7 @@ int from_net(struct __sk_buff *skb)
 		return drop(skb, &pkt, DROP_PLAINTEXT_IN);
 	if (addr_is_node(&pkt.src) || addr_is_in_range(&pkt.src) || endpoint_find(&pkt.src))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
-	if (config.tunnel_port && !may_come_plain(&pkt.src))
+	if (config.tunnel_port && !addr_may_come_plain(&pkt.src))
 		return drop(skb, &pkt, DROP_PLAIN_SOURCE);
 	if (config.geneve && addr_is_underlay(&pkt.dst)) {
 		why = geneve_arrive(skb);

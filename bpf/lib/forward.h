@@ -8,6 +8,7 @@
 #include "lib/encap.h"
 #include "lib/endpoint.h"
 #include "lib/mark.h"
+#include "lib/hop.h"
 #include "lib/outer.h"
 #include "lib/packet.h"
 
@@ -36,16 +37,13 @@ static __always_inline bool rewrite_hop(struct __sk_buff *skb, const struct pack
 
 		if ((void *)(ip + 1) > (void *)(long)skb->data_end)
 			return false;
-		ip->hop_limit--;
+		hop_take6(ip);
 	} else {
 		struct iphdr *ip = data + ETH_LEN;
-		__u32 sum;
 
 		if ((void *)(ip + 1) > (void *)(long)skb->data_end)
 			return false;
-		ip->ttl--;
-		sum = ip->check + bpf_htons(0x0100); /* RFC 1624, for a decrement of the high byte */
-		ip->check = sum + (sum >= 0xffff);
+		hop_take4(ip);
 	}
 	__builtin_memcpy(eth->h_dest, dst_mac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, src_mac, ETH_ALEN);

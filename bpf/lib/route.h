@@ -20,3 +20,11 @@ static __always_inline struct node_route *node_route_find(const struct ip_addr *
 	__builtin_memcpy(key.addr, addr, 16);
 	return bpf_map_lookup_elem(&node_routes, &key);
 }
+
+/* What a tunnel carries comes out of the tunnel: as it is, anybody outside could have sent it. */
+static __always_inline bool addr_may_come_plain(const struct ip_addr *src)
+{
+	const struct node_route *route = node_route_find(src);
+
+	return !route || route->plain;
+}

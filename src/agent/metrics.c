@@ -12,7 +12,7 @@
 
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
-static metric_fn audits, fragments_pushed_out, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, flow_searches, endpoints, endpoints_lost,
+static metric_fn audits, fragments_pushed_out, xdp_packets, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, flow_searches, endpoints, endpoints_lost,
 	node_routes, services, service_answers, service_writes, service_aborted, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
@@ -36,6 +36,7 @@ static const struct {
 	{ { "weft_flows", METRIC_GAUGE, "table", "Entries of the flow tables: established, new." }, flows },
 	{ { "weft_flow_table_max", METRIC_GAUGE, "", "Entries that each flow table holds at most." }, flow_max },
 	{ { "weft_flow_searches", METRIC_COUNTER, "", "Searches through whole tables for entries that found the queue of those to look at full." }, flow_searches },
+	{ { "weft_xdp_packets", METRIC_COUNTER, "", "Packets of Services' connections that XDP sent on; each is in one of the ways, too." }, xdp_packets },
 	{ { "weft_fragments_pushed_out", METRIC_COUNTER, "", "First fragments noted for later ones whose place another one of the same pod or sender took before those came." }, fragments_pushed_out },
 	{ { "weft_endpoints", METRIC_GAUGE, "", "Interfaces of pods on this node." }, endpoints },
 	{ { "weft_endpoints_without_interface", METRIC_GAUGE, "", "Pods on this node whose interface was deleted and could not be made again." }, endpoints_lost },
@@ -172,6 +173,15 @@ static void fragments_pushed_out(struct exposition *x, const struct metric *m, c
 
 	if (a->dp)
 		datapath_read_fragments_pushed_out(a->dp, &n);
+	metric_value(x, m, n.packets, NULL);
+}
+
+static void xdp_packets(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	struct dp_counter n = { 0 };
+
+	if (a->dp)
+		datapath_read_xdp_packets(a->dp, &n);
 	metric_value(x, m, n.packets, NULL);
 }
 

@@ -67,7 +67,7 @@ void agent_close_datapath(struct agent *a)
 
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
-	return x->attach == y->attach && x->fast_path == y->fast_path && x->mss_clamp == y->mss_clamp && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat && x->inbound == y->inbound &&
+	return x->attach == y->attach && x->fast_path == y->fast_path && x->mss_clamp == y->mss_clamp && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat && x->inbound == y->inbound && x->xdp == y->xdp &&
 	       x->vni == y->vni && x->tunnel_port == y->tunnel_port && x->geneve == y->geneve && x->guard == y->guard && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
 	       x->masquerade[1] == y->masquerade[1] && prefix_eq(&x->ranges[0], &y->ranges[0]) && prefix_eq(&x->ranges[1], &y->ranges[1]) && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
@@ -108,6 +108,7 @@ int agent_ensure_datapath(struct agent *a, char **ret_error)
 		c.masquerade[f] = masquerade_is_on(&a->opt, f, &s->ranges[f]);
 	port_range_parse(a->opt.masquerade_ports, &c.nat_port_min, &c.nat_port_max); /* checked when it was read */
 	c.inbound = a->services.inbound;
+	c.xdp = c.inbound ? (enum dp_xdp)a->opt.service_xdp : DP_XDP_OFF;
 	c.host = a->opt.policy_host;
 	inbound_ports(c.nat_port_min, c.nat_port_max, &c.inbound_port_min, &c.inbound_port_max);
 

@@ -34,6 +34,7 @@ static const char *const attaches[] = {"auto", "tcx", "clsact", NULL};
 static const char *const encaps[] = {"auto", "device", NULL};
 static const char *const switches[] = {"auto", "on", "off", NULL};
 static const char *const announces[] = {"auto", "all", "off", NULL};
+static const char *const xdp_modes[] = {"off", "auto", "native", "generic", NULL};
 static const char *const engines[] = {"auto", "kernel", "userspace", NULL};
 static const char *const policy_modes[] = {"enforce", "observe", NULL};
 static const char *const policy_defaults[] = {"allow", "deny", NULL};
@@ -112,6 +113,9 @@ static const struct option options[] = {
 	  .help = "serve pods' hostPort per packet, and at the sockets of all nodes; auto: with service.inbound, where the plugin portmap does not (cni.portmap)" },
 	{ "service.ranges", T_PREFIXES, AT(service_ranges), "",
 	  .help = "ranges of cluster addresses, as the API server has them: with service.inbound, who asks for one that no Service has is told so (unreachable), and the packet goes no further" },
+	{ "service.xdp", T_CHOICE, AT(service_xdp), "off", .choices = xdp_modes,
+	  .help = "with service.inbound, send packets of clients' connections that are under way on before the kernel handles them, where they leave by the uplink that they came by "
+		  "(endpoints on other nodes, transport direct; their answers): by the uplink's driver (native) or, slower than without, by the kernel (generic); auto: native, where the driver can and the uplink is no veth" },
 	{ "service.announce", T_CHOICE, AT(service_announce), "auto", .choices = announces,
 	  .help = "addresses that the nodes of a local network announce in it by ARP and neighbour discovery, one node each; auto: those of load balancers that a LoadBalancerPool gave out; all: those that others gave out, and external ones if they are served, too" },
 	{ "service.announceInterfaces", T_TEXT, AT(service_announce_interfaces), "auto", 1,

@@ -10,6 +10,7 @@ enum encap { ENCAP_AUTO, ENCAP_DEVICE };
 enum policy_mode { POLICY_MODE_ENFORCE, POLICY_MODE_OBSERVE };
 enum policy_default { POLICY_DEFAULT_ALLOW, POLICY_DEFAULT_DENY };
 enum auto_switch { SWITCH_AUTO, SWITCH_ON, SWITCH_OFF };
+enum xdp_mode { XDP_OFF, XDP_AUTO, XDP_NATIVE, XDP_GENERIC };
 enum announce_switch { ANNOUNCE_AUTO, ANNOUNCE_EVERY, ANNOUNCE_OFF };
 
 #define NODE_PORTS_PRIMARY "primary"
@@ -40,6 +41,7 @@ struct options {
 	char *service_node_port_addresses; /* NODE_PORTS_PRIMARY, or prefixes */
 	char *service_ranges;		   /* a list of prefixes: agent/lists.h */
 	uint64_t service_host_ports;	   /* enum auto_switch */
+	uint64_t service_xdp;		   /* enum xdp_mode */
 	uint64_t service_announce; /* enum announce_switch */
 	char *service_announce_interfaces; /* "auto" or names */
 	char *service_health; /* "": no healthz */

@@ -196,20 +196,38 @@ static json_t *recent_drops(const struct agent *a)
 	return list;
 }
 
+/* Of each uplink, by name. */
+static json_t *xdp(const struct agent *a)
+{
+	json_t *modes = json_object();
+
+	for (size_t i = 0; i < a->facts.n_uplinks; i++) {
+		struct dp_xdp_uplink u;
+		_cleanup_free_ char *text = NULL;
+
+		if (datapath_read_xdp(a->dp, a->facts.uplinks[i], &u) < 0)
+			continue;
+		text = u.error ? xasprintf("%s: %s", dp_xdp_state_text(u.state), strerror(-u.error)) : xstrdup(dp_xdp_state_text(u.state));
+		json_object_set_new(modes, a->facts.uplink_names[i], json_string(text));
+	}
+	return modes;
+}
+
 static json_t *datapath_json(const struct agent *a)
 {
-	struct dp_counter pushed_out = {0};
+	struct dp_counter pushed_out = {0}, by_xdp = {0};
 	struct dp_stats s = {0};
 
 	if (!a->dp || datapath_read_stats(a->dp, &s) < 0)
 		return json_object();
 	datapath_read_fragments_pushed_out(a->dp, &pushed_out);
-	return json_pack("{ss, sb, sI, sI, sI, sI, sI, s[bb], sI, sI, sI}", "attach", s.attach ? s.attach : "", "fastPath",
+	datapath_read_xdp_packets(a->dp, &by_xdp);
+	return json_pack("{ss, sb, sI, sI, sI, sI, sI, s[bb], sI, sI, sI, so, sI}", "attach", s.attach ? s.attach : "", "fastPath",
 			 a->opt.fast_path, "flows", (json_int_t)s.flows, "flowsNew", (json_int_t)s.flows_new, "flowMax",
 			 (json_int_t)s.flow_max, "endpoints", (json_int_t)s.endpoints, "nodeRoutes",
 			 (json_int_t)s.node_routes, "masquerade",
 			 a->dp_config.masquerade[0], a->dp_config.masquerade[1], "nat", (json_int_t)s.nat, "natMax",
-			 (json_int_t)s.nat_max, "fragmentsPushedOut", (json_int_t)pushed_out.packets);
+			 (json_int_t)s.nat_max, "fragmentsPushedOut", (json_int_t)pushed_out.packets, "xdp", xdp(a), "xdpPackets", (json_int_t)by_xdp.packets);
 }
 
 static json_t *policies(const struct agent *a)

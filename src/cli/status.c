@@ -245,6 +245,24 @@ static void print_warnings(const json_t *s)
 	}
 }
 
+/* Only where somebody asked for it. */
+static void print_xdp(const json_t *datapath)
+{
+	char name[64], line[256];
+	const char *uplink;
+	json_t *mode;
+
+	json_object_foreach((json_t *)json_at(datapath, "xdp"), uplink, mode) {
+		if (streq(json_str_or(mode, "off"), "off"))
+			continue;
+		str_escape(name, sizeof(name), uplink);
+		str_escape(line, sizeof(line), json_str_or(mode, ""));
+		printf("            XDP on %s: %s\n", name, line);
+	}
+	if (field_number(datapath, "xdpPackets"))
+		printf("            XDP sent %lld packets on\n", field_number(datapath, "xdpPackets"));
+}
+
 static void print_screen(const json_t *s)
 {
 	print_node(s);
@@ -259,6 +277,7 @@ static void print_screen(const json_t *s)
 	       field_number(json_at(s, "datapath"), "flowsNew"));
 	if (field_number(json_at(s, "datapath"), "fragmentsPushedOut"))
 		printf("            %lld first fragments pushed out by others of the same pod or sender\n", field_number(json_at(s, "datapath"), "fragmentsPushedOut"));
+	print_xdp(json_at(s, "datapath"));
 	print_mesh(json_at(s, "mesh"));
 	printf("Peers       %zu\n", json_array_size(json_at(s, "peers")));
 	print_peers(json_at(s, "peers"));

@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <libmnl/libmnl.h>
+#include <linux/if_link.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
@@ -166,6 +167,30 @@ int attach_tcx(uint32_t ifindex, enum attach_side side, int prog_fd, const char 
 	if (fd < 0)
 		return fd;
 	return bpf_obj_pin(fd, pin); /* a link that could not be pinned goes with its descriptor */
+}
+
+int attach_xdp(uint32_t ifindex, bool native, int prog_fd, const char *pin)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	_cleanup_close_ int fd = bpf_link_create(prog_fd, ifindex, BPF_XDP, &opts);
+
+	if (fd == -EEXIST) /* one in the other mode */
+		return -EBUSY;
+	if (fd < 0)
+		return fd;
+	return bpf_obj_pin(fd, pin);
+}
+
+int attach_find_xdp(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+	int r = bpf_xdp_query(ifindex, 0, &opts);
+
+	if (r < 0)
+		return r;
+	if (opts.attach_mode == XDP_ATTACHED_NONE)
+		return -ENOENT;
+	return opts.attach_mode == XDP_ATTACHED_DRV;
 }
 
 /* struct bpf_link_info of 6.6; the older header's is shorter than nothing we read. */

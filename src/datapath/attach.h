@@ -40,7 +40,18 @@ int attach_remove_qdisc(uint32_t ifindex);
 int attach_tcx(uint32_t ifindex, enum attach_side side, int prog_fd, const char *pin);
 
 /**
- * attach_find_tcx() - the link pinned at @pin
+ * attach_xdp() - a link of type XDP, pinned at @pin
+ * @native: by the driver, else by the kernel
+ *
+ * Return: 0, -EBUSY when another program is there, -EOPNOTSUPP when the driver cannot, -errno: as it says.
+ */
+int attach_xdp(uint32_t ifindex, bool native, int prog_fd, const char *pin);
+
+/* Return: 1 when a program is attached by the driver, 0 when by the kernel, -ENOENT when there is none, -errno. */
+int attach_find_xdp(uint32_t ifindex);
+
+/**
+ * attach_find_tcx() - the link pinned at @pin, of tcx or XDP
  * @ret_ifindex: 0 when the device is gone
  *
  * Return: descriptor of the link, -ENOENT, -errno.

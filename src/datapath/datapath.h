@@ -12,11 +12,15 @@
 struct datapath;
 
 enum dp_attach { DP_ATTACH_AUTO, DP_ATTACH_TCX, DP_ATTACH_CLSACT }; /* for uplinks and tunnels; pods always by clsact */
+/* Packets of Services' connections that leave by the uplink that they came by are sent on before there is an skb. Native: by the device's driver;
+ * generic: by the kernel, for any device; auto: native where that is sure to work. */
+enum dp_xdp { DP_XDP_OFF, DP_XDP_AUTO, DP_XDP_NATIVE, DP_XDP_GENERIC };
 enum dp_transport { DP_DIRECT, DP_TUNNEL, DP_MESH };
 
 struct dp_config {
 	const char *pin_dir; /* for example /sys/fs/bpf/weft; the version directory is made inside */
 	enum dp_attach attach;
+	enum dp_xdp xdp;       /* on uplinks; needs @inbound */
 	bool fast_path;	       /* off: packets are checked and counted, then take the stack's routes */
 	bool mss_clamp;	       /* pods' SYNs, both ways, speak of no larger segments than the path carries */
 	bool flow_events; /* connections are events as well as drops */
@@ -148,6 +152,26 @@ struct dp_link {
 };
 int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_t n);
 
+/* What became of XDP on an uplink. Where it is not, packets go the way through from_net, with the same result. */
+enum dp_xdp_state {
+	DP_XDP_IS_OFF,
+	DP_XDP_IS_NATIVE,
+	DP_XDP_IS_GENERIC,
+	DP_XDP_IS_FOREIGN, /* somebody else's program has the device */
+	DP_XDP_IS_VETH,	   /* auto: whether its other end takes what XDP sends cannot be seen from here */
+	DP_XDP_IS_TAGS,	   /* the device takes off the tags of VLANs */
+	DP_XDP_IS_REFUSED, /* by the kernel or the driver: error */
+};
+struct dp_xdp_uplink {
+	uint32_t ifindex;
+	enum dp_xdp_state state;
+	int error; /* -errno of REFUSED */
+};
+/* As datapath_apply_links() left it. Return: 0, -ENOENT when it is no uplink. */
+int datapath_read_xdp(const struct datapath *dp, uint32_t ifindex, struct dp_xdp_uplink *ret);
+/* "off", "native", "generic", or why not; for people. */
+const char *dp_xdp_state_text(enum dp_xdp_state state);
+
 /* As whom packets leave by an uplink. */
 struct dp_nat_uplink {
 	uint32_t ifindex;
@@ -177,6 +201,8 @@ int datapath_read_drops(struct datapath *dp, struct dp_counter ret[DROP_REASON_C
 int datapath_read_forwards(struct datapath *dp, struct dp_counter ret[FORWARD_WAY_COUNT]);
 /* Flows that were let pass, and policies that only observe would deny: by reason from DROP_POLICY_EGRESS on. */
 int datapath_read_audits(struct datapath *dp, struct dp_counter ret[DROP_POLICY_REASONS]);
+/* What the XDP programs have sent on; each is in one of the ways, too. */
+int datapath_read_xdp_packets(struct datapath *dp, struct dp_counter *ret);
 /* First fragments whose places were taken by others of the same owner before a later one came. */
 int datapath_read_fragments_pushed_out(struct datapath *dp, struct dp_counter *ret);
 /* Metric label and text of the lists in weft/drop.h and weft/counter.h; "unknown" outside of them. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Uplinks and tunnels. With tcx each has a pinned link a side, links/IFINDEX and links/IFINDEX-egress; with clsact the kernel's filters are the state. */
+/* Uplinks and tunnels. With tcx each has a pinned link a side, links/IFINDEX and links/IFINDEX-egress; with clsact the kernel's filters are the state.
+ * The links of XDP lie beside them (xdp.c). */
 #include "base/str.h"
 #include "datapath/attach.h"
 #include "datapath/priv.h"
@@ -36,10 +37,7 @@ static int hook_by_name(const char *name)
 	return -ENOENT;
 }
 
-typedef int pinned_link_fn(struct datapath *dp, const char *pin, int fd, uint32_t ifindex, const char *program, void *ctx);
-
-/* Calls @fn for each pinned link; @ifindex is 0 when its device is gone. */
-static int each_pinned_link(struct datapath *dp, pinned_link_fn *fn, void *ctx)
+int dp_each_pinned_link(struct datapath *dp, dp_pinned_link_fn *fn, void *ctx)
 {
 	_cleanup_free_ char *dir = xasprintf("%s/links", dp->dir);
 	struct dirent *entry;
@@ -68,14 +66,14 @@ static int replace_program(struct datapath *dp, const char *pin, int fd, uint32_
 {
 	int hook = hook_by_name(program);
 
-	if (ifindex == 0 || hook < 0)
+	if (ifindex == 0 || hook < 0 || !dp->objects[hook])
 		return unlink(pin) < 0 ? -errno : 0;
 	return bpf_link_update(fd, dp->programs[hook], NULL);
 }
 
 int dp_replace_tcx(struct datapath *dp)
 {
-	return each_pinned_link(dp, replace_program, NULL);
+	return dp_each_pinned_link(dp, replace_program, NULL);
 }
 
 struct wanted {
@@ -91,6 +89,8 @@ static int keep_or_unpin(struct datapath *dp, const char *pin, int fd _unused_, 
 	struct wanted *want = ctx;
 	const struct dp_link *link = want->tcx && ifindex ? find_wanted(want->links, want->n, ifindex) : NULL;
 
+	if (streq(program, dp_hook_names[HOOK_XDP_NET]))
+		return 0;
 	for (int side = 0; link && side < SIDES; side++)
 		if (side_is_wanted(dp, link->role, side) && streq(program, dp_hook_names[hooks[link->role][side]])) {
 			want->there[(link - want->links) * SIDES + side] = true;
@@ -186,14 +186,15 @@ int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_
 	int first = 0;
 
 	if (dp->tcx)
-		dp_note_error(&first, each_pinned_link(dp, keep_or_unpin, &want));
+		dp_note_error(&first, dp_each_pinned_link(dp, keep_or_unpin, &want));
 	else
 		find_filters(dp, &want);
 	for (size_t i = 0; i < n; i++)
 		dp_note_error(&first, attach_link(dp, &links[i], there + i * SIDES));
 	if (!dp->tcx) /* the new way was first, so that no packet passes unseen */
-		dp_note_error(&first, each_pinned_link(dp, keep_or_unpin, &want));
+		dp_note_error(&first, dp_each_pinned_link(dp, keep_or_unpin, &want));
 	dp_note_error(&first, remove_filters(dp, links, n));
+	dp_note_error(&first, dp_apply_xdp(dp, links, n));
 	if (first == 0)
 		remember_links(dp, links, n);
 	return first;

@@ -20,6 +20,7 @@
 #include "to_net.skel.h"
 #include "to_pod.skel.h"
 #include "to_tunnel.skel.h"
+#include "xdp_net.skel.h"
 
 #include <bpf/btf.h>
 #include <fcntl.h>
@@ -41,6 +42,7 @@ const char *const dp_hook_names[HOOK_COUNT] = {
 	[HOOK_TO_TUNNEL] = "to_tunnel",
 	[HOOK_FROM_MESH] = "from_mesh",
 	[HOOK_TO_MESH] = "to_mesh",
+	[HOOK_XDP_NET] = "xdp_net",
 };
 
 const char *const dp_map_names[MAP_COUNT] = {
@@ -89,6 +91,7 @@ static const void *(*const elf_bytes[HOOK_COUNT])(size_t *size) = {
 	[HOOK_TO_TUNNEL] = to_tunnel__elf_bytes,
 	[HOOK_FROM_MESH] = from_mesh__elf_bytes,
 	[HOOK_TO_MESH] = to_mesh__elf_bytes,
+	[HOOK_XDP_NET] = xdp_net__elf_bytes,
 };
 
 /* The end of what libbpf said while a program was loaded. libbpf has one print function for the whole process. */
@@ -414,6 +417,15 @@ static void find_maps(struct datapath *dp, struct bpf_object *obj)
 	}
 }
 
+/* A driver hands on frames of more than one buffer (large MTUs) to a program that can cope with them. Of the kernel's generic XDP such a program
+ * gets packets that have lost skb->mac_len on their way to tc, which from_net would read at the wrong place (seen on 6.18: skb_pp_cow_data() does not
+ * copy it). */
+static void set_xdp_flags(struct bpf_object *obj, const struct dp_config *config)
+{
+	if (config->xdp != DP_XDP_GENERIC)
+		bpf_program__set_flags(bpf_object__find_program_by_name(obj, dp_hook_names[HOOK_XDP_NET]), BPF_F_XDP_HAS_FRAGS);
+}
+
 static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_config *config, char **ret_error)
 {
 	size_t size;
@@ -421,6 +433,8 @@ static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_con
 	int r;
 
 	r = open_object(dp_hook_names[hook], elf, size, &dp->objects[hook]);
+	if (r == 0 && hook == HOOK_XDP_NET)
+		set_xdp_flags(dp->objects[hook], config);
 	if (r == 0)
 		r = load_object(dp, dp->objects[hook], hook + 1, config, ret_error);
 	if (r < 0)
@@ -428,6 +442,19 @@ static int load_hook(struct datapath *dp, enum dp_hook hook, const struct dp_con
 	dp->programs[hook] = bpf_program__fd(bpf_object__find_program_by_name(dp->objects[hook], dp_hook_names[hook]));
 	find_maps(dp, dp->objects[hook]);
 	return 0;
+}
+
+/* Without it packets take the way through from_net. */
+static void load_xdp(struct datapath *dp, const struct dp_config *config)
+{
+	_cleanup_free_ char *error = NULL;
+	int r = load_hook(dp, HOOK_XDP_NET, config, &error);
+
+	if (r == 0)
+		return;
+	log_warn("the kernel does not take the XDP program: Linux 5.18 or newer is needed", L_STR("why", error ? error : ""), L_ERRNO(r));
+	bpf_object__close(dp->objects[HOOK_XDP_NET]);
+	dp->objects[HOOK_XDP_NET] = NULL;
 }
 
 /* The socket programs, and with them the maps that only they have. */
@@ -494,7 +521,7 @@ static bool is_map_of_ours(const char *name, const void *ctx)
 	bool found = bpf_object__find_map_by_name(dp->sock, name) != NULL;
 
 	for (int i = 0; i < HOOK_COUNT && !found; i++)
-		found = bpf_object__find_map_by_name(dp->objects[i], name) != NULL;
+		found = dp->objects[i] && bpf_object__find_map_by_name(dp->objects[i], name) != NULL;
 	return found;
 }
 
@@ -514,6 +541,8 @@ static int pin_programs(struct datapath *dp)
 
 		if (unlink(path) < 0 && errno != ENOENT)
 			return -errno;
+		if (!dp->objects[i])
+			continue;
 		r = bpf_obj_pin(dp->programs[i], path);
 		if (r < 0)
 			return r;
@@ -536,7 +565,7 @@ static int replace_attached(struct datapath *dp)
 			if (attach_find_clsact(l->if_index, side, &id, name) < 0)
 				continue;
 			for (int i = 0; i < HOOK_COUNT; i++)
-				if (streq(name, dp_hook_names[i])) {
+				if (dp->objects[i] && streq(name, dp_hook_names[i])) {
 					r = attach_clsact(l->if_index, side, dp->programs[i]);
 					dp_note_error(&first, r == -ENODEV ? 0 : r);
 				}
@@ -609,8 +638,10 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 		return r;
 	r = choose_attach(dp, config->attach, ret_error);
 	draw_keys(dp);
-	for (int i = 0; i < HOOK_COUNT && r == 0; i++)
+	for (int i = 0; i < HOOK_XDP_NET && r == 0; i++)
 		r = load_hook(dp, i, config, ret_error);
+	if (r == 0 && config->xdp != DP_XDP_OFF)
+		load_xdp(dp, config);
 	if (r == 0)
 		r = load_sock(dp, config, ret_error);
 	if (r < 0)
@@ -640,6 +671,7 @@ int datapath_open(const struct dp_config *config, struct datapath **ret, char **
 		dp->sock_links[i] = -1;
 	dp->flow_max = config->flow_max;
 	dp->foreign_nat = config->foreign_nat;
+	dp->xdp = config->xdp;
 	dp->nat_max = config->nat_max;
 	dp->tunnel_ifindex = config->tunnel_ifindex;
 	before = libbpf_set_print(on_libbpf_print);

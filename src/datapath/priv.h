@@ -12,7 +12,8 @@
 #include <bpf/libbpf.h>
 
 /* The programs, in the order in which they are loaded and replaced. */
-enum dp_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_NET, HOOK_FROM_TUNNEL, HOOK_TO_NET, HOOK_TO_TUNNEL, HOOK_FROM_MESH, HOOK_TO_MESH, HOOK_COUNT };
+enum dp_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_NET, HOOK_FROM_TUNNEL, HOOK_TO_NET, HOOK_TO_TUNNEL, HOOK_FROM_MESH, HOOK_TO_MESH,
+	       HOOK_XDP_NET /* loaded where it is asked for only */, HOOK_COUNT };
 
 /* The maps that user space looks into; all are pinned by their name. */
 enum dp_map {
@@ -63,7 +64,7 @@ enum { LINKS_MAX = 32, SOCK_HOOKS = 8 };
 struct datapath {
 	int lock_fd; /* the version's directory, locked */
 	char *dir;   /* PIN_DIR/v1 */
-	struct bpf_object *objects[HOOK_COUNT];
+	struct bpf_object *objects[HOOK_COUNT]; /* NULL: not loaded */
 	int programs[HOOK_COUNT]; /* descriptors, owned by the objects */
 	int maps[MAP_COUNT];	  /* likewise */
 	struct bpf_object *sock;
@@ -74,6 +75,9 @@ struct datapath {
 	struct services *services;  /* NULL until the first is put */
 	bool tcx;		  /* uplinks and tunnels are attached by tcx */
 	bool foreign_nat;	  /* what leaves through the stack is looked at */
+	enum dp_xdp xdp;
+	struct dp_xdp_uplink xdp_uplinks[LINKS_MAX]; /* as they were applied */
+	size_t n_xdp_uplinks;
 	uint32_t flow_max, nat_max;
 	uint64_t recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* of all programs */
 	uint32_t tunnel_ifindex;
@@ -117,7 +121,12 @@ static inline struct ip_addr dp_addr_encode(const struct addr *a)
 /* Keys of a trie of prefixes (node routes, the guard): in which order, and those that are there, sorted, at most @max of them. */
 int dp_prefix_compare(const void *a, const void *b);
 size_t dp_prefix_keys(int map, size_t max, struct node_route_key **ret);
-/* Puts the loaded programs into the pinned tcx links. Return: 0 or the first error. */
+/* Calls @fn for each pinned link; @ifindex is 0 when its device is gone. Return: 0 or the first error. */
+typedef int dp_pinned_link_fn(struct datapath *dp, const char *pin, int fd, uint32_t ifindex, const char *program, void *ctx);
+int dp_each_pinned_link(struct datapath *dp, dp_pinned_link_fn *fn, void *ctx);
+/* The uplinks among @links get XDP programs, as far as they are wanted and can be; others' stay. Return: 0 or the first error. */
+int dp_apply_xdp(struct datapath *dp, const struct dp_link *links, size_t n);
+/* Puts the loaded programs into the pinned links; XDP's, where none is wanted any more, goes. Return: 0 or the first error. */
 int dp_replace_tcx(struct datapath *dp);
 /* Makes the counters of all flows and of all claims exist. */
 void dp_count_all_flows(struct datapath *dp);

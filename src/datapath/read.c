@@ -44,6 +44,11 @@ int datapath_read_audits(struct datapath *dp, struct dp_counter ret[DROP_POLICY_
 	return read_counters(dp, COUNTER_AUDITS, DROP_POLICY_REASONS, ret);
 }
 
+int datapath_read_xdp_packets(struct datapath *dp, struct dp_counter *ret)
+{
+	return read_counters(dp, COUNTER_XDP, 1, ret);
+}
+
 int datapath_read_fragments_pushed_out(struct datapath *dp, struct dp_counter *ret)
 {
 	return read_counters(dp, COUNTER_FRAGMENTS_PUSHED_OUT, 1, ret);
@@ -228,7 +233,7 @@ void dp_close_events(struct datapath *dp)
 int datapath_program_fd(struct datapath *dp, const char *hook)
 {
 	for (int i = 0; i < HOOK_COUNT; i++)
-		if (streq(hook, dp_hook_names[i]))
+		if (streq(hook, dp_hook_names[i]) && dp->objects[i])
 			return dp->programs[i];
 	return -ENOENT;
 }
@@ -236,7 +241,8 @@ int datapath_program_fd(struct datapath *dp, const char *hook)
 int datapath_map_fd(struct datapath *dp, const char *name)
 {
 	for (int i = 0; i <= HOOK_COUNT; i++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(i < HOOK_COUNT ? dp->objects[i] : dp->sock, name);
+		struct bpf_object *object = i < HOOK_COUNT ? dp->objects[i] : dp->sock;
+		struct bpf_map *map = object ? bpf_object__find_map_by_name(object, name) : NULL;
 
 		if (map)
 			return bpf_map__fd(map);

@@ -34,7 +34,7 @@ struct path {
 	bool tunnelled, no_ethernet, stack;
 };
 
-static const char *const hooks[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel", "from_mesh", "to_mesh" };
+static const char *const hooks[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel", "from_mesh", "to_mesh", "xdp_net" };
 
 /* As flow_create() would have made them: what comes out of the stack, or goes to where only the stack leads, keeps to it. */
 static void fill_flows(const char *pod, const char *peer, bool pod_first, bool via_stack)
@@ -336,6 +336,7 @@ int main(int argc, char **argv)
 	harness_init();
 	dp_config.flow_max = dp_config.flow_share = 2 * FLOWS;
 	dp_config.inbound = true; /* as agents have it */
+	dp_config.xdp = DP_XDP_GENERIC;
 	dp_config.mss_clamp = dp_config.host = budget; /* what an option adds counts for the verifier, not for the clock */
 	harness_reopen();
 	if (budget) {

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 import uuid
@@ -162,6 +163,18 @@ def running(lab, where, *command, says):
     finally:
         p.kill()
         p.wait()
+
+
+@contextlib.contextmanager
+def held_still(lab, who):
+    pids = lab.pids(who)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def end(p):

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What somebody deletes or changes behind the agent's back comes back, is counted, and is shown; lost events mean listing again."""
 
-import contextlib
 import json
 import os
 import signal
 import time
 
 import pytest
-from labs import FULL, Lab, assert_matrix, running, spread_pods, wait_for
+from labs import FULL, Lab, assert_matrix, held_still, running, spread_pods, wait_for
 
 REST = 10  # seconds that who deletes a pod's interface twice has to wait
 EVENT, AUDIT = 3, 10  # seconds until it is back: at once by event (1 s, and time to look), or by the audit every 4 s
@@ -113,18 +112,6 @@ LOOKS = ["ip -d route show table all proto 87", "ip -6 route show table all prot
 def state(lab):
     """What can be compared before and after, in any order; interface numbers may change."""
     return {c: sorted(sh(lab, c).split("\n")) for c in LOOKS}
-
-
-@contextlib.contextmanager
-def held_still(lab, who):
-    pids = lab.pids(who)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def settings_of(lab):

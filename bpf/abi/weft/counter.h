@@ -29,6 +29,7 @@ enum forward_way {
 /* The places of the array are fixed, so that a longer list of reasons finds its counters again. */
 #define COUNTER_DROPS 0 /* + enum drop_reason */
 #define COUNTER_FORWARDS 128 /* + enum forward_way */
+#define COUNTER_XDP 151 /* forwarded before there was an skb; each is in one of the ways, too */
 #define COUNTER_AUDITS 152 /* + enum drop_reason - DROP_POLICY_EGRESS: flows that were let pass and would be denied */
 #define COUNTER_FRAGMENTS_PUSHED_OUT 159 /* what a first fragment had left and no later one had asked for, by another of the same owner */
 #define COUNTER_MAX 160
@@ -39,5 +40,5 @@ struct counter {
 
 ABI_SIZE(struct counter, 16);
 _Static_assert((int)DROP_REASON_COUNT <= COUNTER_FORWARDS, "drop reasons have run into the other counters");
-_Static_assert(COUNTER_FORWARDS + (int)FORWARD_WAY_COUNT <= COUNTER_AUDITS, "more ways than counters");
+_Static_assert(COUNTER_FORWARDS + (int)FORWARD_WAY_COUNT <= COUNTER_XDP, "more ways than counters");
 _Static_assert(COUNTER_AUDITS + (int)DROP_POLICY_REASONS <= COUNTER_FRAGMENTS_PUSHED_OUT, "more reasons than counters");
