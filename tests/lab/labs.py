@@ -28,6 +28,16 @@ def run(*args, check=True, timeout=TIMEOUT, **kw):
     return done
 
 
+def answers_of(pods, ask):
+    """Twelve answers of `ask`, and more until each of the pods is among them: who answers is drawn by chance, and one of 60 is none."""
+    answers = []
+    while len(answers) < 12 or {a["pod"] for a in answers} != set(pods):
+        assert len(answers) < 60, answers
+        answers.append(ask())
+        assert answers[-1], answers
+    return answers
+
+
 def wait_for(what, condition, timeout=TIMEOUT, every=0.05):
     """Waits until condition() is true and returns what it returned."""
     end = time.monotonic() + timeout
