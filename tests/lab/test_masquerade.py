@@ -195,7 +195,7 @@ def stranger(lab):
     return "fy", lab.exec("n1", "cat", "/sys/class/net/fx/address").stdout.strip()
 
 
-@pytest.mark.parametrize("attach", ["tcx", "clsact"])
+@pytest.mark.parametrize("attach", ["tcx"] + ["clsact"] * FULL)
 def test_a_pod_cannot_say_that_its_packets_are_past_the_stack(attach):
     """By tc_index the programs at an uplink know what others of ours have dealt with (0x5757), or made (0x5758). A pod with power over its own
     interface sets it, too, and it crosses the veth: from_pod's verdict clears it. The owner of another interface keeps it, and is not believed; nor does he speak as a pod."""
