@@ -6,15 +6,13 @@
 #include "datapath/service.h"
 #include "harness.h"
 #include "net/rtnl.h"
+#include "own_cgroup.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <err.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <poll.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
 #define VIP4 "10.96.0.1"
 #define VIP6 "fd96::1"
@@ -23,7 +21,6 @@ enum { SERVERS = 3, PORT = 8080 };
 
 /* Endpoint i has 10.8.0.i+1 and fd08::i+1; -1 where nobody listens. */
 static int tcp[SERVERS], udp[SERVERS], tcp6[SERVERS];
-static char *cgroup;
 
 static const char *server4(unsigned i)
 {
@@ -74,34 +71,6 @@ static void make_servers(void)
 		udp[i] = listen_on(server4(i), SOCK_DGRAM);
 		tcp6[i] = listen_on(six, SOCK_STREAM);
 	}
-}
-
-static char *find_cgroup2(void)
-{
-	static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
-	struct statfs fs;
-
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-		if (statfs(places[i], &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
-			return xasprintf("%s/weft-service-test-%d", places[i], getpid());
-	errx(1, "no cgroup2 is mounted");
-}
-
-static void move_to(const char *dir)
-{
-	_cleanup_free_ char *procs = xasprintf("%s/cgroup.procs", dir);
-	_cleanup_close_ int fd = open(procs, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, "0", 1) != 1)
-		err(1, "cannot move into %s", dir);
-}
-
-static void leave_cgroup(void)
-{
-	_cleanup_free_ char *parent = xasprintf("%s/..", cgroup);
-
-	move_to(parent);
-	rmdir(cgroup);
 }
 
 /* ---- what is wanted ---- */
@@ -528,13 +497,9 @@ static void a_full_map_is_said_and_harms_nobody(void)
 
 int main(void)
 {
-	cgroup = find_cgroup2();
-	if (mkdir(cgroup, 0755) < 0)
-		err(1, "%s", cgroup);
-	atexit(leave_cgroup);
-	move_to(cgroup);
+	own_cgroup_enter("service-test");
 	harness_init();
-	dp_config.cgroup = cgroup;
+	dp_config.cgroup = own_cgroup;
 	make_servers();
 	harness_reopen();
 	RUN(SVC_20_connections_are_spread_evenly);

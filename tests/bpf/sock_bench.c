@@ -5,50 +5,17 @@
 #include "datapath/service.h"
 #include "harness.h"
 #include "net/rtnl.h"
+#include "own_cgroup.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <err.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/param.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
 enum { RUNS = 20000, ROUNDS = 7, PORT = 8080 };
 
-static char *cgroup;
 static int cgroup_fd, server;
-
-static void move_to(const char *dir)
-{
-	_cleanup_free_ char *procs = xasprintf("%s/cgroup.procs", dir);
-	_cleanup_close_ int fd = open(procs, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, "0", 1) != 1)
-		err(1, "cannot move into %s", dir);
-}
-
-static void leave_cgroup(void)
-{
-	_cleanup_free_ char *parent = xasprintf("%s/..", cgroup);
-
-	move_to(parent);
-	rmdir(cgroup);
-}
-
-static void enter_cgroup(void)
-{
-	struct statfs fs;
-	bool pure = statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
-
-	cgroup = xasprintf("/sys/fs/cgroup%s/weft-sock-bench-%d", pure ? "" : "/unified", getpid());
-	if (mkdir(cgroup, 0755) < 0)
-		err(1, "%s", cgroup);
-	atexit(leave_cgroup);
-	move_to(cgroup);
-	cgroup_fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
 
 static struct sockaddr_in at(const char *address, uint16_t port)
 {
@@ -203,9 +170,10 @@ int main(void)
 {
 	int stats;
 
-	enter_cgroup();
+	own_cgroup_enter("sock-bench");
+	cgroup_fd = open(own_cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	harness_init();
-	dp_config.cgroup = cgroup;
+	dp_config.cgroup = own_cgroup;
 	harness_reopen();
 	make_service();
 	stats = bpf_enable_stats(BPF_STATS_RUN_TIME);

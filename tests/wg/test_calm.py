@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packets that come one by one are handled on the processor where they come, many are spread: nothing is lost in between."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -10,6 +11,28 @@ import time
 from nodes import transfer_tcp, wait_for
 
 METRICS = ["--metrics", "unix:/run/metrics", "--workers", "2"]
+
+
+def datagrams(ea, eb):
+    """(a socket that sends, the one that receives) through the tunnel"""
+    rx = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    rx.bind(("10.9.0.2", 6000))
+    rx.settimeout(20)
+    tx = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tx.connect(("10.9.0.2", 6000))
+    return tx, rx
+
+
+@contextlib.contextmanager
+def crowd(cpu):
+    """Three who never rest on that processor: whoever else runs there has to wait for a turn."""
+    busy = [subprocess.Popen(["taskset", "-c", str(cpu), "sh", "-c", "while :; do :; done"]) for _ in range(3)]
+    try:
+        yield
+    finally:
+        for b in busy:
+            b.kill()
+            b.wait()
 
 
 def test_calm_traffic_is_handled_near(world):
@@ -30,28 +53,21 @@ def test_a_sender_that_moves_in_calm_keeps_its_order(world):
     """The worker of the processor that it leaves has to wait for it, the other one has not."""
     ea, eb = world.pair(extra_a=METRICS, extra_b=METRICS)
     assert ea.node.ping("10.9.0.2") == 3
-    rx = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    rx.bind(("10.9.0.2", 6000))
-    rx.settimeout(10)
-    tx = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    tx.connect(("10.9.0.2", 6000))
+    tx, rx = datagrams(ea, eb)
     cpus = sorted(os.sched_getaffinity(0))
     near = lambda: (tx.send(b"calm"), rx.recv(100), ea.metric("near"))[2]
     for n in range(3):
         here, there = cpus[n % 2], cpus[1 - n % 2]
         wait_for(near, timeout=30, interval=0.06, message="calm")
-        busy = [subprocess.Popen(["taskset", "-c", str(here), "sh", "-c", "while :; do :; done"]) for _ in range(3)]
-        try:
+        with crowd(here):
             time.sleep(0.06)  # silent for so long that it may take another queue
-            for i in range(2):  # more than two may end calm in between
-                os.sched_setaffinity(0, {there if i else here})
-                tx.send(b"%d" % i)
+            try:
+                for i in range(2):  # more than two may end calm in between
+                    os.sched_setaffinity(0, {there if i else here})
+                    tx.send(b"%d" % i)
+            finally:
+                os.sched_setaffinity(0, cpus)
             assert [int(rx.recv(100)) for _ in range(2)] == [0, 1], "round %d" % n
-        finally:
-            os.sched_setaffinity(0, cpus)
-            for b in busy:
-                b.kill()
-                b.wait()
         time.sleep(1)  # calm that has lasted comes back soon
     rx.close()
     tx.close()
@@ -65,11 +81,7 @@ def test_a_remote_that_moves_in_calm_keeps_its_order(world):
     """Its datagrams begin to come on another processor, while the worker of the first one waits for its turn."""
     ea, eb = world.pair(extra_a=["--metrics", "unix:/run/metrics", "--workers", "1"], extra_b=METRICS)
     assert ea.node.ping("10.9.0.2") == 3
-    rx = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    rx.bind(("10.9.0.2", 6000))
-    rx.settimeout(20)
-    tx = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    tx.connect(("10.9.0.2", 6000))
+    tx, rx = datagrams(ea, eb)
     cpus = sorted(os.sched_getaffinity(0))
     near = lambda: (tx.send(b"calm"), rx.recv(100), eb.metric("near"))[2]
 
@@ -83,20 +95,15 @@ def test_a_remote_that_moves_in_calm_keeps_its_order(world):
         here, there = cpus[n % 2], cpus[1 - n % 2]
         wait_for(near, timeout=30, interval=0.06, message="calm")
         late = [t for t in tasks(eb) if os.sched_getaffinity(t) == {here}]
-        busy = [subprocess.Popen(["taskset", "-c", str(here), "sh", "-c", "while :; do :; done"]) for _ in range(3)]
-        try:
+        with crowd(here):
             for t in late:
                 os.sched_setscheduler(t, os.SCHED_IDLE, os.sched_param(0))
             time.sleep(0.06)  # silent for so long that it may take another worker
             send(b"0", here)
             send(b"1", there)
             assert [int(rx.recv(100)) for _ in range(2)] == [0, 1], "round %d" % n
-        finally:
-            for t in late:
-                os.sched_setscheduler(t, os.SCHED_OTHER, os.sched_param(0))
-            for b in busy:
-                b.kill()
-                b.wait()
+        for t in late:
+            os.sched_setscheduler(t, os.SCHED_OTHER, os.sched_param(0))
         time.sleep(1)  # calm that has lasted comes back soon
     rx.close()
     tx.close()
