@@ -29,8 +29,8 @@ static __always_inline struct pod_iface *pod_iface_find(__u32 ifindex)
 	return bpf_map_lookup_elem(&pod_ifaces, &ifindex);
 }
 
-/* Did the pod send the packet, which has its address? Else this node did, also what it made anew of fragments: then it came in by no interface. By any other one, which may
- * be somebody else's in this namespace and has no program of ours, it is forged. */
+/* Did the pod send the packet, which has its address? Else this node did, also what it made anew of fragments: then it came in by no interface. By
+ * any other one, which may be somebody else's in this namespace and has no program of ours, it is forged. */
 static __always_inline bool endpoint_sent(const struct endpoint *ep, const struct __sk_buff *skb)
 {
 	return skb->ingress_ifindex == 0 || skb->ingress_ifindex == ep->ifindex;

@@ -130,8 +130,8 @@ __global int flow_turn(struct flow_state *f, const struct flow_key *key, __u8 en
 
 /* Notes a flow that begins. @old: the entry that the key has in `flows_new`, of a flow that is over; NULL when it has none. That one is written over
  * where it lies: to put another one in its place costs more than all else that a new flow does, as the table's lists of free and old entries
- * are touched, and whoever connects to one place again and again soon comes back to the ports that it had. It was looked up a while ago: the table may have given its
- * memory to another flow since, and policy's word about this one must not be that one's. So it is said there by the next packet. */
+ * are touched, and whoever connects to one place again and again soon comes back to the ports that it had. It was looked up a while ago: the table
+ * may have given its memory to another flow since, and policy's word about this one must not be that one's. So it is said there by the next packet. */
 static __always_inline void flow_put(struct flow_key *key, struct flow_state *fresh, struct flow_state *old)
 {
 	if (old) {

@@ -87,7 +87,8 @@ void mesh_diff(const struct mesh_device *have, const struct mesh_device *want, i
 /* Takes those peers away that the change removes. Sorted stays sorted. */
 void mesh_device_forget(struct mesh_device *d, const struct mesh_change *c);
 
-/* Wanted peers that were there and are there no more, key rotation apart: nobody of us removes such, unless they were not wanted for a while (mesh_device_forget()). All sorted. */
+/* Wanted peers that were there and are there no more, key rotation apart: nobody of us removes such, unless they were not wanted for a while
+ * (mesh_device_forget()). All sorted. */
 size_t mesh_count_lost(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want);
 
 /**
