@@ -21,6 +21,7 @@ struct target {
 struct waiting {
 	struct list link;
 	char *ns, *name, *uid;
+	char *node; /* whose turn it was; NULL: not yet */
 	json_t *selector; /* spec.nodeSelector, or NULL */
 	bool binding, seen, complained;
 	struct scheduler *scheduler;
@@ -125,14 +126,26 @@ static bool selector_matches(const json_t *selector, const json_t *labels)
 	return true;
 }
 
-static struct target *pick(struct scheduler *s, const struct waiting *w)
+static bool may_have(const struct target *t, const struct waiting *w)
 {
+	return t->ready && !t->unschedulable && selector_matches(w->selector, t->labels);
+}
+
+/* A binding that is tried again is tried with the same node: the API may have it, and only the answer be lost, and the turns stay even. */
+static struct target *pick(struct scheduler *s, struct waiting *w)
+{
+	struct target *before = w->node ? target_find(s, w->node) : NULL;
+
+	if (before && may_have(before, w))
+		return before;
 	for (size_t i = 0; i < s->n_targets; i++) {
 		size_t at = (s->next + i) % s->n_targets;
 		struct target *t = &s->targets[at];
 
-		if (t->ready && !t->unschedulable && selector_matches(w->selector, t->labels)) {
+		if (may_have(t, w)) {
 			s->next = at + 1;
+			free(w->node);
+			w->node = xstrdup(t->name);
 			return t;
 		}
 	}
@@ -210,6 +223,7 @@ static void waiting_free(struct waiting *w)
 	free(w->ns);
 	free(w->name);
 	free(w->uid);
+	free(w->node);
 	free(w);
 }
 
