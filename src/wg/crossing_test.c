@@ -4,6 +4,7 @@
 #include "wg/test_pair.h"
 
 static struct pair p;
+static bool together; /* messages that wait are taken together */
 
 #define S NS_PER_S
 
@@ -12,6 +13,7 @@ static void let_initiations_cross(void)
 	struct endpoint other = pair_endpoint(0);
 
 	pair_init(&p);
+	p.together = together;
 	peer_set_endpoint(p.n[1].peer, &other);
 	pair_send(&p, 0, 1);
 	pair_send(&p, 1, 1);
@@ -84,6 +86,7 @@ static void initiations_that_cross_with_one_that_forgets_its_own(void)
 
 	pair_init(&p);
 	p.filter = take_answers_to_1;
+	p.together = together;
 	peer_set_endpoint(p.n[1].peer, &other);
 	pair_send(&p, 0, 1);
 	pair_send(&p, 1, 1);
@@ -162,13 +165,64 @@ static void only_the_session_that_was_confirmed_is_sent_on(void)
 	pair_done(&p);
 }
 
+/* Everything at once, in an order that a wire makes of it: 1 has an initiation under way, and gets one of 0's, the same again, one with a bit
+ * flipped, 0's answer and the same again. Each counts once, and the two sessions are known to have crossed. */
+static void messages_taken_together_count_as_one_by_one(void)
+{
+	struct endpoint other = pair_endpoint(0);
+	struct handshake_message m[5] = { 0 };
+	struct session *theirs, *ours;
+	struct device *d;
+
+	pair_init(&p);
+	d = &p.n[1].device;
+	peer_set_endpoint(p.n[1].peer, &other);
+	pair_send(&p, 0, 1);
+	pair_send(&p, 1, 1);
+	device_run(&p.n[0].device, p.now);
+	device_run(d, p.now);
+	CHECK_INT(p.count, 2);
+	for (int i = 0; i < 5; i++)
+		m[i].from = other;
+	m[0].len = m[1].len = m[2].len = p.wire[p.head].len;
+	memcpy(m[0].msg, p.wire[p.head].data, m[0].len);
+	m[1] = m[2] = m[0];
+	m[1].msg[100] ^= 1;
+	p.head++, p.count--;
+	pair_pass_one(&p); /* 1's, which 0 answers */
+	CHECK(p.count == 1 && p.wire[p.head].data[0] == MSG_RESPONSE);
+	m[3].len = m[4].len = p.wire[p.head].len;
+	memcpy(m[3].msg, p.wire[p.head].data, m[3].len);
+	m[4] = m[3];
+	p.head++, p.count--;
+	device_on_handshakes(d, p.now, m, 5, 0);
+	CHECK_INT(d->stats.responses_sent, 1);
+	CHECK_INT(d->stats.rate_limited, 1); /* the same again, at once */
+	CHECK_INT(d->stats.bad_mac, 1);
+	CHECK_INT(d->stats.unknown_index, 1);
+	CHECK_INT(d->stats.bad_handshake, 0);
+	theirs = atomic_load(&p.n[1].peer->next);
+	ours = atomic_load(&p.n[1].peer->current);
+	CHECK(theirs && ours && theirs->crosses && theirs->crossed == ours->slot.index);
+	p.now += S;
+	device_on_handshakes(d, p.now, m, 1, 0);
+	CHECK_INT(d->stats.replayed_handshake, 1);
+	pair_settle(&p);
+	both_send(2, 9);
+	pair_done(&p);
+}
+
 int main(void)
 {
 	if (crypto_init() < 0)
 		return 1;
-	RUN(initiations_that_cross_both_count);
+	for (int i = 0; i < 2; i++) {
+		together = i;
+		RUN(initiations_that_cross_both_count);
+		RUN(initiations_that_cross_with_one_that_forgets_its_own);
+	}
+	RUN(messages_taken_together_count_as_one_by_one);
 	RUN(sessions_that_crossed_are_renewed_without_loss);
-	RUN(initiations_that_cross_with_one_that_forgets_its_own);
 	RUN(a_peer_that_lost_its_session_at_once);
 	RUN(only_the_session_that_was_confirmed_is_sent_on);
 	return test_end();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OpenSSL behind the few calls that the protocol needs. (The data path's cipher is in aead.c.)
+/* OpenSSL behind the few calls that the protocol needs. (The data path's cipher is in aead.c, the curve in curve.c.)
  *
  * Algorithms are fetched once: an implicit fetch takes locks and costs about a microsecond.
  *
@@ -7,6 +7,7 @@
  * we know (constants, nonce) leaves exactly HChaCha20's output. */
 #include "wg/aead.h"
 #include "wg/crypto_internal.h"
+#include "wg/curve.h"
 
 #include <endian.h>
 #include <openssl/core_names.h>
@@ -29,6 +30,8 @@ void crypto_need(bool ok, const char *what)
 
 int crypto_init(void)
 {
+	int r;
+
 	if (chapoly)
 		return 0;
 	chapoly = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
@@ -37,7 +40,8 @@ int crypto_init(void)
 	blake_mac = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
 	if (!chapoly || !chacha || !blake || !blake_mac)
 		return -ENOTSUP;
-	return aead_setup();
+	r = aead_setup();
+	return r < 0 ? r : dh_setup();
 }
 
 void crypto_random(void *out, size_t n)
@@ -134,48 +138,6 @@ void kdf(const uint8_t key[static HASH_LEN], struct bytes input, uint8_t *out1, 
 	}
 	wipe(secret, sizeof(secret));
 	wipe(t, sizeof(t));
-}
-
-struct dh_key *dh_key_new(const uint8_t priv[static KEY_LEN], uint8_t ret_pub[static KEY_LEN])
-{
-	EVP_PKEY *k = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, priv, KEY_LEN);
-	size_t n = KEY_LEN;
-
-	crypto_need(k && EVP_PKEY_get_raw_public_key(k, ret_pub, &n), "X25519 key");
-	return (struct dh_key *)k;
-}
-
-void dh_key_private(const struct dh_key *k, uint8_t ret[static KEY_LEN])
-{
-	size_t n = KEY_LEN;
-
-	crypto_need(EVP_PKEY_get_raw_private_key((const EVP_PKEY *)k, ret, &n) > 0, "X25519 private key");
-}
-
-struct dh_key *dh_key_free(struct dh_key *k)
-{
-	EVP_PKEY_free((EVP_PKEY *)k);
-	return NULL;
-}
-
-int dh(const struct dh_key *key, const uint8_t pub[static KEY_LEN], uint8_t ret[static KEY_LEN])
-{
-	EVP_PKEY *peer = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, pub, KEY_LEN);
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new((EVP_PKEY *)key, NULL);
-	size_t n = KEY_LEN;
-	bool ok;
-
-	crypto_need(peer && ctx && EVP_PKEY_derive_init(ctx) > 0 && EVP_PKEY_derive_set_peer(ctx, peer) > 0, "X25519");
-	ok = EVP_PKEY_derive(ctx, ret, &n) > 0 && !secret_is_zero(ret, KEY_LEN);
-	EVP_PKEY_CTX_free(ctx);
-	EVP_PKEY_free(peer);
-	return ok ? 0 : -EBADMSG;
-}
-
-void dh_clamp(uint8_t priv[static KEY_LEN])
-{
-	priv[0] &= 248;
-	priv[31] = (priv[31] & 127) | 64;
 }
 
 static EVP_CIPHER_CTX *once_ctx(void)

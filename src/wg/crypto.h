@@ -29,15 +29,25 @@ void mac16(uint8_t out[static MAC_LEN], struct bytes key, struct bytes data);
 /* HKDF with HMAC-BLAKE2s: up to three outputs of 32 bytes, those that are NULL from the right are not computed. */
 void kdf(const uint8_t key[static HASH_LEN], struct bytes input, uint8_t *out1, uint8_t *out2, uint8_t *out3);
 
-/* X25519. @key is opaque (an EVP_PKEY), freed by dh_key_free(). */
+/* X25519. A key is opaque, and freed by dh_key_free(). */
 struct dh_key;
 struct dh_key *dh_key_new(const uint8_t priv[static KEY_LEN], uint8_t ret_pub[static KEY_LEN]);
+/* Its public key is a job's result. */
+struct dh_key *dh_key_random(void);
 struct dh_key *dh_key_free(struct dh_key *k);
 DEFINE_CLEANUP(struct dh_key *, dh_key_free)
 /* What it was made of: to go on with it in another process. */
 void dh_key_private(const struct dh_key *k, uint8_t ret[static KEY_LEN]);
+
+/* One multiplication; the jobs of many keys are done side by side where the processor can. */
+struct dh_job {
+	struct dh_key *key; /* the caller's, as is @pub */
+	const uint8_t *pub; /* of KEY_LEN; NULL: the base point, which gives the public key */
+	uint8_t result[KEY_LEN]; /* all zero for a point of small order */
+};
+void dh_many(struct dh_job *jobs, unsigned n);
 /* Return: 0, -EBADMSG when the result is all zero (a point of small order). */
-int dh(const struct dh_key *key, const uint8_t pub[static KEY_LEN], uint8_t ret[static KEY_LEN]);
+int dh(struct dh_key *key, const uint8_t pub[static KEY_LEN], uint8_t ret[static KEY_LEN]);
 void dh_clamp(uint8_t priv[static KEY_LEN]);
 
 /* One-shot ChaCha20-Poly1305 with the 64-bit counter nonce of Noise. @out has @len + TAG_LEN bytes. */

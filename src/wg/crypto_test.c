@@ -4,6 +4,7 @@
  * Simplified BSD licence; test vectors are facts.) */
 #include "base/test.h"
 #include "wg/aead.h"
+#include "wg/curve.h"
 #include "wg/lanes.h"
 
 #include <openssl/bn.h>
@@ -55,6 +56,69 @@ static void x25519(void)
 	CHECK_INT(dh(ka, zero, s1), -EBADMSG); /* a point of small order */
 	dh_key_free(ka);
 	dh_key_free(kb);
+}
+
+/* Values about the prime, with limbs that are full or empty, of small order; the rest is random. */
+static void edge_point(unsigned n, uint8_t point[32])
+{
+	static const char *const edges[] = {
+		"0000000000000000000000000000000000000000000000000000000000000000",
+		"0100000000000000000000000000000000000000000000000000000000000000",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+		"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+		"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+		"ffffffffffff0700000000000000000000000000000000000000000000000000",
+		"000000000000f8ffffffffffff3f0000000000000000feffffffffffff7f0000",
+	};
+
+	if (n < ARRAY_SIZE(edges))
+		unhex(edges[n], point);
+	else
+		crypto_random(point, 32);
+}
+
+/* Keys side by side, as many as come, by each kind of lanes that this processor has and by none, against one at a time. */
+static void many_products_equal_single_ones(void)
+{
+	enum { MANY = 20 };
+	const struct curve_lanes *was = dh_use_lanes(NULL);
+	uint8_t points[MANY][32], priv[32], pub[32], want[32];
+	struct dh_job jobs[MANY];
+
+	for (unsigned round = 0; round < 60; round++) {
+		unsigned n = 1 + round % MANY;
+
+		for (unsigned i = 0; i < n; i++) {
+			crypto_random(priv, sizeof(priv));
+			if ((round + i) % 9 == 0)
+				memset(priv, round & 1 ? 0xff : 0, sizeof(priv));
+			edge_point((round * 7 + i) % 25, points[i]);
+			jobs[i] = (struct dh_job){ .key = dh_key_new(priv, pub), .pub = (round + i) % 5 ? points[i] : NULL };
+		}
+		for (const struct curve_lanes *const *l = all_curve_lanes;; l++) {
+			if (*l && !(*l)->available())
+				continue;
+			dh_use_lanes(*l);
+			dh_many(jobs, n);
+			for (unsigned i = 0; i < n; i++) {
+				dh_key_private(jobs[i].key, priv);
+				if (jobs[i].pub)
+					(void)dh(jobs[i].key, jobs[i].pub, want); /* zero is a result here */
+				else
+					dh_key_free(dh_key_new(priv, want));
+				CHECK(memcmp(jobs[i].result, want, 32) == 0);
+			}
+			if (!*l)
+				break;
+		}
+		for (unsigned i = 0; i < n; i++)
+			dh_key_free(jobs[i].key);
+	}
+	dh_use_lanes(was);
 }
 
 static const char draft_text[] =
@@ -320,6 +384,7 @@ int main(void)
 		return 1;
 	RUN(blake2s);
 	RUN(x25519);
+	RUN(many_products_equal_single_ones);
 	RUN(chacha20poly1305);
 	RUN(xchacha20poly1305);
 	RUN(hchacha);

@@ -333,12 +333,14 @@ void device_set_up(struct device *d, bool up, int64_t now)
 	if (d->up == up)
 		return;
 	d->up = up;
+	device_gather(d);
 	list_for_each(p, &d->order, all) {
 		if (up)
 			start_peer(p, now);
 		else
 			stop_peer(p);
 	}
+	device_gathered(d);
 }
 
 /* Events from the data path. */
@@ -462,11 +464,13 @@ static void run_timers(struct peer *p, int64_t now)
 
 int64_t device_run(struct device *d, int64_t now)
 {
+	device_gather(d);
 	/* Timers first: after a long sleep, keys are to be zeroed before and not after a new handshake has begun. */
 	while (d->heap_len && wake_of(d->heap[0]) <= now)
 		run_timers(d->heap[0], now);
 	device_take_events(d, now);
 	device_send_waiting(d, now);
+	device_gathered(d);
 	qsbr_poll(&d->qsbr);
 	return MIN(d->heap_len ? wake_of(d->heap[0]) : NEVER, window_deadline(&d->window));
 }

@@ -9,6 +9,7 @@
 #include "wg/ratelimit.h"
 
 enum { PEERS_MAX = 65536, UNDER_LOAD_DEPTH = 512, COOKIE_BACKLOG = 3072 };
+enum { HANDSHAKES_MAX = 32, ASK_MAX = 16 }; /* taken together */
 
 struct device_stats {
 	uint64_t handshakes_completed, initiations_sent, responses_sent, cookies_sent, cookies_received;
@@ -52,6 +53,8 @@ struct device {
 	struct window window;
 	uint8_t last_timestamp[TIMESTAMP_LEN]; /* newest one we sent, to anybody */
 	int64_t under_load_until;
+	struct peer *asked[ASK_MAX]; /* their initiations wait for each other, until gathering ends */
+	unsigned n_asked, gathering;
 
 	struct peer **heap; /* by next_wake */
 	size_t heap_len, heap_cap;
@@ -81,12 +84,18 @@ void device_set_endpoint(struct peer *p, const struct endpoint *e, int64_t now);
 void device_restore_handshake(struct peer *p, int64_t real_ns);
 void device_set_up(struct device *d, bool up, int64_t now);
 
+struct handshake_message {
+	struct endpoint from;
+	size_t len;
+	_Alignas(8) uint8_t msg[sizeof(struct msg_initiation)];
+};
+
 /**
- * device_on_handshake() - a message of type 1, 2 or 3
- * @queued: messages that wait behind this one: many mean "under load"
+ * device_on_handshakes() - messages of type 1, 2 or 3, HANDSHAKES_MAX at most, in the order of arrival
+ * @queued: messages that wait behind these: many mean "under load"
  */
-void device_on_handshake(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source,
-			 size_t queued);
+void device_on_handshakes(struct device *d, int64_t now, const struct handshake_message *messages, unsigned n, size_t queued);
+void device_on_handshake(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source, size_t queued);
 
 /* Any thread, inside a QSBR section or the owner's: the peer needs attention. */
 void device_post(struct peer *p, uint32_t events);

@@ -12,6 +12,9 @@ void device_reset_handshake(struct peer *p);
 void device_take_events(struct device *d, int64_t now);
 /* Sends what waits, or asks for a session. */
 void device_flush_staged(struct peer *p, int64_t now);
+/* Between the two, peers that are to be asked are asked together: device_gathered() does it at the latest. */
+void device_gather(struct device *d);
+void device_gathered(struct device *d);
 /* As a retry: at once, or when the window has room. */
 void device_send_initiation(struct peer *p, int64_t now);
 /* Now those that the window has room for. */

@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-enum { HANDSHAKES_A_TURN = 32, HANDSHAKE_DS = 0x88 /* AF41, as the kernel's */, STAGED_A_TURN = 2 * STAGED_MAX, STAGED_A_FLUSH = 16 };
+enum { HANDSHAKE_DS = 0x88 /* AF41, as the kernel's */, STAGED_A_TURN = 2 * STAGED_MAX, STAGED_A_FLUSH = 16 };
 
 /* The device's means to act. */
 
@@ -190,11 +190,12 @@ static void arm(struct engine *e, int64_t deadline, bool retired)
 
 static void take_handshakes(struct engine *e)
 {
-	struct queued_handshake h;
-	size_t left = 0;
+	struct handshake_message some[HANDSHAKES_MAX];
+	size_t left;
+	unsigned n = handshake_queue_pop(e->queue, some, ARRAY_SIZE(some), &left);
 
-	for (int i = 0; i < HANDSHAKES_A_TURN && handshake_queue_pop(e->queue, &h, &left); i++)
-		device_on_handshake(&e->device, clock_now(), h.msg, h.len, &h.from, left);
+	if (n)
+		device_on_handshakes(&e->device, clock_now(), some, n, left);
 	if (left)
 		op_wake(e);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Handshake messages in and out. Nothing is answered, stored or changed for a message that does not authenticate,
- * except a cookie reply, which is smaller than what it answers and goes only to who knows our public key. */
+ * except a cookie reply, which is smaller than what it answers and goes only to who knows our public key.
+ *
+ * Curve operations are most of the work, and eight cost as little as one (curve.h). So messages that wait are taken together, and
+ * so are peers that are to be asked: what all of them have to have multiplied is multiplied before the rest is done for each in turn. */
 #include "wg/device_internal.h"
 
 #define INITIATION_INTERVAL_NS (NS_PER_S / 50) /* of one peer; also how coarse the timestamps are */
@@ -51,24 +54,67 @@ static void send_message(struct peer *p, int64_t now, void *msg, size_t len)
 	}
 }
 
-static void send_initiation(struct peer *p, int64_t now)
+static void send_initiation(struct peer *p, const struct dh_job *done)
 {
 	struct device *d = p->device;
 	struct msg_initiation msg;
 	uint8_t timestamp[TIMESTAMP_LEN];
 
-	p->last_initiation_sent_ns = now;
+	if (!p->timers.retransmit_at) /* the peer's has been faster */
+		return;
 	index_insert(&d->indexes, &p->handshake_slot, INDEX_HANDSHAKE, p);
 	p->answered = false;
 	next_timestamp(d, timestamp);
-	if (noise_create_initiation(&d->identity, &p->noise, p->handshake_slot.index, timestamp, &msg) < 0) {
+	if (noise_create_initiation(&d->identity, &p->noise, p->handshake_slot.index, timestamp, done, &msg) < 0) {
 		index_remove(&d->indexes, &p->handshake_slot);
-		return;
+		p->timers.retransmit_at = 0; /* a key that is none */
+	} else {
+		send_message(p, p->last_initiation_sent_ns, &msg, sizeof(msg));
+		d->stats.initiations_sent++;
 	}
-	send_message(p, now, &msg, sizeof(msg));
-	timers_initiation_sent(&p->timers, &d->limits, now, jitter(&d->limits));
-	d->stats.initiations_sent++;
 	device_reschedule(p);
+}
+
+/* Those of ask() that are still wanted. */
+static void send_initiations(struct device *d)
+{
+	struct dh_job jobs[ASK_MAX * NOISE_JOBS_MAX], *next = jobs, *of[ASK_MAX];
+	unsigned n = d->n_asked;
+
+	d->n_asked = 0;
+	for (unsigned i = 0; i < n; i++) {
+		of[i] = next;
+		if (d->asked[i]->timers.retransmit_at)
+			next += noise_initiation_jobs(&d->identity, &d->asked[i]->noise, next);
+	}
+	dh_many(jobs, next - jobs);
+	for (unsigned i = 0; i < n; i++)
+		send_initiation(d->asked[i], of[i]);
+	wipe(jobs, (uint8_t *)next - (uint8_t *)jobs);
+}
+
+void device_gather(struct device *d)
+{
+	d->gathering++;
+}
+
+void device_gathered(struct device *d)
+{
+	if (--d->gathering == 0 && d->n_asked)
+		send_initiations(d);
+}
+
+/* At once, or with others. */
+static void ask(struct peer *p, int64_t now)
+{
+	struct device *d = p->device;
+
+	p->last_initiation_sent_ns = now;
+	timers_initiation_sent(&p->timers, &d->limits, now, jitter(&d->limits));
+	device_reschedule(p);
+	d->asked[d->n_asked++] = p;
+	if (!d->gathering || d->n_asked == ASK_MAX)
+		send_initiations(d);
 }
 
 void device_send_initiation(struct peer *p, int64_t now)
@@ -86,7 +132,7 @@ void device_send_initiation(struct peer *p, int64_t now)
 		return;
 	}
 	if (window_enter(&d->window, &p->window, now))
-		send_initiation(p, now);
+		ask(p, now);
 }
 
 void device_send_waiting(struct device *d, int64_t now)
@@ -94,7 +140,7 @@ void device_send_waiting(struct device *d, int64_t now)
 	struct window_node *n;
 
 	while ((n = window_next(&d->window, now)))
-		send_initiation(container_of(n, struct peer, window), now);
+		ask(container_of(n, struct peer, window), now);
 }
 
 void device_initiate(struct peer *p, int64_t now)
@@ -163,64 +209,123 @@ static void note_authentic(struct peer *p, int64_t now, const struct endpoint *s
 	timers_traversal(&p->timers, now);
 }
 
-static void on_initiation(struct device *d, int64_t now, const struct msg_initiation *msg, const struct endpoint *source)
-{
+enum { JOBS_MAX = 2 + NOISE_JOBS_MAX }; /* of one message in all steps */
+
+/* A message that may cost curve operations, on its way through the steps of device_on_handshakes(). */
+struct step {
+	const struct handshake_message *m; /* NULL: it leads nowhere */
+	struct peer *peer;
+	struct dh_job *done;
 	struct noise_initiation in;
-	struct msg_response response;
-	struct peer *p;
+};
+
+static bool is_initiation(const struct handshake_message *m)
+{
+	return m->len == sizeof(struct msg_initiation);
+}
+
+static const struct msg_initiation *initiation_of(const struct step *s)
+{
+	return (const struct msg_initiation *)s->m->msg;
+}
+
+static void end_badly(struct device *d, struct step *s)
+{
+	d->stats.bad_handshake++;
+	s->m = NULL;
+}
+
+static unsigned first_jobs(struct device *d, struct step *s, struct dh_job *jobs)
+{
+	const struct msg_response *response = (const struct msg_response *)s->m->msg;
+	struct index_slot *slot;
+	unsigned n = 0;
+
+	s->done = jobs;
+	if (is_initiation(s->m))
+		return noise_read_jobs(&d->identity, initiation_of(s), jobs);
+	slot = index_find(&d->indexes, le32toh(response->receiver));
+	if (slot && slot->kind == INDEX_HANDSHAKE)
+		n = noise_accept_jobs(&d->identity, &slot->peer->noise, response, jobs);
+	if (!n)
+		s->done = NULL;
+	return n;
+}
+
+/* Who sent the initiation? */
+static unsigned read_initiation(struct device *d, struct step *s, struct dh_job *jobs)
+{
+	if (noise_read_initiation(&d->identity, initiation_of(s), s->done, &s->in) == 0)
+		s->peer = device_find_peer(d, s->in.statik);
+	s->done = jobs;
+	if (s->peer)
+		return noise_static_jobs(&d->identity, &s->peer->noise, jobs);
+	end_badly(d, s);
+	return 0;
+}
+
+/* Is it the peer's, and new? From here on it is answered. */
+static unsigned accept_initiation(struct device *d, int64_t now, struct step *s, struct dh_job *jobs)
+{
+	struct peer *p = s->peer;
 	int r;
 
-	if (noise_read_initiation(&d->identity, msg, &in) < 0)
-		goto bad;
-	p = device_find_peer(d, in.statik);
-	if (!p)
-		goto bad;
+	if (!p->noise.static_known)
+		noise_take_static(&p->noise, s->done);
 	if (p->last_initiation_seen_ns && now - p->last_initiation_seen_ns < INITIATION_INTERVAL_NS) {
 		d->stats.rate_limited++;
-		goto out;
+		s->m = NULL;
+		return 0;
 	}
-	r = noise_accept_initiation(&d->identity, &p->noise, msg, &in);
+	r = noise_accept_initiation(&d->identity, &p->noise, initiation_of(s), &s->in);
 	if (r < 0) {
 		d->stats.replayed_handshake += r == -EALREADY;
 		d->stats.bad_handshake += r != -EALREADY;
-		goto out;
+		s->m = NULL;
+		return 0;
 	}
 	p->last_initiation_seen_ns = now;
-	note_authentic(p, now, source, sizeof(*msg));
+	s->done = jobs;
+	return noise_response_jobs(&p->noise, jobs);
+}
+
+static void answer_initiation(struct device *d, int64_t now, struct step *s)
+{
+	struct peer *p = s->peer;
+	struct msg_response response;
+
+	note_authentic(p, now, &s->m->from, s->m->len);
 	if (d->ops->accepted)
 		d->ops->accepted(d->ctx, p);
 	index_insert(&d->indexes, &p->answer_slot, INDEX_HANDSHAKE, p);
-	if (noise_create_response(&p->noise, p->answer_slot.index, &response) < 0) {
+	if (noise_create_response(&p->noise, p->answer_slot.index, s->done, &response) < 0) {
 		index_remove(&d->indexes, &p->answer_slot);
-		goto bad;
+		end_badly(d, s);
+		return;
 	}
 	install_theirs(p, now);
 	send_message(p, now, &response, sizeof(response));
 	d->stats.responses_sent++;
 	device_reschedule(p);
-	goto out;
-bad:
-	d->stats.bad_handshake++;
-out:
-	wipe(&in, sizeof(in));
 }
 
-static void on_response(struct device *d, int64_t now, const struct msg_response *msg, const struct endpoint *source)
+static void on_response(struct device *d, int64_t now, const struct step *step)
 {
+	const struct msg_response *msg = (const struct msg_response *)step->m->msg;
 	struct index_slot *slot = index_find(&d->indexes, le32toh(msg->receiver));
 	struct session *s;
 	struct peer *p;
 
-	if (!slot || slot->kind != INDEX_HANDSHAKE) {
+	if (!slot || slot->kind != INDEX_HANDSHAKE) { /* the second to an initiation, too */
 		d->stats.unknown_index++;
 		return;
 	}
 	p = slot->peer;
-	if (noise_accept_response(&d->identity, &p->noise, msg) < 0) {
+	if (noise_accept_response(&d->identity, &p->noise, msg, step->done) < 0) {
 		d->stats.bad_handshake++;
 		return;
 	}
-	note_authentic(p, now, source, sizeof(*msg));
+	note_authentic(p, now, &step->m->from, sizeof(*msg));
 	s = install_ours(p, now);
 	device_handshake_done(p);
 	/* The responder may not send before it has heard from us on the new keys. */
@@ -293,25 +398,67 @@ static bool admit(struct device *d, int64_t now, const void *msg, size_t len, co
 	return false;
 }
 
-void device_on_handshake(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source,
-			 size_t queued)
+/* Return: whether the message goes through the steps. */
+static bool begin(struct device *d, int64_t now, const struct handshake_message *m, size_t queued)
 {
 	uint32_t type;
 
 	d->window.backlog = queued >= UNDER_LOAD_DEPTH;
-	if (!d->up || len < sizeof(type))
-		return;
-	memcpy(&type, msg, sizeof(type));
+	if (!d->up || m->len < sizeof(type))
+		return false;
+	memcpy(&type, m->msg, sizeof(type));
 	type = le32toh(type);
-	if (type == MSG_COOKIE && len == sizeof(struct msg_cookie)) {
-		on_cookie(d, now, msg);
-	} else if (type == MSG_INITIATION && len == sizeof(struct msg_initiation)) {
-		if (admit(d, now, msg, len, source, queued))
-			on_initiation(d, now, msg, source);
-	} else if (type == MSG_RESPONSE && len == sizeof(struct msg_response)) {
-		if (admit(d, now, msg, len, source, queued))
-			on_response(d, now, msg, source);
+	if (type == MSG_COOKIE && m->len == sizeof(struct msg_cookie))
+		on_cookie(d, now, (const struct msg_cookie *)m->msg);
+	return ((type == MSG_INITIATION && m->len == sizeof(struct msg_initiation)) ||
+		(type == MSG_RESPONSE && m->len == sizeof(struct msg_response))) &&
+	       admit(d, now, m->msg, m->len, &m->from, queued);
+}
+
+/* The steps of all: what one of them needs multiplied waits for the same of the others. Whatever has an effect beyond a peer's initiation
+ * comes last, message by message in the order of arrival: initiations that cross depend on it. */
+void device_on_handshakes(struct device *d, int64_t now, const struct handshake_message *messages, unsigned n, size_t queued)
+{
+	struct dh_job jobs[HANDSHAKES_MAX * JOBS_MAX], *next = jobs, *from = jobs;
+	struct step steps[HANDSHAKES_MAX];
+	unsigned used = 0;
+
+	assert(n <= HANDSHAKES_MAX);
+	device_gather(d);
+	for (unsigned i = 0; i < n; i++) {
+		if (!begin(d, now, &messages[i], queued + n - 1 - i))
+			continue;
+		steps[used] = (struct step){ .m = &messages[i] };
+		next += first_jobs(d, &steps[used++], next);
 	}
+	dh_many(from, next - from);
+	from = next;
+	for (struct step *s = steps; s < steps + used; s++)
+		next += is_initiation(s->m) ? read_initiation(d, s, next) : 0;
+	dh_many(from, next - from);
+	from = next;
+	for (struct step *s = steps; s < steps + used; s++)
+		next += s->peer ? accept_initiation(d, now, s, next) : 0;
+	dh_many(from, next - from);
+	for (struct step *s = steps; s < steps + used; s++) {
+		if (s->m && s->peer)
+			answer_initiation(d, now, s);
+		else if (s->m)
+			on_response(d, now, s);
+	}
+	device_gathered(d);
+	wipe(jobs, (uint8_t *)next - (uint8_t *)jobs);
+	wipe(steps, used * sizeof(*steps));
+}
+
+void device_on_handshake(struct device *d, int64_t now, const void *msg, size_t len, const struct endpoint *source, size_t queued)
+{
+	struct handshake_message m = { .from = *source, .len = len };
+
+	if (len > sizeof(m.msg))
+		return;
+	memcpy(m.msg, msg, len);
+	device_on_handshakes(d, now, &m, 1, queued);
 }
 
 bool device_save_exchange(const struct peer *p, struct exchange *ret)

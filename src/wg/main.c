@@ -2,6 +2,7 @@
 /* weft-wg: WireGuard in user space. Started as users of wireguard-go start that one, with more options. */
 #include "base/log.h"
 #include "base/str.h"
+#include "wg/curve.h"
 #include "wg/handover.h"
 #include "wg/harden.h"
 #include "wg/metrics.h"
@@ -411,12 +412,14 @@ int main(int argc, char **argv)
 		log_warn("keys in OpenSSL's contexts are in ordinary memory", L_ERRNO(r));
 	r = crypto_init();
 	if (r < 0) {
-		log_error(r == -EBADMSG ? "OpenSSL's ChaCha20-Poly1305 fails its test" : "OpenSSL lacks an algorithm",
+		log_error(r == -EBADMSG ? "the cipher or the curve fails its test" : "OpenSSL lacks an algorithm",
 			  L_ERRNO(r));
 		return 1;
 	}
-	if (!o.engine.features.lanes)
+	if (!o.engine.features.lanes) {
 		aead_use_lanes(NULL);
+		dh_use_lanes(NULL);
+	}
 	if (open_ground(&o, &g) < 0)
 		return 1;
 	return run(&o, &g, ready);

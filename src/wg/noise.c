@@ -38,6 +38,20 @@ void noise_peer_rekey(struct noise_peer *p)
 	p->static_known = false;
 }
 
+unsigned noise_static_jobs(const struct noise_identity *id, const struct noise_peer *p, struct dh_job *jobs)
+{
+	if (p->static_known || !id->set)
+		return 0;
+	jobs[0] = (struct dh_job){ .key = id->key, .pub = p->pub };
+	return 1;
+}
+
+void noise_take_static(struct noise_peer *p, const struct dh_job *done)
+{
+	memcpy(p->static_static, done->result, KEY_LEN);
+	p->static_known = true;
+}
+
 static bool has_static(const struct noise_identity *id, struct noise_peer *p)
 {
 	if (!p->static_known && dh(id->key, p->pub, p->static_static) < 0)
@@ -78,18 +92,15 @@ static void mix_secret(uint8_t chain[static HASH_LEN], uint8_t key[static KEY_LE
 	wipe(next, sizeof(next));
 }
 
-static int mix_dh(uint8_t chain[static HASH_LEN], uint8_t *key, const struct dh_key *ours, const uint8_t *theirs)
+/* A product that is zero is no secret. */
+static int mix_job(uint8_t chain[static HASH_LEN], uint8_t *key, const struct dh_job *done)
 {
-	uint8_t secret[KEY_LEN];
-	int r = dh(ours, theirs, secret);
-
-	if (r < 0)
-		return r;
+	if (secret_is_zero(done->result, KEY_LEN))
+		return -EBADMSG;
 	if (key)
-		mix_secret(chain, key, secret);
+		mix_secret(chain, key, done->result);
 	else
-		mix_key(chain, secret, KEY_LEN);
-	wipe(secret, sizeof(secret));
+		mix_key(chain, done->result, KEY_LEN);
 	return 0;
 }
 
@@ -115,35 +126,45 @@ static int open_mixed(uint8_t hash[static HASH_LEN], const uint8_t *key, const u
 	return r;
 }
 
-static struct dh_key *new_ephemeral(uint8_t pub[static KEY_LEN])
-{
-	uint8_t priv[KEY_LEN];
-	struct dh_key *k;
+enum { JOB_E, JOB_ES, JOB_SS };
 
-	crypto_random(priv, sizeof(priv));
-	dh_clamp(priv);
-	k = dh_key_new(priv, pub);
-	wipe(priv, sizeof(priv));
-	return k;
+unsigned noise_initiation_jobs(const struct noise_identity *id, struct noise_peer *p, struct dh_job *jobs)
+{
+	struct noise_exchange *x = &p->ours;
+
+	reset(x);
+	if (!id->set)
+		return 0;
+	x->ephemeral = dh_key_random();
+	jobs[JOB_E] = (struct dh_job){ .key = x->ephemeral };
+	jobs[JOB_ES] = (struct dh_job){ .key = x->ephemeral, .pub = p->pub };
+	return JOB_SS + noise_static_jobs(id, p, &jobs[JOB_SS]);
 }
 
 int noise_create_initiation(const struct noise_identity *id, struct noise_peer *p, uint32_t local_index,
-			    const uint8_t timestamp[static TIMESTAMP_LEN], struct msg_initiation *ret)
+			    const uint8_t timestamp[static TIMESTAMP_LEN], const struct dh_job *done, struct msg_initiation *ret)
 {
 	struct noise_exchange *x = &p->ours;
+	struct dh_job own[NOISE_JOBS_MAX];
 	uint8_t key[KEY_LEN];
-	int r;
+	int r = -EBADMSG;
 
-	reset(x);
-	if (!id->set || !has_static(id, p))
-		return -EBADMSG;
+	if (!done)
+		dh_many(own, noise_initiation_jobs(id, p, own));
+	done = done ?: own;
+	if (!x->ephemeral)
+		return r;
+	if (!p->static_known)
+		noise_take_static(p, &done[JOB_SS]);
+	if (!has_static(id, p))
+		goto out;
 	*ret = (struct msg_initiation){ .type = htole32(MSG_INITIATION), .sender = htole32(local_index) };
 	start(x->chain, x->hash, p->pub);
-	x->ephemeral = new_ephemeral(x->ephemeral_pub); /* e */
+	memcpy(x->ephemeral_pub, done[JOB_E].result, KEY_LEN); /* e */
 	memcpy(ret->ephemeral, x->ephemeral_pub, KEY_LEN);
 	mix_key(x->chain, ret->ephemeral, KEY_LEN);
 	mix_hash(x->hash, ret->ephemeral, KEY_LEN);
-	r = mix_dh(x->chain, key, x->ephemeral, p->pub); /* es */
+	r = mix_job(x->chain, key, &done[JOB_ES]); /* es */
 	if (r < 0)
 		goto out;
 	seal_mixed(x->hash, key, id->pub, KEY_LEN, ret->statik); /* s */
@@ -152,29 +173,43 @@ int noise_create_initiation(const struct noise_identity *id, struct noise_peer *
 	x->state = HANDSHAKE_SENT_INITIATION;
 out:
 	wipe(key, sizeof(key));
+	wipe(own, sizeof(own));
 	if (r < 0)
 		reset(x);
 	return r;
 }
 
-int noise_read_initiation(const struct noise_identity *id, const struct msg_initiation *msg, struct noise_initiation *ret)
+unsigned noise_read_jobs(const struct noise_identity *id, const struct msg_initiation *msg, struct dh_job *jobs)
+{
+	if (!id->set)
+		return 0;
+	jobs[0] = (struct dh_job){ .key = id->key, .pub = msg->ephemeral };
+	return 1;
+}
+
+int noise_read_initiation(const struct noise_identity *id, const struct msg_initiation *msg, const struct dh_job *done,
+			  struct noise_initiation *ret)
 {
 	struct noise_initiation in = { .remote_index = le32toh(msg->sender) };
+	struct dh_job own[NOISE_JOBS_MAX];
 	uint8_t key[KEY_LEN];
 	int r;
 
 	if (!id->set)
 		return -EBADMSG;
+	if (!done)
+		dh_many(own, noise_read_jobs(id, msg, own));
 	start(in.chain, in.hash, id->pub);
 	memcpy(in.remote_ephemeral, msg->ephemeral, KEY_LEN); /* e */
 	mix_key(in.chain, msg->ephemeral, KEY_LEN);
 	mix_hash(in.hash, msg->ephemeral, KEY_LEN);
-	r = mix_dh(in.chain, key, id->key, msg->ephemeral); /* es */
+	r = mix_job(in.chain, key, done ?: own); /* es */
 	if (r == 0)
 		r = open_mixed(in.hash, key, msg->statik, sizeof(msg->statik), in.statik); /* s */
 	if (r == 0)
 		*ret = in;
 	wipe(key, sizeof(key));
+	wipe(own, sizeof(own));
 	wipe(&in, sizeof(in));
 	return r;
 }
@@ -217,23 +252,42 @@ static void mix_psk(uint8_t chain[static HASH_LEN], uint8_t hash[static HASH_LEN
 	wipe(tau, sizeof(tau));
 }
 
-int noise_create_response(struct noise_peer *p, uint32_t local_index, struct msg_response *ret)
+enum { JOB_EE = 1, JOB_SE };
+
+unsigned noise_response_jobs(struct noise_peer *p, struct dh_job *jobs)
 {
 	struct noise_exchange *x = &p->theirs;
+
+	assert(x->state == HANDSHAKE_GOT_INITIATION);
+	x->ephemeral = dh_key_random();
+	jobs[JOB_E] = (struct dh_job){ .key = x->ephemeral };
+	jobs[JOB_EE] = (struct dh_job){ .key = x->ephemeral, .pub = x->remote_ephemeral };
+	jobs[JOB_SE] = (struct dh_job){ .key = x->ephemeral, .pub = p->pub };
+	return JOB_SE + 1;
+}
+
+int noise_create_response(struct noise_peer *p, uint32_t local_index, const struct dh_job *done, struct msg_response *ret)
+{
+	struct noise_exchange *x = &p->theirs;
+	struct dh_job own[NOISE_JOBS_MAX];
 	uint8_t key[KEY_LEN];
 	int r;
 
-	assert(x->state == HANDSHAKE_GOT_INITIATION);
+	if (!done)
+		dh_many(own, noise_response_jobs(p, own));
+	done = done ?: own;
+	assert(x->state == HANDSHAKE_GOT_INITIATION && x->ephemeral);
 	*ret = (struct msg_response){ .type = htole32(MSG_RESPONSE),
 				      .sender = htole32(local_index),
 				      .receiver = htole32(x->remote_index) };
-	x->ephemeral = new_ephemeral(x->ephemeral_pub); /* e */
+	memcpy(x->ephemeral_pub, done[JOB_E].result, KEY_LEN); /* e */
 	memcpy(ret->ephemeral, x->ephemeral_pub, KEY_LEN);
 	mix_key(x->chain, ret->ephemeral, KEY_LEN);
 	mix_hash(x->hash, ret->ephemeral, KEY_LEN);
-	r = mix_dh(x->chain, NULL, x->ephemeral, x->remote_ephemeral); /* ee */
+	r = mix_job(x->chain, NULL, &done[JOB_EE]); /* ee */
 	if (r == 0)
-		r = mix_dh(x->chain, NULL, x->ephemeral, p->pub); /* se */
+		r = mix_job(x->chain, NULL, &done[JOB_SE]); /* se */
+	wipe(own, sizeof(own));
 	if (r < 0) {
 		reset(x);
 		return r;
@@ -245,21 +299,36 @@ int noise_create_response(struct noise_peer *p, uint32_t local_index, struct msg
 	return 0;
 }
 
-int noise_accept_response(const struct noise_identity *id, struct noise_peer *p, const struct msg_response *msg)
+unsigned noise_accept_jobs(const struct noise_identity *id, const struct noise_peer *p, const struct msg_response *msg, struct dh_job *jobs)
+{
+	const struct noise_exchange *x = &p->ours;
+
+	if (x->state != HANDSHAKE_SENT_INITIATION || !id->set)
+		return 0;
+	jobs[0] = (struct dh_job){ .key = x->ephemeral, .pub = msg->ephemeral };
+	jobs[1] = (struct dh_job){ .key = id->key, .pub = msg->ephemeral };
+	return 2;
+}
+
+int noise_accept_response(const struct noise_identity *id, struct noise_peer *p, const struct msg_response *msg, const struct dh_job *done)
 {
 	struct noise_exchange *x = &p->ours;
+	struct dh_job own[NOISE_JOBS_MAX];
 	uint8_t chain[HASH_LEN], hash[HASH_LEN], key[KEY_LEN], nothing[1];
 	int r;
 
 	if (x->state != HANDSHAKE_SENT_INITIATION || !id->set)
 		return -EBADMSG;
+	if (!done)
+		dh_many(own, noise_accept_jobs(id, p, msg, own));
+	done = done ?: own;
 	memcpy(chain, x->chain, HASH_LEN);
 	memcpy(hash, x->hash, HASH_LEN);
 	mix_key(chain, msg->ephemeral, KEY_LEN); /* e */
 	mix_hash(hash, msg->ephemeral, KEY_LEN);
-	r = mix_dh(chain, NULL, x->ephemeral, msg->ephemeral); /* ee */
+	r = mix_job(chain, NULL, &done[0]); /* ee */
 	if (r == 0)
-		r = mix_dh(chain, NULL, id->key, msg->ephemeral); /* se */
+		r = mix_job(chain, NULL, &done[1]); /* se */
 	if (r == 0) {
 		mix_psk(chain, hash, key, p->psk); /* psk */
 		r = open_mixed(hash, key, msg->nothing, sizeof(msg->nothing), nothing);
@@ -271,6 +340,7 @@ int noise_accept_response(const struct noise_identity *id, struct noise_peer *p,
 		x->remote_index = le32toh(msg->sender);
 		x->state = HANDSHAKE_GOT_RESPONSE;
 	}
+	wipe(own, sizeof(own));
 	wipe(chain, sizeof(chain));
 	wipe(hash, sizeof(hash));
 	return r;

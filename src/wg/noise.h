@@ -60,16 +60,28 @@ void noise_peer_rekey(struct noise_peer *p);
 /* Forgets the exchanges under way; the long-term part stays. */
 void noise_peer_reset(struct noise_peer *p);
 
+/* The curve operations of a message, apart from what is done with them, so that those of many messages are done side by side
+ * (dh_many()). noise_x_jobs() tells which, and begins the exchange where there is one; noise_x() gets them @done, or NULL: then it does
+ * them itself. They hold secrets: wipe them. */
+enum { NOISE_JOBS_MAX = 3 };
+
+/* With the peer's key, unless it is known. Return: how many, 0 or 1. */
+unsigned noise_static_jobs(const struct noise_identity *id, const struct noise_peer *p, struct dh_job *jobs);
+void noise_take_static(struct noise_peer *p, const struct dh_job *done);
+
 /* Everything but the MACs. Return: 0, -EBADMSG for an unusable peer key. */
+unsigned noise_initiation_jobs(const struct noise_identity *id, struct noise_peer *p, struct dh_job *jobs);
 int noise_create_initiation(const struct noise_identity *id, struct noise_peer *p, uint32_t local_index,
-			    const uint8_t timestamp[static TIMESTAMP_LEN], struct msg_initiation *ret);
+			    const uint8_t timestamp[static TIMESTAMP_LEN], const struct dh_job *done, struct msg_initiation *ret);
 
 /**
  * noise_read_initiation() - first half of accepting: whom does it claim to come from?
  *
  * Return: 0 and @ret with the sender's authenticated-looking static key; -EBADMSG.
  */
-int noise_read_initiation(const struct noise_identity *id, const struct msg_initiation *msg, struct noise_initiation *ret);
+int noise_read_initiation(const struct noise_identity *id, const struct msg_initiation *msg, const struct dh_job *done,
+			  struct noise_initiation *ret);
+unsigned noise_read_jobs(const struct noise_identity *id, const struct msg_initiation *msg, struct dh_job *jobs);
 
 /**
  * noise_accept_initiation() - second half, with the peer found by that key
@@ -78,9 +90,13 @@ int noise_read_initiation(const struct noise_identity *id, const struct msg_init
  */
 int noise_accept_initiation(const struct noise_identity *id, struct noise_peer *p, const struct msg_initiation *msg, struct noise_initiation *in);
 
-int noise_create_response(struct noise_peer *p, uint32_t local_index, struct msg_response *ret);
+unsigned noise_response_jobs(struct noise_peer *p, struct dh_job *jobs);
+int noise_create_response(struct noise_peer *p, uint32_t local_index, const struct dh_job *done, struct msg_response *ret);
+
 /* Return: 0, -EBADMSG; the exchange is unharmed then. */
-int noise_accept_response(const struct noise_identity *id, struct noise_peer *p, const struct msg_response *msg);
+int noise_accept_response(const struct noise_identity *id, struct noise_peer *p, const struct msg_response *msg, const struct dh_job *done);
+/* None when no response is awaited. */
+unsigned noise_accept_jobs(const struct noise_identity *id, const struct noise_peer *p, const struct msg_response *msg, struct dh_job *jobs);
 
 /* Ends the exchange: transport keys, seen from our side. */
 void noise_derive(struct noise_exchange *x, uint8_t ret_send[static KEY_LEN], uint8_t ret_recv[static KEY_LEN],

@@ -49,7 +49,7 @@ static void mix_key_and_hash(struct party *p, const uint8_t *input)
 	p->n = 0;
 }
 
-static void mix_dh(struct party *p, const struct dh_key *key, const uint8_t *pub)
+static void mix_dh(struct party *p, struct dh_key *key, const uint8_t *pub)
 {
 	uint8_t secret[KEY_LEN];
 
@@ -278,13 +278,13 @@ static void our_initiator(void)
 
 	make_sides(&id, &peer, &p);
 	begin(&p, wg_prologue, strlen(wg_prologue), p.s_pub);
-	CHECK_INT(noise_create_initiation(&id, &peer, 7, stamp, &first), 0);
+	CHECK_INT(noise_create_initiation(&id, &peer, 7, stamp, NULL, &first), 0);
 	read_first(&p, first.ephemeral, TIMESTAMP_LEN, payload);
 	CHECK(memcmp(p.rs, id.pub, KEY_LEN) == 0 && memcmp(payload, stamp, TIMESTAMP_LEN) == 0);
 	write_second(&p, "", 0, &out);
 	CHECK_INT(out.len, KEY_LEN + TAG_LEN);
 	memcpy(second.ephemeral, out.data, out.len);
-	CHECK_INT(noise_accept_response(&id, &peer, &second), 0);
+	CHECK_INT(noise_accept_response(&id, &peer, &second, NULL), 0);
 	same_keys(&peer, &p, true);
 	free_keys(&p);
 	noise_identity_clear(&id);
@@ -306,10 +306,10 @@ static void our_responder(void)
 	write_first(&p, stamp, TIMESTAMP_LEN, &out);
 	CHECK_INT(out.len, offsetof(struct msg_initiation, macs) - offsetof(struct msg_initiation, ephemeral));
 	memcpy(first.ephemeral, out.data, out.len);
-	CHECK_INT(noise_read_initiation(&id, &first, &in), 0);
+	CHECK_INT(noise_read_initiation(&id, &first, NULL, &in), 0);
 	CHECK(memcmp(in.statik, p.s_pub, KEY_LEN) == 0);
 	CHECK_INT(noise_accept_initiation(&id, &peer, &first, &in), 0);
-	CHECK_INT(noise_create_response(&peer, 8, &second), 0);
+	CHECK_INT(noise_create_response(&peer, 8, NULL, &second), 0);
 	read_second(&p, second.ephemeral, 0, nothing);
 	same_keys(&peer, &p, false);
 	free_keys(&p);

@@ -7,7 +7,7 @@
 struct handshake_queue {
 	pthread_mutex_t lock;
 	size_t head, len;
-	struct queued_handshake entries[HANDSHAKE_QUEUE_MAX];
+	struct handshake_message entries[HANDSHAKE_QUEUE_MAX];
 };
 
 struct handshake_queue *handshake_queue_new(void)
@@ -38,7 +38,7 @@ int handshake_queue_push(struct handshake_queue *q, const void *msg, size_t len,
 	assert(len <= sizeof(q->entries[0].msg));
 	pthread_mutex_lock(&q->lock);
 	if (q->len < HANDSHAKE_QUEUE_MAX) {
-		struct queued_handshake *h = &q->entries[(q->head + q->len) % HANDSHAKE_QUEUE_MAX];
+		struct handshake_message *h = &q->entries[(q->head + q->len) % HANDSHAKE_QUEUE_MAX];
 
 		h->from = *from;
 		h->len = len;
@@ -49,20 +49,19 @@ int handshake_queue_push(struct handshake_queue *q, const void *msg, size_t len,
 	return r;
 }
 
-bool handshake_queue_pop(struct handshake_queue *q, struct queued_handshake *ret, size_t *ret_left)
+unsigned handshake_queue_pop(struct handshake_queue *q, struct handshake_message *ret, unsigned max, size_t *ret_left)
 {
-	bool some;
+	unsigned n;
 
 	pthread_mutex_lock(&q->lock);
-	some = q->len > 0;
-	if (some) {
-		*ret = q->entries[q->head];
+	for (n = 0; n < max && q->len; n++) {
+		ret[n] = q->entries[q->head];
 		/* Starting over at the front keeps the touched pages few. */
 		q->head = --q->len ? (q->head + 1) % HANDSHAKE_QUEUE_MAX : 0;
 	}
 	*ret_left = q->len;
 	pthread_mutex_unlock(&q->lock);
-	return some;
+	return n;
 }
 
 size_t handshake_queue_depth(struct handshake_queue *q)

@@ -3,16 +3,9 @@
  * this, and its depth says whether we are under load. */
 #pragma once
 
-#include "wg/endpoint.h"
-#include "wg/message.h"
+#include "wg/device.h"
 
 enum { HANDSHAKE_QUEUE_MAX = 4096 };
-
-struct queued_handshake {
-	struct endpoint from;
-	size_t len;
-	_Alignas(8) uint8_t msg[sizeof(struct msg_initiation)];
-};
 
 struct handshake_queue;
 
@@ -20,6 +13,6 @@ struct handshake_queue *handshake_queue_new(void);
 struct handshake_queue *handshake_queue_free(struct handshake_queue *q);
 /* Any thread. Return: 1: it was empty before, 0, or -ENOBUFS. */
 int handshake_queue_push(struct handshake_queue *q, const void *msg, size_t len, const struct endpoint *from);
-/* Return: whether there was one; @ret_left are behind it. */
-bool handshake_queue_pop(struct handshake_queue *q, struct queued_handshake *ret, size_t *ret_left);
+/* Return: how many there were, @max at most; @ret_left are behind them. */
+unsigned handshake_queue_pop(struct handshake_queue *q, struct handshake_message *ret, unsigned max, size_t *ret_left);
 size_t handshake_queue_depth(struct handshake_queue *q);

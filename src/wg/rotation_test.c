@@ -32,6 +32,7 @@ static void make_star(void)
 	uint8_t priv[KEY_LEN];
 
 	p.now = 1000 * NS_PER_S;
+	p.together = true; /* as an engine takes them that has so many peers */
 	for (int i = 0; i < PAIR_NODES; i++) {
 		memset(priv, 0x41, sizeof(priv));
 		memcpy(priv + 8, &i, sizeof(i));

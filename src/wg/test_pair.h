@@ -28,6 +28,8 @@ struct node {
 	uint32_t last_payload;
 	bool in_order;
 	size_t queue_depth; /* told to the device with each handshake message */
+	struct handshake_message waiting[HANDSHAKES_MAX];
+	unsigned n_waiting;
 };
 
 struct wire_msg {
@@ -40,6 +42,7 @@ struct wire_msg {
 struct pair {
 	struct node n[PAIR_NODES];
 	int64_t now;
+	bool together; /* handshake messages are taken together, when nothing is on the wire any more */
 	struct wire_msg wire[WIRE_MAX];
 	unsigned head, count;
 	/* Return: whether the message may pass; may change it. NULL: all pass. */
@@ -170,13 +173,25 @@ static inline int pair_deliver(void *ctx, const struct iovec *iov, int n, unsign
 	return 0;
 }
 
+static inline void pair_take_waiting(struct node *n)
+{
+	unsigned waiting = n->n_waiting;
+
+	n->n_waiting = 0;
+	if (waiting)
+		device_on_handshakes(&n->device, n->pair->now, n->waiting, waiting, n->queue_depth);
+}
+
 static inline void pair_on_handshake(void *ctx, const uint8_t *msg, size_t len, const struct endpoint *from)
 {
 	struct node *n = ctx;
-	_Alignas(8) uint8_t copy[sizeof(struct msg_initiation)];
+	struct handshake_message *m = &n->waiting[n->n_waiting++];
 
-	memcpy(copy, msg, len);
-	device_on_handshake(&n->device, n->pair->now, copy, len, from, n->queue_depth);
+	m->from = *from;
+	m->len = len;
+	memcpy(m->msg, msg, len);
+	if (!n->pair->together || n->n_waiting == HANDSHAKES_MAX)
+		pair_take_waiting(n);
 }
 
 static inline void pair_init_node(struct pair *p, int id, const uint8_t *priv)
@@ -258,6 +273,8 @@ static inline void pair_settle(struct pair *p)
 			break;
 		while (p->count)
 			pair_pass_one(p);
+		for (int i = 0; p->together && i < PAIR_NODES; i++)
+			pair_take_waiting(&p->n[i]);
 	}
 }
 

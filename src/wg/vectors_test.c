@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Project Wycheproof's vectors: wg_vectors_test DIRECTORY (src/wg/vectors; its README says what the fields are). */
 #include "base/test.h"
+#include "wg/curve.h"
 #include "wg/crypto_internal.h"
 
 enum { FIELDS = 7, FIELD_MAX = 1024, LINE_MAX_LEN = 8192 };
@@ -88,19 +89,43 @@ static bool xchacha_case(const char *result, const struct field f[])
 	return f[IV].len == XNONCE_LEN && aead_case(result, f, xaead_seal_once, xaead_open_once);
 }
 
+/* In every lane, of each kind. */
+static bool in_lanes(struct dh_key *key, const uint8_t *pub, const uint8_t *want)
+{
+	struct dh_job jobs[CURVE_LANES];
+	bool good = true;
+
+	for (const struct curve_lanes *const *l = all_curve_lanes; *l; l++) {
+		const struct curve_lanes *was;
+
+		if (!(*l)->available())
+			continue;
+		for (int i = 0; i < CURVE_LANES; i++)
+			jobs[i] = (struct dh_job){ .key = key, .pub = pub };
+		was = dh_use_lanes(*l);
+		dh_many(jobs, CURVE_LANES);
+		dh_use_lanes(was);
+		for (int i = 0; i < CURVE_LANES; i++)
+			good = good && memcmp(jobs[i].result, want, KEY_LEN) == 0;
+	}
+	return good;
+}
+
 /* A result of zero bytes is refused: the peer's key has a small order. */
 static bool x25519_case(_unused_ const char *result, const struct field f[])
 {
 	uint8_t pub[KEY_LEN], got[KEY_LEN];
 	struct dh_key *key;
+	bool good;
 	int r;
 
 	if (f[0].len != KEY_LEN || f[1].len != KEY_LEN || f[2].len != KEY_LEN)
 		return false;
 	key = dh_key_new(f[0].data, pub);
 	r = dh(key, f[1].data, got);
+	good = in_lanes(key, f[1].data, f[2].data);
 	dh_key_free(key);
-	return secret_is_zero(f[2].data, KEY_LEN) ? r == -EBADMSG : r == 0 && memcmp(got, f[2].data, KEY_LEN) == 0;
+	return good && secret_is_zero(f[2].data, KEY_LEN) ? r == -EBADMSG : r == 0 && memcmp(got, f[2].data, KEY_LEN) == 0;
 }
 
 static void chacha20_poly1305(void)
