@@ -46,6 +46,8 @@ struct dh_job {
 	uint8_t result[KEY_LEN]; /* all zero for a point of small order */
 };
 void dh_many(struct dh_job *jobs, unsigned n);
+/* Whether it can, here. */
+bool dh_are_many(void);
 /* Return: 0, -EBADMSG when the result is all zero (a point of small order). */
 int dh(struct dh_key *key, const uint8_t pub[static KEY_LEN], uint8_t ret[static KEY_LEN]);
 void dh_clamp(uint8_t priv[static KEY_LEN]);

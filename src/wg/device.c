@@ -13,7 +13,10 @@
 
 void device_init(struct device *d, const struct device_ops *ops, void *ctx)
 {
-	*d = (struct device){ .ops = ops, .ctx = ctx, .limits = default_limits };
+	*d = (struct device){ .ops = ops,
+			      .ctx = ctx,
+			      .limits = default_limits,
+			      .under_load_depth = dh_are_many() ? UNDER_LOAD_DEPTH : UNDER_LOAD_DEPTH_SINGLE };
 	qsbr_init(&d->qsbr);
 	index_init(&d->indexes, &d->qsbr);
 	allowedips_init(&d->allowed, &d->qsbr);

@@ -8,7 +8,8 @@
 #include "wg/peer.h"
 #include "wg/ratelimit.h"
 
-enum { PEERS_MAX = 65536, UNDER_LOAD_DEPTH = 512, COOKIE_BACKLOG = 3072 };
+/* UNDER_LOAD_DEPTH: messages that take a tenth of a second, eight products at once or one by one. */
+enum { PEERS_MAX = 65536, UNDER_LOAD_DEPTH = 2048, UNDER_LOAD_DEPTH_SINGLE = 512, COOKIE_BACKLOG = 3072 };
 enum { HANDSHAKES_MAX = 32, ASK_MAX = 16 }; /* taken together */
 
 struct device_stats {
@@ -52,6 +53,7 @@ struct device {
 	struct ratelimit ratelimit;
 	struct window window;
 	uint8_t last_timestamp[TIMESTAMP_LEN]; /* newest one we sent, to anybody */
+	unsigned under_load_depth;
 	int64_t under_load_until;
 	struct peer *asked[ASK_MAX]; /* their initiations wait for each other, until gathering ends */
 	unsigned n_asked, gathering;

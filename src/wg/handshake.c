@@ -378,7 +378,7 @@ static bool admit(struct device *d, int64_t now, const void *msg, size_t len, co
 		d->stats.bad_mac++;
 		return false;
 	}
-	if (queued >= UNDER_LOAD_DEPTH)
+	if (queued >= d->under_load_depth)
 		d->under_load_until = now + UNDER_LOAD_NS;
 	if (now >= d->under_load_until || is_awaited(d, msg, len))
 		return true;
@@ -403,7 +403,7 @@ static bool begin(struct device *d, int64_t now, const struct handshake_message 
 {
 	uint32_t type;
 
-	d->window.backlog = queued >= UNDER_LOAD_DEPTH;
+	d->window.backlog = queued >= d->under_load_depth;
 	if (!d->up || m->len < sizeof(type))
 		return false;
 	memcpy(&type, m->msg, sizeof(type));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Many peers of one engine in one process: each answers handshakes, nothing else.
  *
- *	wgcrowd ADDRESS PORT PUBLIC-KEY(hex) COUNT
+ *	wgcrowd ADDRESS PORT PUBLIC-KEY(hex) COUNT ENGINE
  *
- * Listens at COUNT ports from PORT on, and prints who is there, "PUBLIC-KEY(hex) PORT" each. A line on standard
- * input begins a round: when the engine has begun a session with each, shown by a packet that authenticates under its keys, it prints
- * the milliseconds since the first initiation of the round, and how many initiations there were. */
+ * The engine is at port 51820 of ENGINE. Listens at COUNT ports from PORT on, and prints who is there, "PUBLIC-KEY(hex) PORT" each. A line on standard
+ * input begins a round. "again": when the engine has begun a session with each, shown by a packet that authenticates under its keys, it prints
+ * the milliseconds since the first initiation of the round, and how many initiations there were. "ask": all send an initiation in the
+ * same moment; when each has got something for it, it prints how many were answered with a response, and how many with a cookie. */
 #include "hex.h"
 #include "base/str.h"
 #include "net/addr.h"
@@ -36,6 +37,8 @@ struct crowd {
 	int *fds, epoll_fd;
 	unsigned n, there, initiations;
 	struct cookie_maker maker;
+	unsigned responses, cookies;
+	struct sockaddr_in engine_at;
 	double began;
 	struct asked asked[ASKED_MAX];
 	unsigned n_asked;
@@ -127,6 +130,36 @@ static void take_data(struct crowd *c, unsigned i, const struct msg_data *m, siz
 	}
 }
 
+/* All are made before the first is sent: what the engine gets is what many machines send it at once. */
+static void ask_all(struct crowd *c)
+{
+	struct msg_initiation *m = xcalloc(c->n, sizeof(*m));
+	struct timespec t;
+	uint8_t timestamp[TIMESTAMP_LEN] = { 0 };
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	for (int i = 0; i < 8; i++)
+		timestamp[i] = (0x400000000000000aull + t.tv_sec) >> (56 - 8 * i);
+	c->responses = c->cookies = 0;
+	for (unsigned i = 0; i < c->n; i++) {
+		if (noise_create_initiation(&c->all[i].id, &c->all[i].engine, i, timestamp, NULL, &m[i]) < 0)
+			abort();
+		cookie_add_macs(&c->maker, 1, &m[i], sizeof(m[i]));
+	}
+	for (unsigned i = 0; i < c->n; i++)
+		(void)!sendto(c->fds[i], &m[i], sizeof(m[i]), 0, (const struct sockaddr *)&c->engine_at, sizeof(c->engine_at));
+	free(m);
+}
+
+static void count(unsigned *which, struct crowd *c)
+{
+	++*which;
+	if (c->responses + c->cookies == c->n) {
+		printf("%u %u\n", c->responses, c->cookies);
+		fflush(stdout);
+	}
+}
+
 static void serve(struct crowd *c, unsigned i)
 {
 	_Alignas(8) uint8_t buf[2048];
@@ -137,6 +170,10 @@ static void serve(struct crowd *c, unsigned i)
 	while ((len = recvfrom(c->fds[i], buf, sizeof(buf), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 0)
 		if (buf[0] == MSG_INITIATION && len == sizeof(struct msg_initiation))
 			take_initiation(c, i, (const struct msg_initiation *)buf, &from);
+		else if (buf[0] == MSG_RESPONSE)
+			count(&c->responses, c);
+		else if (buf[0] == MSG_COOKIE)
+			count(&c->cookies, c);
 		else if (buf[0] == MSG_DATA)
 			take_data(c, i, (const struct msg_data *)buf, len);
 }
@@ -178,7 +215,8 @@ int main(int argc, char **argv)
 	struct crowd c = {};
 	char line[16];
 
-	if (argc != 5 || inet_pton(AF_INET, argv[1], &at.sin_addr) != 1 || parse_u64(argv[2], 65535, &port) < 0 || !read_hex(argv[3], engine) ||
+	c.engine_at = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(51820) };
+	if (argc != 6 || inet_pton(AF_INET, argv[1], &at.sin_addr) != 1 || inet_pton(AF_INET, argv[5], &c.engine_at.sin_addr) != 1 || parse_u64(argv[2], 65535, &port) < 0 || !read_hex(argv[3], engine) ||
 	    parse_u64(argv[4], 10000, &count) < 0 || port == 0 || port + count > 65536 || crypto_init() < 0)
 		return 2;
 	c.n = count;
@@ -203,10 +241,12 @@ int main(int argc, char **argv)
 		for (int i = 0; i < n; i++) {
 			if (events[i].data.u32 < c.n)
 				serve(&c, events[i].data.u32);
-			else if (fgets(line, sizeof(line), stdin))
-				begin_round(&c);
-			else
+			else if (!fgets(line, sizeof(line), stdin))
 				return 0;
+			else if (streq(line, "ask\n"))
+				ask_all(&c);
+			else
+				begin_round(&c);
 		}
 		answer_all(&c);
 	}

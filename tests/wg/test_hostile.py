@@ -236,34 +236,59 @@ def test_W_10_killed_engine_recovers(world):
 CROWDS = [1000] + ([8000] if os.environ.get("WEFT_TEST_TIER") == "full" else [])
 
 
+class Crowd:
+    """Many peers of one engine (crowd.c)."""
+
+    def __init__(self, world, count):
+        self.node, there = world.node("n"), world.node("there")
+        world.wire(self.node, there, "192.168.8.")
+        self.engine = world.engine(self.node, "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
+        self.engine.wg("private-key @%s listen-port 51820" % self.engine.key.private)
+        self.process = there.spawn([os.path.join(os.path.dirname(BIN), "tests/wgcrowd"), "192.168.8.2", "20000",
+                                    base64.b64decode(self.engine.key.public).hex(), str(count), "192.168.8.1"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.peers = [self.process.stdout.readline().split() for _ in range(count)]
+        self.node.ip("link set wg0 up")
+
+    def introduce(self, each):
+        self.node.run("wg", "addconf", "wg0", "/dev/stdin", input="".join("[Peer]\nPublicKey=%s\nAllowedIPs=10.70.%d.%d/32\n" % (
+            base64.b64encode(bytes.fromhex(key)).decode(), i // 250, i % 250 + 1) + each(port) for i, (key, port) in enumerate(self.peers)))
+
+    def say(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        return map(int, self.process.stdout.readline().split())
+
+
 @pytest.mark.parametrize("count", CROWDS)
 def test_W_10_killed_engine_recovers_all_its_sessions(world, count):
     """All peers are asked, and their answers come: none has to be asked again."""
-    n, there = world.node("n"), world.node("there")
-    world.wire(n, there, "192.168.8.")
-    engine = world.engine(n, "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
-    engine.wg("private-key @%s listen-port 51820" % engine.key.private)
-    crowd = there.spawn([os.path.join(os.path.dirname(BIN), "tests/wgcrowd"), "192.168.8.2", "20000",
-                         base64.b64decode(engine.key.public).hex(), str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    peers = [crowd.stdout.readline().split() for _ in range(count)]
+    crowd = Crowd(world, count)
 
     def round_of(begin):
-        crowd.stdin.write("again\n")
-        crowd.stdin.flush()
+        crowd.say("again")
         begin()
-        ms, initiations = map(int, crowd.stdout.readline().split())
+        ms, initiations = crowd.hear()
         print("%d sessions after %d ms, by %d initiations" % (count, ms, initiations))
         return ms, initiations
 
-    conf = "".join("[Peer]\nPublicKey=%s\nEndpoint=192.168.8.2:%s\nAllowedIPs=10.70.%d.%d/32\nPersistentKeepalive=25\n" % (
-        base64.b64encode(bytes.fromhex(key)).decode(), port, i // 250, i % 250 + 1) for i, (key, port) in enumerate(peers))
-    n.ip("link set wg0 up")
-    round_of(lambda: n.run("wg", "addconf", "wg0", "/dev/stdin", input=conf))
-    saved = n.path("/run/state/wg0.conf")
-    wait_for(lambda: open(saved).read().count("public_key=") == count, message="the peers are saved")
-    engine.kill()
-    ms, initiations = round_of(lambda: engine.start(wait=False))
+    round_of(lambda: crowd.introduce("Endpoint=192.168.8.2:%s\nPersistentKeepalive=25\n".__mod__))
+    conf = crowd.node.path("/run/state/wg0.conf")
+    wait_for(lambda: open(conf).read().count("public_key=") == count, message="the peers are saved")
+    crowd.engine.kill()
+    ms, initiations = round_of(lambda: crowd.engine.start(wait=False))
     assert ms < 4000 + count / 2 and initiations < count * 1.05, "nobody waits for the repetition, five seconds later"
+
+
+def test_W_8_a_thousand_peers_that_ask_at_once_are_no_flood(world):
+    """As when a node joins them: nobody is sent away with a cookie, to come again five seconds later."""
+    crowd = Crowd(world, 1000)
+    crowd.introduce(lambda port: "")
+    crowd.say("ask")
+    responses, cookies = crowd.hear()
+    assert (responses, cookies) == (1000, 0) or "ifma" not in open("/proc/cpuinfo").read()
 
 
 def recorded_initiation(ea, eb):
@@ -568,7 +593,7 @@ def test_W_10_planned_restart_keeps_the_cookies(world):
     """An initiation is answered with a cookie, by an end under load; the successor takes it, and with it comes through at once."""
     ea, eb = world.pair(know=(), extra_a=["--metrics", "unix:/run/metrics"], extra_b=["--metrics", "unix:/run/metrics"])
     relay = LateCookies(ea.node, eb.node)
-    shower = flood(world, eb, 2000, 15, burst=1000)  # load, but not so much that nobody is answered
+    shower = flood(world, eb, 5000, 15, burst=2500)  # load, but not so much that nobody is answered
     try:
         assert shower.stdout.readline() == "ready\n"
         wait_for(lambda: eb.metric("cookies_sent_total") > 0, message="b is under load")

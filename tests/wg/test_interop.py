@@ -135,7 +135,7 @@ def test_W_1_cookies_under_load(world, kinds):
         return engine.metric(metric) if kind == "weft" else engine.log().count(words)
     # A machine that looks at more than comes in a second is never under load: it is the bursts that are more than it can look at
     # while they come, whatever its speed, and a second is between two of them at most. They find room in its queues.
-    with flood(world, eb, rate=20000, seconds=60, burst=2000) as f:
+    with flood(world, eb, rate=20000, seconds=60, burst=3000) as f:
         try:
             wait_for(lambda: count(eb, kinds[1], "cookies_sent_total", "Sending cookie response"), message="the flood is answered by cookies")
             wait_for(lambda: ea.node.ping("10.9.0.2", count=1, wait=1), timeout=50, message="a session under load")
