@@ -40,10 +40,10 @@ demo-down: ## remove every trace of the demo (root)
 check: build ## unit and property tests, corpora: under 3 minutes
 	@$(PYTHON) tests/run.py check
 
-test: build build-asan build-clang ## everything that CI runs (root)
+test: build ## everything that CI runs (root)
 	@$(PYTHON) tests/run.py test
 
-test-full: build build-asan build-clang ## the same at full sizes (root)
+test-full: build ## the same at full sizes (root)
 	@$(PYTHON) tests/run.py full
 
 test-kubernetes: build ## a real Kubernetes and podman with Weft as their network; builds it once a machine (root)

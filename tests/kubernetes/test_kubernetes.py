@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import differ
 import pytest
+from scripts import BINARIES, HERE, script
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-BINARIES = os.environ.get("K8SBIN", "/var/cache/weft-tests/k8s")
 CGROUP2 = next(line.split()[1] for line in open("/proc/mounts") if line.split()[2] == "cgroup2")
 CLUSTERS = {
     "ipv4-vxlan": {"TRANSPORT": "vxlan"},
@@ -21,13 +20,6 @@ CLUSTERS = {
         "CLUSTER_CIDR": "10.244.0.0/16,fd00:244::/48", "SERVICE_CIDR": "10.96.0.0/16,fd00:96::/112",
         "NODE_MASK_FLAGS": "--node-cidr-mask-size-ipv4=24 --node-cidr-mask-size-ipv6=64"},
 }
-
-
-def script(name, *args, env, timeout):
-    done = subprocess.run([os.path.join(HERE, name), *args], env=env, timeout=timeout, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    print(done.stdout)
-    return done
 
 
 class Cluster:
@@ -72,13 +64,6 @@ class Cluster:
         print(*said)
         assert [p.returncode for p in self.smokes] == [0] * len(self.smokes)
         self.smokes = []
-
-
-@pytest.fixture(scope="session")
-def binaries():
-    """Built once a machine, from Debian's source package."""
-    done = script("build.sh", BINARIES, BINARIES + "-src", env=dict(os.environ), timeout=3000)
-    assert done.returncode == 0
 
 
 @pytest.fixture(params=CLUSTERS, scope="module")

@@ -111,7 +111,7 @@ class Initramfs:
         assert files.wait() == 0 and cpio.wait() == 0
 
 
-def run(script, put=(), binaries=(), modules=(), cpus=1, memory=1024, timeout=600, qemu=()):
+def run(script, put=(), binaries=(), modules=(), cpus=1, memory=1024, timeout=3000, qemu=()):
     """Runs a dash script in the guest; returns (exit status, output). `put` holds paths or (source, destination)."""
     version, vmlinuz, root = kernel()
     with tempfile.TemporaryDirectory(prefix="weft-vm-") as tmp:
