@@ -196,19 +196,31 @@ static const struct route *find_route(const struct request *rq)
 	return NULL;
 }
 
+static bool reads(const char *verb)
+{
+	return streq(verb, "get") || streq(verb, "list") || streq(verb, "watch");
+}
+
+static json_t *method_not_allowed(void)
+{
+	return status_new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+}
+
 static void handle_resource(struct hub *hub, struct request *rq, struct reply *rp)
 {
 	const struct route *route = find_route(rq);
 	json_t *no;
 
 	if (!route) {
-		reply_status(rp, status_new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"));
+		reply_status(rp, method_not_allowed());
 		return;
 	}
 	rq->verb = route->verb;
 	if (streq(rq->verb, "list") && query_bool(rq, "watch"))
 		rq->verb = "watch";
 	no = authorize(hub, rq);
+	if (!no && rq->kind->read_only && !reads(rq->verb))
+		no = method_not_allowed();
 	if (no)
 		reply_status(rp, no);
 	else if (streq(rq->verb, "watch"))

@@ -2,7 +2,9 @@
 /* The controllers that a bare API lacks, as reactions to changes and one ticker:
  * namespaces that must exist; the kubernetes service and its slice; carrying on the deletion of namespaces; Events for node ranges
  * that ran out; Events' time to live; Ready=Unknown for nodes whose lease is stale.
- * EndpointSlices and the addresses of load balancers have files of their own: slices.c, load_balancers.c. */
+ * EndpointSlices, the addresses of load balancers, and the objects that tell of cluster addresses have files of their own: slices.c,
+ * load_balancers.c, address_objects.c. */
+#include "hub/address_objects.h"
 #include "hub/admit.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -255,6 +257,7 @@ int controllers_start(struct hub *hub, const struct addr *addresses, const uint1
 	nodes_claim(hub);
 	services_claim(hub);
 	store_listen(hub->store, on_change, hub);
+	address_objects_start(hub);
 	ensure_namespaces(hub);
 	ensure_kubernetes_service(hub);
 	ensure_slice(hub, addresses, ports, n, true);

@@ -37,16 +37,16 @@ static json_t *resource(const struct kind *k, const char *sub, const char *kind,
 static json_t *resources(const char *group, const char *version_name)
 {
 	_cleanup_free_ char *gv = *group ? xasprintf("%s/%s", group, version_name) : xstrdup(version_name);
+	static const char *const all[] = { "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch", NULL };
+	static const char *const readers[] = { "get", "list", "watch", NULL };
 	json_t *list = json_array();
 
 	for (const struct kind *k = kinds; k->resource; k++) {
 		if (!streq(k->group, group) || !streq(k->version, version_name))
 			continue;
-		json_array_append_new(list, resource(k, NULL, k->kind,
-						     VALUES("create", "delete", "deletecollection", "get", "list", "patch",
-							    "update", "watch")));
+		json_array_append_new(list, resource(k, NULL, k->kind, k->read_only ? readers : all));
 		if (k->has_status)
-			json_array_append_new(list, resource(k, "status", k->kind, VALUES("get", "patch", "update")));
+			json_array_append_new(list, resource(k, "status", k->kind, k->read_only ? VALUES("get") : VALUES("get", "patch", "update")));
 		if (streq(k->resource, "pods"))
 			json_array_append_new(list, resource(k, "binding", "Binding", VALUES("create")));
 		if (streq(k->resource, "namespaces"))

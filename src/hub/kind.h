@@ -16,7 +16,7 @@ struct column {
 	const char *doc;
 };
 
-enum name_rule { NAME_SUBDOMAIN, NAME_LABEL, NAME_SERVICE /* RFC 1035 label */ };
+enum name_rule { NAME_SUBDOMAIN, NAME_LABEL, NAME_SERVICE /* RFC 1035 label */, NAME_ADDRESS };
 
 struct kind {
 	const char *group, *version; /* group "" is the core */
@@ -25,10 +25,11 @@ struct kind {
 	const char *const *categories;
 	bool namespaced;
 	bool has_status;	  /* a status subresource; the main resource leaves status alone */
-	bool keeps_status;	  /* status is accepted with a create (nodes report themselves) */
+	bool keeps_status;	  /* status is accepted with a create (nodes report themselves, the hub its own) */
 	bool has_generation;	  /* metadata.generation counts changes outside of metadata and status */
 	bool protobuf;		  /* its schema carries all numbers that clients need */
 	bool graceful;		  /* a delete first sets deletionTimestamp; a delete with grace 0 ends it */
+	bool read_only;		  /* the hub alone writes it */
 	enum name_rule name_rule;
 	const struct schema *schema;
 	const struct column *columns;	   /* ends with a NULL name; NULL: name and age */

@@ -45,6 +45,9 @@ extern const struct column lb_pool_columns[];
 void lb_pool_defaults(json_t *obj, const json_t *old);
 void lb_pool_validate(const json_t *obj, const json_t *old, struct errors *e);
 
+/* kind_address.c */
+extern const struct column service_cidr_columns[], ip_address_columns[];
+
 /* kind_mesh.c */
 extern const struct column meshnode_columns[];
 void meshnode_validate(const json_t *obj, const json_t *old, struct errors *e);

@@ -26,6 +26,15 @@ void validate_subdomain(const json_t *v, const struct path *at, struct errors *e
 		err_invalid(e, at, v, "%s", subdomain_rule);
 }
 
+static void validate_address_name(const json_t *v, const struct path *at, struct errors *e)
+{
+	char text[ADDR_TEXT_MAX];
+	struct addr a;
+
+	if (addr_parse(json_str_or(v, ""), &a) < 0 || !streq(addr_format(&a, text), json_str_or(v, "")))
+		err_invalid(e, at, v, "must be an IP address in canonical form");
+}
+
 static void validate_name(const struct kind *k, const json_t *v, const struct path *at, struct errors *e)
 {
 	const char *s = json_str_or(v, "");
@@ -34,6 +43,8 @@ static void validate_name(const struct kind *k, const json_t *v, const struct pa
 		validate_subdomain(v, at, e);
 	else if (k->name_rule == NAME_LABEL)
 		validate_label(v, at, e);
+	else if (k->name_rule == NAME_ADDRESS)
+		validate_address_name(v, at, e);
 	else if (!name_is_dns_label(s) || !islower((unsigned char)s[0]))
 		err_invalid(e, at, v,
 			    "a DNS-1035 label must consist of at most 63 lower case alphanumeric characters or '-', start with "

@@ -90,7 +90,8 @@ def test_describe_explain_and_discovery(hub, kubectls):
         assert "podSelector" in k("explain", "networkpolicy.spec")
         resources = k("api-resources", "-o", "name").split()
         assert resources == ["configmaps", "events", "namespaces", "nodes", "pods", "services", "leases.coordination.k8s.io",
-                             "endpointslices.discovery.k8s.io", "networkpolicies.networking.k8s.io", "clusternetworkpolicies.policy.networking.k8s.io",
+                             "endpointslices.discovery.k8s.io", "ipaddresses.networking.k8s.io", "networkpolicies.networking.k8s.io",
+                             "servicecidrs.networking.k8s.io", "clusternetworkpolicies.policy.networking.k8s.io",
                              "loadbalancerpools.weft.dev", "meshnodes.weft.dev"]
 
 

@@ -346,3 +346,43 @@ def test_repair_after_a_narrower_range(make_hub):
     reasons = {e["reason"] for e in hub.get("events")["items"] if e["involvedObject"]["name"] == "s"}
     assert {"ClusterIPOutOfRange", "PortOutOfRange"} <= reasons
     assert hub.get("svc", "s")["spec"]["ports"][0]["nodePort"] == 30080  # nobody's traffic is cut
+
+
+def parents(hub):
+    """{address: name of its service} as the IPAddress objects tell it, the API's own left out."""
+    items = hub.get("ipaddresses")["items"]
+    refs = {i["metadata"]["name"]: i["spec"]["parentRef"] for i in items}
+    assert all(r["resource"] == "services" and r["namespace"] == "default" for r in refs.values())
+    return {ip: r["name"] for ip, r in refs.items() if r["name"] != "kubernetes"}
+
+
+def test_SVC_48_ranges_and_addresses_are_objects(make_hub):
+    """ServiceCIDR and IPAddress, networking.k8s.io/v1: written as services come, change and go, by the hub alone."""
+    hub = make_hub()
+    cidr = hub.get("servicecidr", "kubernetes")
+    assert cidr["spec"]["cidrs"] == ["10.96.0.0/16", "fd00:96::/112"]
+    assert [(c["type"], c["status"]) for c in cidr["status"]["conditions"]] == [("Ready", "True")]
+    assert hub.get("ipaddress", "10.96.0.1")["spec"]["parentRef"]["name"] == "kubernetes"
+    create(hub, service("none", clusterIP="None"))
+    ips = create(hub, service("dual", ipFamilyPolicy="RequireDualStack"))["spec"]["clusterIPs"]
+    assert parents(hub) == {ip: "dual" for ip in ips} and len(ips) == 2
+    labels = hub.get("ipaddress", ips[1])["metadata"]["labels"]
+    assert labels["ipaddress.kubernetes.io/ip-family"] == "IPv6"
+    assert "services/default/dual" in hub.kubectl("get", "ip").stdout and "10.96.0.0/16,fd00:96::/112" in hub.kubectl("get", "servicecidrs").stdout
+
+    patch(hub, "dual", {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"], "clusterIPs": ips[:1]})
+    assert parents(hub) == {ips[0]: "dual"}
+    for what in ("ipaddresses/" + ips[0], "servicecidrs/kubernetes"):
+        path = "/apis/networking.k8s.io/v1/" + what
+        for method, body in (("DELETE", None), ("PUT", {}), ("PATCH", {})):
+            assert hub.http(method, path, body).code == 405, (method, path)
+    assert hub.http("POST", "/apis/networking.k8s.io/v1/ipaddresses", {}).code == 405
+    assert hub.http("DELETE", "/apis/networking.k8s.io/v1/ipaddresses").code == 405
+
+    other = create(hub, service("other"))["spec"]["clusterIP"]
+    hub.kubectl("delete", "svc", "dual")
+    assert parents(hub) == {other: "other"}
+    assert hub.stop() == 0
+    hub.args = ["--service-cidr", "10.96.0.0/20,fd00:96::/112"]
+    hub.start()
+    assert hub.get("servicecidr", "kubernetes")["spec"]["cidrs"][0] == "10.96.0.0/20" and parents(hub) == {other: "other"}
