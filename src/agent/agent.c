@@ -47,6 +47,7 @@ static int on_pass(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ct
 
 	a->next_pass_us = 0;
 	a->resync_said = false;
+	a->passes++;
 	model_take_dirty(a->model);
 	r = agent_pass(a);
 	agent_services_check(a);

@@ -66,6 +66,7 @@ struct agent {
 	char *prober_file;
 	char *probe_warning, *firewall_warning; /* or NULL */
 	struct repairs repairs;
+	uint64_t passes;
 	bool resync_said;
 
 	/* policy: on its own clock, as it is to be felt at once */

@@ -50,15 +50,20 @@ static bool is_reject(const struct route *r)
 	return r->type == RTN_BLACKHOLE || r->type == RTN_UNREACHABLE || r->type == RTN_PROHIBIT || r->type == RTN_THROW;
 }
 
-/* Routes to pods are /32 and /128. One of them that is not ours stands in our place, or beside it, and does not count. What was
- * somebody's and is gone may have been the way to a peer. */
+/* Routes to pods are /32 and /128. One of them that is not ours stands in our place, or beside it, and does not count; nor do those of the
+ * local table, which the kernel makes as each pod's interface comes up (ff00::/8). What was somebody's and is gone may have been the
+ * way to a peer. */
 static bool route_is_news(struct agent *a, const struct rtnl_event *ev)
 {
-	if (ev->route.proto == NET_PROTO_WEFT)
+	const struct route *r = &ev->route;
+
+	if (r->proto == NET_PROTO_WEFT)
 		return ev->gone;
 	if (ev->gone)
-		return is_node_link(a, ev->route.oif) || is_reject(&ev->route);
-	return (ev->route.dst.len != 128 || endpoints_find_link(a->endpoints, ev->route.oif) == NULL);
+		return is_node_link(a, r->oif) || is_reject(r);
+	if (endpoints_find_link(a->endpoints, r->oif))
+		return r->dst.len != 128 && r->table != RT_TABLE_LOCAL;
+	return true;
 }
 
 static bool netconf_is_news(const struct agent *a, const struct netconf *c)

@@ -13,7 +13,7 @@
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn audits, fragments_pushed_out, xdp_packets, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, flow_searches, endpoints, endpoints_lost,
-	node_routes, services, service_answers, service_writes, service_aborted, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, events, events_missed,
+	node_routes, services, service_answers, service_writes, service_aborted, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, passes, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
@@ -63,6 +63,7 @@ static const struct {
 	{ { "weft_ipam_addresses", METRIC_GAUGE, "range, state", "Addresses of the node's ranges: used, resting, free." }, ipam },
 	{ { "weft_repairs", METRIC_COUNTER, "what", "What somebody else had taken away or changed, and was put back." }, repairs },
 	{ { "weft_netlink_events_lost", METRIC_COUNTER, "", "Overruns of the kernel's event queue; each made the agent list everything again." }, events_lost },
+	{ { "weft_passes", METRIC_COUNTER, "", "Times that the agent held links, routes and datapath of the node and its pods against what they should be; a pod that comes or goes makes none." }, passes },
 	{ { "weft_events", METRIC_COUNTER, "kind", "Events of the datapath that reached the agent." }, events },
 	{ { "weft_events_missed", METRIC_COUNTER, "", "Events that the datapath held back, for their rate or for want of room." }, events_missed },
 	{ { "weft_observe_readers", METRIC_GAUGE, "", "Those who read along: weft observe." }, observe_readers },
@@ -455,6 +456,11 @@ static void repairs(struct exposition *x, const struct metric *m, const struct a
 static void events_lost(struct exposition *x, const struct metric *m, const struct agent *a)
 {
 	metric_value(x, m, a->repairs.resyncs, NULL);
+}
+
+static void passes(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->passes, NULL);
 }
 
 /* ---- seeing ---- */

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from labs import ROOT, WEFT_BIN, Lab, run, spread_pods, wait_for
+from labs import ROOT, WEFT_BIN, Lab, pod, run, spread_pods, wait_for
 from openmetrics import parse
 
 URL = "http://127.0.0.1:10287/metrics"
@@ -96,10 +96,10 @@ def test_values_are_true(lab):
     assert abs(value(before, "process_start_time_seconds") - time.time()) < 600
     assert 1 << 20 < value(before, "process_resident_memory_bytes") < 1 << 30
     assert 5 < value(before, "process_open_fds") < value(before, "process_max_fds")
-    pod = next(p for p in lab.status()["pods"] if p["name"] == "p2-0")
+    far = next(p for p in lab.status()["pods"] if p["name"] == "p2-0")
     lab.exec("default/p1-0", "/usr/bin/python3", "-c", "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); "
              "[s.send(b'\\xff' * 6 + b'\\x02' * 6 + b'\\x08\\x00' + b'x' * 50) for i in range(7)]")
-    lab.exec("default/p1-0", "curl", "-sf", "-m", "20", "http://%s:8080/" % pod["ips"][0])
+    lab.exec("default/p1-0", "curl", "-sf", "-m", "20", "http://%s:8080/" % far["ips"][0])
     after = scrape(lab)
     assert value(after, "weft_drops", reason="source_mac") == value(before, "weft_drops", reason="source_mac") + 7
     assert value(after, "weft_dropped_bytes", reason="source_mac") == value(before, "weft_dropped_bytes", reason="source_mac") + 7 * 64
@@ -107,6 +107,21 @@ def test_values_are_true(lab):
     assert value(after, "weft_flows") >= 1
     lab.exec("n1", "ip", "rule", "del", "table", "5757")
     wait_for("the repair", lambda: value(scrape(lab), "weft_repairs", what="rule") == value(before, "weft_repairs", what="rule") + 1, timeout=10)
+
+
+def test_a_pod_that_comes_or_goes_makes_no_pass(lab):
+    """Each would look at every pod of the node: a thousand pods that come together would keep their agents from all else."""
+    def passes():
+        return value(scrape(lab), "weft_passes")
+
+    before, names = passes(), ["come%d" % i for i in range(4)]
+    for name in names:
+        lab.apply(pod(name, node="n1", command=["sleep", "600"]))
+        lab.wait_ready()
+    lab.kubectl("delete", "pod", *names, "--grace-period=0", "--force")
+    lab.exec("n1", "ip", "rule", "del", "table", "5757")
+    wait_for("the pass that puts the rule back", lambda: passes() > before)
+    assert passes() <= before + 2, "one for the rule, and one if the audit comes round"
 
 
 def ask(lab, raw, seconds=20):
