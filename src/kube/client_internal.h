@@ -13,7 +13,7 @@ struct kube_client {
 	char *base; /* URL without a slash at the end */
 	char *user_agent;
 	struct list transfers, calls;
-	unsigned n_transfers;
+	unsigned n_transfers, n_short; /* n_short: under way, and will end */
 };
 
 /* Frees the calls that are under way (their transfers are the client's). */

@@ -202,7 +202,7 @@ static int listen_fd;
 static uint16_t port;
 static struct list conns;
 static const struct step *script;
-static int step_uses, requests;
+static int step_uses, requests, accepted;
 static char mismatch[4096];
 
 static void conn_free(struct conn *c)
@@ -271,6 +271,7 @@ static int on_connect(sd_event_source *src _unused_, int fd, uint32_t revents _u
 
 	c->fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	list_push_back(&conns, &c->link);
+	accepted++;
 	sd_event_add_io(event, &c->io, c->fd, EPOLLIN, on_request, c);
 	return 0;
 }
@@ -301,7 +302,7 @@ static void play(const struct step *steps)
 	list_for_each_safe(c, next, &conns, link)
 		conn_free(c);
 	script = steps;
-	step_uses = requests = 0;
+	step_uses = requests = accepted = 0;
 	mismatch[0] = 0;
 }
 
@@ -459,6 +460,26 @@ static void given_up_while_it_connects(void)
 	close(held);
 	close(waits);
 	close(listening);
+}
+
+static bool crowd_answered(void)
+{
+	return got.count == 100;
+}
+
+/* A node where a hundred pods start tells of each: it does not come with a hundred connections. */
+static void a_crowd_of_requests_shares_connections(void)
+{
+	static const struct step steps[] = {{.want = "GET /x ", .status = 200, .body = "{}", .times = 100}, {0}};
+	_cleanup_(kube_client_freep) struct kube_client *c = new_client();
+
+	play(steps);
+	memset(&got, 0, sizeof(got));
+	for (int i = 0; i < 100; i++)
+		CHECK_INT(kube_send(c, &(struct kube_request){.method = "GET", .path = "/x"}, on_response, NULL, NULL), 0);
+	CHECK(run_until(crowd_answered));
+	CHECK_INT(got.status, 200);
+	CHECK(accepted >= 1 && accepted <= 8);
 }
 
 static void requests_that_cannot_be(void)
@@ -763,6 +784,7 @@ int main(void)
 		return 1;
 	}
 	RUN(requests_and_answers);
+	RUN(a_crowd_of_requests_shares_connections);
 	RUN(requests_that_cannot_be);
 	RUN(given_up_while_it_connects);
 	RUN(pages_then_events);

@@ -4,7 +4,10 @@
  *
  * libcurl calls back (body bytes) from inside of its own functions, and must not be called from there. Our callers
  * should not have to know: a start is only queued, a cancel only marks, and a deferred event source does both from the
- * loop. */
+ * loop.
+ *
+ * A few requests are under way at a time, the others wait: to a server that speaks HTTP/1.1 each one more would open a connection of its own,
+ * and a hundred TLS handshakes at once cost it more than a hundred answers. */
 #include "kube/transfer.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -16,6 +19,7 @@
 
 enum {
 	TRANSFERS_MAX = 256,
+	SHORT_MAX = 8, /* under way at a time, watches aside */
 	TOKEN_MAX = 64 * 1024,
 	TIMER_ACCURACY_US = 1000, /* 0 would be 250 ms, and each request waits for it */
 };
@@ -28,15 +32,22 @@ struct kube_transfer {
 	CURL *easy;
 	struct curl_slist *headers;
 	bool added; /* to the multi handle */
+	bool endless;
 	char error[CURL_ERROR_SIZE];
 };
 
 static void transfer_free(struct kube_transfer *t)
 {
+	struct kube_client *c = t->client;
+
 	list_remove(&t->link);
-	t->client->n_transfers--;
+	c->n_transfers--;
 	if (t->added)
-		curl_multi_remove_handle(t->client->multi, t->easy);
+		curl_multi_remove_handle(c->multi, t->easy);
+	if (t->added && !t->endless) {
+		c->n_short--;
+		sd_event_source_set_enabled(c->later, SD_EVENT_ONESHOT); /* whose turn it is */
+	}
 	curl_easy_cleanup(t->easy);
 	curl_slist_free_all(t->headers);
 	free(t);
@@ -76,6 +87,20 @@ static void collect_finished(struct kube_client *c)
 	}
 }
 
+static bool may_start(const struct kube_transfer *t)
+{
+	return t->endless || t->client->n_short < SHORT_MAX;
+}
+
+static void start(struct kube_transfer *t)
+{
+	t->added = curl_multi_add_handle(t->client->multi, t->easy) == CURLM_OK;
+	if (!t->added)
+		finish(t, CURLE_FAILED_INIT);
+	else if (!t->endless)
+		t->client->n_short++;
+}
+
 /* Starts what is queued, ends what is cancelled: outside of libcurl's callbacks. */
 static int on_later(sd_event_source *s _unused_, void *ctx)
 {
@@ -85,10 +110,8 @@ static int on_later(sd_event_source *s _unused_, void *ctx)
 	list_for_each_safe(t, next, &c->transfers, link) {
 		if (!t->ops) {
 			transfer_free(t);
-		} else if (!t->added) {
-			t->added = curl_multi_add_handle(c->multi, t->easy) == CURLM_OK;
-			if (!t->added)
-				finish(t, CURLE_FAILED_INIT);
+		} else if (!t->added && may_start(t)) {
+			start(t);
 		}
 	}
 	collect_finished(c);
@@ -283,7 +306,7 @@ int kube_transfer_start(struct kube_client *c, const struct kube_transfer_spec *
 	if (c->n_transfers >= TRANSFERS_MAX)
 		return -EAGAIN;
 	t = xnew0(struct kube_transfer);
-	*t = (struct kube_transfer){.client = c, .ops = ops, .ctx = ctx, .easy = curl_easy_init()};
+	*t = (struct kube_transfer){.client = c, .ops = ops, .ctx = ctx, .endless = spec->endless, .easy = curl_easy_init()};
 	if (!t->easy) {
 		free(t);
 		return -ENOMEM;

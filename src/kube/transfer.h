@@ -21,6 +21,7 @@ struct kube_transfer_spec {
 	const char *body;    /* copied; NULL for none */
 	uint64_t timeout_ms; /* for all of it; 0: none */
 	uint64_t stall_ms;   /* without a byte; 0: none; whole seconds */
+	bool endless;	     /* a watch: others do not wait for its end */
 };
 
 /* Return: 0, -EINVAL, -EAGAIN when too many are under way. */

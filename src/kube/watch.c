@@ -421,6 +421,7 @@ static void step(struct kube_watch *w)
 	w->started_us = now_us(w);
 	path = w->watching ? watch_query(w, seconds) : list_query(w);
 	spec.path = path;
+	spec.endless = w->watching;
 	spec.timeout_ms = w->watching ? seconds * 1000ull + WATCH_GRACE_MS : LIST_TIMEOUT_MS;
 	r = kube_transfer_start(w->client, &spec, &ops, w, &w->transfer);
 	if (r < 0)
