@@ -173,9 +173,10 @@ def flooded(world, ea, eb, seconds, rate=110000, data_rate=2000):
     """One round: a flood against b while a sends it data. Returns what happened, by name."""
     before = {m: eb.metric(m) for m in ("udp_received_total", "cookies_sent_total", "drop_handshake_queue_total")}
     rss, overflows, most = rss_kb(eb.pid()), eb.node.udp_overflows(), 0
-    recv = eb.node.spawn([UDPLOAD, "recv", "7007", str(seconds + 10)], stdout=subprocess.PIPE, text=True)
     shower = flood(world, eb, rate, seconds)
-    assert recv.stdout.readline() == shower.stdout.readline() == "ready\n"
+    assert shower.stdout.readline() == "ready\n"
+    recv = eb.node.spawn([UDPLOAD, "recv", "7007", str(seconds + 10)], stdout=subprocess.PIPE, text=True)  # it waits five seconds for the first
+    assert recv.stdout.readline() == "ready\n"
     wait_for(lambda: eb.metric("udp_received_total") > before["udp_received_total"] + 10000, message="the flood arrives")
     send = ea.node.spawn([UDPLOAD, "send", "10.9.0.2", "7007", "64", str(data_rate), str(seconds - 1)], stdout=subprocess.PIPE, text=True)
     put_first(recv, shower, send)
