@@ -134,8 +134,8 @@ def campaign(world, packets):
 
 
 def test_W_2_a_mistreating_network(world):
-    """A million ill packets."""
-    sent, got, bad = campaign(world, 1000000)
+    """A million ill packets in the full tier."""
+    sent, got, bad = campaign(world, 1000000 if FULL else 200000)
     print("%d packets sent, %d delivered once, %d replayed, duplicated, truncated or flipped" % (sent, got, bad))
 
 
@@ -215,7 +215,7 @@ def test_W_10_killed_engine_recovers(world):
     time.sleep(0.3)
     old = eb.show("latest-handshakes")
     routes = ea.node.out("ip", "-o", "addr", "show", "dev", "wg0")
-    for _ in range(3):
+    for _ in range(3 if FULL else 1):
         time.sleep(1.1)
         ea.kill()
         assert ea.node.out("ip", "-o", "addr", "show", "dev", "wg0") == routes
