@@ -162,7 +162,10 @@ static void add_peer(struct buf *out, struct peer *p)
 				   .from_ifindex = e.from_ifindex,
 				   .has_from = e.has_from,
 				   .cookie_born_ns = p->cookie.cookie_born_ns,
-				   .have_last_mac1 = p->cookie.have_last_mac1 };
+				   .have_last_mac1 = p->cookie.have_last_mac1,
+				   .unanswered_ns = atomic_load(&p->timers.unanswered_since),
+				   .owed_ns = atomic_load(&p->timers.owed_since),
+				   .owed_again = atomic_load(&p->timers.owed_again) };
 
 	_Static_assert(sizeof(h.from) == sizeof(e.from6), "both families");
 	memcpy(h.from, &e.from6, sizeof(h.from));
@@ -440,6 +443,17 @@ static void restore_cookie(struct cookie_maker *m, const struct handover_peer *h
 	m->cookie_born_ns = h->cookie_born_ns;
 }
 
+/* What is owed is sent in time: else the peer takes our silence for a lost session, and asks for another. */
+static void restore_timers(struct peer *p, const struct handover_peer *h, int64_t now)
+{
+	if (is_past(h->unanswered_ns, now))
+		atomic_store(&p->timers.unanswered_since, h->unanswered_ns);
+	if (is_past(h->owed_ns, now))
+		atomic_store(&p->timers.owed_since, h->owed_ns);
+	atomic_store(&p->timers.owed_again, h->owed_again && h->owed_ns);
+	device_deadline(p, timers_next(&p->timers, &p->device->limits));
+}
+
 static void restore_peer(struct engine *e, const struct handover_peer *h, int64_t now)
 {
 	struct peer *p = device_find_peer(&e->device, h->pub);
@@ -452,6 +466,7 @@ static void restore_peer(struct engine *e, const struct handover_peer *h, int64_
 	atomic_store(&p->rx_bytes, h->rx_bytes);
 	atomic_store(&p->tx_bytes, h->tx_bytes);
 	restore_cookie(&p->cookie, h, now);
+	restore_timers(p, h, now);
 	to = peer_endpoint(p); /* the configuration names the other end only */
 	if (!h->has_from || !endpoint_is_set(&to))
 		return;

@@ -33,6 +33,8 @@ struct handover_peer {
 	uint8_t cookie[COOKIE_LEN], last_mac1[MAC_LEN]; /* as in struct cookie_maker */
 	int64_t cookie_born_ns;
 	uint64_t have_last_mac1;
+	int64_t unanswered_ns, owed_ns; /* as in struct timers: 0 when nothing is */
+	uint64_t owed_again;
 };
 
 struct handover_exchange {

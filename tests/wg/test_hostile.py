@@ -613,6 +613,22 @@ def test_W_10_planned_restart_keeps_the_cookies(world):
         relay.end()
 
 
+def test_W_10_planned_restart_answers_in_time(world):
+    """The successor owes the peer the empty message that the predecessor owed it; without it the peer begins with new keys."""
+    ea, eb = world.pair(env_a={"WEFT_WG_TIMERS": "keepalive_timeout=2"})
+    assert ea.node.ping("10.9.0.2") == 3
+    silent = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("10.9.0.1", 6000))
+    tx = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    old, before = ea.process, eb.transfer()[0]
+    tx.sendto(b"to be answered", ("10.9.0.1", 6000))
+    ea.start(extra=["--takeover"])
+    assert old.wait(timeout=5) == 0
+    wait_for(lambda: eb.transfer()[0] > before, message="an answer")
+    tx.close()
+    silent.close()
+
+
 def test_W_10_planned_restart_keeps_what_has_ended(world):
     """With another private key nothing more is sent on the sessions of the old one, by the successor neither."""
     ea, eb = world.pair(extra_a=["--metrics", "unix:/run/metrics"])
