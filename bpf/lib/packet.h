@@ -208,19 +208,25 @@ static __always_inline bool proto_is_extension(__u8 proto)
 	       proto == IPPROTO_AH || proto == IPPROTO_MOBILITY;
 }
 
-/* Follows the chain of extension headers from pkt->l4_off; leaves pkt at the transport header. */
+/* Follows the chain of extension headers from pkt->l4_off; leaves pkt at the transport header. The frame may be longer than the packet: what stands
+ * behind its end is not what the receiver reads, who of a first fragment goes on in the next one (RFC 8200 4.5). */
 __global enum drop_reason parse_extensions(struct __sk_buff *skb, struct packet *pkt)
 {
 	struct extension ext;
-	__u32 off;
+	__u32 off, end;
 	__u8 proto;
 
 	if (!pkt)
 		return DROP_MALFORMED;
 	off = pkt->l4_off;
+	end = pkt->l3_off + pkt->ip_len;
 	proto = pkt->proto;
 	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
-		if (!proto_is_extension(proto)) {
+		bool more = proto_is_extension(proto);
+
+		if (off + (more ? sizeof(ext) : 0) > end)
+			return pkt->fragment == FRAGMENT_FIRST ? DROP_FRAGMENT_TINY : DROP_TRUNCATED;
+		if (!more) {
 			pkt->l4_off = off;
 			pkt->proto = proto;
 			return DROP_NONE;

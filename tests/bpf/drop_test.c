@@ -365,6 +365,22 @@ static void fragments(void)
 	FROM_A(DROP_FRAGMENT_TINY);
 }
 
+/* Extension headers behind the packet's end: the next fragment, or nobody, has what its receiver reads there. What stands there in the frame, for
+ * which Ethernet has room, is for us alone, so it must not be what is judged. */
+static void headers_behind_the_end(void)
+{
+	for (int i = 0; i < 4; i++) {
+		begin(ETH_P_IPV6);
+		frame_ip(&f, A6, B6, i & 1 ? IPPROTO_FRAGMENT : IPPROTO_DSTOPTS);
+		if (i & 1)
+			frame_put(&f, "\x3c\0\0\1\0\0\0\7", 8); /* the first one */
+		frame_put(&f, i & 2 ? "\x3b\1\1\4\0\0\0" : "\x3c\0\1\4\0\0\0", 8);
+		frame_end(&f);
+		frame_put(&f, i & 2 ? "\0\0\0\0\0\0\0" : "\x3b\0\1\4\0\0\0", 8); /* the end of the options, or further ones */
+		FROM_A(i & 1 ? DROP_FRAGMENT_TINY : DROP_TRUNCATED);
+	}
+}
+
 static void icmp_about_nothing(void)
 {
 	flows_clear();
@@ -710,6 +726,7 @@ int main(void)
 	RUN(neighbour_spoofing);
 	RUN(neighbour_discovery_stays_on_its_link);
 	RUN(fragments);
+	RUN(headers_behind_the_end);
 	RUN(icmp_about_nothing);
 	RUN(flow_limits);
 	RUN(somebody_elses_packet);

@@ -199,6 +199,8 @@ static enum drop_reason extensions(const struct view *v, struct parsed *p)
 
 		if (followed > EXTENSIONS_MAX)
 			return DROP_EXTENSION_HEADERS;
+		if (p->l4 + 8 > p->l3 + p->ip_len)
+			return p->fragment == FIRST ? DROP_FRAGMENT_TINY : DROP_TRUNCATED;
 		if (!has(v, p->l4, 8))
 			return DROP_TRUNCATED;
 		if (kind == 43 && (v->data[p->l4 + 2] == 0 || v->data[p->l4 + 3]))
@@ -220,7 +222,11 @@ static enum drop_reason extensions(const struct view *v, struct parsed *p)
 			p->l4 += kind == NEXT_AH ? (units + 2) * 4 : (units + 1) * 8;
 		}
 	}
-	return followed > EXTENSIONS_MAX ? DROP_EXTENSION_HEADERS : DROP_NONE;
+	if (followed > EXTENSIONS_MAX)
+		return DROP_EXTENSION_HEADERS;
+	if (p->l4 > p->l3 + p->ip_len)
+		return p->fragment == FIRST ? DROP_FRAGMENT_TINY : DROP_TRUNCATED;
+	return DROP_NONE;
 }
 
 static enum drop_reason parse6(const struct view *v, bool quoted, struct parsed *p)
