@@ -98,6 +98,14 @@ static __always_inline int give_back(struct __sk_buff *skb, struct packet *pkt)
 	return ep ? forward_past_stack(skb, pkt, ep) : inbound_leave(skb, pkt, uplink);
 }
 
+/* Might it be for who spoke to a Service? Then it goes past the stack, which is left what it has to answer, before it is translated. */
+static __always_inline bool may_be_given_back(const struct packet *pkt)
+{
+	if (!(pkt->translated || (config.inbound && pkt->icmp == ICMP_ERROR)))
+		return false;
+	return addr_is_node(&pkt->dst) || (config.fast_path && pkt->ttl > 1);
+}
+
 /* What has been noted and judged goes on. @translated: it is for a Service's endpoint. To itself a pod speaks as this node, and answers
  * this node: neither is for the stack. */
 static __always_inline int send(struct __sk_buff *skb, struct packet *pkt, const struct way *way, const struct pod_iface *pod,
@@ -107,8 +115,7 @@ static __always_inline int send(struct __sk_buff *skb, struct packet *pkt, const
 
 	if (unlikely(translated && way->ep && addr_is_node(&pkt->src)))
 		return forward_past_stack(skb, pkt, way->ep);
-	if (unlikely((pkt->translated || (config.inbound && pkt->icmp == ICMP_ERROR)) && !translated &&
-		     (config.fast_path || addr_is_node(&pkt->dst)))) {
+	if (unlikely(!translated && may_be_given_back(pkt))) {
 		r = give_back(skb, pkt);
 		if (r != TC_ACT_UNSPEC)
 			return r;

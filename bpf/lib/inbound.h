@@ -276,6 +276,8 @@ static __always_inline int inbound_leave(struct __sk_buff *skb, const struct pac
 {
 	static const __u8 zero[ETH_ALEN];
 
+	if (unlikely(pkt->ttl <= 1)) /* it is translated: whoever sent it would not know what an answer is about */
+		return drop(skb, pkt, DROP_HOP_LIMIT);
 	mss_clamp(skb, pkt, MSS_POD_SENDS);
 	if (!rewrite_hop(skb, pkt, zero, zero))
 		return drop(skb, pkt, DROP_TRUNCATED);
@@ -289,6 +291,8 @@ static __always_inline int inbound_to_node(struct __sk_buff *skb, const struct p
 {
 	__u8 own_mac[ETH_ALEN];
 
+	if (unlikely(pkt->ttl <= 1)) /* an error: nothing is said about those */
+		return drop(skb, pkt, DROP_HOP_LIMIT);
 	if (bpf_skb_load_bytes(skb, 0, own_mac, sizeof(own_mac)))
 		return drop(skb, pkt, DROP_TRUNCATED);
 	if (route->transport == TRANSPORT_TUNNEL)

@@ -372,6 +372,63 @@ static void the_last_hop_is_told(void)
 	forget();
 }
 
+static void set_hops(bool v6, uint8_t hops)
+{
+	if (v6)
+		frame_ip6(&f)->hop_limit = hops;
+	else
+		frame_ip4(&f)->ttl = hops;
+	frame_end(&f);
+	set_transport_sum(&f);
+}
+
+/* The client's about what the Service sent to its port. */
+static void complaint(const struct family *a, uint16_t port, uint8_t hops)
+{
+	struct frame sent;
+	bool v6 = strchr(a->ours, ':');
+
+	packet(IPPROTO_UDP, a->ours, NODE_PORT, a->client, port, "", 8);
+	sent = f;
+	frame_ether(&f, mac_host_a, mac_other, v6 ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ip(&f, a->client, a->ours, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+	frame_icmp(&f, v6 ? 1 : 3, v6 ? 4 : 3, 0);
+	frame_put(&f, sent.data + sent.l3, v6 ? 48 : 28);
+	set_hops(v6, hops);
+}
+
+/* No answer, and no complaint of a client, goes on with a hop limit of 0, or, one lower, of 255. The stack tells a pod of this node. */
+static void answers_have_a_last_hop_too(void)
+{
+	static const struct family direct[] = { { WORLD4, OURS4, A4, DIRECT4, NODE4, "0.0.0.0" },
+						{ WORLD6, OURS6, A6, DIRECT6, NODE6, "::" } };
+
+	for (int i = 0; i < 4; i++) {
+		const struct family *a = &direct[i % 2];
+		uint8_t hops = i / 2;
+		uint16_t port;
+
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_UDP, a->remote, 8080, 0, 1);
+		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 8);
+		port = through("from_net", if_uplink).sport;
+		packet(IPPROTO_UDP, a->remote, 8080, a->own, port, "", 8);
+		set_hops(i % 2, hops);
+		CHECK_DROP("from_net", &f, if_uplink, DROP_HOP_LIMIT);
+		complaint(a, 40000, hops);
+		CHECK_DROP("from_net", &f, if_uplink, DROP_HOP_LIMIT);
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_UDP, a->local, 8080, 0, 1);
+		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 8);
+		through("from_net", if_uplink);
+		packet(IPPROTO_UDP, a->local, 8080, a->client, 40000, "", 8);
+		from_pod_a();
+		set_hops(i % 2, hops);
+		CHECK_WAY("from_pod", &f, if_a, FORWARD_STACK, TC_ACT_OK);
+	}
+	forget();
+}
+
 /* The tunnel carries 1450 bytes: a client is told so, about the packet that it sent (M4). */
 static void m4_too_big_for_the_tunnel(void)
 {
@@ -495,6 +552,7 @@ int main(void)
 	RUN(sctp_sums_that_are_left_alone);
 	RUN(sctp_answers_in_fragments);
 	RUN(the_last_hop_is_told);
+	RUN(answers_have_a_last_hop_too);
 	RUN(m4_too_big_for_the_tunnel);
 	RUN(m4_errors_reach_the_endpoint);
 	RUN(m4_errors_about_sctp_reach_the_endpoint);

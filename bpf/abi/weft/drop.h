@@ -57,7 +57,7 @@
 	X(FLOW_UNANSWERED,      "flow_unanswered",      "the endpoint has begun more flows than were answered to it, beyond its bound") \
 	X(NAT_UNANSWERED,       "nat_unanswered",       "the endpoint has been given more ports than were answered to, beyond its bound") \
 	X(NAT_TUNNEL,           "nat_tunnel",           "a packet to the tunnel's port, which would have left as this node's own") \
-	X(HOP_LIMIT,            "hop_limit",            "for a Service, and may go no hop further; answered") \
+	X(HOP_LIMIT,            "hop_limit",            "for a Service or from it, and may go no hop further") \
 	X(LOOPBACK,             "loopback",             "a loopback address, which never leaves its host")
 /* clang-format on */
 
