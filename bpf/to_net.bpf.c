@@ -5,6 +5,7 @@
 #include "lib/leave.h"
 #include "lib/geneve.h"
 #include "lib/masquerade.h"
+#include "lib/route.h"
 
 /* What is read before it is known that the packet concerns us. Return: is it an IP packet? */
 static __always_inline bool peek(struct __sk_buff *skb, struct packet *pkt)
@@ -89,14 +90,16 @@ int to_net(struct __sk_buff *skb)
 		return drop(skb, &pkt, DROP_PLAINTEXT_OUT);
 	if (config.geneve)
 		geneve_leave_own(skb);
-	if (likely(mark_is(skb, PAST_STACK)) || !(config.foreign_nat || config.masquerade || config.inbound || config.host) || !peek(skb, &pkt))
+	if (likely(mark_is(skb, PAST_STACK)) || !peek(skb, &pkt))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
 	if (ep) {
 		why = endpoint_sent(ep, skb) ? leave_pod(skb, &pkt, ep->id) : DROP_NET_SOURCE;
 	} else {
 		here = (is_on(&pkt) || config.inbound) && is_own(skb, &pkt);
-		if (here || (config.host && host_is_end(&pkt.src)))
+		if (!here && node_sent(skb) && node_route_find(&pkt.src)) /* as another node, or a pod there */
+			why = DROP_NET_SOURCE;
+		else if (here || (config.host && host_is_end(&pkt.src)))
 			why = leave_own(skb, &pkt, here);
 	}
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);

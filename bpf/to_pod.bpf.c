@@ -5,19 +5,14 @@
 #include "lib/drop.h"
 #include "lib/forward.h"
 #include "lib/outbound.h"
+#include "lib/route.h"
 
-/* Has the node said it? It came in by no interface, which the kernel also forgets of what it fragments again: what it forwards has no socket. */
-static __always_inline bool is_of_node(struct __sk_buff *skb)
-{
-	return skb->ingress_ifindex == 0 && skb->sk;
-}
-
-/* Does somebody speak as a pod of this node, who is another? What came in by no interface is the node's. */
+/* Does somebody speak as a pod of this node, who is another, or this node as a pod or as another node? */
 static __always_inline bool is_forged(struct __sk_buff *skb, struct packet *pkt)
 {
-	struct endpoint *ep = skb->ingress_ifindex ? endpoint_find(&pkt->src) : NULL;
+	struct endpoint *ep = endpoint_find(&pkt->src);
 
-	return ep && !endpoint_sent(ep, skb);
+	return ep ? !endpoint_sent(ep, skb) : node_sent(skb) && node_route_find(&pkt->src);
 }
 
 SEC("tc")
@@ -35,7 +30,7 @@ int to_pod(struct __sk_buff *skb)
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
-	if (unlikely(pkt.icmp == ICMP_ND && is_of_node(skb))) { /* the node's own; what it forwards, arrive_check() refuses */
+	if (unlikely(pkt.icmp == ICMP_ND && node_sent(skb))) { /* the node's own; what it forwards, arrive_check() refuses */
 		count_forward(skb, FORWARD_TO_POD);
 		return TC_ACT_OK;
 	}
@@ -43,7 +38,7 @@ int to_pod(struct __sk_buff *skb)
 		return drop(skb, &pkt, DROP_NOT_FOR_POD);
 	if (unlikely(is_forged(skb, &pkt)))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
-	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (is_of_node(skb) ? FLOW_OF_NODE : 0));
+	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (node_sent(skb) ? FLOW_OF_NODE : 0));
 	if (why == DROP_NONE)
 		why = outbound_return(skb, &pkt);
 	if (why != DROP_NONE)

@@ -29,11 +29,18 @@ static __always_inline struct pod_iface *pod_iface_find(__u32 ifindex)
 	return bpf_map_lookup_elem(&pod_ifaces, &ifindex);
 }
 
-/* Did the pod send the packet, which has its address? Else this node did, also what it made anew of fragments: then it came in by no interface. By
- * any other one, which may be somebody else's in this namespace and has no program of ours, it is forged. */
+/* Has the node said it? It came in by no interface, which the kernel also forgets of what it fragments again: what it forwards has no socket. */
+static __always_inline bool node_sent(const struct __sk_buff *skb)
+{
+	return skb->ingress_ifindex == 0 && skb->sk;
+}
+
+/* Did the pod send the packet, which has its address? It came by its interface, or by none as it was made anew of fragments. By any other one, which
+ * may be somebody else's in this namespace and has no program of ours, it is forged; and so is what a socket of this node has sent, which over IPv6
+ * needs no right to speak as whomever it likes (IP_FREEBIND). */
 static __always_inline bool endpoint_sent(const struct endpoint *ep, const struct __sk_buff *skb)
 {
-	return skb->ingress_ifindex == 0 || skb->ingress_ifindex == ep->ifindex;
+	return skb->ingress_ifindex == ep->ifindex || (skb->ingress_ifindex == 0 && !skb->sk);
 }
 
 static __always_inline bool pod_iface_owns(const struct pod_iface *pod, const struct ip_addr *addr, bool v6)

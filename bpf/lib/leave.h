@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The end at the wire: packets of local pods that the stack forwards to elsewhere. from_pod has seen them, but if their addresses
- * were translated in between, it saw another flow; lib/flow.h says what the one that leaves is needed for. */
+/* The end at the wire: packets of local pods that the stack forwards to elsewhere, and of whoever only says that he is one. from_pod has seen
+ * them, but if their addresses were translated in between, it saw another flow; lib/flow.h says what the one that leaves is needed for. */
 #pragma once
 
 #include "lib/drop.h"
@@ -43,13 +43,15 @@ static __always_inline int leave_node(struct __sk_buff *skb, __u32 l3_off)
 	struct endpoint *ep;
 	enum drop_reason why;
 
-	if (likely(mark_is(skb, PAST_STACK)) || !(config.foreign_nat || config.host) || !peek_source(skb, l3_off, &pkt.src))
+	if (likely(mark_is(skb, PAST_STACK)) || !peek_source(skb, l3_off, &pkt.src))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
 	if (!ep && !(config.host && host_is_end(&pkt.src)))
 		return TC_ACT_OK;
 	if (ep && !endpoint_sent(ep, skb))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
+	if (ep && !config.foreign_nat)
+		return TC_ACT_OK;
 	why = packet_parse(skb, l3_off, skb->protocol, false, &pkt);
 	if (why == DROP_NONE)
 		why = ep ? leave_track(&pkt, ep->id) : host_check(&pkt, &pkt.src);

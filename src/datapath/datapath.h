@@ -143,9 +143,8 @@ struct dp_guarded {
 /* Makes the set exactly this one; what is new comes first. Return: 0 or the first error; -E2BIG, and nothing changed. */
 int datapath_apply_guard(struct datapath *dp, const struct dp_guarded *guarded, size_t n);
 
-/* Uplinks get from_net and to_net, the tunnel device from_tunnel and, with foreign_nat, to_tunnel, the WireGuard interface likewise
- * from_mesh and to_mesh. Makes the set of attached links
- * exactly this one (idempotent). */
+/* Uplinks get from_net and to_net, the tunnel device from_tunnel and to_tunnel, the WireGuard interface from_mesh and to_mesh. Makes the set of
+ * attached links exactly this one (idempotent). */
 struct dp_link {
 	uint32_t ifindex;
 	enum { DP_LINK_UPLINK, DP_LINK_TUNNEL, DP_LINK_MESH } role;

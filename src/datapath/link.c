@@ -16,11 +16,6 @@ static const enum dp_hook hooks[][SIDES] = {
 	[DP_LINK_MESH] = { HOOK_FROM_MESH, HOOK_TO_MESH },
 };
 
-static bool side_is_wanted(const struct datapath *dp, int role, enum attach_side side)
-{
-	return side == ATTACH_INGRESS || role == DP_LINK_UPLINK || dp->foreign_nat;
-}
-
 static const struct dp_link *find_wanted(const struct dp_link *links, size_t n, uint32_t ifindex)
 {
 	for (size_t i = 0; i < n; i++)
@@ -83,7 +78,7 @@ struct wanted {
 	bool tcx;
 };
 
-static int keep_or_unpin(struct datapath *dp, const char *pin, int fd _unused_, uint32_t ifindex,
+static int keep_or_unpin(struct datapath *dp _unused_, const char *pin, int fd _unused_, uint32_t ifindex,
 			 const char *program, void *ctx)
 {
 	struct wanted *want = ctx;
@@ -92,7 +87,7 @@ static int keep_or_unpin(struct datapath *dp, const char *pin, int fd _unused_, 
 	if (streq(program, dp_hook_names[HOOK_XDP_NET]))
 		return 0;
 	for (int side = 0; link && side < SIDES; side++)
-		if (side_is_wanted(dp, link->role, side) && streq(program, dp_hook_names[hooks[link->role][side]])) {
+		if (streq(program, dp_hook_names[hooks[link->role][side]])) {
 			want->there[(link - want->links) * SIDES + side] = true;
 			return 0;
 		}
@@ -123,7 +118,7 @@ static int attach_link(struct datapath *dp, const struct dp_link *link, const bo
 	for (int side = 0; side < SIDES; side++) {
 		int r;
 
-		if (!side_is_wanted(dp, link->role, side) || there[side])
+		if (there[side])
 			continue;
 		r = attach_side(dp, link, side);
 		dp_note_error(&first, r);
@@ -140,7 +135,7 @@ static bool filter_is_left_over(struct datapath *dp, const struct dp_link *link,
 
 	for (size_t role = 0; role < ARRAY_SIZE(hooks); role++)
 		ours |= streq(program, dp_hook_names[hooks[role][side]]);
-	return ours && (dp->tcx || !link || !side_is_wanted(dp, link->role, side));
+	return ours && (dp->tcx || !link);
 }
 
 /* Filters of ours on links that are not wanted, or are attached the other way. The empty clsact stays: to add or delete one, the

@@ -670,7 +670,6 @@ int datapath_open(const struct dp_config *config, struct datapath **ret, char **
 	for (int i = 0; i < SOCK_HOOKS; i++)
 		dp->sock_links[i] = -1;
 	dp->flow_max = config->flow_max;
-	dp->foreign_nat = config->foreign_nat;
 	dp->xdp = config->xdp;
 	dp->nat_max = config->nat_max;
 	dp->tunnel_ifindex = config->tunnel_ifindex;

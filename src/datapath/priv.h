@@ -74,7 +74,6 @@ struct datapath {
 	struct bpf_link *stale_link;
 	struct services *services;  /* NULL until the first is put */
 	bool tcx;		  /* uplinks and tunnels are attached by tcx */
-	bool foreign_nat;	  /* what leaves through the stack is looked at */
 	enum dp_xdp xdp;
 	struct dp_xdp_uplink xdp_uplinks[LINKS_MAX]; /* as they were applied */
 	size_t n_xdp_uplinks;

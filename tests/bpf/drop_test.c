@@ -431,8 +431,8 @@ static void somebody_elses_packet(void)
 	PROVOKE("to_pod", if_a, DROP_NOT_FOR_POD);
 }
 
-/* An interface of somebody else's in the node's namespace, at which no program of ours is, claims a pod of this node. */
-static void other_interfaces_claim_a_pod(void)
+/* An interface of somebody else's in the node's namespace, at which no program of ours is, or a socket of the node, claims a pod of this node. */
+static void others_claim_a_pod(void)
 {
 	for (int v6 = 0; v6 < 2; v6++) {
 		const struct {
@@ -445,18 +445,39 @@ static void other_interfaces_claim_a_pod(void)
 		};
 
 		for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
-			const uint32_t mine[] = { ways[i].own, 0 /* the node's, or made anew of fragments */ };
+			const uint32_t others[] = { OTHER, HARNESS_BY_NODE };
 
 			udp(ways[i].src, ways[i].dst);
-			harness_came_by = OTHER;
-			PROVOKE(ways[i].program, ways[i].ifindex, DROP_NET_SOURCE);
-			for (size_t k = 0; k < ARRAY_SIZE(mine); k++) {
-				harness_came_by = mine[k];
+			for (size_t k = 0; k < ARRAY_SIZE(others); k++) {
+				harness_came_by = others[k];
+				PROVOKE(ways[i].program, ways[i].ifindex, DROP_NET_SOURCE);
+			}
+			harness_came_by = ways[i].own;
+			CHECK_INT(run(ways[i].program, &f, ways[i].ifindex).verdict, TC_ACT_OK);
+			udp(v6 ? WORLD6 : WORLD4, ways[i].dst); /* as themselves they may */
+			for (size_t k = 0; k < ARRAY_SIZE(others); k++) {
+				harness_came_by = others[k];
 				CHECK_INT(run(ways[i].program, &f, ways[i].ifindex).verdict, TC_ACT_OK);
 			}
-			harness_came_by = OTHER;
-			udp(v6 ? WORLD6 : WORLD4, ways[i].dst); /* as itself it may */
-			CHECK_INT(run(ways[i].program, &f, ways[i].ifindex).verdict, TC_ACT_OK);
+		}
+	}
+	harness_came_by = 0;
+}
+
+/* A socket of this node claims another node's pod: to one of ours, or out of the uplink. What is forwarded may. */
+static void the_node_claims_a_pod_elsewhere(void)
+{
+	static const char *const elsewhere[] = { DIRECT4, DIRECT6, TUNNEL4, TUNNEL6 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(elsewhere); i++) {
+		bool v6 = strchr(elsewhere[i], ':');
+
+		for (int out = 0; out < 2; out++) {
+			udp(elsewhere[i], out ? v6 ? WORLD6 : WORLD4 : v6 ? A6 : A4);
+			harness_came_by = HARNESS_BY_NODE;
+			PROVOKE(out ? "to_net" : "to_pod", out ? if_uplink : if_a, DROP_NET_SOURCE);
+			harness_came_by = out ? OTHER : if_uplink;
+			CHECK_INT(run(out ? "to_net" : "to_pod", &f, out ? if_uplink : if_a).verdict, TC_ACT_OK);
 		}
 	}
 	harness_came_by = 0;
@@ -730,7 +751,8 @@ int main(void)
 	RUN(icmp_about_nothing);
 	RUN(flow_limits);
 	RUN(somebody_elses_packet);
-	RUN(other_interfaces_claim_a_pod);
+	RUN(others_claim_a_pod);
+	RUN(the_node_claims_a_pod_elsewhere);
 	RUN(outside_claims_inside);
 	RUN(loopback_stays_at_home);
 	RUN(outside_claims_a_tunnelled_pod);

@@ -45,8 +45,10 @@ void harness_init(void);
 /* Closes and opens the datapath with dp_config as it is now, endpoints and routes applied. */
 void harness_reopen(void);
 void harness_done(void);
-/* The interface by which packets have come to the stack of the node; 0: they are its own. */
+/* The interface by which packets have come to the stack of the node. 0: as their source says: of a pod or another node by its, else by none, as a
+ * socket of the node has sent them; so it is of all with HARNESS_BY_NODE. */
 extern uint32_t harness_came_by;
+#define HARNESS_BY_NODE UINT32_MAX
 
 struct outcome {
 	int verdict;

@@ -321,6 +321,28 @@ def test_from_a_pod(world, name):
     attack(world, frames(world), reason)
 
 
+# --- from a process of the node that has no rights ---
+
+AS_ANOTHER = """
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_IP, 15, 1)  # IP_FREEBIND, which anybody may; over IPv6 nobody asks again when it sends
+s.bind((sys.argv[1], 1999))
+for _ in range(int(sys.argv[3])):
+    s.sendto(sys.argv[4].encode(), (sys.argv[2], 2000))
+"""
+
+
+@pytest.mark.parametrize("src,dst", [("me", "near"), ("me", "far"), ("far", "near")])
+def test_from_a_process_of_the_node_as_a_pod(world, src, dst):
+    counted = drops(world.lab)["net_source"]
+    world.forget()
+    world.lab.exec("n1", "setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", "/usr/bin/python3", "-c", AS_ANOTHER,
+                   getattr(world, src)[1], getattr(world, dst)[1], COPIES, MARK.decode())
+    wait_for("the drops", lambda: drops(world.lab)["net_source"] == counted + COPIES, timeout=10)
+    assert not any(world.seen().values())
+
+
 # --- tunnels and the underlay ---
 
 TUNNELS = ("vxlan", "geneve", "auto")
