@@ -102,23 +102,41 @@ static struct route *list_routes(const struct agent *a, size_t *ret_n)
 	return list;
 }
 
-int agent_apply_tables(struct agent *a, char **ret_error)
+static int apply_routes(struct agent *a, const uint32_t *links, size_t n_links)
 {
-	size_t n_links, n_neighs, n_routes, changed;
+	size_t n, changed;
+	_cleanup_free_ struct route *routes = list_routes(a, &n);
+	int r = rtnl_apply_routes(a->nl, routes, n, links, n_links, &changed);
+
+	if (r == 0)
+		note_changes(a, REPAIR_ROUTE, changed);
+	return r == -EEXIST && a->applied ? take_back_routes(a, routes, n) : r;
+}
+
+/* What the stack has routed to a neighbour needs it until it is sent: neighbours are there before the routes to them, and go after them. */
+static int apply_ways(struct agent *a)
+{
+	size_t n_links, n_neighs, changed;
 	_cleanup_free_ uint32_t *links = endpoints_links(a->endpoints, &n_links);
 	_cleanup_free_ struct neigh *neighs = list_neighs(a, &n_neighs);
-	_cleanup_free_ struct route *routes = list_routes(a, &n_routes);
-	int r;
+	int r = rtnl_put_neighs(a->nl, neighs, n_neighs, links, n_links, &changed);
 
-	r = rtnl_apply_neighs(a->nl, neighs, n_neighs, links, n_links, &changed);
 	if (r == 0) {
 		note_changes(a, REPAIR_NEIGHBOUR, changed);
-		r = rtnl_apply_routes(a->nl, routes, n_routes, links, n_links, &changed);
-		if (r == 0)
-			note_changes(a, REPAIR_ROUTE, changed);
-		else if (r == -EEXIST && a->applied)
-			r = take_back_routes(a, routes, n_routes);
+		r = apply_routes(a, links, n_links);
 	}
+	if (r == 0)
+		r = rtnl_apply_neighs(a->nl, neighs, n_neighs, links, n_links, &changed);
+	if (r == 0)
+		note_changes(a, REPAIR_NEIGHBOUR, changed);
+	return r;
+}
+
+int agent_apply_tables(struct agent *a, char **ret_error)
+{
+	size_t changed;
+	int r = apply_ways(a);
+
 	if (r == 0)
 		r = rtnl_apply_rules(a->nl, a->plan.rules, a->plan.n_rules, &changed);
 	if (r == 0)

@@ -119,11 +119,14 @@ int rtnl_list_neighs(struct rtnl *nl, int family, uint32_t ifindex, uint8_t prot
  * Lists, diffs, and sends the difference as one batch: new and changed ones first, then what is to go. Foreign routes
  * (other protocols) are never touched. Two wanted routes in one slot are -EINVAL.
  * rtnl_apply_rules(), rtnl_apply_neighs() - the same for rules and neighbours of that protocol
+ * rtnl_put_neighs() - likewise, but none goes: what routes still lead to stays until they have changed
  *
  * Return: 0 or the first error (it goes on after errors); @ret_changed counts what was changed, may be NULL.
  */
 int rtnl_apply_routes(struct rtnl *nl, const struct route *want, size_t n, const uint32_t *pod_links, size_t n_links,
 		      size_t *ret_changed);
 int rtnl_apply_rules(struct rtnl *nl, const struct rule *want, size_t n, size_t *ret_changed);
+int rtnl_put_neighs(struct rtnl *nl, const struct neigh *want, size_t n, const uint32_t *pod_links, size_t n_links,
+		    size_t *ret_changed);
 int rtnl_apply_neighs(struct rtnl *nl, const struct neigh *want, size_t n, const uint32_t *pod_links, size_t n_links,
 		      size_t *ret_changed);

@@ -125,8 +125,11 @@ static size_t queue_puts(struct rtnl *nl, const struct kind *k, const void **wan
 	return changed;
 }
 
+/* What of the difference is made: all of it, or nothing taken away. */
+enum extent { ALL, PUTS_ONLY };
+
 static int apply(struct rtnl *nl, const struct kind *k, const void *want, size_t n, const void *have, size_t m,
-		 size_t *ret_changed)
+		 enum extent extent, size_t *ret_changed)
 {
 	_cleanup_free_ const void **w = sorted(k, want, n), **h = sorted(k, have, m);
 	_cleanup_free_ const void **gone = xnew0_array(const void *, m);
@@ -136,6 +139,8 @@ static int apply(struct rtnl *nl, const struct kind *k, const void *want, size_t
 		return -EINVAL;
 	rtnl_batch(nl);
 	changed = queue_puts(nl, k, w, n, h, m, gone, &n_gone);
+	if (extent == PUTS_ONLY)
+		n_gone = 0;
 	for (size_t i = 0; i < n_gone; i++)
 		k->del(nl, gone[i]);
 	if (ret_changed)
@@ -174,7 +179,7 @@ int rtnl_apply_routes(struct rtnl *nl, const struct route *want, size_t n, const
 	for (size_t i = 0; i < m; i++)
 		if (!in_links(have[i].oif, pod_links, n_links))
 			have[kept++] = have[i];
-	return apply(nl, &kind, want, n, have, kept, ret_changed);
+	return apply(nl, &kind, want, n, have, kept, ALL, ret_changed);
 }
 
 static bool eq_rule(const void *a, const void *b)
@@ -218,7 +223,7 @@ int rtnl_apply_rules(struct rtnl *nl, const struct rule *want, size_t n, size_t 
 		memcpy(wanted, want, n * sizeof(*want));
 	normalize_rules(wanted, n);
 	normalize_rules(have, m);
-	return apply(nl, &kind, wanted, n, have, m, ret_changed);
+	return apply(nl, &kind, wanted, n, have, m, ALL, ret_changed);
 }
 
 static bool eq_neigh(const void *a, const void *b)
@@ -234,8 +239,8 @@ static int del_neigh(struct rtnl *nl, const void *n)
 	return rtnl_del_neigh(nl, n);
 }
 
-int rtnl_apply_neighs(struct rtnl *nl, const struct neigh *want, size_t n, const uint32_t *pod_links, size_t n_links,
-		      size_t *ret_changed)
+static int apply_neighs(struct rtnl *nl, const struct neigh *want, size_t n, const uint32_t *pod_links, size_t n_links,
+			enum extent extent, size_t *ret_changed)
 {
 	static const struct kind kind = {sizeof(*want), cmp_neigh, eq_neigh, replace_neigh, replace_neigh, del_neigh};
 	_cleanup_free_ struct neigh *have = NULL;
@@ -248,5 +253,17 @@ int rtnl_apply_neighs(struct rtnl *nl, const struct neigh *want, size_t n, const
 	for (size_t i = 0; i < m; i++)
 		if (!in_links(have[i].ifindex, pod_links, n_links))
 			have[kept++] = have[i];
-	return apply(nl, &kind, want, n, have, kept, ret_changed);
+	return apply(nl, &kind, want, n, have, kept, extent, ret_changed);
+}
+
+int rtnl_put_neighs(struct rtnl *nl, const struct neigh *want, size_t n, const uint32_t *pod_links, size_t n_links,
+		    size_t *ret_changed)
+{
+	return apply_neighs(nl, want, n, pod_links, n_links, PUTS_ONLY, ret_changed);
+}
+
+int rtnl_apply_neighs(struct rtnl *nl, const struct neigh *want, size_t n, const uint32_t *pod_links, size_t n_links,
+		      size_t *ret_changed)
+{
+	return apply_neighs(nl, want, n, pod_links, n_links, ALL, ret_changed);
 }

@@ -540,6 +540,8 @@ static void apply_rules_and_neighbours(void)
 	neighs[1].mac[1] = 7;
 	OK(rtnl_apply_neighs(nl, neighs, 2, NULL, 0, &changed));
 	CHECK_INT(changed, 1);
+	OK(rtnl_put_neighs(nl, neighs, 1, NULL, 0, &changed)); /* takes none away */
+	CHECK_INT(changed, 0);
 	OK(rtnl_apply_neighs(nl, NULL, 0, NULL, 0, &changed));
 	CHECK_INT(changed, 2);
 }

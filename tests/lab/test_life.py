@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -238,6 +239,17 @@ def test_node_stop_start_add():
         wait_for("all run again", lambda: len(lab.exec("n2", "sh", "-c", "ls /run/weft-lab-pods/default").stdout.split()) == 2)
         lab.wait_ready()
         assert_matrix(lab, (5 + 3) * 5 * 3 * 2)
+        # What the stack has routed into the tunnel, and not sent yet, still finds its neighbour: that goes when the route has gone.
+        with tempfile.NamedTemporaryFile("r") as told:
+            monitor = lab.popen("n1", "ip", "monitor", "route", "neigh", stdout=open(told.name, "w"))
+            planted = "169.254.9.9 lladdr 02:00:00:00:00:01 dev weft-vxlan"
+            wait_for("it listens", lambda: lab.exec("n1", "sh", "-c", "ip neigh replace %s && ip neigh del %s" % (planted, planted)) and open(told.name).read())
+            lab.kubectl("delete", "node", "n3")
+            gone = wait_for("both are gone", lambda: (lambda words: words if len(set(words)) == 2 else None)(
+                [line.split()[1] for line in open(told.name) if line.startswith("Deleted 10.244.2.")]))
+            monitor.kill()
+            monitor.wait()
+        assert gone == ["10.244.2.0/24", "10.244.2.1"]
 
 
 def test_hub_restart_is_survived():
