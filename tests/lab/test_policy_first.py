@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import pytest
 from apiwatch import Watch
+from combos import SPANNING, options
 from labs import FULL, HELPERS, Lab, pod, wait_for
 from test_policy import of, policy
 
@@ -16,9 +17,9 @@ NODES = ["n%d" % (i + 1) for i in range(5 if FULL else 2)]  # a node has address
 PATIENCE = 600 if FULL else 120
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(nodes=len(NODES)) as lab:
+@pytest.fixture(scope="module", params=SPANNING[:2] if FULL else SPANNING[:1], ids=lambda way: "-".join(way))
+def lab(request):
+    with Lab(nodes=len(NODES), **options(request.param)) as lab:
         yield lab
 
 

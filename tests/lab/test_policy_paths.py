@@ -5,7 +5,7 @@ from the same node and across; over both families; in the tunnel and as it is.""
 import json
 
 import pytest
-from labs import Lab, pod, wait_for
+from labs import FULL, Lab, pod, wait_for
 from test_policy import of, policy
 
 PYTHON = "/usr/bin/python3"
@@ -34,6 +34,11 @@ SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "server"}
                     "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30090}]}}
 HOST_PORT = 8088
 CLIENTS = {"near": "n1", "far": "n2"}
+
+
+def in_the_tunnel(test):
+    """What the ways of the sample do not show by another transport is in the full tier."""
+    return test if FULL else pytest.mark.parametrize("lab", ["vxlan"], indirect=True)(test)
 
 
 @pytest.fixture(scope="module", params=["vxlan", "direct"])
@@ -93,6 +98,7 @@ def test_P4_ingress(lab, allowed):
     agree(lab, **{c: c == allowed for c in CLIENTS})
 
 
+@in_the_tunnel
 @pytest.mark.parametrize("client", sorted(CLIENTS))
 def test_P4_egress(lab, client):
     """By the endpoint, not by the Service's address or port."""
@@ -102,6 +108,7 @@ def test_P4_egress(lab, client):
     agree(lab, **{c: True for c in CLIENTS})
 
 
+@in_the_tunnel
 def test_P4_admin_tier(lab):
     lab.apply({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "no"}, "spec": {
         "tier": "Admin", "priority": 1, "subject": {"pods": {"namespaceSelector": {}, **of(app="server")}},
@@ -129,6 +136,7 @@ def hairpin(lab):
     return own.pop(), service.pop()
 
 
+@in_the_tunnel
 @pytest.mark.parametrize("direction", ["Ingress", "Egress"])
 def test_CNP_12_a_pod_reaches_itself_by_its_service_if_policy_allows(lab, direction):
     rules, peers = direction.lower(), "from" if direction == "Ingress" else "to"

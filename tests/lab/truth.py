@@ -23,9 +23,9 @@ def serving_sctp(lab, ports):
         yield
 
 
-def ask(lab, source, lines):
+def ask(lab, source, lines, patience_ms=NO_ANSWER_MS):
     """All lines (as lab-probe takes them) from one pod at once. Return: {line: None if it was answered, else why not}"""
-    done = lab.exec(source, os.path.join(HELPERS, "lab-probe"), NO_ANSWER_MS, input="\n".join(lines) + "\n", check=False)
+    done = lab.exec(source, os.path.join(HELPERS, "lab-probe"), patience_ms, input="\n".join(lines) + "\n", check=False)
     assert done.returncode in (0, 1) and "\nok " in "\n" + done.stdout, done.stdout + done.stderr
     found = dict.fromkeys(lines)
     for failure in (line[5:] for line in done.stdout.splitlines() if line.startswith("fail ")):
