@@ -40,18 +40,28 @@ static void ensure_service_cidr(struct hub *hub)
 				   "Cluster addresses are taken from these ranges", "lastTransitionTime", time_now(now)));
 }
 
+/* The names of the IPAddresses of a service, which may write its addresses in another way. @return: NULL for "None" */
+static const char *name_of(const json_t *ip, char text[static ADDR_TEXT_MAX])
+{
+	struct addr a;
+
+	return addr_parse(json_str_or(ip, ""), &a) == 0 ? addr_format(&a, text) : NULL;
+}
+
+static const json_t *addresses_of(const json_t *svc)
+{
+	return json_at(svc, "spec", "clusterIPs");
+}
+
 static bool holds(const json_t *svc, const char *name)
 {
+	char text[ADDR_TEXT_MAX];
 	json_t *v;
 	size_t i;
 
-	json_array_foreach(json_at(svc, "spec", "clusterIPs"), i, v) {
-		char text[ADDR_TEXT_MAX];
-		struct addr a;
-
-		if (addr_parse(json_str_or(v, ""), &a) == 0 && streq(addr_format(&a, text), name))
+	json_array_foreach(addresses_of(svc), i, v)
+		if (streq(name_of(v, text), name))
 			return true;
-	}
 	return false;
 }
 
@@ -65,48 +75,42 @@ static const struct object *parent_of(struct hub *hub, const struct object *ip)
 	return svc && holds(svc->json, ip->name) ? svc : NULL;
 }
 
-static void ensure_addresses(struct hub *hub, const struct object *svc)
+static void ensure_address(struct hub *hub, const struct object *svc, const char *name)
 {
 	const struct kind *k = kind_of("IPAddress");
-	json_t *v;
-	size_t i;
+	const struct object *old = store_get(hub->store, k, "", name);
+	struct addr a;
 
-	json_array_foreach(json_at(svc->json, "spec", "clusterIPs"), i, v) {
-		char text[ADDR_TEXT_MAX];
-		const struct object *old;
-		struct addr a;
-
-		if (addr_parse(json_str_or(v, ""), &a) < 0) /* "None" */
-			continue;
-		old = store_get(hub->store, k, "", addr_format(&a, text));
-		if (old && parent_of(hub, old))
-			continue; /* its own; or another's that has it as well, told of at start: services_claim() */
-		if (old)
-			drop(hub, k, text);
-		put(hub, k, NULL,
-		    json_pack("{s{ss s{ss ss}} s{s{ss ss ss}}}", "metadata", "name", text, "labels", "ipaddress.kubernetes.io/ip-family",
-			      family_name(addr_is_v4(&a)), "ipaddress.kubernetes.io/managed-by", "weft-hub", "spec", "parentRef",
-			      "resource", "services", "namespace", svc->ns, "name", svc->name));
-	}
+	if (old && parent_of(hub, old))
+		return; /* its own; or another's that has it as well, told of at start: services_claim() */
+	if (old)
+		drop(hub, k, name);
+	addr_parse(name, &a);
+	put(hub, k, NULL,
+	    json_pack("{s{ss s{ss ss}} s{s{ss ss ss}}}", "metadata", "name", name, "labels", "ipaddress.kubernetes.io/ip-family",
+		      family_name(addr_is_v4(&a)), "ipaddress.kubernetes.io/managed-by", "weft-hub", "spec", "parentRef", "resource",
+		      "services", "namespace", svc->ns, "name", svc->name));
 }
 
-static void drop_addresses(struct hub *hub, const struct object *svc)
+static void drop_address(struct hub *hub, const struct object *svc, const char *name)
 {
 	const struct kind *k = kind_of("IPAddress");
+	const struct object *ip = store_get(hub->store, k, "", name);
+
+	(void)svc;
+	if (ip && !parent_of(hub, ip))
+		drop(hub, k, name);
+}
+
+static void each_address(struct hub *hub, const struct object *svc, void (*fn)(struct hub *, const struct object *, const char *))
+{
+	char text[ADDR_TEXT_MAX];
 	json_t *v;
 	size_t i;
 
-	json_array_foreach(json_at(svc->json, "spec", "clusterIPs"), i, v) {
-		char text[ADDR_TEXT_MAX];
-		const struct object *ip;
-		struct addr a;
-
-		if (addr_parse(json_str_or(v, ""), &a) < 0)
-			continue;
-		ip = store_get(hub->store, k, "", addr_format(&a, text));
-		if (ip && !parent_of(hub, ip))
-			drop(hub, k, text);
-	}
+	json_array_foreach(addresses_of(svc->json), i, v)
+		if (name_of(v, text))
+			fn(hub, svc, text);
 }
 
 static void ensure_all(struct hub *hub)
@@ -116,7 +120,7 @@ static void ensure_all(struct hub *hub)
 
 	store_snapshot(hub->store, kind_of("Service"), store_rev(hub->store), &all, &n);
 	for (size_t i = 0; i < n; i++)
-		ensure_addresses(hub, all[i]);
+		each_address(hub, all[i], ensure_address);
 	store_snapshot_free(all, n);
 }
 
@@ -138,11 +142,10 @@ static void on_change(void *ctx, const struct change *c)
 
 	if (!streq(c->obj->kind->kind, "Service"))
 		return;
-	if (c->prev && (c->type == CHANGE_DELETED || !json_equal(json_at(c->prev->json, "spec", "clusterIPs"),
-								 json_at(c->obj->json, "spec", "clusterIPs"))))
-		drop_addresses(hub, c->prev);
+	if (c->prev && (c->type == CHANGE_DELETED || !json_equal(addresses_of(c->prev->json), addresses_of(c->obj->json))))
+		each_address(hub, c->prev, drop_address);
 	if (c->type != CHANGE_DELETED)
-		ensure_addresses(hub, c->obj);
+		each_address(hub, c->obj, ensure_address);
 	else if (hub->services_collide)
 		ensure_all(hub); /* another may have held it as well */
 }

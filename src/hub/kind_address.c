@@ -33,11 +33,7 @@ const struct schema schema_ip_address = {
 
 static void cell_cidrs(const json_t *obj, struct buf *out)
 {
-	json_t *v;
-	size_t i;
-
-	json_array_foreach(json_at(obj, "spec", "cidrs"), i, v)
-		buf_addf(out, "%s%s", i ? "," : "", json_str_or(v, ""));
+	cell_list(json_at(obj, "spec", "cidrs"), out);
 }
 
 static void cell_parent(const json_t *obj, struct buf *out)

@@ -50,6 +50,15 @@ void cell_name(const json_t *obj, struct buf *out)
 	buf_adds(out, meta_str(obj, "name"));
 }
 
+void cell_list(const json_t *list, struct buf *out)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, v)
+		buf_addf(out, "%s%s", i ? "," : "", json_str_or(v, ""));
+}
+
 void cell_selector(const json_t *labels, struct buf *out)
 {
 	size_t before = out->len;

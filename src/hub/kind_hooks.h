@@ -63,6 +63,7 @@ void event_validate(const json_t *obj, const json_t *old, struct errors *e);
 /* Cells that several kinds share. */
 void cell_age(const json_t *obj, struct buf *out);
 void cell_name(const json_t *obj, struct buf *out);
+void cell_list(const json_t *list, struct buf *out); /* of strings: a,b */
 void cell_selector(const json_t *labels, struct buf *out); /* a=b,c=d or <none> */
 /* "5d3h", "12m", "7s" since a time; "<unknown>" when it is none */
 void format_since(const char *when, struct buf *out);

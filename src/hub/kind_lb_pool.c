@@ -75,11 +75,7 @@ void lb_pool_validate(const json_t *obj, const json_t *old, struct errors *e)
 
 static void cell_addresses(const json_t *obj, struct buf *out)
 {
-	json_t *v;
-	size_t i;
-
-	json_array_foreach(json_at(obj, "spec", "addresses"), i, v)
-		buf_addf(out, "%s%s", i ? "," : "", json_str_or(v, ""));
+	cell_list(json_at(obj, "spec", "addresses"), out);
 }
 
 static void cell_class(const json_t *obj, struct buf *out)
