@@ -222,8 +222,8 @@ def main():
     print("own cipher:            %.2f s per GB; 96 bytes, sealed and opened: %.0f ns, OpenSSL %.0f ns" % (
         own, alone["small_seal_many_ns"] + alone["small_open_many_ns"], alone["small_seal_ns"] + alone["small_open_ns"]))
     for side in ("responder", "initiator"):
-        rate = alone[side + "_per_s"]
-        print("handshakes:            %.0f/s a core as %s (%s)" % (rate, side, judged(rate, 3000, 5000)))
+        rate, together = alone[side + "_per_s"], alone[side + "_many_per_s"]
+        print("handshakes:            %.0f/s a core as %s (%s), %.0f/s many together" % (rate, side, judged(rate, 3000, 5000), together))
     print("memory, 1,000 peers:   %.1f MB (%s)" % (result["rss_mb_1000_peers"], judged(result["rss_mb_1000_peers"], 15, most=True)))
     if not opt.no_ladder:
         result["ladder"] = ladder(max(1, opt.rounds // 2), opt.seconds)
