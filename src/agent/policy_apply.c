@@ -77,12 +77,12 @@ struct policy_endpoint_value policy_apply_endpoint_value(const struct policy_app
 {
 	struct policy_endpoint_value v = *wanted;
 
-	if (policy_apply_has_failed(p, v.policy))
-		v.policy = v.policy == p->host_policy ? POLICY_OPEN : POLICY_LOCKED, v.trial = 0;
-	if (policy_apply_has_failed(p, v.trial))
-		v.trial = 0;
 	if (policy_apply_has_failed(p, v.after)) /* only the node has one */
 		v.after = POLICY_OPEN;
+	if (policy_apply_has_failed(p, v.policy)) /* a trial of the node's that has no room: what was confirmed goes on */
+		v.policy = v.policy == p->host_policy ? v.after : POLICY_LOCKED, v.trial = 0;
+	if (policy_apply_has_failed(p, v.trial))
+		v.trial = 0;
 	return v;
 }
 

@@ -11,7 +11,7 @@ from test_policy import of, policy, reaches, settled
 
 @pytest.fixture(scope="module")
 def lab():
-    with Lab(nodes=2, set="policy.ruleTableSize=64") as lab:
+    with Lab(nodes=2, set=["policy.ruleTableSize=64", "policy.host=on"]) as lab:
         lab.apply(*[pod(n, node="n1", labels={"app": n}) for n in ("server", "other", "near")])
         lab.wait_ready()
         lab.ips = {p["name"]: p["ips"] for p in lab.status()["pods"]}
@@ -48,6 +48,31 @@ def test_P9_a_full_map_locks_the_pod_down_says_so_and_touches_no_other(lab):
     assert [t[:2] for t in wait_for("an Event", lambda: events(lab, "PolicyInForce"))] == [("Pod", "server")]
     assert metric(lab, "weft_policy_locked_addresses") == 0
     lab.kubectl("delete", "netpol", "--all")
+
+
+def test_P11_a_trial_without_room_leaves_what_was_confirmed(lab):
+    """It would open the node until its end."""
+    def apply(*networks):
+        lab.apply({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
+                   "metadata": {"name": "host", "annotations": {"weft.dev/subject": "nodes-from"}},
+                   "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {"matchLabels": {"kubernetes.io/hostname": "n1"}}}, "egress": [
+                       {"action": "Accept", "to": [{"networks": networks[i:i + 25]} for i in range(0, len(networks), 25)]}, {"action": "Deny", "to": [{"networks": ["0.0.0.0/0"]}]}]}})
+
+    def state():
+        return json.loads(lab.exec("n1", "weft", "policy", "list", "-o", "json").stdout)["host"]["state"]
+
+    def echo():
+        return lab.exec("world", "ping", "-c", "1", "-W", "1", node, check=False).returncode == 0
+    node = next(a for n in lab.status()["nodes"] if n["name"] == "n1" for a in n["addresses"] if ":" not in a)
+    wait_for("an echo before", echo)
+    apply("172.20.0.0/24")
+    wait_for("no echo", lambda: state() == "trial" and not echo())
+    assert lab.exec("n1", "weft", "policy", "confirm").returncode == 0
+    apply(*["172.20.%d.0/24" % i for i in range(0, 200, 2)])
+    wait_for("that there is no room", lambda: "full" in lab.exec("n1", "weft", "status").stdout)
+    assert state() == "trial" and not echo()
+    lab.kubectl("delete", "cnp", "host")
+    wait_for("an open node", lambda: state() == "none" and echo())
 
 
 def test_what_only_observes_takes_no_room_from_what_is_in_force(lab):
