@@ -130,6 +130,16 @@ static __always_inline bool inbound_can_go_direct(const struct packet *pkt, cons
 	return route->transport == TRANSPORT_TUNNEL || bpf_map_lookup_elem(&service_nodes, &dst);
 }
 
+/* As nat_connect(), and where clients' share is used up one that is no connection yet gives way. */
+static __always_inline enum drop_reason inbound_connect(struct __sk_buff *skb, const struct packet *pkt, struct nat_want *w)
+{
+	enum drop_reason why = nat_claim(skb, pkt, w);
+
+	if (unlikely(why == DROP_NAT_SHARE || why == DROP_NAT_TABLE_FULL) && nat_make_room())
+		why = nat_claim(skb, pkt, w);
+	return why == DROP_NONE ? nat_publish(pkt, w) : why;
+}
+
 /* A connection begins with the endpoint @chosen (as of inbound_enter()): its entries are made. @uplink: by which answers leave. */
 static __always_inline enum drop_reason inbound_begin(struct __sk_buff *skb, const struct packet *pkt, long chosen, __u32 uplink)
 {
@@ -144,9 +154,10 @@ static __always_inline enum drop_reason inbound_begin(struct __sk_buff *skb, con
 	if (unlikely(chosen & INBOUND_CHOSEN_DSR) && inbound_can_go_direct(pkt, b)) {
 		w.as.addr = pkt->src;
 		w.direct = 1;
-		return nat_connect(skb, pkt, &w);
+	} else if (!inbound_as(skb, pkt, b, &w)) {
+		return DROP_NAT_ADDRESS;
 	}
-	return inbound_as(skb, pkt, b, &w) ? nat_connect(skb, pkt, &w) : DROP_NAT_ADDRESS;
+	return inbound_connect(skb, pkt, &w);
 }
 
 /* The same on every node, so that with Maglev another node chooses the same endpoint. FNV-1a. */

@@ -493,6 +493,33 @@ __global enum drop_reason nat_publish(const struct packet *pkt, struct nat_want 
 	return DROP_NONE;
 }
 
+/* Makes room for one more client from outside. Whoever may forge addresses fills the share of all of them with connections that never come about, as
+ * endpoints answer each; so of the claims whose turn is next one goes that is none yet. An honest client is through with that in a round trip, long
+ * before its turn comes. Return: 1 when there is room. */
+__global int nat_make_room(void)
+{
+	struct nat_claim *claim;
+	struct nat_key key;
+
+	for (int i = 0; i < NAT_ROOM_TRIES; i++) {
+		__u8 turn;
+
+		if (bpf_map_pop_elem(&nat_turns, &key))
+			return 0;
+		turn = key.turn;
+		key.turn = 0;
+		claim = bpf_map_lookup_elem(&nat_claims, &key);
+		if (!claim || claim->turn != turn) /* left from a claim that ended sooner */
+			continue;
+		if (claim->state.owner == NAT_OWNER_INBOUND && claim->state.stage < FLOW_OPEN) {
+			nat_end_claim(&key, claim);
+			return 1;
+		}
+		turn_take(nat_turns, &key, claim);
+	}
+	return 0;
+}
+
 static __always_inline enum drop_reason nat_connect(struct __sk_buff *skb, const struct packet *pkt, struct nat_want *w)
 {
 	enum drop_reason why = nat_claim(skb, pkt, w);

@@ -343,6 +343,70 @@ static uint64_t claims(void)
 	return n;
 }
 
+static void clear_turns(void)
+{
+	struct nat_key key;
+
+	while (bpf_map_lookup_and_delete_elem(datapath_map_fd(dp, "nat_turns"), NULL, &key) == 0)
+		;
+}
+
+static void set_stages(int map, uint8_t from, uint8_t to)
+{
+	for (struct nat_key key, *last = NULL; bpf_map_get_next_key(map, last, &key) == 0; last = &key) {
+		struct nat_claim claim;
+
+		CHECK_INT(bpf_map_lookup_elem(map, &key, &claim), 0);
+		if (claim.state.stage != from)
+			continue;
+		claim.state.stage = to;
+		put("nat_claims", &key, &claim);
+	}
+}
+
+/* Whoever forges addresses begins more connections than clients may have: those that are none yet give way, answered or not, to the next client; what
+ * is one stays, and where all are the next client has no room. */
+static void clients_find_room_in_a_flood(void)
+{
+	int map = datapath_map_fd(dp, "nat_claims");
+
+	for (int answered = 0; answered < 2; answered++) {
+		uint64_t before = drops_of(DROP_NAT_SHARE);
+
+		forget();
+		clear_turns();
+		service("0.0.0.0", NODE_PORT, IPPROTO_TCP, A4, 8080, 0, 1);
+		for (int port = 40001; port <= 40004; port++) { /* real ones */
+			packet(IPPROTO_TCP, WORLD4, port, OURS4, NODE_PORT, "S", 0);
+			through("from_net", if_uplink);
+			packet(IPPROTO_TCP, A4, 8080, WORLD4, port, "SA", 0);
+			from_pod_a();
+			through("from_pod", if_a);
+			packet(IPPROTO_TCP, WORLD4, port, OURS4, NODE_PORT, "A", 0);
+			through("from_net", if_uplink);
+		}
+		for (int port = 50000; port < 50000 + 3 * NAT_SHARE; port++) {
+			packet(IPPROTO_TCP, "203.0.113.77", port, OURS4, NODE_PORT, "S", 0);
+			through("from_net", if_uplink);
+			if (answered)
+				set_stages(map, FLOW_HALF_OPEN, FLOW_REPLIED);
+		}
+		CHECK_INT(drops_of(DROP_NAT_SHARE), before);
+		CHECK_INT(claims(), NAT_SHARE);
+		for (int port = 40001; port <= 40004; port++) {
+			struct nat_key key = { .local = ip_of(WORLD4), .remote = ip_of(A4), .local_port = htons(port), .remote_port = htons(8080), .proto = IPPROTO_TCP };
+			struct nat_claim claim;
+
+			CHECK_INT(bpf_map_lookup_elem(map, &key, &claim), 0);
+			CHECK_INT(claim.state.stage, FLOW_OPEN);
+		}
+	}
+	set_stages(map, FLOW_REPLIED, FLOW_OPEN);
+	packet(IPPROTO_TCP, WORLD4, 9999, OURS4, NODE_PORT, "S", 0);
+	CHECK_DROP("from_net", &f, if_uplink, DROP_NAT_SHARE);
+	forget();
+}
+
 /* A router on the way says so, and claims nothing: a loop of node ports ends, and traceroute sees this node. */
 static void the_last_hop_is_told(void)
 {
@@ -551,6 +615,7 @@ int main(void)
 	RUN(svc_4_sctp_ports_are_translated);
 	RUN(sctp_sums_that_are_left_alone);
 	RUN(sctp_answers_in_fragments);
+	RUN(clients_find_room_in_a_flood);
 	RUN(the_last_hop_is_told);
 	RUN(answers_have_a_last_hop_too);
 	RUN(m4_too_big_for_the_tunnel);

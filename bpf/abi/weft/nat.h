@@ -86,6 +86,8 @@ struct nat_exempt_key {
 /* Ports that are looked at for one new connection after the one it came with. At 9 of 10 ports taken all of them are
  * taken for 1 in 700,000 connections. */
 #define NAT_TRIES 128
+/* Claims that are looked at to make room for a client from outside. */
+#define NAT_ROOM_TRIES 8
 
 ABI_SIZE(struct nat_key, 40);
 ABI_SIZE(struct nat_forward, 48);
