@@ -13,6 +13,7 @@ from labs import FULL, HELPERS, Lab, pod, wait_for
 
 KILLS = 100 if FULL else 20
 PPS, CONNECTIONS = 10000, 200
+CONTROL_SECONDS = 20 if FULL else 6
 TRAFFIC = os.path.join(HELPERS, "lab-traffic")
 
 
@@ -77,7 +78,7 @@ def kill_under_traffic(lab, version, capsys):
     started = time.monotonic()
     killed = traffic(lab, address, lambda: kill_agents(lab, KILLS))
     lasted = time.monotonic() - started
-    control = traffic(lab, address, lambda: time.sleep(min(lasted, 20)))  # as long, without kills
+    control = traffic(lab, address, lambda: time.sleep(min(lasted, CONTROL_SECONDS)))  # without kills
     judge(capsys, "control", *control)
     judge(capsys, "%d kills in %.0f s" % (KILLS, lasted), *killed)
     assert killed[0]["sent"] > PPS * 0.8 * min(lasted, 5)

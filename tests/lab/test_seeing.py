@@ -237,7 +237,7 @@ def disagreements(lab, some):
 
 
 def test_why_agrees_with_real_packets(lab):
-    assert not disagreements(lab, list(tuples(lab, 2000 if FULL else 200)))
+    assert not disagreements(lab, list(tuples(lab, 2000 if FULL else 100)))
 
 
 def policy(name, selects, **spec):
@@ -268,7 +268,7 @@ def policies(lab, ips):
 
 
 def test_why_agrees_with_real_packets_under_policies(lab, policies):
-    assert not disagreements(lab, list(tuples(lab, 2000 if FULL else 200)))
+    assert not disagreements(lab, list(tuples(lab, 2000 if FULL else 100)))
 
 
 def test_a_denial_names_its_rule(lab, ips, policies):
