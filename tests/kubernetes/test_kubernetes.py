@@ -2,7 +2,8 @@
 """Weft as the network of a real Kubernetes (API server, controllers, kubelets on containerd): all of it, and beside kube-proxy.
 
 The tests of a cluster are one story, in their order: two nodes and no kube-proxy; then kube-proxy serves; then a third node
-joins; and daemons are killed before each and after."""
+joins; and daemons are killed before each and after. `make test` runs each of its parts on one cluster or the other (LEFT_OUT), `make test-full`
+all on both."""
 
 import os
 import subprocess
@@ -20,6 +21,12 @@ CLUSTERS = {
         "CLUSTER_CIDR": "10.244.0.0/16,fd00:244::/48", "SERVICE_CIDR": "10.96.0.0/16,fd00:96::/112",
         "NODE_MASK_FLAGS": "--node-cidr-mask-size-ipv4=24 --node-cidr-mask-size-ipv6=64"},
 }
+
+
+FULL = os.environ.get("WEFT_TEST_TIER") == "full"
+LEFT_OUT = {} if FULL else {
+    "ipv4-vxlan": {"test_smoke_after_kills_beside_kube_proxy", "test_smoke_of_three_nodes_beside_kube_proxy"},
+    "dual-direct": {"test_smoke_beside_kube_proxy", "test_smoke_of_three_nodes_after_kills_beside_kube_proxy"}}
 
 
 class Cluster:
@@ -104,6 +111,12 @@ def kube_proxy(cluster, asked_of_weft):
     return cluster
 
 
+@pytest.fixture(scope="module")
+def three_nodes(kube_proxy):
+    kube_proxy.join()
+    return kube_proxy
+
+
 def test_smoke_after_kills_without_kube_proxy(cluster):
     cluster.kill_daemons()
     cluster.smoke()
@@ -118,14 +131,13 @@ def test_smoke_after_kills_beside_kube_proxy(kube_proxy):
     kube_proxy.smoke()
 
 
-def test_smoke_of_three_nodes_beside_kube_proxy(kube_proxy):
-    kube_proxy.join()
-    kube_proxy.smoke()
+def test_smoke_of_three_nodes_beside_kube_proxy(three_nodes):
+    three_nodes.smoke()
 
 
-def test_smoke_of_three_nodes_after_kills_beside_kube_proxy(kube_proxy):
-    kube_proxy.kill_daemons()
-    kube_proxy.smoke()
+def test_smoke_of_three_nodes_after_kills_beside_kube_proxy(three_nodes):
+    three_nodes.kill_daemons()
+    three_nodes.smoke()
 
 
 def test_the_same_outcomes_as_kube_proxy(kube_proxy, asked_of_weft):
