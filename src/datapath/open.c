@@ -653,6 +653,8 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 		return r;
 	r = replace_attached(dp);
 	if (r == 0)
+		r = dp_policy_void(dp);
+	if (r == 0)
 		r = pin_programs(dp);
 	if (r == 0 && sweep_pins(dp) < 0)
 		log_warn("pins that no program uses any more cannot be unlinked"); /* they only take memory */

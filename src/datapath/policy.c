@@ -141,6 +141,16 @@ int datapath_policy_commit(struct datapath *dp, uint64_t until)
 	return bpf_map_update_elem(dp->maps[MAP_POLICY_STATE], &zero, &s, BPF_ANY);
 }
 
+/* Flows keep their verdicts under the revision, and an agent that was killed while it changed endpoints, or before it said so, has not said
+ * that it is another: until the API tells the next one everything, and that may be never, no one else would. */
+int dp_policy_void(struct datapath *dp)
+{
+	struct policy_state s;
+	int r = read_state(dp, &s);
+
+	return r < 0 || s.revision == 0 ? r : datapath_policy_commit(dp, s.until);
+}
+
 /* --- generations --- */
 
 static void note_used(bool used[GENERATIONS], uint32_t policy)

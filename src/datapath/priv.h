@@ -145,6 +145,8 @@ void dp_close_stale(struct datapath *dp);
 struct services *services_free(struct services *s);
 /* The endpoint's addresses have a policy before they are published: what there is stays, else it is locked down; or it is open. */
 int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep);
+/* Lets every flow be judged anew by what is in force: an agent that died between a change and its datapath_policy_commit() leaves verdicts of before. */
+int dp_policy_void(struct datapath *dp);
 
 /* Is our program in the slot? Return: 0, -ENOENT, -errno. */
 int dp_check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook);

@@ -314,6 +314,24 @@ static void a_restart_takes_over(void)
 	CHECK(!passes(false, IPPROTO_UDP, 1, 2, NULL));
 }
 
+/* Killed after the endpoint has got its new policy, before flows are told that there is one. The next agent may have no API to ask. */
+static void an_agent_that_died_between_switch_and_commit_leaves_no_verdicts(void)
+{
+	struct policy_endpoint_value locked = { .policy = POLICY_LOCKED };
+	struct addr b = addr_of(B4);
+
+	start();
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "S"));
+	CHECK(passes(false, IPPROTO_TCP, 2000, 1000, "SA"));
+	CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &b, &locked), 0);
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "A")); /* as remembered */
+	policy_apply_forget(&applied);
+	harness_reopen();
+	CHECK(!passes(true, IPPROTO_TCP, 1000, 2000, "A"));
+	apply();
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "A")); /* what the API says */
+}
+
 static void put_many(unsigned n)
 {
 	char name[32], cidr[32];
@@ -372,6 +390,7 @@ int main(void)
 	RUN(GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_a_flow);
 	RUN(its_own_node_always_reaches_a_pod);
 	RUN(a_restart_takes_over);
+	RUN(an_agent_that_died_between_switch_and_commit_leaves_no_verdicts);
 	RUN(a_policy_that_does_not_fit_locks_down_its_pods_only);
 	policy_apply_forget(&applied);
 	offline_free(cluster);
