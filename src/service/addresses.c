@@ -19,6 +19,7 @@ const char *service_addr_fault(const struct addr *a)
 }
 
 struct rivals {
+	const struct service_env *env;
 	const struct model_service *svc;
 	const struct model_service *winner; /* who has the address, or the port of it, if it is not @svc */
 	const struct model_service_port *port; /* NULL: only cluster addresses count */
@@ -41,11 +42,17 @@ static bool wants_port(const struct model_service *s, const struct model_service
 	return false;
 }
 
+/* Whoever does not serve an address keeps nobody from it: else anybody could name an address in a Service of no use, and close it. */
+static bool is_served(const struct service_env *env, const struct model_service_addr *a)
+{
+	return a->of->proxied && (a->kind != SERVICE_ADDR_EXTERNAL || env->external_ips) && service_has_family(a->of, !addr_is_v4(&a->addr));
+}
+
 static bool look_at_rival(const struct model_service_addr *a, void *ctx)
 {
 	struct rivals *r = ctx;
 
-	if (a->of == r->svc || !a->of->proxied)
+	if (a->of == r->svc || !is_served(r->env, a))
 		return true;
 	if (a->kind == SERVICE_ADDR_CLUSTER ||
 	    (r->port && wants_port(a->of, r->port) && is_older(a->of, r->svc)))
@@ -57,7 +64,7 @@ static bool look_at_rival(const struct model_service_addr *a, void *ctx)
 static const struct model_service *find_winner(const struct service_env *env, const struct model_service *svc,
 					       const struct addr *a, const struct model_service_port *port)
 {
-	struct rivals r = {.svc = svc, .port = port};
+	struct rivals r = {.env = env, .svc = svc, .port = port};
 
 	model_each_service_at(env->model, a, look_at_rival, &r);
 	return r.winner;

@@ -26,8 +26,7 @@ void service_note_refused(struct service_view *v, const char *fmt, ...)
 		v->refused[v->n_refused++] = take_ptr(line);
 }
 
-/* A Service of the family is one that has a cluster address of it. */
-static bool has_family(const struct model_service *svc, bool v6)
+bool service_has_family(const struct model_service *svc, bool v6)
 {
 	for (unsigned i = 0; i < svc->n_addrs; i++)
 		if (svc->addrs[i].kind == SERVICE_ADDR_CLUSTER && addr_is_v4(&svc->addrs[i].addr) != v6)
@@ -91,7 +90,7 @@ struct service_view *service_compile(const struct service_env *env, const struct
 	collect_vips(env, svc, v);
 	for (unsigned i = 0; i < svc->n_ports; i++)
 		for (int v6 = 0; v6 < 2; v6++)
-			if (has_family(svc, v6))
+			if (service_has_family(svc, v6))
 				add_port(env, svc, v, &svc->ports[i], v6);
 	v->health_port = svc->health_port;
 	v->local_ready = count_local_ready(v);

@@ -12,6 +12,8 @@ void service_collect_addresses(const struct service_env *env, const struct model
 /* May the Service have the address? @kind: where it is named. Refusals are noted in @v. */
 bool service_may_claim(const struct service_env *env, const struct model_service *svc, struct service_view *v,
 		       const struct model_service_addr *a);
+/* A Service of the family is one that has a cluster address of it. */
+bool service_has_family(const struct model_service *svc, bool v6);
 /* A line for people, each once. */
 void service_note_refused(struct service_view *v, const char *fmt, ...) _printf_(2, 3);
 /* Loopback, link-local, multicast, unspecified: no Service's and no endpoint's. NULL, or what it is. */

@@ -131,6 +131,7 @@ static void SVC_12_slices_are_merged_by_port_name(void)
 	world_done(&w);
 }
 
+/* A port without a number is any; no port at all is none, as for pods that lack the named port which the Service asks for. */
 static void SVC_12_nil_ports_are_all_ports(void)
 {
 	struct world w = world_new();
@@ -139,8 +140,9 @@ static void SVC_12_nil_ports_are_all_ports(void)
 	world_service(&w, "s", SPEC, NULL);
 	world_slice(&w, "s-1", "s", "IPv4", "[{'name':'http'}]", (const char *const[]){"10.0.0.1", NULL});
 	world_slice(&w, "s-2", "s", "IPv4", "null", (const char *const[]){"10.0.0.2", NULL});
+	world_slice(&w, "s-3", "s", "IPv4", "[]", (const char *const[]){"10.0.0.3", NULL});
 	v = world_compile(&w, "s");
-	CHECK_STR(world_set(&v->ports[0], SERVICE_CLUSTER), "10.0.0.1:80 10.0.0.2:80");
+	CHECK_STR(world_set(&v->ports[0], SERVICE_CLUSTER), "10.0.0.1:80");
 	world_done(&w);
 }
 
@@ -294,6 +296,31 @@ static void S9_of_two_claims_the_older_one_counts(void)
 	heir = world_compile(&w, "young");
 	CHECK(find_address(heir, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL));
 	world_done(&w);
+}
+
+/* An older Service that names the address but does not serve it, as external addresses are off or it has not the family, closes nothing. */
+static void S9_a_claim_that_is_not_served_keeps_nobody_out(void)
+{
+	static const struct {
+		const char *external, *lb, *wanted;
+		bool external_ips;
+	} squatters[] = {{"198.51.100.1", NULL, "198.51.100.1", false}, {"fd00::1", NULL, "fd00::1", true}, {NULL, "fd00::1", "fd00::1", false}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(squatters); i++) {
+		struct world w = world_new();
+		_cleanup_(service_view_freep) struct service_view *v = NULL;
+		json_t *o = world_json("{'metadata':{'name':'s','namespace':'default','creationTimestamp':'2026-01-02T00:00:00Z'},'spec':{'type':"
+				       "'LoadBalancer','clusterIPs':['10.96.0.10','fd00:96::a'],'ports':[{'name':'http','port':80}]}}");
+
+		w.env.external_ips = squatters[i].external_ips;
+		claim(&w, "squatter", "2026-01-01T00:00:00Z", squatters[i].external, squatters[i].lb, NULL);
+		json_object_set_new(o, "status", json_pack("{s{s[{ss}]}}", "loadBalancer", "ingress", "ip", squatters[i].wanted));
+		world_put(&w, MODEL_SERVICES, o);
+		v = world_compile(&w, "s");
+		CHECK_INT(v->n_refused, 0);
+		CHECK_INT(v->ports[0].n_addresses + v->ports[1].n_addresses, 4); /* two cluster addresses, the other from inside and outside */
+		world_done(&w);
+	}
 }
 
 static void SVC_18_42_affinity_and_source_ranges(void)
@@ -503,6 +530,7 @@ int main(void)
 	RUN(SVC_6_external_ips_are_off_by_default);
 	RUN(S9_addresses_in_use_are_refused);
 	RUN(S9_of_two_claims_the_older_one_counts);
+	RUN(S9_a_claim_that_is_not_served_keeps_nobody_out);
 	RUN(SVC_18_42_affinity_and_source_ranges);
 	RUN(SVC_20_endpoints_that_are_not_used_are_not_removed);
 	RUN(SVC_30_terminating_endpoints_are_not_healthy);

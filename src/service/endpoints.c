@@ -70,21 +70,21 @@ static void add_candidate(struct candidates *c, const struct model_endpoint *e, 
 	x->e.tier = tier_of(c, x);
 }
 
-/* Ports are matched by name and protocol; a slice port without a number is the Service's own, and a slice that names no ports at all
- * serves every one. */
+/* Ports are matched by name and protocol; a slice port without a number is the Service's own. A slice without ports serves none: so the
+ * controller writes pods that lack the named port which the Service asks for. */
 static bool add_slice(struct model_slice *slice, void *ctx)
 {
 	struct candidates *c = ctx;
 
 	if (slice->v6 != c->port->v6)
 		return true;
-	for (unsigned p = 0; p < MAX(slice->n_ports, 1u); p++) {
-		const struct model_slice_port *sp = slice->n_ports ? &slice->ports[p] : NULL;
+	for (unsigned p = 0; p < slice->n_ports; p++) {
+		const struct model_slice_port *sp = &slice->ports[p];
 
-		if (sp && (sp->proto != c->port->proto || !streq(sp->name, c->port->name)))
+		if (sp->proto != c->port->proto || !streq(sp->name, c->port->name))
 			continue;
 		for (unsigned i = 0; i < slice->n_endpoints; i++)
-			add_candidate(c, &slice->endpoints[i], sp && sp->port ? sp->port : c->port->port);
+			add_candidate(c, &slice->endpoints[i], sp->port ? sp->port : c->port->port);
 	}
 	return true;
 }
