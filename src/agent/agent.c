@@ -268,6 +268,7 @@ int agent_run(struct options *opt)
 	int r;
 
 	list_init(&a.waiting_adds);
+	list_init(&a.telling_pods);
 	list_init(&a.waiting_confirms);
 
 	*opt = (struct options){0};

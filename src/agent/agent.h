@@ -79,6 +79,9 @@ struct agent {
 	struct events events;	     /* of policy's problems */
 	bool status_pending;	     /* a policy's status is being written */
 	struct list waiting_adds; /* struct waiting_add, cni_calls.c */
+	struct list telling_pods; /* struct pod_told, pod_addrs.c */
+	bool pod_addrs_unanswered, pod_addrs_refused; /* what became of the last that were told */
+	uint64_t pod_addrs_retry_us;
 
 	/* the pass */
 	sd_event_source *pass_timer, *tick_timer;
@@ -134,6 +137,7 @@ int agent_start_watches(struct agent *a);
 void agent_stop_watches(struct agent *a);
 bool agent_pod_is_gone(const char *namespace_, const char *name, const char *uid, void *ctx); /* a pod_gone_fn */
 void agent_tell_node_condition(struct agent *a);
+void agent_format_time(char out[32]); /* now, as the API writes it */
 
 /* kernel_events.c */
 int agent_start_monitor(struct agent *a);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent's side of the CNI plugin: a request is checked, done in one go, and answered. An ADD for a pod that the API has not told of yet
- * waits for that: what policy the pod has, its labels say. */
+ * waits for that: what policy the pod has, its labels say. Its answer waits until the API knows the pod's addresses (pod_addrs.h). */
 #include "agent/agent.h"
+#include "agent/pod_addrs.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "cni/queue.h"
@@ -44,18 +45,12 @@ void agent_drain_del_queue(struct agent *a)
 		log_info("did queued DELs", L_INT("count", n));
 }
 
-static int add(struct agent *a, const struct cni_request *req, json_t **ret, struct cni_error *e)
+static int add(struct agent *a, const struct cni_request *req, struct cni_result *ret, struct cni_error *e)
 {
 	_cleanup_free_ char *dir = queue_dir(a);
-	struct cni_result result;
-	int code;
 
 	del_queue_drain_one(dir, req->container, req->ifname, drain, a); /* a DEL of an earlier life comes first */
-	code = endpoints_add(a->endpoints, req, &result, e);
-	if (code < 0)
-		return code;
-	*ret = cni_result_format(req, &result);
-	return 0;
+	return endpoints_add(a->endpoints, req, ret, e);
 }
 
 static int status(struct agent *a, struct cni_error *e)
@@ -69,11 +64,12 @@ static int status(struct agent *a, struct cni_error *e)
 	return cni_fail(e, CNI_ERR_NOT_AVAILABLE, "%s", why);
 }
 
-static int dispatch(struct agent *a, const struct cni_request *req, json_t **ret, struct cni_error *e)
+/* @ret: the answer, but for ADD: its is made of @ret_added. */
+static int dispatch(struct agent *a, const struct cni_request *req, struct cni_result *ret_added, json_t **ret, struct cni_error *e)
 {
 	switch (req->command) {
 	case CNI_ADD:
-		return add(a, req, ret, e);
+		return add(a, req, ret_added, e);
 	case CNI_DEL:
 		return endpoints_del(a->endpoints, req->container, req->ifname, e);
 	case CNI_CHECK:
@@ -115,12 +111,41 @@ static void wait_for_pod(struct agent *a, struct ipc_request *ipc, json_t *param
 	list_push_back(&a->waiting_adds, &w->link);
 }
 
+struct added {
+	struct agent *agent;
+	struct ipc_request *ipc;
+	json_t *answer;
+	uint64_t started_us;
+};
+
+static void answer_added(void *ctx)
+{
+	struct added *d = ctx;
+
+	cni_metrics_count(&d->agent->cni_metrics, CNI_ADD, true, (monotonic_us() - d->started_us) / 1e6);
+	ipc_reply(d->ipc, d->answer);
+	free(d);
+}
+
+static void tell_and_answer(struct agent *a, struct ipc_request *ipc, const struct cni_request *req, const struct cni_result *result,
+			    uint64_t started_us)
+{
+	struct added *d = xnew(struct added);
+
+	*d = (struct added){ .agent = a, .ipc = ipc, .answer = cni_result_format(req, result), .started_us = started_us };
+	if (*req->pod_namespace && *req->pod_name)
+		agent_tell_pod_addrs(a, req->pod_namespace, req->pod_name, req->pod_uid, result->addrs, answer_added, d);
+	else
+		answer_added(d);
+}
+
 static void answer(struct agent *a, struct ipc_request *ipc, json_t *params, uint64_t started_us, bool wait)
 {
 	const json_t *config = json_at(params, "config"), *env = json_at(params, "env");
 	_cleanup_cni_request_ struct cni_request req = {0};
 	_cleanup_cni_error_ struct cni_error e = {0};
 	unsigned command = CNI_UNKNOWN;
+	struct cni_result added;
 	json_t *result = NULL;
 	int code;
 
@@ -140,7 +165,11 @@ static void answer(struct agent *a, struct ipc_request *ipc, json_t *params, uin
 		}
 	}
 	if (code == 0)
-		code = dispatch(a, &req, &result, &e);
+		code = dispatch(a, &req, &added, &result, &e);
+	if (code == 0 && command == CNI_ADD) {
+		tell_and_answer(a, ipc, &req, &added, started_us);
+		return;
+	}
 	cni_metrics_count(&a->cni_metrics, command, code == 0, (monotonic_us() - started_us) / 1e6);
 	if (code == 0) {
 		ipc_reply(ipc, result ? result : json_object());

@@ -129,13 +129,11 @@ static void tell_status(struct agent *a, json_t *status)
 {
 	_cleanup_free_ char *path = kube_path(BASE, NULL, "meshnodes", a->opt.node_name, "status");
 	_cleanup_json_ json_t *body = json_pack("{sO}", "status", status);
-	time_t now = time(NULL);
 	char at[32];
-	struct tm tm;
 
 	json_decref(a->mesh.told.status);
 	a->mesh.told.status = json_deep_copy(status);
-	strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+	agent_format_time(at);
 	json_object_set_new(json_array_get(json_object_get(status, "conditions"), 0), "lastTransitionTime", json_string(at));
 	send_body(a, "PATCH", path, body, on_status);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What tells the agent that something has changed: the API's watches. kernel_events.c has the kernel's events. */
 #include "agent/agent.h"
+#include "agent/pod_addrs.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -143,6 +144,7 @@ void agent_stop_watches(struct agent *a)
 {
 	for (int t = 0; t < MODEL_TABLES; t++)
 		a->watches[t] = kube_watch_free(a->watches[t]);
+	agent_stop_telling_pods(a);
 	a->client = kube_client_free(a->client);
 	events_forget_calls(&a->events);
 	events_forget_calls(&a->services.events);
@@ -177,7 +179,7 @@ static void on_condition_set(const struct kube_response *res, void *ctx)
 	a->condition_retry_us += 10 * 1000000ull;
 }
 
-static void format_time(char out[32])
+void agent_format_time(char out[32])
 {
 	time_t now = time(NULL);
 	struct tm tm;
@@ -198,7 +200,7 @@ void agent_tell_node_condition(struct agent *a)
 	sd_event_now(a->event, CLOCK_MONOTONIC, &now);
 	if (a->condition_set || a->condition_pending || !a->client || now < a->condition_retry_us)
 		return;
-	format_time(at);
+	agent_format_time(at);
 	/* strategic: conditions are merged by type, the kubelet's stay */
 	body =
 	    json_pack("{s{s[{ss, ss, ss, ss, ss, ss}]}}", "status", "conditions", "type", "NetworkUnavailable",

@@ -97,8 +97,7 @@ static json_t *condition(const struct pod *p, const char *type, bool is, const c
 		if (streq(json_str_at(c, "type"), type) && streq(json_str_at(c, "status"), status))
 			since = json_str_at(c, "lastTransitionTime");
 	j = json_pack("{s:s,s:s,s:s}", "type", type, "status", status, "lastTransitionTime", since ? since : api_now(now));
-	if (!is && reason)
-		json_object_set_new(j, "reason", json_string(reason));
+	json_object_set_new(j, "reason", !is && reason ? json_string(reason) : json_null());
 	return j;
 }
 
@@ -114,9 +113,10 @@ static json_t *conditions(const struct pod *p)
 			 condition(p, "Ready", ready, over ? "PodCompleted" : "ContainersNotReady"));
 }
 
+/* In place of those that the API has. */
 static json_t *ip_objects(const json_t *strings)
 {
-	json_t *a = json_array(), *s;
+	json_t *a = json_pack("[{s:s}]", "$patch", "replace"), *s;
 	size_t i;
 
 	json_array_foreach (strings, i, s)
@@ -140,7 +140,7 @@ json_t *podstatus_encode(const struct pod *p)
 	if (p->waiting_for)
 		json_object_set_new(j, "message", json_string(p->waiting_for));
 	else
-		json_object_set_new(j, "message", json_null()); /* merge patch: takes an earlier one away */
+		json_object_set_new(j, "message", json_null()); /* takes an earlier one away */
 	return j;
 }
 
@@ -170,7 +170,8 @@ static int on_due(sd_event_source *s _unused_, uint64_t usec _unused_, void *ctx
 	_cleanup_free_ char *path = kube_path("/api/v1", p->ns, "pods", p->name, "status");
 	_cleanup_json_ json_t *patch = NULL;
 	char *text;
-	struct kube_request req = { .method = "PATCH", .path = path };
+	/* as a kubelet does: conditions are merged by type, those of others stay */
+	struct kube_request req = { .method = "PATCH", .path = path, .content_type = "application/strategic-merge-patch+json" };
 
 	p->status_source = sd_event_source_disable_unref(p->status_source);
 	if (p->status_busy || p->gone)

@@ -132,22 +132,38 @@ int decode_node(const json_t *object, struct decoded_node *ret, char **ret_error
 	return r < 0 ? r : decode_node_addrs(json_at(object, "status", "addresses"), ret, ret_error);
 }
 
-static int take_pod_addr(const char *text, size_t i, struct decoded_pod *ret, char **ret_error)
+static int take_pod_addr(const char *text, const char *field, size_t i, struct decoded_pod *ret, char **ret_error)
 {
 	struct addr a;
 	int slot;
 
 	if (!text || addr_parse(text, &a) < 0)
-		return decode_refuse(ret_error, "status.podIPs[%zu]: expected an IP address", i);
+		return decode_refuse(ret_error, "status.%s[%zu]: expected an IP address", field, i);
 	slot = addr_is_v4(&a) ? 0 : 1;
 	if (!addr_is_zero(&ret->addrs[slot]) && !addr_eq(&ret->addrs[slot], &a))
-		return decode_refuse(ret_error, "status.podIPs[%zu]: a second address of its family", i);
+		return decode_refuse(ret_error, "status.%s[%zu]: a second address of its family", field, i);
 	ret->addrs[slot] = a;
 	return 0;
 }
 
-static int decode_pod_addrs(const json_t *status, struct decoded_pod *ret, char **ret_error)
+/* As its node's agent has told them before the pod ran. */
+static int decode_told_addrs(const json_t *object, struct decoded_pod *ret, char **ret_error)
 {
+	static const char field[] = "conditions." MODEL_POD_ADDRS_CONDITION;
+	const char *list = json_str_or(json_object_get(json_condition(object, MODEL_POD_ADDRS_CONDITION), "message"), "");
+	const char *comma = strchr(list, ',');
+	_cleanup_free_ char *first = comma ? xstrndup(list, comma - list) : xstrdup(list);
+	int r = 0;
+
+	if (!json_condition_is_true(object, MODEL_POD_ADDRS_CONDITION))
+		return 0;
+	r = take_pod_addr(first, field, 0, ret, ret_error);
+	return r < 0 || !comma ? r : take_pod_addr(comma + 1, field, 1, ret, ret_error);
+}
+
+static int decode_pod_addrs(const json_t *object, struct decoded_pod *ret, char **ret_error)
+{
+	const json_t *status = json_object_get(object, "status");
 	const json_t *list = json_object_get(status, "podIPs"), *one = json_object_get(status, "podIP"), *item;
 	size_t i;
 	int r;
@@ -157,13 +173,15 @@ static int decode_pod_addrs(const json_t *status, struct decoded_pod *ret, char 
 	if (json_array_size(list) > POD_ADDRS_MAX)
 		return decode_refuse(ret_error, "status.podIPs: more than one of a family");
 	json_array_foreach(list, i, item) {
-		r = take_pod_addr(json_str_at(item, "ip"), i, ret, ret_error);
+		r = take_pod_addr(json_str_at(item, "ip"), "podIPs", i, ret, ret_error);
 		if (r < 0)
 			return r;
 	}
-	if (json_array_size(list) == 0 && json_is_string(one) && *json_string_value(one))
-		return take_pod_addr(json_string_value(one), 0, ret, ret_error);
-	return 0;
+	if (json_array_size(list) > 0)
+		return 0;
+	if (json_is_string(one) && *json_string_value(one))
+		return take_pod_addr(json_string_value(one), "podIPs", 0, ret, ret_error);
+	return decode_told_addrs(object, ret, ret_error);
 }
 
 static int decode_phase(const char *name)
@@ -191,5 +209,5 @@ int decode_pod(const json_t *object, struct decoded_pod *ret, char **ret_error)
 	ret->phase = phase;
 	if (decode_pod_ports(spec, ret, ret_error) < 0 || decode_host_ports(spec, ret, ret_error) < 0)
 		return -EINVAL;
-	return decode_pod_addrs(status, ret, ret_error);
+	return decode_pod_addrs(object, ret, ret_error);
 }

@@ -65,6 +65,9 @@ struct model_node {
 	unsigned generation;
 };
 
+/* The condition of a pod's status by which Weft tells its addresses before the kubelet does: message "10.244.1.5,fd00::5". */
+#define MODEL_POD_ADDRS_CONDITION "weft.dev/PodAddresses"
+
 enum model_pod_phase { POD_PENDING, POD_RUNNING, POD_SUCCEEDED, POD_FAILED, POD_UNKNOWN };
 
 struct model_pod_addr {

@@ -114,6 +114,10 @@ static void nodes(void)
 	"{\"metadata\":{\"namespace\":\"default\",\"name\":\"" name "\",\"uid\":\"" name \
 	"-uid\"},\"spec\":{\"nodeName\":\"n1\"" more "},\"status\":{\"phase\":\"Running\",\"podIPs\":[" ips "]}}"
 
+#define TOLD(name, addrs, more)                                                                                              \
+	"{\"metadata\":{\"namespace\":\"default\",\"name\":\"" name "\"},\"spec\":{\"nodeName\":\"n1\"},\"status\":{\"conditions\":[" \
+	"{\"type\":\"" MODEL_POD_ADDRS_CONDITION "\",\"status\":\"True\",\"message\":\"" addrs "\"}]" more "}}"
+
 static bool count_pod(struct model_pod *p _unused_, void *ctx)
 {
 	++*(int *)ctx;
@@ -146,12 +150,25 @@ static void pods(void)
 	CHECK_STR(pod_at(m, "10.244.1.5")->name, "a");
 	model_each_pod_on(m, "n1", count_pod, &count);
 	CHECK_INT(count, 3);
+	/* before the kubelet tells, what the agent of its node has told */
+	CHECK_INT(put(m, MODEL_PODS, TOLD("t", "10.244.1.9,fd00::9", "")), 1);
+	CHECK_STR(pod_at(m, "10.244.1.9")->name, "t");
+	CHECK_STR(pod_at(m, "fd00::9")->name, "t");
+	CHECK_INT(put(m, MODEL_PODS, TOLD("t", "10.244.1.9,fd00::9", ",\"podIPs\":[{\"ip\":\"10.244.1.10\"}]")), 1);
+	CHECK(!pod_at(m, "10.244.1.9") && !pod_at(m, "fd00::9") && pod_at(m, "10.244.1.10"));
+	CHECK_INT(put(m, MODEL_PODS, TOLD("t", "fd00::9", "")), 1);
+	CHECK(!pod_at(m, "10.244.1.10") && pod_at(m, "fd00::9"));
+	CHECK_INT(put(m, MODEL_PODS, TOLD("t", "fd00::9", ",\"phase\":\"Failed\"")), 1);
+	CHECK(!pod_at(m, "fd00::9"));
+	count = 0;
+	model_each_pod_on(m, "n1", count_pod, &count);
+	CHECK_INT(count, 4);
 	/* the same name, another pod */
 	CHECK_INT(put(m, MODEL_PODS, "{\"metadata\":{\"namespace\":\"default\",\"name\":\"a\",\"uid\":\"new\"}}"), 1);
 	CHECK_STR(model_find_pod(m, "default", "a")->uid, "new");
 	CHECK_STR(model_find_pod(m, "default", "a")->node, "");
 	CHECK(!pod_at(m, "10.244.1.5"));
-	CHECK_INT(model_count(m, MODEL_PODS), 3);
+	CHECK_INT(model_count(m, MODEL_PODS), 4);
 }
 
 static void pods_have_named_ports_and_the_uid_that_runtimes_know(void)
@@ -261,6 +278,9 @@ static void bad_objects_are_refused(void)
 	     "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"status\":{\"podIPs\":[{\"ip\":\"1.2.3.4\"},{\"ip\":"
 	     "\"1.2.3.5\"}]}}",
 	     "Pod d/p: status.podIPs[1]: a second address of its family"},
+	    {MODEL_PODS, TOLD("p", "1.2.3.4,", ""), "Pod default/p: status.conditions.weft.dev/PodAddresses[1]: expected an IP address"},
+	    {MODEL_PODS, TOLD("p", "1.2.3.4,1.2.3.5", ""),
+	     "Pod default/p: status.conditions.weft.dev/PodAddresses[1]: a second address of its family"},
 	    {MODEL_PODS, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"},\"spec\":{\"nodeName\":\"a b\"}}",
 	     "Pod d/p: spec.nodeName: expected a node's name"},
 	    {MODEL_POLICIES, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"}}",
@@ -278,7 +298,7 @@ static void bad_objects_are_refused(void)
 	for (int t = 0; t < MODEL_TABLES; t++)
 		CHECK_INT(model_count(m, t), 0);
 	CHECK_INT(model_take_dirty(m), 0);
-	CHECK_INT(model_refused_count(m), 6); /* by name */
+	CHECK_INT(model_refused_count(m), 7); /* by name */
 }
 
 static void a_list_replaces(void)

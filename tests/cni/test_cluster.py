@@ -196,6 +196,35 @@ def test_network_policies_are_in_force(cluster):
     assert "1 in force" in screen
 
 
+def make_pods(c, *names):
+    for name in names:
+        c.kubectl("create", "-f", "-", data={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+                                             "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "none"}]}})
+
+
+def told(c, name):
+    """The addresses of which the API knows, though no kubelet has told."""
+    status = json.loads(c.kubectl("get", "pod", name, "-o", "json"))["status"]
+    assert "podIP" not in status
+    return next((x["message"].split(",") for x in status.get("conditions", ()) if x["type"] == "weft.dev/PodAddresses"), None)
+
+
+def test_P6_the_API_knows_a_pods_addresses_when_ADD_returns(cluster):
+    c = with_nodes(cluster)
+    c.pod("a", "b")
+    make_pods(c, "a", "b")
+    ips = c.cni("ADD", "a", args="K8S_POD_NAMESPACE=default;K8S_POD_NAME=a").ok()["ips"]
+    assert told(c, "a") == [ip["address"].split("/")[0] for ip in ips]
+    # and an API that falls silent holds up one ADD for a moment, and none for good
+    c.hub.send_signal(signal.SIGSTOP)
+    try:
+        ips = c.cni("ADD", "b", args="K8S_POD_NAMESPACE=default;K8S_POD_NAME=b").ok()["ips"]
+        assert "takes long to be told" in c.logs()
+    finally:
+        c.hub.send_signal(signal.SIGCONT)
+    wait_for("told at last", lambda: told(c, "b") == [ip["address"].split("/")[0] for ip in ips])
+
+
 def pods_of(c):
     return [e["pod"] for e in c.status()["endpoints"]]
 
@@ -204,9 +233,8 @@ def test_R6_no_live_endpoint_is_freed_because_a_list_lacks_its_pod(cluster):
     """The API knows none of these pods. a: alive. b: its namespace lives on in a process though its path is gone. c: all gone."""
     c = with_nodes(cluster, "--set", "endpoints.reconcileSeconds=1")
     c.pod("a", "b", "c")
-    for name in "abc": # an ADD waits for what the API says of its pod
-        c.kubectl("create", "-f", "-", data={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
-                                             "spec": {"containers": [{"name": "c", "image": "none"}]}})
+    make_pods(c, *"abc") # an ADD waits for what the API says of its pod
+    for name in "abc":
         c.cni("ADD", name, args="K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + name).ok()
     c.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
     c.stop_hub()

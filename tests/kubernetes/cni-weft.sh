@@ -6,7 +6,7 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 . "$LAB/pki.sh"
 [ -e "$PKI/weft.kubeconfig" ] || { cert weft /CN=weft; kubeconfig weft; }
-kc apply -f - <"$LAB/../../deploy/kubernetes/rbac.yaml" >/dev/null
+cat "$LAB/../../deploy/kubernetes/rbac.yaml" <(echo ---) "$LAB/../../deploy/kubernetes/pod-addresses.yaml" | kc apply -f - >/dev/null
 
 for n in $(seq "$NODES"); do
 	alive_pid "knode$n-init" >/dev/null || continue

@@ -5,6 +5,7 @@ The tests of a cluster are one story, in their order: two nodes and no kube-prox
 joins; and daemons are killed before each and after. `make test` runs each of its parts on one cluster or the other (LEFT_OUT), `make test-full`
 all on both."""
 
+import json
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +139,14 @@ def test_smoke_of_three_nodes_beside_kube_proxy(three_nodes):
 def test_smoke_of_three_nodes_after_kills_beside_kube_proxy(three_nodes):
     three_nodes.kill_daemons()
     three_nodes.smoke()
+
+
+def test_P6_agents_tell_the_addresses_of_pods_and_kubelets_keep_what_they_told(cluster, asked_of_weft):
+    pods = json.loads(script("kc.sh", "get", "pods", "-A", "-o", "json", env=cluster.env, timeout=60).stdout)["items"]
+    told = {(p["metadata"]["name"], c["message"], ",".join(ip["ip"] for ip in p["status"]["podIPs"])) for p in pods
+            for c in p["status"].get("conditions", ()) if c["type"] == "weft.dev/PodAddresses" and "podIPs" in p["status"]}
+    assert told and all(by_agent == by_kubelet for _, by_agent, by_kubelet in told), told
+    assert {p["metadata"]["name"] for p in pods if p["status"].get("podIPs") and not p["spec"].get("hostNetwork")} == {name for name, *_ in told}
 
 
 def test_the_same_outcomes_as_kube_proxy(kube_proxy, asked_of_weft):

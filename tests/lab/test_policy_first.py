@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """P6: pods that speak in their first instruction. On the same node no false denial and no leak; across nodes no leak ever, and who may is
-heard soon after its address is in the API."""
+heard at once, as the API has been told of its address while it was added."""
 
 import os
 from collections import defaultdict
@@ -42,6 +42,12 @@ class Sound:
         return self.words
 
 
+def told(o):
+    """Does the API know the pod's addresses from its node's agent, and not otherwise?"""
+    status = o.get("status", {})
+    return any(c["type"] == "weft.dev/PodAddresses" for c in status.get("conditions", ())) and "podIP" not in status
+
+
 def test_P6_the_first_packet_meets_its_policy(lab, tmp_path):
     path = tmp_path / "sound"
     sound = Sound(path)
@@ -60,9 +66,11 @@ def test_P6_the_first_packet_meets_its_policy(lab, tmp_path):
     assert set(words) == may, "only those that may are heard"
     late = sorted(w for w in words if "-n1-" in w and min(n for _, n in words[w]) > 0)
     assert not late, "on the same node the first packet is heard: %s" % late
-    known = {w: watch.first(lambda o, w=w: o["metadata"]["name"] == w and o.get("status", {}).get("podIP")) for w in words if "-n1-" not in w}
+    known = {w: watch.first(lambda o, w=w: o["metadata"]["name"] == w and told(o)) for w in words if "-n1-" not in w}
     watch.close()
-    waits = sorted(min(at for at, _ in words[w]) - known[w] * 1000 for w in known)
-    print("across nodes, first heard after the address was in the API: median %.0f ms, worst %.0f ms (%d pods)"
-          % (waits[len(waits) // 2], waits[-1], len(waits)))
-    assert waits[-1] < 10_000  # ten times what is promised; the figure is above
+    assert all(known.values()), "each address was told"
+    lost = sorted(min(n for _, n in words[w]) for w in known)
+    print("across nodes: heard by the first datagram: %d of %d; lost before, 50 ms each: median %d, worst %d"
+          % (lost.count(0), len(lost), lost[len(lost) // 2], lost[-1]))
+    assert lost[0] == 0, "none was, while only the kubelets told"
+    assert lost[-1] < 200  # ten times what is promised; the figure is above
