@@ -98,8 +98,8 @@ int services_put_port(struct datapath *dp, const struct service_view *v, size_t 
 	s.n_frontends = p->n_addresses;
 	s.backends = b;
 	s.n_backends = p->n_endpoints;
-	s.sources = v->sources;
-	s.n_sources = v->n_sources;
+	s.sources = p->sources;
+	s.n_sources = p->n_sources;
 	s.fill = p->maglev ? fill_maglev : fill_random;
 	return datapath_put_service(dp, &s);
 }

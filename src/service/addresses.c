@@ -130,7 +130,7 @@ static void add_external(struct adder *a, const struct addr *addr, uint16_t port
 {
 	enum service_role role = a->svc->external_local ? SERVICE_LOCAL : SERVICE_CLUSTER;
 	uint8_t flags = a->svc->external_local ? SERVICE_KEEP_CLIENT : a->env->dsr || a->svc->dsr ? SERVICE_DSR : 0;
-	uint8_t sources = kind == SERVICE_LOAD_BALANCER && a->view->n_sources ? SERVICE_SOURCES : 0;
+	uint8_t sources = kind == SERVICE_LOAD_BALANCER && a->svc->n_sources ? SERVICE_SOURCES : 0;
 
 	add(a, addr, port, kind, SERVICE_INTERNAL, SERVICE_CLUSTER, sources);
 	add(a, addr, port, kind, SERVICE_EXTERNAL, role, flags | sources);

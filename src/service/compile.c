@@ -3,6 +3,9 @@
  * (addresses.c). */
 #include "service/compile_internal.h"
 #include "base/str.h"
+#include "net/netobj.h"
+
+#include <sys/socket.h>
 
 const char *service_tier_name(enum service_tier tier)
 {
@@ -34,6 +37,15 @@ bool service_has_family(const struct model_service *svc, bool v6)
 	return false;
 }
 
+/* Addresses are 16 bytes, so ::/0 would let IPv4 in. */
+static void collect_sources(const struct model_service *svc, struct service_port *p)
+{
+	p->sources = xnew0_array(struct prefix, svc->n_sources + 1);
+	for (unsigned i = 0; i < svc->n_sources; i++)
+		if ((prefix_family(&svc->sources[i]) == AF_INET6) == p->v6)
+			p->sources[p->n_sources++] = svc->sources[i];
+}
+
 static void add_port(const struct service_env *env, const struct model_service *svc, struct service_view *v,
 		     const struct model_service_port *sp, bool v6)
 {
@@ -45,6 +57,7 @@ static void add_port(const struct service_env *env, const struct model_service *
 				   .v6 = v6,
 				   .maglev = svc->maglev,
 				   .affinity_s = svc->affinity_s};
+	collect_sources(svc, p);
 	service_collect_endpoints(env, svc, v, p);
 	service_collect_addresses(env, svc, v, sp, p);
 }
@@ -83,9 +96,6 @@ struct service_view *service_compile(const struct service_env *env, const struct
 	v->name = xstrdup(svc->name);
 	if (!svc->proxied)
 		return v;
-	v->sources = xnew0_array(struct prefix, svc->n_sources + 1);
-	memcpy(v->sources, svc->sources, svc->n_sources * sizeof(*v->sources));
-	v->n_sources = svc->n_sources;
 	v->ports = xnew0_array(struct service_port, 2 * svc->n_ports + 1);
 	collect_vips(env, svc, v);
 	for (unsigned i = 0; i < svc->n_ports; i++)
@@ -105,12 +115,12 @@ struct service_view *service_view_free(struct service_view *v)
 		free(v->ports[i].name);
 		free(v->ports[i].addresses);
 		free(v->ports[i].endpoints);
+		free(v->ports[i].sources);
 	}
 	for (size_t i = 0; i < v->n_refused; i++)
 		free(v->refused[i]);
 	free(v->ports);
 	free(v->vips);
-	free(v->sources);
 	free(v->namespace_);
 	free(v->name);
 	free(v);
@@ -121,21 +131,21 @@ static bool port_eq(const struct service_port *a, const struct service_port *b)
 {
 	if (!streq(a->name, b->name) || a->port != b->port || a->proto != b->proto || a->v6 != b->v6 || a->maglev != b->maglev ||
 	    a->affinity_s != b->affinity_s || a->any_endpoint != b->any_endpoint || a->n_addresses != b->n_addresses ||
-	    a->n_endpoints != b->n_endpoints)
+	    a->n_endpoints != b->n_endpoints || a->n_sources != b->n_sources)
 		return false;
 	/* neither struct has padding (asserted in service.h) */
 	return (!a->n_addresses || memcmp(a->addresses, b->addresses, a->n_addresses * sizeof(*a->addresses)) == 0) &&
-	       (!a->n_endpoints || memcmp(a->endpoints, b->endpoints, a->n_endpoints * sizeof(*a->endpoints)) == 0);
+	       (!a->n_endpoints || memcmp(a->endpoints, b->endpoints, a->n_endpoints * sizeof(*a->endpoints)) == 0) &&
+	       (!a->n_sources || memcmp(a->sources, b->sources, a->n_sources * sizeof(*a->sources)) == 0);
 }
 
 bool service_view_eq(const struct service_view *a, const struct service_view *b)
 {
-	if (a->n_ports != b->n_ports || a->n_vips != b->n_vips || a->n_sources != b->n_sources || a->health_port != b->health_port ||
+	if (a->n_ports != b->n_ports || a->n_vips != b->n_vips || a->health_port != b->health_port ||
 	    a->local_ready != b->local_ready)
 		return false;
 	for (size_t i = 0; i < a->n_ports; i++)
 		if (!port_eq(&a->ports[i], &b->ports[i]))
 			return false;
-	return (!a->n_vips || memcmp(a->vips, b->vips, a->n_vips * sizeof(*a->vips)) == 0) &&
-	       (!a->n_sources || memcmp(a->sources, b->sources, a->n_sources * sizeof(*a->sources)) == 0);
+	return !a->n_vips || memcmp(a->vips, b->vips, a->n_vips * sizeof(*a->vips)) == 0;
 }

@@ -332,14 +332,41 @@ static void SVC_18_42_affinity_and_source_ranges(void)
 		      "{'timeoutSeconds':7}},'loadBalancerSourceRanges':['10.0.0.0/8',' 192.0.2.1/32 ']}", NULL);
 	v = world_compile(&w, "s");
 	CHECK_INT(v->ports[0].affinity_s, 7);
-	CHECK_INT(v->n_sources, 2);
+	CHECK_INT(v->ports[0].n_sources, 2);
 	world_service(&w, "s", "{'clusterIP':'10.96.0.10','ports':[{'port':80}],'sessionAffinity':'ClientIP'}",
 		      "{'annotations':{'service.beta.kubernetes.io/load-balancer-source-ranges':'10.0.0.0/8, 192.0.2.0/24','weft.dev/service.algorithm':'maglev'}}");
 	deflt = world_compile(&w, "s");
 	CHECK_INT(deflt->ports[0].affinity_s, 10800);
-	CHECK_INT(deflt->n_sources, 2);
+	CHECK_INT(deflt->ports[0].n_sources, 2);
 	CHECK(deflt->ports[0].maglev);
 	world_done(&w);
+}
+
+/* "::/0" says nothing about IPv4, though addresses of both are 16 bytes; and where no range is of the family nobody may come. */
+static void SVC_42_a_family_has_its_own_source_ranges(void)
+{
+	static const struct {
+		const char *ranges;
+		size_t v4, v6;
+	} cases[] = {{"'::/0'", 0, 1}, {"'0.0.0.0/0'", 1, 0}, {"'::/0','10.0.0.0/8','fd00::/8'", 1, 2}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world w = world_new();
+		_cleanup_(service_view_freep) struct service_view *v = NULL;
+		json_t *o = world_json("{'metadata':{'name':'s','namespace':'default'},'spec':{'type':'LoadBalancer','clusterIPs':['10.96.0.10',"
+				       "'fd00:96::a'],'ports':[{'port':80}]},'status':{'loadBalancer':{'ingress':[{'ip':'192.0.2.1'},{'ip':'2001:db8::1'}]}}}");
+		_cleanup_free_ char *ranges = xasprintf("[%s]", cases[i].ranges);
+
+		json_object_set_new(json_object_get(o, "spec"), "loadBalancerSourceRanges", world_json(ranges));
+		world_put(&w, MODEL_SERVICES, o);
+		v = world_compile(&w, "s");
+		CHECK_INT(v->ports[0].n_sources, cases[i].v4);
+		CHECK_INT(v->ports[1].n_sources, cases[i].v6);
+		for (int v6 = 0; v6 < 2; v6++)
+			for (size_t k = 0; k < v->ports[v6].n_addresses; k++)
+				CHECK(v->ports[v6].addresses[k].kind != SERVICE_LOAD_BALANCER || v->ports[v6].addresses[k].flags & SERVICE_SOURCES);
+		world_done(&w);
+	}
 }
 
 /* Where connections to removed endpoints are reset, who is not used is told from who is not there. */
@@ -532,6 +559,7 @@ int main(void)
 	RUN(S9_of_two_claims_the_older_one_counts);
 	RUN(S9_a_claim_that_is_not_served_keeps_nobody_out);
 	RUN(SVC_18_42_affinity_and_source_ranges);
+	RUN(SVC_42_a_family_has_its_own_source_ranges);
 	RUN(SVC_20_endpoints_that_are_not_used_are_not_removed);
 	RUN(SVC_30_terminating_endpoints_are_not_healthy);
 	RUN(SVC_44_host_ports);

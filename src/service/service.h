@@ -69,6 +69,8 @@ struct service_port {
 	size_t n_addresses;
 	struct service_endpoint *endpoints; /* sorted by address and port; each once */
 	size_t n_endpoints;
+	struct prefix *sources; /* who may come where an address has SERVICE_SOURCES; of the port's family */
+	size_t n_sources;
 };
 
 enum { SERVICE_REFUSED_MAX = 16 };
@@ -80,8 +82,6 @@ struct service_view {
 	size_t n_ports;
 	struct addr *vips; /* cluster and load balancer addresses: every other port of them is refused */
 	size_t n_vips;
-	struct prefix *sources; /* who may come where an address has SERVICE_SOURCES */
-	size_t n_sources;
 	char *refused[SERVICE_REFUSED_MAX]; /* endpoints and addresses that were not taken, a line for people each */
 	size_t n_refused;
 	uint16_t health_port; /* healthCheckNodePort; 0: none */

@@ -154,8 +154,9 @@ def test_SVC_41_a_cluster_address_is_not_for_clients_outside(lab):
 
 
 def test_SVC_42_source_ranges(lab):
-    """The load balancer's address is for some only, and so it is from inside; whoever is in no range hears nothing."""
-    lab.apply(service("some", type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24"]), server("s1", "some", "n1"))
+    """The load balancer's address is for some only, and so it is from inside; whoever is in no range hears nothing.
+    All of IPv6 says nothing about IPv4."""
+    lab.apply(service("some", type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24", "::/0"]), server("s1", "some", "n1"))
     address = wait_for("an address", lambda: [i["ip"] for i in get(lab, "some")["status"]["loadBalancer"].get("ingress", []) if ":" not in i["ip"]])[0]
     wait_for("it is served", lambda: ask(lab, "n2", vips(lab, "some")[0], n=1))
     wait_for("outside hears nothing", lambda: curl(lab, "world", address, 80, 2) == 28)
