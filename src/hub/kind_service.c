@@ -174,15 +174,20 @@ static void validate_external_policy(const json_t *obj, struct errors *e)
 			    "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
 }
 
+static bool is_set(const json_t *v)
+{
+	return v && !(json_is_array(v) && json_array_size(v) == 0);
+}
+
 static void validate_policies(const json_t *obj, struct errors *e)
 {
-	static const char *const balancer[] = { "loadBalancerClass", "allocateLoadBalancerNodePorts" };
+	static const char *const balancer[] = { "loadBalancerClass", "allocateLoadBalancerNodePorts", "loadBalancerSourceRanges" };
 	const json_t *spec = json_object_get(obj, "spec");
 	const struct path *at = PATH(NULL, "spec");
 
 	validate_external_policy(obj, e);
 	for (size_t i = 0; i < ARRAY_SIZE(balancer) && !streq(service_type(obj), "LoadBalancer"); i++)
-		if (json_object_get(spec, balancer[i]))
+		if (is_set(json_object_get(spec, balancer[i])))
 			err_forbidden(e, PATH(at, balancer[i]), "may only be used when `type` is 'LoadBalancer'");
 	if (service_is_headless(obj) && service_is_external(obj))
 		err_invalid(e, PATH(at, "clusterIPs"), json_object_get(spec, "clusterIPs"),

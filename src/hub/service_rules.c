@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a change of a Service means for the fields that depend on its type, and what may not change. */
 #include "hub/kind_hooks.h"
+#include "hub/lb_plan.h"
 #include "hub/service.h"
 #include "hub/validate.h"
 
@@ -54,6 +55,23 @@ static bool same(const json_t *a, const json_t *b)
 	return a == b || (a && b && json_equal(a, b));
 }
 
+/* What was said of the addresses of a load balancer goes with them. The condition is also how the pools know whom they have given to:
+ * left behind it would have them take the addresses that another class's controller gives one day. */
+static void drop_load_balancer(json_t *obj)
+{
+	json_t *status = default_object(obj, "status"), *list = json_object_get(status, "conditions"), *c;
+	size_t i = 0;
+
+	json_object_set_new(status, "loadBalancer", json_object());
+	while ((c = json_array_get(list, i)))
+		if (streq(json_str_at(c, "type"), LB_CONDITION))
+			json_array_remove(list, i);
+		else
+			i++;
+	if (list && json_array_size(list) == 0)
+		json_object_del(status, "conditions");
+}
+
 /* Takes out a field that only the old type needed, unless the user has changed it: then validation has its say. */
 static void drop_unneeded(json_t *obj, const json_t *old)
 {
@@ -79,7 +97,7 @@ static void drop_unneeded(json_t *obj, const json_t *old)
 		    same(json_object_get(spec, table[i].field), json_object_get(was, table[i].field)))
 			json_object_del(spec, table[i].field);
 	if (is_load_balancer(old) && !is_load_balancer(obj))
-		json_object_set_new(default_object(obj, "status"), "loadBalancer", json_object());
+		drop_load_balancer(obj);
 }
 
 static bool lists_node_port(const json_t *svc, json_int_t port)

@@ -181,6 +181,23 @@ def test_svc_30_health_check_node_port(hub):
     assert "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'" in bad["message"]
 
 
+def test_svc_5_a_pool_forgets_who_is_no_load_balancer_any_more(hub):
+    """What another class's controller gives it later is not taken away."""
+    def ingress(name):
+        return [i["ip"] for i in hub.get("svc", name)["status"]["loadBalancer"].get("ingress", [])]
+
+    apply(hub, {"apiVersion": "weft.dev/v1alpha1", "kind": "LoadBalancerPool", "metadata": {"name": "p"}, "spec": {"addresses": ["192.0.2.0/28"]}})
+    create(hub, service("s", type="LoadBalancer"))
+    wait_for(lambda: ingress("s") == ["192.0.2.0"])
+    assert "conditions" not in patch(hub, "s", {"type": "ClusterIP"})["status"]
+    patch(hub, "s", {"type": "LoadBalancer", "loadBalancerClass": "example.com/x"})
+    hub.kubectl("patch", "svc", "s", "--subresource=status", "--type=merge", "-p",
+                json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}}))
+    create(hub, service("later", type="LoadBalancer"))
+    wait_for(lambda: ingress("later") == ["192.0.2.0"])
+    assert ingress("s") == ["198.51.100.7"]
+
+
 def test_svc_5_load_balancer_without_node_ports(hub):
     lb = create(hub, service("lb", type="LoadBalancer", allocateLoadBalancerNodePorts=False, loadBalancerClass="example.com/x"))["spec"]
     assert "nodePort" not in lb["ports"][0] and lb["allocateLoadBalancerNodePorts"] is False
@@ -196,6 +213,7 @@ def test_svc_5_load_balancer_without_node_ports(hub):
     ({"type": "ExternalName", "externalName": "a.b", "clusterIP": "10.96.0.9"}, "may not be set for ExternalName services"),
     ({"type": "NodePort", "clusterIP": "None"}, "may not be set to 'None' for NodePort services"),
     ({"loadBalancerClass": "a/b"}, "may only be used when `type` is 'LoadBalancer'"),
+    ({"type": "NodePort", "loadBalancerSourceRanges": ["10.0.0.0/8"]}, "spec.loadBalancerSourceRanges: Forbidden: may only be used when"),
     ({"externalIPs": ["127.0.0.1"]}, "may not be in the loopback range"),
     ({"externalIPs": ["169.254.1.1"]}, "may not be in the link-local range"),
     ({"clusterIP": "10.97.0.1"}, "the provided IP is not in the valid range"),
