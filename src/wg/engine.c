@@ -390,7 +390,7 @@ int engine_new(sd_event *event, const struct tun *tun, const struct engine_optio
 	e->wake_fd = -1;
 	device_init(&e->device, &ops, e);
 	e->device.limits = options->limits;
-	steer_init(&e->steer, &e->tun, &e->options.features, options->workers);
+	steer_init(&e->steer, &e->tun, &e->options.features, options->workers, options->steer);
 	e->queue = handshake_queue_new();
 	if (!e->queue)
 		return -ENOMEM;
@@ -404,7 +404,9 @@ int engine_new(sd_event *event, const struct tun *tun, const struct engine_optio
 					 .mtu = &e->mtu,
 					 .handshake = on_handshake,
 					 .tun_gone = on_tun_gone,
-					 .calm = e->steer.program >= 0 ? &e->steer.calm : NULL,
+					 .calm = steer_on(&e->steer) ? &e->steer.calm : NULL,
+					 .tun_board = e->steer.programs.tun.board,
+					 .socket_board = e->steer.programs.sockets.board,
 					 .calm_asks = on_calm,
 					 .ctx = e };
 	e->workers = xnew0_array(struct worker, options->workers);
@@ -447,7 +449,7 @@ struct engine *engine_free(struct engine *e)
 	close_fd(e->wake_fd);
 	handshake_queue_free(e->queue);
 	free(e->workers);
-	steer_done(&e->steer);
+	steer_done(&e->steer, &e->tun);
 	tun_close(&e->tun);
 	sd_event_unref(e->event);
 	secret_free(e, sizeof(*e));

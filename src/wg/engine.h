@@ -20,6 +20,7 @@ struct engine_options {
 	const char *state_dir; /* NULL: nothing is saved */
 	bool taken_over;       /* a predecessor tells us all: what it has saved is not read */
 	bool persist;
+	struct steer_programs *steer; /* of a predecessor; taken from it, if they are of use */
 };
 
 struct engine {

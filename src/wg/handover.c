@@ -16,7 +16,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { MAGIC = 0x77676835, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
+enum { MAGIC = 0x77676836, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
+
+/* The socket's, the page's, the TUN's, the programs', the sockets'. */
+enum { FDS_MAX = 2 + TUN_QUEUES_MAX + STEER_FDS + 2 * TUN_QUEUES_MAX };
 
 enum { READY = 1, GO = 2 };
 
@@ -28,6 +31,7 @@ struct handover_header {
 	uint64_t config_len;
 	uint16_t port;
 	uint8_t vnet_hdr, tso, uso;
+	uint8_t steered; /* programs come along, for as many workers as sockets come */
 	uint8_t timestamp[TIMESTAMP_LEN];
 	uint8_t cookie_secret[HASH_LEN]; /* what our own cookies are made with */
 	int64_t cookie_secret_born_ns;
@@ -213,6 +217,11 @@ static unsigned collect_fds(const struct engine *e, int listen_fd, struct handov
 	}
 	for (unsigned i = 0; i < e->tun.n; i++)
 		fds[n++] = e->tun.fds[i];
+	h->steered = h->n_udp && steer_on(&e->steer);
+	if (h->steered) {
+		steer_programs_fds(&e->steer.programs, fds + n);
+		n += STEER_FDS;
+	}
 	for (unsigned i = 0; i < h->n_udp; i++) {
 		h->udp[i].v4 = e->udp[i].fd4 >= 0;
 		h->udp[i].v6 = e->udp[i].fd6 >= 0;
@@ -243,7 +252,7 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 				     .uso = e->tun.uso };
 	struct uapi_host host = engine_host(e);
 	struct buf body = { .secret = true };
-	int fds[2 + 3 * TUN_QUEUES_MAX], r;
+	int fds[FDS_MAX], r;
 	struct peer *p;
 	unsigned n_fds;
 	size_t before;
@@ -297,6 +306,7 @@ int handover_give(struct engine *e, struct server *s, int conn)
 		r = send_all(conn, &go, 1);
 	if (r == 0) {
 		server_disown(s);
+		steer_disown(&e->steer);
 		state_disown(e->state);
 		return 0;
 	}
@@ -338,9 +348,8 @@ static bool header_ok(const struct handover_header *h, const char *name)
 
 static int take_fds(struct handover *h, const struct handover_header *head)
 {
-	int fds[2 + 3 * TUN_QUEUES_MAX];
-	unsigned n = 1 + !!*head->metrics_where + head->n_tun, at = 0;
-	int r;
+	unsigned n = 1 + !!*head->metrics_where + head->n_tun + (head->steered ? STEER_FDS : 0), at = 0;
+	int fds[FDS_MAX], r;
 
 	for (unsigned i = 0; i < head->n_udp; i++)
 		n += !!head->udp[i].v4 + !!head->udp[i].v6;
@@ -353,6 +362,10 @@ static int take_fds(struct handover *h, const struct handover_header *head)
 	memcpy(h->metrics_where, head->metrics_where, sizeof(h->metrics_where));
 	while (h->tun.n < head->n_tun)
 		h->tun.fds[h->tun.n++] = fds[at++];
+	if (head->steered) {
+		r = steer_programs_adopt(fds + at, &h->steer);
+		at += STEER_FDS;
+	}
 	h->udp = xnew0_array(struct udp, head->n_udp + 1);
 	for (; h->n_udp < head->n_udp; h->n_udp++) {
 		struct udp *u = &h->udp[h->n_udp];
@@ -361,7 +374,7 @@ static int take_fds(struct handover *h, const struct handover_header *head)
 		u->fd6 = head->udp[h->n_udp].v6 ? fds[at++] : -1;
 		u->gro = head->udp[h->n_udp].gro;
 	}
-	return 0;
+	return r;
 }
 
 static int take_body(struct handover *h, const struct handover_header *head)
@@ -597,6 +610,7 @@ void handover_done(struct handover *h)
 	for (unsigned i = 0; i < h->n_udp; i++)
 		udp_close(&h->udp[i]);
 	free(h->udp);
+	steer_programs_done(&h->steer);
 	if (h->config)
 		wipe(h->config, strlen(h->config));
 	free(h->config);

@@ -369,6 +369,7 @@ static int run(struct options *o, struct ground *g, int ready)
 		if (g->taken_over && g->handover.n_udp)
 			o->engine.workers = g->handover.n_udp;
 		o->engine.taken_over = g->taken_over;
+		o->engine.steer = &g->handover.steer;
 		r = engine_new(event, &g->tun, &o->engine, &e);
 	}
 	if (r >= 0)

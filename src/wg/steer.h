@@ -6,19 +6,30 @@
 #pragma once
 
 #include "wg/calm.h"
-#include "wg/tun.h"
+#include "wg/steer_program.h"
 
 struct engine;
 
 struct steer {
 	struct calm calm;
-	int program, socket_program; /* for the TUN and for the sockets; -1: packets are never steered */
+	struct steer_programs programs; /* none: packets are never steered */
+	bool attached;
+	bool given_up; /* packets are not handled near any more */
 	uint64_t changes;
 };
 
-/* Loads the program, so before capabilities are dropped. Where something of it is not to be had, nothing is steered. */
-void steer_init(struct steer *s, const struct tun *t, const struct features *features, unsigned workers);
-void steer_done(struct steer *s);
+/**
+ * steer_init() - have the programs, so before capabilities are dropped; where something of it is not to be had, nothing is steered
+ * @adopted: those of a predecessor with as many workers, empty: none; taken from it, if they are of use
+ */
+void steer_init(struct steer *s, const struct tun *t, const struct features *features, unsigned workers, struct steer_programs *adopted);
+/* Nothing of ours is left at the interface, which may outlive us, unless a successor goes on with it (@disown). */
+void steer_done(struct steer *s, const struct tun *t);
+void steer_disown(struct steer *s);
+static inline bool steer_on(const struct steer *s)
+{
+	return s->programs.sockets.fd >= 0;
+}
 /* A worker has asked. */
 void steer_decide(struct engine *e);
 /* Workers and sockets come (@on), or are about to go. */

@@ -82,24 +82,28 @@ static int watch(struct worker *w, int fd, uint32_t what)
 	return fd < 0 || epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -errno;
 }
 
-/* Return: messages received. */
-static unsigned receive(struct worker *w, int fd, bool one, int64_t now)
+/* From the socket of IPv4 (@v 0) or IPv6 (1). Return: messages received. */
+static unsigned receive(struct worker *w, unsigned v, bool one, int64_t now)
 {
+	int fd = v ? w->udp->fd6 : w->udp->fd4;
 	struct udp_message msgs[UDP_BATCH_MAX];
 	unsigned max = one ? 1 : w->n_slots, rounds = one ? 1 : ROUNDS_UDP, got = 0;
+	bool left = fd >= 0;
 
-	for (unsigned round = 0; round < rounds; round++) {
+	for (unsigned round = 0; left && round < rounds; round++) {
 		int n = udp_receive(w->udp, fd, w->slots, max, msgs);
 
+		left = n && (!w->udp->mmsg || n < 0 || n == (int)max);
 		for (int i = 0; i < n; i++) {
 			w->crowded |= msgs[i].segment && msgs[i].len > msgs[i].segment;
 			inbound_message(&w->in, msgs[i].data, msgs[i].len, msgs[i].segment, &msgs[i].from, msgs[i].ds, now);
 		}
 		inbound_flush(&w->in, now);
-		got += MAX(n, 0);
-		if (n < (int)max) /* errors of a socket (ICMP) are for single packets: nothing to do about them */
+		if (n < 0) /* errors of a socket (ICMP) are for single packets: nothing to do about them */
 			break;
+		got += n;
 	}
+	w->udp_empty_at[v] = left ? 0 : now;
 	return got;
 }
 
@@ -109,9 +113,12 @@ static unsigned transmit(struct worker *w, bool one, int64_t now)
 	unsigned reads = one ? 1 : READS_TUN, got;
 	struct virtio_net_hdr hdr;
 
+	w->tun_empty_at = 0;
 	for (got = 0; got < reads; got++) {
 		ssize_t n = tun_read(w->config.tun, w->tun_fd, &hdr, w->tun_buf);
 
+		if (n == -EAGAIN)
+			w->tun_empty_at = now;
 		if (n == -EBADFD) {
 			atomic_store(&w->stop, true);
 			w->config.tun_gone(w->config.ctx, n);
@@ -125,9 +132,24 @@ static unsigned transmit(struct worker *w, bool one, int64_t now)
 	return got;
 }
 
-static bool take_one(struct worker *w, struct pace *p, bool waited)
+static bool is_wanted(const struct worker *w, struct steer_board *b)
 {
-	return pace_begin(p, w->turns, waited) || !w->config.features->batch;
+	return b && atomic_load_explicit(&b->slots[w->id].wanted, memory_order_relaxed);
+}
+
+/* Who takes all there are sees the queue empty, and then a flow may leave it. */
+static bool take_one(struct worker *w, struct pace *p, struct steer_board *b, bool waited)
+{
+	return (pace_begin(p, w->turns, waited) && !is_wanted(w, b)) || !w->config.features->batch;
+}
+
+static void tell_empty(const struct worker *w, struct steer_board *b, int64_t at)
+{
+	if (!b || !at)
+		return;
+	atomic_store_explicit(&b->slots[w->id].empty_at, at, memory_order_release);
+	if (is_wanted(w, b))
+		atomic_store_explicit(&b->slots[w->id].wanted, 0, memory_order_relaxed);
 }
 
 /* @alone: how often packets had come singly before. */
@@ -141,17 +163,18 @@ static void on_tun(struct worker *w, bool waited, int64_t now)
 {
 	unsigned alone = w->tun_pace.alone;
 
-	end_pace(w, &w->tun_pace, alone, transmit(w, take_one(w, &w->tun_pace, waited), now));
+	end_pace(w, &w->tun_pace, alone, transmit(w, take_one(w, &w->tun_pace, w->config.tun_board, waited), now));
 }
 
 /* What arrives is often answered at once by the machine's own stack (an echo, an acknowledgement), and then the answer waits
  * in the TUN when the packet is written: taken here, it needs no wake-up of its own. */
-static void on_udp(struct worker *w, int fd, struct pace *p, bool waited, int64_t now)
+static void on_udp(struct worker *w, unsigned v, bool waited, int64_t now)
 {
+	struct pace *p = &w->udp_pace[v];
 	unsigned alone = p->alone;
-	bool one = take_one(w, p, waited);
+	bool one = take_one(w, p, w->config.socket_board, waited);
 
-	end_pace(w, p, alone, receive(w, fd, one, now));
+	end_pace(w, p, alone, receive(w, v, one, now));
 	w->answer_due = w->turns + 1;
 	if (one && w->answers && w->reads_tun) {
 		unsigned got = transmit(w, true, now);
@@ -172,6 +195,17 @@ static void forget_keys(struct worker *w)
 	aead_forget(&w->out.aead);
 }
 
+/* The sockets count together: where one was read to its end and a flow would leave, the other one is looked at, too. */
+static void tell_queues(struct worker *w, int64_t now)
+{
+	if (is_wanted(w, w->config.socket_board))
+		for (unsigned v = 0; v < 2; v++)
+			if (w->udp_empty_at[v] == w->ended_at && w->udp_empty_at[1 - v] == now)
+				receive(w, v, false, now);
+	tell_empty(w, w->config.tun_board, w->tun_empty_at);
+	tell_empty(w, w->config.socket_board, MIN(w->udp_empty_at[0], w->udp_empty_at[1]));
+}
+
 static void turn(struct worker *w, const struct epoll_event *evs, int n)
 {
 	int64_t now = clock_now();
@@ -179,6 +213,8 @@ static void turn(struct worker *w, const struct epoll_event *evs, int n)
 
 	w->turns++;
 	w->crowded = false;
+	/* What epoll_wait() has not reported was empty when it looked, after the last turn. */
+	w->tun_empty_at = w->udp_empty_at[0] = w->udp_empty_at[1] = w->ended_at;
 	for (int i = 0; i < n; i++) {
 		eventfd_t value;
 
@@ -189,10 +225,10 @@ static void turn(struct worker *w, const struct epoll_event *evs, int n)
 			on_tun(w, waited, now);
 			break;
 		case EV_UDP4:
-			on_udp(w, w->udp->fd4, &w->udp_pace[0], waited, now);
+			on_udp(w, 0, waited, now);
 			break;
 		case EV_UDP6:
-			on_udp(w, w->udp->fd6, &w->udp_pace[1], waited, now);
+			on_udp(w, 1, waited, now);
 			break;
 		default:
 			(void)eventfd_read(w->wake_fd, &value);
@@ -201,6 +237,7 @@ static void turn(struct worker *w, const struct epoll_event *evs, int n)
 	forget_keys(w);
 	if (w->config.calm && calm_note(w->config.calm, now, w->crowded))
 		w->config.calm_asks(w->config.ctx);
+	tell_queues(w, now);
 	w->ended_at = clock_now();
 }
 

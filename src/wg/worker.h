@@ -7,6 +7,7 @@
 #include "wg/inbound.h"
 #include "wg/outbound.h"
 #include "wg/pace.h"
+#include "wg/steer_program.h"
 #include "wg/tun.h"
 #include "wg/udp.h"
 
@@ -18,6 +19,7 @@ struct worker_config {
 	const struct tun *tun;
 	_Atomic uint32_t *mtu;
 	struct calm *calm; /* NULL: nobody wants to know */
+	struct steer_board *tun_board, *socket_board; /* NULL, or where it is told that a queue was empty */
 	/* From the worker's thread: */
 	void (*handshake)(void *ctx, const uint8_t *msg, size_t len, const struct endpoint *from);
 	void (*tun_gone)(void *ctx, int error);
@@ -46,6 +48,7 @@ struct worker {
 	int64_t ended_at; /* the last turn */
 	struct pace tun_pace, udp_pace[2];
 	bool crowded; /* more than one packet in this turn */
+	int64_t tun_empty_at, udp_empty_at[2]; /* so late or later, as this turn has seen; 0: something may be left */
 	uint64_t answer_due; /* the turn after one that received */
 	bool answers; /* what arrives is answered at once */
 };

@@ -11,7 +11,6 @@ import time
 from nodes import transfer_tcp, wait_for
 
 METRICS = ["--metrics", "unix:/run/metrics", "--workers", "2"]
-SILENT = 0.05  # seconds after which a flow may take another worker
 
 
 def datagrams(ea, eb):
@@ -41,17 +40,9 @@ def both(rx):
 
 
 def rounds_in_order(play):
-    """Three rounds in which play(number) sends two datagrams so soon one after the other that they keep their order. It returns how long it took
-    to send them, and them as they came."""
-    told = n = 0
-    while told < 3:
-        assert n < 60, "of 60 rounds %d were fast enough to tell anything" % told
-        took, got = play(n)
-        assert sorted(got) == [0, 1], "round %d" % n
-        if took < SILENT:
-            assert got == [0, 1], "round %d" % n
-            told += 1
-        n += 1
+    """play(number) sends two datagrams of a flow, and returns them as they came."""
+    for n in range(3):
+        assert play(n) == [0, 1], "round %d" % n
         time.sleep(1)  # calm that has lasted comes back soon
 
 
@@ -81,15 +72,13 @@ def test_a_sender_that_moves_in_calm_keeps_its_order(world):
         here, there = cpus[n % 2], cpus[1 - n % 2]
         wait_for(near, timeout=30, interval=0.06, message="calm")
         with crowd(here):
-            time.sleep(0.06)  # silent for so long that it may take another queue
-            began = time.monotonic()
             try:
                 for i in range(2):  # more than two may end calm in between
                     os.sched_setaffinity(0, {there if i else here})
                     tx.send(b"%d" % i)
             finally:
                 os.sched_setaffinity(0, cpus)
-            return time.monotonic() - began, both(rx)
+            return both(rx)
     rounds_in_order(play)
     rx.close()
     tx.close()
@@ -121,15 +110,48 @@ def test_a_remote_that_moves_in_calm_keeps_its_order(world):
         with crowd(here):
             for t in late:
                 os.sched_setscheduler(t, os.SCHED_IDLE, os.sched_param(0))
-            time.sleep(0.06)  # silent for so long that it may take another worker
-            began = time.monotonic()
             send(b"0", here)
             send(b"1", there)
-            told = time.monotonic() - began, both(rx)
+            got = both(rx)
         for t in late:
             os.sched_setscheduler(t, os.SCHED_OTHER, os.sched_param(0))
-        return told
+        return got
     rounds_in_order(play)
+    rx.close()
+    tx.close()
+
+
+def test_a_burst_that_ends_calm_keeps_its_order(world):
+    """The worker that has the first of it waits for its processor, when packets are spread again."""
+    ea, eb = world.pair(extra_a=METRICS, extra_b=METRICS)
+    assert ea.node.ping("10.9.0.2") == 3
+    tx, rx = datagrams(ea, eb)
+    cpus = sorted(os.sched_getaffinity(0))
+    near = lambda: (tx.send(b"calm"), rx.recv(100), ea.metric("near") and eb.metric("near"))[2]
+    other = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    crowded = lambda: [other.sendto(b"crowd", ("10.9.0.2", 6001)) for _ in range(50)]  # its worker has a processor, and ends calm
+    for n in range(3):
+        wait_for(near, timeout=30, interval=0.06, message="calm")
+        here, changes = cpus[n % 2], ea.metric("near_changes_total")
+        late = [t for e in (ea, eb) for t in tasks(e) if os.sched_getaffinity(t) == {here}]
+        with crowd(here):
+            for t in late:
+                os.sched_setscheduler(t, os.SCHED_IDLE, os.sched_param(0))
+            os.sched_setaffinity(0, {here})
+            try:
+                tx.send(b"0")
+                tx.send(b"1")
+                os.sched_setaffinity(0, {cpus[1 - n % 2]})
+                wait_for(lambda: (crowded(), ea.metric("near_changes_total") > changes)[1], message="a crowd")
+                for i in range(2, 100):
+                    tx.send(b"%d" % i)
+            finally:
+                os.sched_setaffinity(0, cpus)
+            got = [int(rx.recv(100)) for _ in range(100)]
+        for t in late:
+            os.sched_setscheduler(t, os.SCHED_OTHER, os.sched_param(0))
+        assert got == list(range(100)), "round %d" % n
+    other.close()
     rx.close()
     tx.close()
 

@@ -560,9 +560,8 @@ class LateAnswers(Relay):
 
 
 def test_W_10_planned_restart_loses_nothing_that_waits(world):
-    """Packets wait for a session, whose handshake is under way: the successor ends it, and sends them in their order. (Without steering: a burst that ends
-    calm while a worker waits for its processor may change places, once.)"""
-    ea, eb = world.pair(know=(), env_a={"WEFT_WG_DISABLE": "steer"}, extra_a=["--metrics", "unix:/run/metrics"])
+    """Packets wait for a session, whose handshake is under way: the successor ends it, and sends them in their order."""
+    ea, eb = world.pair(know=(), extra_a=["--metrics", "unix:/run/metrics"])
     relay = LateAnswers(ea.node, eb.node)
     rx = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
     tx = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
