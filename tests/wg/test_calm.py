@@ -49,7 +49,7 @@ def rounds_in_order(play):
 def test_calm_traffic_is_handled_near(world):
     ea, eb = world.pair(extra_a=METRICS, extra_b=METRICS)
     ping = lambda: ea.node.ping("10.9.0.2", count=10, interval=0.01)
-    wait_for(lambda: ping() == 10 and ea.metric("near") == 1 and eb.metric("near") == 1, message="near")
+    wait_for(lambda: ping() == 10 and ea.metric("near") == 1 and eb.metric("near") == 1, timeout=60, message="near")
     changes = ea.metric("near_changes_total")
     pings = []
     t = threading.Thread(target=lambda: pings.append(ea.node.ping("fd09::2", count=300, interval=0.01)))
@@ -70,7 +70,7 @@ def test_a_sender_that_moves_in_calm_keeps_its_order(world):
 
     def play(n):
         here, there = cpus[n % 2], cpus[1 - n % 2]
-        wait_for(near, timeout=30, interval=0.06, message="calm")
+        wait_for(near, timeout=60, interval=0.06, message="calm")
         with crowd(here):
             try:
                 for i in range(2):  # more than two may end calm in between
@@ -105,7 +105,7 @@ def test_a_remote_that_moves_in_calm_keeps_its_order(world):
 
     def play(n):
         here, there = cpus[n % 2], cpus[1 - n % 2]
-        wait_for(near, timeout=30, interval=0.06, message="calm")
+        wait_for(near, timeout=60, interval=0.06, message="calm")
         late = [t for t in tasks(eb) if os.sched_getaffinity(t) == {here}]
         with crowd(here):
             for t in late:
@@ -131,7 +131,7 @@ def test_a_burst_that_ends_calm_keeps_its_order(world):
     other = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
     crowded = lambda: [other.sendto(b"crowd", ("10.9.0.2", 6001)) for _ in range(50)]  # its worker has a processor, and ends calm
     for n in range(3):
-        wait_for(near, timeout=30, interval=0.06, message="calm")
+        wait_for(near, timeout=60, interval=0.06, message="calm")
         here, changes = cpus[n % 2], ea.metric("near_changes_total")
         late = [t for e in (ea, eb) for t in tasks(e) if os.sched_getaffinity(t) == {here}]
         with crowd(here):
@@ -160,7 +160,7 @@ def test_an_engine_that_was_killed_near_leaves_nothing(world):
     """The program stays with an interface that outlives the engine: the next one takes it away."""
     extra = METRICS + ["--persist", "--state-dir", "/run/state"]
     ea, eb = world.pair(extra_a=extra, extra_b=METRICS)
-    wait_for(lambda: ea.node.ping("10.9.0.2", count=10, interval=0.01) == 10 and ea.metric("near") == 1, message="near")
+    wait_for(lambda: ea.node.ping("10.9.0.2", count=10, interval=0.01) == 10 and ea.metric("near") == 1, timeout=60, message="near")
     ea.kill()
     ea.start(extra=["--disable", "steer"])
     wait_for(lambda: ea.node.ping("10.9.0.2", count=1, wait=1) == 1, message="a new session")
