@@ -80,6 +80,19 @@ static __always_inline bool inbound_backend_serves(const struct packet *pkt, con
 	return b && b->roles;
 }
 
+/* The same, and is what the client asks for still that endpoint's? An address or a port may have gone to another Service, or be closed
+ * to the client, while the endpoint serves on. Datagrams ask in the first packet of a tick. */
+static __always_inline bool inbound_goes_on(const struct packet *pkt, const struct nat_forward *forward, __u32 scope)
+{
+	struct service_frontend *f;
+
+	if (pkt->proto == IPPROTO_TCP ? (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN
+				      : pkt->proto != IPPROTO_UDP || forward->seen == tick_now())
+		return inbound_backend_serves(pkt, forward);
+	f = service_find(&pkt->dst, pkt->dport, pkt->proto, scope);
+	return f && service_backend_of(f, forward->backend) && service_lets_in(f, &pkt->src);
+}
+
 static __always_inline void inbound_forget(struct nat_key *inside, struct nat_forward *forward)
 {
 	struct nat_key key = *inside;
@@ -266,7 +279,7 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 	if (!forward || !forward->backend)
 		return inbound_choose(pkt, scope);
 	fragment_note(pkt);
-	if (unlikely(!inbound_backend_serves(pkt, forward) || (forward->direct && scope == SERVICE_FORWARDED))) {
+	if (unlikely(!inbound_goes_on(pkt, forward, scope) || (forward->direct && scope == SERVICE_FORWARDED))) {
 		inbound_forget(&key, forward);
 		return inbound_choose(pkt, scope);
 	}

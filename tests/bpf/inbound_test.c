@@ -138,6 +138,46 @@ static void svc_21_udp_turns_to_another_endpoint_at_once(void)
 	CHECK_ENDS(v, WORLD4, 40000, B4, 8080);
 }
 
+/* The entry of the connection's way out is of an earlier tick. */
+static void let_a_tick_go_by(void)
+{
+	struct nat_forward forward;
+	struct nat_key key;
+
+	CHECK_INT(bpf_map_get_next_key(datapath_map_fd(dp, "nat_forward"), NULL, &key), 0);
+	CHECK_INT(bpf_map_lookup_elem(datapath_map_fd(dp, "nat_forward"), &key, &forward), 0);
+	forward.seen--;
+	put("nat_forward", &key, &forward);
+}
+
+/* The port goes to another Service, or is closed (to the client), while the endpoint that the client had serves on. */
+static void svc_21_a_port_that_changes_hands_takes_its_clients_along(void)
+{
+	for (int i = 0; i < 4; i++) {
+		const struct family *a = &families[i % 2];
+		uint8_t proto = i < 2 ? IPPROTO_TCP : IPPROTO_UDP;
+		struct view v;
+
+		forget();
+		service(a->any, NODE_PORT, proto, a->local, 8080, 0, 1);
+		packet(proto, a->client, 40000, a->ours, NODE_PORT, "S", 4);
+		v = through("from_net", if_uplink);
+		CHECK_ENDS(v, a->client, 40000, a->local, 8080);
+		service(a->any, NODE_PORT, proto, a->local, 9090, 0, 2);
+		let_a_tick_go_by();
+		v = through("from_net", if_uplink);
+		CHECK_ENDS(v, a->client, 40000, a->local, 9090);
+		service(a->any, NODE_PORT, proto, a->local, 9090, SERVICE_SOURCES, 2);
+		let_a_tick_go_by();
+		CHECK_DROP("from_net", &f, if_uplink, DROP_SERVICE_SOURCE);
+		service(a->any, NODE_PORT, proto, a->local, 9090, 0, 2);
+		through("from_net", if_uplink);
+		clear("service_frontends");
+		let_a_tick_go_by();
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	}
+}
+
 /* An ICMP error about the packet as it was sent, to its sender, with checksums that hold. */
 static void check_answer(const struct family *a, uint8_t type, uint8_t code)
 {
@@ -608,6 +648,7 @@ int main(void)
 	RUN(svc_47_one_client_two_addresses_one_endpoint);
 	RUN(established_connections_outlive_the_frontend);
 	RUN(svc_21_udp_turns_to_another_endpoint_at_once);
+	RUN(svc_21_a_port_that_changes_hands_takes_its_clients_along);
 	RUN(svc_19_nobody_serves);
 	RUN(answers_to_unfinished_checksums);
 	RUN(svc_42_source_ranges);
