@@ -93,7 +93,7 @@ static __always_inline __u32 answer_pseudo_sum(const struct packet *pkt, const s
 }
 
 struct answer_quote {
-	__be32 ip[10]; /* IPv4: half of it is zero */
+	__be32 ip[12]; /* with IPv6's fragment header; what is not there is zero */
 	union {
 		__be32 l4[5]; /* without TCP: 8 bytes, the others zero */
 		__be16 half[10];
@@ -106,7 +106,7 @@ static __always_inline __u32 answer_quote_sum(const struct packet *pkt, const st
 	__be16 field = pkt->proto == IPPROTO_TCP ? q->half[8] : pkt->proto == IPPROTO_UDP ? q->half[3] : 0;
 
 	pseudo = answer_pseudo_sum(pkt, &pkt->src, &pkt->dst, pkt->ip_len - (pkt->l4_off - pkt->l3_off), pkt->proto);
-	if (field && field == pseudo)
+	if (field && field == pseudo && pkt->fragment == FRAGMENT_NONE) /* who makes fragments has computed it */
 		return answer_fold((__u64)sum + (__u16)~pseudo);
 	return answer_fold((__u64)sum + (__u32)bpf_csum_diff(NULL, 0, (__be32 *)q->l4, sizeof(q->l4), 0));
 }
@@ -147,11 +147,27 @@ static __always_inline bool answer_swap_macs(struct __sk_buff *skb)
 	return !bpf_skb_store_bytes(skb, 0, swapped, sizeof(swapped), 0);
 }
 
-/* Packets with options or extension headers, fragments behind the first, errors and frames to groups are not answered (RFC 1122 3.2.2). */
+/* Of the packet's own header, and of a first fragment's in IPv6: who sends a datagram in pieces that are too big hears of it by that only. */
+static __always_inline __u32 answer_ip_len(const struct packet *pkt)
+{
+	if (!pkt->v6)
+		return 20;
+	return pkt->fragment == FRAGMENT_FIRST ? 48 : 40;
+}
+
+/* Packets with options or other extension headers, fragments behind the first, errors and frames to groups are not answered (RFC 1122 3.2.2). */
 static __always_inline bool answer_is_due(struct __sk_buff *skb, const struct packet *pkt)
 {
-	return pkt->l3_off == ETH_LEN && pkt->l4_off - pkt->l3_off == (pkt->v6 ? 40 : 20) && pkt->fragment != FRAGMENT_LATER &&
+	return pkt->l3_off == ETH_LEN && pkt->l4_off - pkt->l3_off == answer_ip_len(pkt) && pkt->fragment != FRAGMENT_LATER &&
 	       pkt->icmp != ICMP_ERROR && skb->pkt_type == PACKET_HOST && transport_is_known(pkt->proto);
+}
+
+/* Lengths are constants, for the verifier. */
+static __always_inline long answer_quote_ip(struct __sk_buff *skb, __u32 len, struct answer_quote *q)
+{
+	if (len == 20)
+		return bpf_skb_load_bytes(skb, ETH_LEN, q->ip, 20);
+	return len == 40 ? bpf_skb_load_bytes(skb, ETH_LEN, q->ip, 40) : bpf_skb_load_bytes(skb, ETH_LEN, q->ip, 48);
 }
 
 /**
@@ -169,9 +185,9 @@ __global int answer_send(struct __sk_buff *skb, const struct packet *pkt, __u32 
 	if (!pkt || !answer_is_due(skb, pkt) || !answer_is_allowed())
 		return TC_ACT_SHOT;
 	l4_len = pkt->proto == IPPROTO_TCP ? 20 : 8; /* of TCP no less: its checksum must stay within the packet */
-	ip_len = pkt->v6 ? 40 : 20;
+	ip_len = answer_ip_len(pkt);
 	room = (pkt->v6 ? 40 : 20) + sizeof(icmp);
-	if (pkt->v6 ? bpf_skb_load_bytes(skb, ETH_LEN, quote.ip, 40) : bpf_skb_load_bytes(skb, ETH_LEN, quote.ip, 20))
+	if (answer_quote_ip(skb, ip_len, &quote))
 		return TC_ACT_SHOT;
 	if (pkt->proto == IPPROTO_TCP ? bpf_skb_load_bytes(skb, pkt->l4_off, quote.l4, 20) :
 					bpf_skb_load_bytes(skb, pkt->l4_off, quote.l4, 8))

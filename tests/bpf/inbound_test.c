@@ -533,17 +533,32 @@ static void answers_have_a_last_hop_too(void)
 	forget();
 }
 
+/* The first one of a UDP datagram's. */
+static void udp_fragment6(const char *src, uint16_t sport, const char *dst, uint16_t dport, size_t payload)
+{
+	uint8_t header[8] = { IPPROTO_UDP, 0, 0, 1, 0, 0, 0, 7 };
+
+	frame_ether(&f, mac_host_a, mac_other, ETH_P_IPV6);
+	frame_ip(&f, src, dst, IPPROTO_FRAGMENT);
+	frame_put(&f, header, sizeof(header));
+	frame_udp(&f, sport, dport);
+	frame_payload(&f, payload);
+}
+
 /* The tunnel carries 1450 bytes: a client is told so, about the packet that it sent (M4). */
 static void m4_too_big_for_the_tunnel(void)
 {
-	for (int i = 0; i < 2; i++) {
-		const struct family *a = &families[i];
+	for (int i = 0; i < 3; i++) { /* the third: the first piece of a datagram, which its sender has cut for a wider way */
+		const struct family *a = &families[i > 0];
 		uint64_t before = drops_of(DROP_TOO_BIG);
 		struct view v;
 
 		forget();
 		service(a->any, NODE_PORT, IPPROTO_UDP, a->remote, 8080, 0, 1);
-		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 1430);
+		if (i == 2)
+			udp_fragment6(a->client, 40000, a->ours, NODE_PORT, 1430);
+		else
+			packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 1430);
 		if (i == 0)
 			frame_ip4(&f)->frag_off = htons(0x4000);
 		frame_end(&f);
