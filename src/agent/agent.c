@@ -251,6 +251,7 @@ static void stop(struct agent *a)
 	agent_close_datapath(a);
 	agent_stop_policies(a);
 	sd_event_source_disable_unref(a->pass_timer);
+	sd_event_source_disable_unref(a->look_timer);
 	sd_event_source_disable_unref(a->tick_timer);
 	route_plan_done(&a->plan);
 	node_facts_done(&a->facts);

@@ -87,6 +87,9 @@ struct agent {
 	sd_event_source *pass_timer, *tick_timer;
 	uint64_t next_reconcile_us, next_audit_us;
 	bool pass_full;	   /* list what endpoints have as well */
+	sd_event_source *look_timer;
+	bool looking;	   /* at them, turn by turn */
+	uint64_t looks, look_turns; /* at all endpoints; a few of them */
 	unsigned failures; /* passes in a row */
 	uint64_t next_pass_us;
 

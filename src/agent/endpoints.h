@@ -75,9 +75,16 @@ typedef bool pod_gone_fn(const char *namespace_, const char *name, const char *u
  */
 void endpoints_reconcile(struct endpoints *e, pod_gone_fn *gone, void *ctx);
 
-/* Routes, neighbours and datapath entries of all endpoints as they should be; what is missing comes back. Return: 0 or
- * the first error. */
+/**
+ * endpoints_apply() - routes, neighbours and datapath entries of all endpoints as they should be; what is missing comes back
+ *
+ * Each of them costs system calls that wait for the kernel's one lock over all links, which on a busy node others hold for long. So a call does some
+ * of them, and endpoints_apply_more() the next, for the caller to do something else in between.
+ *
+ * Return: 1: there are more; 0, or the first error among all of them.
+ */
 int endpoints_apply(struct endpoints *e);
+int endpoints_apply_more(struct endpoints *e);
 /* Where to note what had to be put back; borrowed. Before the first endpoints_apply(). */
 void endpoints_set_repairs(struct endpoints *e, struct repairs *repairs);
 

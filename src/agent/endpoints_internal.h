@@ -12,6 +12,7 @@ struct endpoint {
 	struct endpoint_record *record;
 	char *problem;	    /* why it has no interface, and what to do; NULL: it has one, or has ended */
 	uint64_t remade_ms; /* when its interface was last made again, or 0 */
+	unsigned looked;    /* the last round that has looked at it */
 };
 
 /* A link that waits for its deletion. */
@@ -31,6 +32,8 @@ struct endpoints {
 	struct endpoints_node node;
 	bool node_known;
 	struct repairs *repairs; /* the agent's */
+	unsigned round;		 /* of looks at all of them, and the first error in it */
+	int round_error;
 	bool settled;		 /* all was there once: what is missing since was taken away */
 	struct netns_id self;
 	struct doomed *doomed;

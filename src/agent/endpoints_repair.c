@@ -1,21 +1,75 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Endpoints that run, held against the kernel and the datapath: links, routes, neighbours, programs, entries. */
+/* Endpoints that run, held against the kernel and the datapath: links, routes, neighbours, programs, entries. In turns of a few: each lists the kernel's side
+ * anew, so nothing is decided by what was so before the agent did something else. */
 #include "agent/endpoints_internal.h"
 #include "base/log.h"
 
-static int apply_datapath(struct endpoints *e)
+enum { TURN = 16 };
+
+/* The endpoints of one turn. */
+struct turn {
+	struct endpoint *eps[TURN];
+	size_t n;
+	bool last;
+};
+
+static struct turn next_turn(struct endpoints *e)
 {
-	_cleanup_free_ struct dp_endpoint *want = xnew0_array(struct dp_endpoint, e->by_key.count + 1);
+	struct turn t = { .last = true };
+
+	for (struct htab_node *h = htab_begin(&e->by_key); h && t.last; h = htab_next(&e->by_key, h)) {
+		struct endpoint *ep = container_of(h, struct endpoint, by_key);
+
+		if (ep->looked == e->round || ep->record->state != ENDPOINT_UP)
+			continue;
+		t.last = t.n < TURN;
+		if (t.last)
+			t.eps[t.n++] = ep;
+	}
+	for (size_t i = 0; i < t.n; i++)
+		t.eps[i]->looked = e->round;
+	return t;
+}
+
+static int mend_datapath(struct endpoints *e, const struct turn *t)
+{
+	struct dp_endpoint want[TURN];
 	size_t n = 0;
 
-	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
-		const struct endpoint_record *r = container_of(h, struct endpoint, by_key)->record;
+	for (size_t i = 0; i < t->n; i++) {
+		const struct endpoint_record *r = t->eps[i]->record;
 		struct link l;
 
-		if (r->state == ENDPOINT_UP && r->ifindex && rtnl_get_link(e->nl, r->ifindex, &l) == 0)
+		if (r->ifindex && rtnl_get_link(e->nl, r->ifindex, &l) == 0)
 			want[n++] = endpoint_dp(r);
 	}
-	return datapath_apply_endpoints(e->node.dp, want, n);
+	return datapath_mend_endpoints(e->node.dp, want, n);
+}
+
+static bool has_link(const struct link *links, size_t n, uint32_t ifindex)
+{
+	for (size_t i = 0; i < n; i++)
+		if (links[i].ifindex == ifindex)
+			return true;
+	return false;
+}
+
+static int sweep_datapath(struct endpoints *e)
+{
+	_cleanup_free_ struct link *links = NULL;
+	_cleanup_free_ uint32_t *want = xnew0_array(uint32_t, e->by_key.count + 1);
+	size_t n_links = 0, n = 0;
+	int r = rtnl_list_links(e->nl, &links, &n_links);
+
+	if (r < 0)
+		return r;
+	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
+		const struct endpoint_record *record = container_of(h, struct endpoint, by_key)->record;
+
+		if (record->state == ENDPOINT_UP && record->ifindex && has_link(links, n_links, record->ifindex))
+			want[n++] = record->ifindex;
+	}
+	return datapath_sweep_endpoints(e->node.dp, want, n);
 }
 
 static bool has_route(const struct route *have, size_t n, const struct route *want)
@@ -57,7 +111,7 @@ static size_t queue_missing(struct endpoints *e, const struct endpoint_record *r
 	return queued;
 }
 
-static int apply_routes(struct endpoints *e)
+static int apply_routes(struct endpoints *e, const struct turn *t)
 {
 	_cleanup_free_ struct route *routes = NULL;
 	_cleanup_free_ struct neigh *neighs = NULL;
@@ -69,12 +123,9 @@ static int apply_routes(struct endpoints *e)
 	if (code < 0)
 		return code;
 	rtnl_batch(e->nl);
-	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
-		const struct endpoint_record *r = container_of(h, struct endpoint, by_key)->record;
-
-		if (r->state == ENDPOINT_UP && r->ifindex)
-			queued += queue_missing(e, r, routes, n_routes, neighs, n_neighs);
-	}
+	for (size_t i = 0; i < t->n; i++)
+		if (t->eps[i]->record->ifindex)
+			queued += queue_missing(e, t->eps[i]->record, routes, n_routes, neighs, n_neighs);
 	code = rtnl_commit(e->nl, NULL, NULL);
 	if (queued && code == 0 && e->settled)
 		repairs_note(e->repairs, REPAIR_ROUTE, queued, rtnl_batch_first(e->nl));
@@ -107,7 +158,7 @@ static int mend_link(struct endpoints *e, struct endpoint *ep, const struct link
 	return code == -ENODEV ? 0 : code;
 }
 
-static int mend_links(struct endpoints *e)
+static int mend_links(struct endpoints *e, const struct turn *t)
 {
 	_cleanup_free_ struct link *links = NULL;
 	size_t n = 0;
@@ -115,13 +166,11 @@ static int mend_links(struct endpoints *e)
 
 	if (first < 0)
 		return first;
-	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
-		struct endpoint *ep = container_of(h, struct endpoint, by_key);
+	for (size_t i = 0; i < t->n; i++) {
+		struct endpoint *ep = t->eps[i];
 		const struct link *l = link_of(ep->record, links, n);
 		int code = 0;
 
-		if (ep->record->state != ENDPOINT_UP)
-			continue;
 		if (l)
 			code = mend_link(e, ep, l);
 		else if (e->node.dp && e->node_known)
@@ -131,12 +180,31 @@ static int mend_links(struct endpoints *e)
 	return first;
 }
 
+static void note_error(struct endpoints *e, int r)
+{
+	e->round_error = e->round_error < 0 ? e->round_error : r;
+}
+
+int endpoints_apply_more(struct endpoints *e)
+{
+	struct turn t = next_turn(e);
+
+	note_error(e, mend_links(e, &t));
+	note_error(e, apply_routes(e, &t));
+	if (t.last)
+		e->settled |= e->round_error == 0;
+	if (e->node.dp)
+		note_error(e, mend_datapath(e, &t));
+	if (e->node.dp && t.last)
+		note_error(e, sweep_datapath(e));
+	return t.last ? e->round_error : 1;
+}
+
 int endpoints_apply(struct endpoints *e)
 {
-	int l = mend_links(e), a = apply_routes(e), b = e->node.dp ? apply_datapath(e) : 0;
-
-	e->settled |= l == 0 && a == 0;
-	return l < 0 ? l : a < 0 ? a : b;
+	e->round++;
+	e->round_error = 0;
+	return endpoints_apply_more(e);
 }
 
 void endpoints_set_repairs(struct endpoints *e, struct repairs *repairs)

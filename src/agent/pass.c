@@ -12,6 +12,11 @@
 #include <net/if.h>
 #include <systemd/sd-daemon.h>
 
+enum {
+	LOOK_PAUSE_US = 1000, /* between the turns of a look at all endpoints: what has come meanwhile is first */
+	LOOK_AGAIN_MS = 1000,
+};
+
 static char *state_path(const struct agent *a, const char *name)
 {
 	return xasprintf("%s/state/%s", a->opt.run_dir, name);
@@ -217,16 +222,69 @@ static char *pods_without_link(const struct agent *a)
 		 : NULL;
 }
 
+static const char endpoints_fail[] = "endpoints could not all be applied";
+
+static void look_on_later(struct agent *a);
+
+static int on_look(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
+{
+	struct agent *a = ctx;
+	int r;
+
+	a->looking = false;
+	if (!a->dp) { /* it is looked at all of them when there is one again */
+		a->pass_full = true;
+		return 0;
+	}
+	r = endpoints_apply_more(a->endpoints);
+	a->look_turns++;
+	if (r > 0) {
+		look_on_later(a);
+		return 0;
+	}
+	if (r < 0) {
+		health_set(&a->health, PART_DATAPATH, endpoints_fail);
+		a->pass_full = true;
+	}
+	if (a->pass_full)
+		agent_mark_dirty(a, r < 0 ? LOOK_AGAIN_MS : 0);
+	return 0;
+}
+
+static void look_on_later(struct agent *a)
+{
+	int r = a->look_timer ? sd_event_source_set_time_relative(a->look_timer, LOOK_PAUSE_US)
+			      : sd_event_add_time_relative(a->event, &a->look_timer, CLOCK_MONOTONIC, LOOK_PAUSE_US, 1000, on_look, a);
+
+	if (r >= 0)
+		r = sd_event_source_set_enabled(a->look_timer, SD_EVENT_ONESHOT);
+	a->looking = r >= 0;
+	a->pass_full |= r < 0;
+}
+
+/* The endpoints' part of a full pass; of many endpoints only the first turn, the others when the agent has seen to what else there is. */
+static int look_at_endpoints(struct agent *a)
+{
+	int r;
+
+	if (!a->pass_full || !a->dp || a->looking)
+		return 0;
+	r = endpoints_apply(a->endpoints);
+	a->pass_full = r < 0;
+	a->looks++;
+	a->look_turns++;
+	if (r > 0)
+		look_on_later(a);
+	return MIN(r, 0);
+}
+
 static int finish(struct agent *a)
 {
-	int r = 0;
+	int r;
 
 	give_endpoints_the_node(a);
 	agent_update_policies(a);
-	if (a->pass_full && a->dp) {
-		r = endpoints_apply(a->endpoints);
-		a->pass_full = r < 0;
-	}
+	r = look_at_endpoints(a);
 	if (endpoints_not_ready(a->endpoints)) {
 		health_set(&a->health, PART_CNI, endpoints_not_ready(a->endpoints));
 	} else {
@@ -284,7 +342,7 @@ int agent_pass(struct agent *a)
 	agent_apply_meter(a);
 	f = finish(a);
 	if (f < 0 && d == 0 && r == 0)
-		health_set(&a->health, PART_DATAPATH, "endpoints could not all be applied");
+		health_set(&a->health, PART_DATAPATH, endpoints_fail);
 	return r < 0 ? r : d < 0 ? d : f;
 }
 

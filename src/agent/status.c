@@ -299,6 +299,7 @@ json_t *agent_status(struct agent *a)
 	json_object_set_new(o, "drops", drops(a));
 	json_object_set_new(o, "recentDrops", recent_drops(a));
 	json_object_set_new(o, "repairs", repairs_to_json(&a->repairs));
+	json_object_set_new(o, "looks", json_pack("{sI, sI}", "rounds", (json_int_t)a->looks, "turns", (json_int_t)a->look_turns));
 	json_object_set_new(o, "warnings", warnings(a));
 	return o;
 }

@@ -249,27 +249,48 @@ static void sweep_addrs(struct datapath *dp, int *first)
 	}
 }
 
-int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps, size_t n)
+/* Interfaces that are no endpoint's. */
+static void sweep_ifaces(struct datapath *dp, const uint32_t *want, size_t n, int *first)
 {
-	_cleanup_free_ uint32_t *want = xnew0_array(uint32_t, n + 1);
 	uint32_t key, next;
-	int first = 0;
-	bool more;
+	bool more = bpf_map_get_next_key(dp->maps[MAP_POD_IFACES], NULL, &next) == 0;
 
-	for (size_t i = 0; i < n; i++)
-		want[i] = eps[i].ifindex;
-	qsort(want, n, sizeof(*want), compare_ifindex);
-	more = bpf_map_get_next_key(dp->maps[MAP_POD_IFACES], NULL, &next) == 0;
 	while (more) {
 		key = next;
 		more = bpf_map_get_next_key(dp->maps[MAP_POD_IFACES], &key, &next) == 0;
 		if (!bsearch(&key, want, n, sizeof(*want), compare_ifindex))
-			dp_note_error(&first, datapath_del_endpoint(dp, key));
+			dp_note_error(first, datapath_del_endpoint(dp, key));
 	}
+}
+
+int datapath_mend_endpoints(struct datapath *dp, const struct dp_endpoint *eps, size_t n)
+{
+	int first = 0;
+
 	for (size_t i = 0; i < n; i++)
 		dp_note_error(&first, mend_endpoint(dp, &eps[i]));
+	return first;
+}
+
+int datapath_sweep_endpoints(struct datapath *dp, uint32_t *ifindexes, size_t n)
+{
+	int first = 0;
+
+	qsort(ifindexes, n, sizeof(*ifindexes), compare_ifindex);
+	sweep_ifaces(dp, ifindexes, n, &first);
 	sweep_addrs(dp, &first);
 	dp->repair.endpoints = true;
+	return first;
+}
+
+int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps, size_t n)
+{
+	_cleanup_free_ uint32_t *want = xnew0_array(uint32_t, n + 1);
+	int first = datapath_mend_endpoints(dp, eps, n);
+
+	for (size_t i = 0; i < n; i++)
+		want[i] = eps[i].ifindex;
+	dp_note_error(&first, datapath_sweep_endpoints(dp, want, n));
 	return first;
 }
 

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "datapath/attach.h"
 #include "datapath/priv.h"
+#include "weft/endpoint.h"
 
 #include <dirent.h>
 #include <net/if.h>
@@ -138,6 +139,14 @@ static bool filter_is_left_over(struct datapath *dp, const struct dp_link *link,
 	return ours && (dp->tcx || !link);
 }
 
+/* The programs of its link are looked at with the endpoint; of such links a node has hundreds. */
+static bool is_endpoints(struct datapath *dp, uint32_t ifindex)
+{
+	struct pod_iface iface;
+
+	return bpf_map_lookup_elem(dp->maps[MAP_POD_IFACES], &ifindex, &iface) == 0;
+}
+
 /* Filters of ours on links that are not wanted, or are attached the other way. The empty clsact stays: to add or delete one, the
  * kernel takes the device's queues down for a moment (net/sched/sch_api.c, qdisc_graft), and what is sent then is lost. */
 static int remove_filters(struct datapath *dp, const struct dp_link *links, size_t n)
@@ -150,7 +159,7 @@ static int remove_filters(struct datapath *dp, const struct dp_link *links, size
 	if (!all)
 		return -errno;
 	for (struct if_nameindex *l = all; l->if_index; l++)
-		for (int side = 0; side < SIDES; side++)
+		for (int side = 0; side < SIDES && !is_endpoints(dp, l->if_index); side++)
 			if (attach_find_clsact(l->if_index, side, &id, name) == 0 &&
 			    filter_is_left_over(dp, find_wanted(links, n, l->if_index), side, name))
 				dp_note_error(&first, attach_remove_clsact(l->if_index, side));

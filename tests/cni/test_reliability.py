@@ -262,6 +262,14 @@ def test_F2_restart_keeps_every_endpoint(node):
     for sig in (signal.SIGKILL, signal.SIGTERM):
         node.restart(sig)
         assert node.residue() == before and node.status()["endpoints"] == endpoints
+    # and what is taken from all of them comes back, though the agent looks at a few at a time
+    repaired = node.status()["repairs"]["counts"]["program"]
+    node.sh("".join("tc filter del dev %s ingress;" % link for link in node.links()))
+    wait_for("each was missed", lambda: node.status()["repairs"]["counts"]["program"] >= repaired + len(names))
+
+    def looks():
+        return node.status()["looks"]
+    wait_for("turns of 16", lambda: looks()["turns"] == 2 * looks()["rounds"] > 0)
 
 
 def test_R7_rest_outlives_a_restart(make_node):
