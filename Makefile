@@ -55,6 +55,7 @@ bench: build ## figures beside the peers, interleaved (root)
 	@$(BUILD)/tests/policy/policy_bench
 	@$(BUILD)/tests/bpf/policy_bench
 	@$(PYTHON) tests/bench/policy_live.py
+	@$(PYTHON) tests/bench/policy_first.py
 	@$(BUILD)/tests/service_bench
 	@$(PYTHON) tests/bench/services.py
 
