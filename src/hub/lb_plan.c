@@ -76,6 +76,16 @@ static bool class_has_pool(const struct lb_pools *p, const json_t *svc)
 	return false;
 }
 
+/* No pool was there for it, so what it has, if it has something, somebody else gave. */
+#define REASON_NO_POOL "NoPool"
+/* Of one of its families only. */
+#define REASON_NO_POOL_OF_FAMILY "NoPoolOfFamily"
+
+static bool was_given_to(const struct claimant *c)
+{
+	return c->condition && !streq(json_str_at(c->condition, "reason"), REASON_NO_POOL);
+}
+
 /* Return: is it ours to give to? */
 static bool claimant_init(struct claimant *c, const struct lb_pools *p, const json_t *svc)
 {
@@ -85,7 +95,7 @@ static bool claimant_init(struct claimant *c, const struct lb_pools *p, const js
 	*c = (struct claimant){ .svc = svc, .condition = json_condition(svc, LB_CONDITION) };
 	for (i = 0; i < p->n && !c->served; i++)
 		c->served = lb_pool_serves(p, &p->pools[i], svc);
-	if (!c->served && !c->condition &&
+	if (!c->served && !was_given_to(c) &&
 	    (json_array_size(json_at(svc, "status", "loadBalancer", "ingress")) > 0 || !class_has_pool(p, svc)))
 		return false;
 	json_array_foreach(json_at(svc, "spec", "ipFamilies"), i, v)
@@ -186,7 +196,7 @@ static void give_any(struct lb_pools *p, struct claimant *c, int f)
 	if (full)
 		fail(c, "Exhausted", xasprintf("no %s address is left in the LoadBalancerPools for this Service", family_names[f]));
 	else
-		fail(c, "NoPool", xasprintf("no LoadBalancerPool with %s addresses is there for this Service", family_names[f]));
+		fail(c, REASON_NO_POOL, xasprintf("no LoadBalancerPool with %s addresses is there for this Service", family_names[f]));
 }
 
 /* PreferDualStack takes what there is. */
@@ -194,7 +204,7 @@ static bool is_content(const struct claimant *c)
 {
 	const char *policy = json_str_or(json_at(c->svc, "spec", "ipFamilyPolicy"), "");
 
-	return streq(policy, "PreferDualStack") && (c->has[V4] || c->has[V6]) && streq(c->reason, "NoPool");
+	return streq(policy, "PreferDualStack") && (c->has[V4] || c->has[V6]) && streq(c->reason, REASON_NO_POOL);
 }
 
 static void give(struct lb_pools *p, struct claimant *c)
@@ -212,6 +222,8 @@ static void give(struct lb_pools *p, struct claimant *c)
 		c->message = NULL;
 		c->reason = NULL;
 	}
+	if (streq(c->reason, REASON_NO_POOL) && (c->has[V4] || c->has[V6]))
+		c->reason = REASON_NO_POOL_OF_FAMILY;
 }
 
 /* ---- what is written ---- */

@@ -212,6 +212,42 @@ static void svc_5_classes_and_selectors(void)
 	world_done(&w);
 }
 
+/* As another controller does. */
+static void give(struct world *w, const char *ns, const char *name, const char *ip)
+{
+	const struct kind *k = kind_of("Service");
+	struct object *o = store_get(w->hub.store, k, ns, name);
+	json_t *j = json_deep_copy(o->json), *no;
+
+	json_object_set_new(json_object_get(j, "status"), "loadBalancer", json_pack("{s[{ss}]}", "ingress", "ip", ip));
+	no = admit_own_status(&w->hub, k, o, j);
+	CHECK(!no);
+	json_decref(no);
+}
+
+/* A pool of its class is there, but not for it; then another controller gives it an address, which stays. What a pool gave goes with the pool, though
+ * the condition says that there is none for the other family. */
+static void svc_5_what_others_give_stays(void)
+{
+	struct world w;
+
+	world_init(&w);
+	pool(&w, "shop", "\"192.0.2.0/30\"", ",\"namespaceSelector\":{\"matchLabels\":{\"team\":\"shop\"}}");
+	service(&w, "default", "none", "", "");
+	service(&w, "shop", "both", "", ",\"ipFamilyPolicy\":\"RequireDualStack\"");
+	settle(&w);
+	CHECK_STATE(&w, "default", "none", "False NoPool");
+	CHECK_STATE(&w, "shop", "both", "192.0.2.0 False NoPoolOfFamily");
+	give(&w, "default", "none", "198.51.100.7");
+	settle(&w);
+	CHECK_STATE(&w, "default", "none", "198.51.100.7 False NoPool");
+	removes(&w, "LoadBalancerPool", "", "shop");
+	settle(&w);
+	CHECK_STATE(&w, "default", "none", "198.51.100.7 False NoPool");
+	CHECK_STATE(&w, "shop", "both", "False NoPool");
+	world_done(&w);
+}
+
 static json_t *pool_condition(struct world *w, const char *name)
 {
 	return json_array_get(json_at(store_get(w->hub.store, kind_of("LoadBalancerPool"), "", name)->json, "status", "conditions"), 0);
@@ -342,6 +378,7 @@ int main(void)
 	RUN(svc_5_what_is_asked_for);
 	RUN(svc_5_classes_and_selectors);
 	RUN(s9_ranges_of_the_cluster_are_refused);
+	RUN(svc_5_what_others_give_stays);
 	RUN(s9_externalIPs_take_nothing);
 	RUN(addresses_survive_a_restart);
 	RUN(random_histories_never_give_an_address_twice);

@@ -80,7 +80,7 @@ struct service_view {
 	char *namespace_, *name;
 	struct service_port *ports;
 	size_t n_ports;
-	struct addr *vips; /* cluster and load balancer addresses: every other port of them is refused */
+	struct addr *vips; /* cluster addresses: every other port of them is refused */
 	size_t n_vips;
 	char *refused[SERVICE_REFUSED_MAX]; /* endpoints and addresses that were not taken, a line for people each */
 	size_t n_refused;
