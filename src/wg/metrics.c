@@ -11,6 +11,7 @@
 
 #include <openssl/evp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 enum { SCRAPERS_MAX = 8, REQUEST_MAX = 4096 };
@@ -200,14 +201,18 @@ static int listen_unix(const char *path)
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	_cleanup_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct stat there;
 
 	if (fd < 0 || probe < 0)
 		return -errno;
+	if (!*path) /* the kernel would make up a name */
+		return -EINVAL;
 	if (snprintf(a.sun_path, sizeof(a.sun_path), "%s", path) >= (int)sizeof(a.sun_path))
 		return -ENAMETOOLONG;
 	if (connect(probe, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EAGAIN)
 		return -EADDRINUSE;
-	(void)unlink(path); /* left behind by one that has ended */
+	if (lstat(path, &there) == 0 && S_ISSOCK(there.st_mode))
+		(void)unlink(path); /* left behind by one that has ended */
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, SCRAPERS_MAX) < 0)
 		return -errno;
 	return take_fd(fd);

@@ -520,6 +520,19 @@ def test_another_engine_keeps_its_page(world):
     assert first.metric("peers") == 0
 
 
+def test_a_page_takes_no_file_away(world):
+    """A path given by mistake: what a killed engine left is a socket."""
+    n = world.node("n")
+    with open(n.path("/run/kept"), "w") as f:
+        f.write("precious")
+    done = n.run(*WEFT, "--metrics", "unix:/run/kept", "wg1", check=False, timeout=10)
+    assert done.returncode == 1 and "cannot serve metrics" in done.stderr
+    with open(n.path("/run/kept")) as f:
+        assert f.read() == "precious"
+    done = n.run(*WEFT, "--metrics", "unix:", "wg1", check=False, timeout=10)
+    assert done.returncode == 2 and "expected ADDRESS:PORT or unix:PATH" in done.stderr
+
+
 def add_peers(e, count):
     e.node.run("wg", "addconf", "wg0", "/dev/stdin", input="".join("[Peer]\nPublicKey=%s\nAllowedIPs=10.%d.%d.%d/32\n" % (
         base64.b64encode(os.urandom(32)).decode(), 64 + (i >> 16), i >> 8 & 255, i & 255) for i in range(count)))
