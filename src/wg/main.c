@@ -38,7 +38,7 @@ static const char usage_text[] =
 	"      --takeover        continue for the running engine of this interface, losing nothing; start anew if there is none\n"
 	"      --metrics WHERE   Prometheus page on ADDRESS:PORT or unix:PATH\n"
 	"      --run-dir DIR     where the configuration socket is (default " RUN_DIR ")\n"
-	"      --disable LIST    do without: vnet_hdr, tso, uso, coalesce, udp_gso, udp_gro, mmsg, batch, lanes\n"
+	"      --disable LIST    do without: vnet_hdr, tso, uso, coalesce, udp_gso, udp_gro, mmsg, batch, lanes, steer\n"
 	"      --no-seccomp      do not restrict system calls\n"
 	"      --version, --help\n"
 	"\n"
@@ -355,6 +355,16 @@ static int start(struct options *o, struct ground *g, struct engine *e, struct s
 	return r;
 }
 
+/* A data path that is handed over goes on with its workers. One that has not begun has as many as we are told, and queues beyond those go:
+ * packets in them would wait for nobody. */
+static void choose_workers(struct options *o, struct ground *g)
+{
+	if (g->handover.n_udp)
+		o->engine.workers = g->handover.n_udp;
+	while (g->tun.n > o->engine.workers)
+		close(g->tun.fds[--g->tun.n]);
+}
+
 static int run(struct options *o, struct ground *g, int ready)
 {
 	_cleanup_(sd_event_unrefp) sd_event *event = NULL;
@@ -366,8 +376,7 @@ static int run(struct options *o, struct ground *g, int ready)
 	if (r >= 0)
 		r = block_signals(event);
 	if (r >= 0) {
-		if (g->taken_over && g->handover.n_udp)
-			o->engine.workers = g->handover.n_udp;
+		choose_workers(o, g);
 		o->engine.taken_over = g->taken_over;
 		o->engine.steer = &g->handover.steer;
 		r = engine_new(event, &g->tun, &o->engine, &e);

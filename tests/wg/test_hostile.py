@@ -695,6 +695,25 @@ def test_W_10_a_successor_that_is_late_does_not_send(world):
     assert old.wait(timeout=5) == 0 and ea.node.ping("10.9.0.2", count=20) == 20
 
 
+def test_W_10_fewer_workers_after_a_restart_while_down(world):
+    """No queue of the interface is left that nobody reads."""
+    metrics = ["--metrics", "unix:/run/metrics"]
+    ea, eb = world.pair(extra_a=metrics + ["--workers", "3"], extra_b=metrics)
+    ea.node.ip("link set wg0 down")
+    wait_for(lambda: not ea.node.out("ss", "-Hlun"), message="no socket")
+    old = ea.process
+    ea.start(extra=["--takeover", "--workers", "1"])
+    assert old.wait(timeout=5) == 0
+    ea.node.ip("link set wg0 up")
+    wait_for(lambda: ea.node.ping("10.9.0.2", count=1, wait=1) == 1, message="a session")
+    before = eb.metric("tun_written_packets_total")
+    with contextlib.ExitStack() as stack:
+        for _ in range(30):  # each a flow
+            tx = stack.enter_context(ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            tx.sendto(b"x", ("10.9.0.2", 9))
+        wait_for(lambda: eb.metric("tun_written_packets_total") >= before + 30, message="all of them")
+
+
 def test_takeover_without_predecessor(world):
     n = world.node("n")
     e = world.engine(n, "wg0", "weft", extra=["--takeover"])
