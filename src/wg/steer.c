@@ -118,13 +118,30 @@ void steer_decide(struct engine *e)
 		give_up(e, r);
 }
 
+static void detach_socket(int fd)
+{
+	int none = 0;
+
+	if (fd >= 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof(none));
+}
+
+/* What a predecessor has left: one that was killed, at the TUN; one that has handed over, at the sockets, too. Without us it would never let
+ * a flow leave its worker. */
+static void detach(struct engine *e)
+{
+	(void)set_program(&e->tun, -1);
+	detach_socket(e->udp[0].fd4);
+	detach_socket(e->udp[0].fd6);
+}
+
 void steer_data_path(struct engine *e, bool on)
 {
 	int r = 0;
 
 	if (!steer_on(&e->steer)) {
 		if (on)
-			(void)set_program(&e->tun, -1); /* a predecessor that was killed may have left one */
+			detach(e);
 		return;
 	}
 	if (on)

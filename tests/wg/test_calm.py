@@ -2,6 +2,7 @@
 """Packets that come one by one are handled on the processor where they come, many are spread: nothing is lost in between."""
 
 import contextlib
+import ctypes
 import os
 import socket
 import subprocess
@@ -154,6 +155,35 @@ def test_a_burst_that_ends_calm_keeps_its_order(world):
     other.close()
     rx.close()
     tx.close()
+
+
+def detached(engine):
+    """How many of its sockets had a program, by taking them away. Sockets of one port share one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fds, n = "/proc/%d/fd/" % engine.pid(), 0
+    pidfd = os.pidfd_open(engine.pid())
+    for fd in os.listdir(fds):
+        if not os.readlink(fds + fd).startswith("socket:"):
+            continue
+        own = libc.syscall(438, pidfd, int(fd), 0)  # pidfd_getfd
+        assert own >= 0, os.strerror(ctypes.get_errno())
+        with socket.socket(fileno=own) as s, contextlib.suppress(OSError):
+            s.setsockopt(socket.SOL_SOCKET, 68, 0)  # SO_DETACH_REUSEPORT_BPF
+            n += 1
+    os.close(pidfd)
+    return n
+
+
+def test_a_successor_that_does_not_steer_takes_the_programs_away(world):
+    """Nobody would tell them any more that a worker has nothing left, and a flow would stay with the one that it has for ever."""
+    ea, eb = world.pair(extra_a=METRICS, extra_b=METRICS)
+    assert ea.node.ping("10.9.0.2") == 3
+    old = ea.process
+    ea.start(extra=["--takeover", "--disable", "steer"])
+    assert old.wait(timeout=5) == 0
+    assert ea.node.ping("10.9.0.2") == 3 and eb.node.ping("fd09::1") == 3
+    assert detached(ea) == 0
+    assert detached(eb) == 2, "of both families"
 
 
 def test_an_engine_that_was_killed_near_leaves_nothing(world):
