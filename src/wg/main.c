@@ -235,7 +235,7 @@ static int open_ground(const struct options *o, struct ground *g)
 		return r;
 	}
 	r = tun_fd >= 0 ? tun_adopt(tun_fd, &o->engine.features, &g->tun) :
-			  tun_open(o->interface, o->engine.workers, &o->engine.features, o->engine.persist, &g->tun);
+			  tun_open(o->interface, o->engine.workers, &o->engine.features, &g->tun);
 	if (r < 0) {
 		log_error("cannot open the TUN interface", L_STR("interface", o->interface), L_ERRNO(r));
 		return r;
@@ -344,6 +344,8 @@ static int start(struct options *o, struct ground *g, struct engine *e, struct s
 		r = harden_late(o->seccomp);
 	if (r == 0 && g->taken_over)
 		r = handover_finish(&g->handover);
+	if (r == 0 && o->engine.persist) /* whoever made the interface */
+		r = tun_persist(&e->tun);
 	if (r == 0)
 		r = engine_start(e);
 	if (r < 0 && g->taken_over) { /* they are the predecessor's, which goes on */

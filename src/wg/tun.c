@@ -49,7 +49,7 @@ static int attach(const char *name, short flags, char ret_name[static IF_NAMESIZ
 	return fd;
 }
 
-int tun_open(const char *name, unsigned queues, const struct features *want, bool persist, struct tun *ret)
+int tun_open(const char *name, unsigned queues, const struct features *want, struct tun *ret)
 {
 	struct tun t = { .vnet_hdr = want->vnet_hdr, .created = if_nametoindex(name) == 0 };
 	short flags = IFF_TUN | IFF_NO_PI | (want->vnet_hdr ? IFF_VNET_HDR : 0);
@@ -69,12 +69,6 @@ int tun_open(const char *name, unsigned queues, const struct features *want, boo
 		t.fds[t.n++] = fd;
 	}
 	set_offloads(&t, want);
-	if (persist && ioctl(t.fds[0], TUNSETPERSIST, 1) < 0) {
-		int r = -errno;
-
-		tun_close(&t);
-		return r;
-	}
 	*ret = t;
 	return 0;
 }
@@ -106,10 +100,9 @@ void tun_close(struct tun *t)
 	t->n = 0;
 }
 
-void tun_unpersist(struct tun *t)
+int tun_persist(const struct tun *t)
 {
-	if (t->n)
-		(void)ioctl(t->fds[0], TUNSETPERSIST, 0);
+	return ioctl(t->fds[0], TUNSETPERSIST, 1) < 0 ? -errno : 0;
 }
 
 ssize_t tun_read(const struct tun *t, int fd, struct virtio_net_hdr *ret_hdr, uint8_t *buf)

@@ -25,16 +25,15 @@ struct tun {
 /**
  * tun_open() - attach to an interface, made if it does not exist
  * @queues: how many are wanted; fewer where the interface has only one
- * @persist: the interface outlives us
  *
  * Return: 0 or -errno (-EBUSY: somebody else is attached, -EINVAL: exists and is no TUN).
  */
-int tun_open(const char *name, unsigned queues, const struct features *want, bool persist, struct tun *ret);
+int tun_open(const char *name, unsigned queues, const struct features *want, struct tun *ret);
 /* An already attached descriptor from somebody else; takes it over on success. */
 int tun_adopt(int fd, const struct features *want, struct tun *ret);
 void tun_close(struct tun *t);
-/* The interface goes with us after all. */
-void tun_unpersist(struct tun *t);
+/* The interface outlives us. Return: 0 or -errno. */
+int tun_persist(const struct tun *t);
 
 /**
  * tun_read() - one packet

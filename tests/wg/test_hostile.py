@@ -4,6 +4,7 @@ towards strangers; killed, restarted and replaced engines."""
 
 import base64
 import contextlib
+import fcntl
 import os
 import random
 import re
@@ -11,6 +12,7 @@ import select
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import threading
 import time
@@ -712,6 +714,26 @@ def test_W_10_fewer_workers_after_a_restart_while_down(world):
             tx = stack.enter_context(ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM))
             tx.sendto(b"x", ("10.9.0.2", 9))
         wait_for(lambda: eb.metric("tun_written_packets_total") >= before + 30, message="all of them")
+
+
+@pytest.mark.parametrize("made_by", ["a predecessor", "a supervisor"])
+def test_an_interface_that_somebody_else_made_outlives_us(world, made_by):
+    e = world.engine(world.node("n"), "wg0", "weft")
+    if made_by == "a predecessor":
+        old = e.process
+        e.start(extra=["--takeover", "--persist"])
+        assert old.wait(timeout=5) == 0
+    else:
+        e.kill()
+        with e.node.entered():
+            tun = os.open("/dev/net/tun", os.O_RDWR)
+            fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH22x", b"wg0", 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
+        os.set_inheritable(tun, True)
+        e.process = e.node.spawn([*WEFT, "--persist", "wg0"], env={"WG_TUN_FD": str(tun)}, close_fds=False)
+        os.close(tun)
+    wait_for(e.answers)
+    e.kill()
+    e.node.ip("link show wg0")
 
 
 def test_takeover_without_predecessor(world):
