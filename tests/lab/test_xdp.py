@@ -170,6 +170,7 @@ def test_somebody_elses_program_is_left_alone(lab):
     with Traffic(lab, lab.nodes["n1"][0], 30090):
         with held_still(lab, "n1/weftd"):
             lab.exec("n1", "sh", "-ec", "rm %s/links/*-xdp" % PINS)
+            wait_for("ours has gone: the kernel does it later", lambda: "xdp" not in lab.exec("n1", "ip", "link", "show", "dev", "eth0").stdout)
             lab.exec("n1", "/usr/bin/python3", "-c", XDP_PASS, "eth0", GENERIC)
         wait_for("it says so", lambda: "another XDP program" in mode(lab))
         assert "another XDP program" in lab.exec("n1", "weft", "status").stdout and "XDP is not on an uplink" in lab.logs_of("n1")
