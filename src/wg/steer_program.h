@@ -9,7 +9,7 @@
 #include "wg/tun.h"
 
 /* How long a packet may take from the program's look into its queue. */
-#define STEER_GIVEN_NS 10000
+#define STEER_GIVEN_NS 3000
 
 /* What the program and the workers tell each other, in memory that they share: a cache line a worker. */
 struct steer_slot {

@@ -206,6 +206,23 @@ static void tell_queues(struct worker *w, int64_t now)
 	tell_empty(w, w->config.socket_board, MIN(w->udp_empty_at[0], w->udp_empty_at[1]));
 }
 
+/* What is there, or -1: nothing yet. While packets are handled near, a worker that has nothing left says so before it sleeps, after it has answered:
+ * the next packet of a flow comes where its process runs by then, and may go to that worker at once. */
+static int look_once(struct worker *w, struct epoll_event *evs, int max)
+{
+	struct steer_board *b = w->config.socket_board;
+	int n;
+
+	if (!b || !atomic_load_explicit(&b->near, memory_order_relaxed))
+		return -1;
+	n = epoll_wait(w->epoll_fd, evs, max, 0);
+	if (n)
+		return n;
+	tell_empty(w, w->config.tun_board, w->ended_at);
+	tell_empty(w, b, w->ended_at);
+	return -1;
+}
+
 static void turn(struct worker *w, const struct epoll_event *evs, int n)
 {
 	int64_t now = clock_now();
@@ -248,8 +265,10 @@ static void *run(void *arg)
 	struct epoll_event evs[4];
 
 	while (!atomic_load(&w->stop)) {
-		int n = epoll_wait(w->epoll_fd, evs, ARRAY_SIZE(evs), -1);
+		int n = look_once(w, evs, ARRAY_SIZE(evs));
 
+		if (n < 0)
+			n = epoll_wait(w->epoll_fd, evs, ARRAY_SIZE(evs), -1);
 		qsbr_online(qsbr, w->id);
 		turn(w, evs, n);
 		qsbr_offline(qsbr, w->id);
