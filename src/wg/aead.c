@@ -166,17 +166,17 @@ static bool contexts_are_right(void)
 	return good;
 }
 
-/* Lanes of different lengths against the one-shot calls. */
-static bool lanes_are_right(const struct lanes *l)
+/* Lanes against the one-shot calls, each @shorter than the one before. What was altered gets another tag. */
+static bool lanes_agree(const struct lanes *l, unsigned shorter)
 {
-	enum { TEXT = 200 };
+	enum { TEXT = 1400 };
 	uint8_t key[KEY_LEN] = { 3 }, text[TEXT] = { 5 }, want[TEXT + TAG_LEN];
 	uint8_t bufs[LANES_MAX][TEXT], tags[LANES_MAX][TAG_LEN], again[LANES_MAX][TAG_LEN];
 	struct aead_packet p[LANES_MAX];
 	bool good = true;
 
 	for (unsigned i = 0; i < LANES_MAX; i++) {
-		p[i] = (struct aead_packet){ .text = bufs[i], .len = TEXT - i * 28, .counter = (uint64_t)i << 31 };
+		p[i] = (struct aead_packet){ .text = bufs[i], .len = TEXT - i * shorter, .counter = (uint64_t)i << 31 };
 		memcpy(bufs[i], text, TEXT);
 	}
 	l->crypt(key, p, LANES_MAX, true, tags);
@@ -184,10 +184,19 @@ static bool lanes_are_right(const struct lanes *l)
 		aead_seal_once(key, p[i].counter, BYTES("", 0), text, p[i].len, want);
 		good = good && memcmp(bufs[i], want, p[i].len) == 0 && memcmp(tags[i], want + p[i].len, TAG_LEN) == 0;
 	}
+	bufs[LANES_MAX / 2][0] ^= 1;
 	l->crypt(key, p, LANES_MAX, false, again);
 	for (unsigned i = 0; i < LANES_MAX; i++)
-		good = good && memcmp(bufs[i], text, TEXT) == 0 && memcmp(tags[i], again[i], TAG_LEN) == 0;
+		good = good && (memcmp(tags[i], again[i], TAG_LEN) == 0) == (i != LANES_MAX / 2);
+	bufs[LANES_MAX / 2][0] ^= 1;
+	for (unsigned i = 0; i < LANES_MAX; i++)
+		good = good && memcmp(bufs[i], text, TEXT) == 0;
 	return good;
+}
+
+static bool lanes_are_right(const struct lanes *l)
+{
+	return lanes_agree(l, 0) && lanes_agree(l, 5) && lanes_agree(l, 180);
 }
 
 int aead_setup(void)

@@ -301,7 +301,8 @@ static void multiply_points(const uint8_t scalars[static CURVE_LANES][KEY_LEN],
 
 static bool available(void)
 {
-	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512ifma");
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512ifma"); /* what the compiler may use here */
 }
 
 const struct curve_lanes curve_lanes_avx512 = {

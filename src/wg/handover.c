@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "wg/secret.h"
 #include "wg/server.h"
 #include "wg/state.h"
 
@@ -381,10 +382,13 @@ static int take_body(struct handover *h, const struct handover_header *head)
 {
 	int r;
 
-	h->config = xcalloc(1, head->config_len + 1);
-	h->sessions = xnew0_array(struct handover_session, head->n_sessions + 1);
+	h->config_len = head->config_len;
+	h->n_sessions = head->n_sessions;
+	h->n_exchanges = head->n_exchanges;
+	h->config = secret_alloc(h->config_len + 1);
+	h->sessions = secret_alloc((h->n_sessions + 1) * sizeof(*h->sessions));
 	h->peers = xnew0_array(struct handover_peer, head->n_peers + 1);
-	h->exchanges = xnew0_array(struct handover_exchange, head->n_exchanges + 1);
+	h->exchanges = secret_alloc((h->n_exchanges + 1) * sizeof(*h->exchanges));
 	h->staged = xcalloc(1, head->staged_len + 1);
 	r = receive_all(h->conn, h->config, head->config_len);
 	if (r == 0)
@@ -395,9 +399,7 @@ static int take_body(struct handover *h, const struct handover_header *head)
 		r = receive_all(h->conn, h->exchanges, head->n_exchanges * sizeof(*h->exchanges));
 	if (r == 0)
 		r = receive_all(h->conn, h->staged, head->staged_len);
-	h->n_sessions = head->n_sessions;
 	h->n_peers = head->n_peers;
-	h->n_exchanges = head->n_exchanges;
 	h->staged_len = head->staged_len;
 	return r;
 }
@@ -611,16 +613,10 @@ void handover_done(struct handover *h)
 		udp_close(&h->udp[i]);
 	free(h->udp);
 	steer_programs_done(&h->steer);
-	if (h->config)
-		wipe(h->config, strlen(h->config));
-	free(h->config);
-	if (h->sessions)
-		wipe(h->sessions, h->n_sessions * sizeof(*h->sessions));
-	free(h->sessions);
+	secret_free(h->config, h->config_len + 1);
+	secret_free(h->sessions, (h->n_sessions + 1) * sizeof(*h->sessions));
 	free(h->peers);
-	if (h->exchanges)
-		wipe(h->exchanges, h->n_exchanges * sizeof(*h->exchanges));
-	free(h->exchanges);
+	secret_free(h->exchanges, (h->n_exchanges + 1) * sizeof(*h->exchanges));
 	free(h->staged);
 	wipe(h->cookie_secret, HASH_LEN);
 	h->metrics_fd = close_fd(h->metrics_fd);

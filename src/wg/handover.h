@@ -62,7 +62,8 @@ struct handover {
 	uint8_t timestamp[TIMESTAMP_LEN];
 	uint8_t cookie_secret[HASH_LEN];
 	int64_t cookie_secret_born_ns;
-	char *config;
+	char *config; /* this, sessions and exchanges hold keys: secret_alloc() */
+	size_t config_len;
 	struct handover_session *sessions;
 	unsigned n_sessions;
 	struct handover_peer *peers;

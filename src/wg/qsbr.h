@@ -31,7 +31,8 @@ void qsbr_done(struct qsbr *q);
 
 static inline void qsbr_online(struct qsbr *q, unsigned reader)
 {
-	atomic_store(&q->readers[reader].seen, atomic_load(&q->epoch)); /* seq_cst: before any read of shared data */
+	atomic_store_explicit(&q->readers[reader].seen, atomic_load(&q->epoch), memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst); /* before any read of shared data; a store alone orders no later load */
 }
 static inline void qsbr_offline(struct qsbr *q, unsigned reader)
 {

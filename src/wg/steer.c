@@ -3,6 +3,7 @@
  * run on the processors with that number (modulo the workers) only. */
 #include "wg/steer.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "wg/engine.h"
 
@@ -15,12 +16,26 @@ static int set_program(const struct tun *t, int fd)
 	return ioctl(t->fds[0], TUNSETSTEERINGEBPF, &fd) < 0 ? -errno : 0;
 }
 
+/* Workers tell the time of their time namespace, the programs that of the machine. */
+static bool is_clock_shifted(void)
+{
+	_cleanup_free_ char *text = NULL;
+	long long s = 0, ns = 0;
+	const char *boottime;
+	size_t n;
+
+	if (file_read("/proc/self/timens_offsets", 256, &text, &n) < 0) /* a kernel without them */
+		return false;
+	boottime = strstr(text, "boottime");
+	return boottime && sscanf(boottime, "boottime %lld %lld", &s, &ns) == 2 && (s || ns);
+}
+
 void steer_init(struct steer *s, const struct tun *t, const struct features *features, unsigned workers, struct steer_programs *adopted)
 {
 	int r;
 
 	s->programs = STEER_PROGRAMS_NONE;
-	if (!features->steer || workers < 2 || t->n != workers)
+	if (!features->steer || workers < 2 || t->n != workers || is_clock_shifted())
 		return;
 	if (adopted->sockets.fd >= 0) {
 		s->programs = *adopted;
@@ -67,9 +82,9 @@ static int attach(struct engine *e)
 static int bind_worker(const struct worker *w, bool near, unsigned workers)
 {
 	cpu_set_t all, own;
-	int r = sched_getaffinity(0, sizeof(all), &all) < 0 ? -errno : 0; /* the owner's thread is never bound */
+	int r = w->running && sched_getaffinity(0, sizeof(all), &all) < 0 ? -errno : 0; /* the owner's thread is never bound */
 
-	if (r < 0)
+	if (r < 0 || !w->running)
 		return r;
 	CPU_ZERO(&own);
 	for (unsigned i = w->id; i < CPU_SETSIZE; i += workers)

@@ -4,6 +4,7 @@
  * form feed, the records, packets that wait. */
 #include "fuzz.h"
 #include "wg/handover.h"
+#include "wg/secret.h"
 
 static void send_nothing(_unused_ void *ctx, _unused_ struct peer *p, _unused_ const struct endpoint *to, _unused_ const void *msg, _unused_ size_t len)
 {
@@ -26,10 +27,9 @@ static const struct device_ops fuzz_ops = {
 
 static const uint8_t pub[KEY_LEN] = { 9 }; /* of the peer that the corpus configures */
 
-/* @n records of @size bytes, as far as the input goes; each begins with the key of its peer. */
-static void *take_records(struct fuzz_input *in, unsigned n, size_t size, bool known)
+/* @n records of @size bytes, as far as the input goes; each begins with the key of its peer. @all: zeroed room for one more. */
+static void *take_records(struct fuzz_input *in, unsigned n, size_t size, bool known, uint8_t *all)
 {
-	uint8_t *all = xcalloc(n + 1, size);
 	size_t have = MIN(in->size, n * size);
 
 	if (have)
@@ -46,6 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct engine e;
 	struct fuzz_input in = { data, MIN(size, (size_t)60000) };
 	struct handover h = HANDOVER_NONE;
+	_cleanup_free_ char *text = NULL;
 	bool known;
 
 	if (size < 4)
@@ -58,21 +59,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	h.n_exchanges = data[2] % 4;
 	known = data[3] & 1;
 	in = (struct fuzz_input){ data + 4, in.size - 4 };
-	h.config = fuzz_text(&in, NULL);
-	h.peers = take_records(&in, h.n_peers, sizeof(*h.peers), known);
-	h.sessions = take_records(&in, h.n_sessions, sizeof(*h.sessions), known);
-	h.exchanges = take_records(&in, h.n_exchanges, sizeof(*h.exchanges), known);
+	text = fuzz_text(&in, NULL);
+	h.config_len = strlen(text);
+	h.config = memcpy(secret_alloc(h.config_len + 1), text, h.config_len);
+	h.peers = take_records(&in, h.n_peers, sizeof(*h.peers), known, xcalloc(h.n_peers + 1, sizeof(*h.peers)));
+	h.sessions = take_records(&in, h.n_sessions, sizeof(*h.sessions), known, secret_alloc((h.n_sessions + 1) * sizeof(*h.sessions)));
+	h.exchanges = take_records(&in, h.n_exchanges, sizeof(*h.exchanges), known, secret_alloc((h.n_exchanges + 1) * sizeof(*h.exchanges)));
 	h.staged = xmalloc(in.size + 1);
 	if (in.size)
 		memcpy(h.staged, in.data, in.size);
 	h.staged_len = in.size;
 	if (handover_restore(&h, &e) == 0) {
 		struct uapi_host host = engine_host(&e);
-		struct buf text = { .secret = true };
+		struct buf config = { .secret = true };
 		int64_t now = clock_now();
 
-		uapi_format(&host, &text);
-		buf_done(&text);
+		uapi_format(&host, &config);
+		buf_done(&config);
 		device_set_up(&e.device, true, now);
 		for (int i = 0; i < 20; i++) {
 			int64_t next = device_run(&e.device, now);

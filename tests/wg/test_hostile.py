@@ -145,6 +145,12 @@ def test_W_3_silence_towards_strangers(world):
     """Whatever does not authenticate gets no answer; nothing is larger than what it answers."""
     ea, eb = world.pair()
     s = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(10)
+    other = eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    other.bind(("192.168.9.2", 6000))
+    s.sendto(b"who is there", ("192.168.9.2", 6000))  # an answer would be heard
+    other.sendto(b"somebody", other.recvfrom(100)[1])
+    assert s.recv(100) == b"somebody"
     s.settimeout(1)
     rng = random.Random(5)
     for n in list(range(0, 200)) + [1400, 9000]:
@@ -153,6 +159,7 @@ def test_W_3_silence_towards_strangers(world):
     with pytest.raises(TimeoutError):
         s.recv(2048)
     s.close()
+    other.close()
     assert ea.node.ping("10.9.0.2") == 3
 
 

@@ -247,7 +247,7 @@ def test_given_descriptors(world):
     assert p.wait(timeout=5) == 0
 
 
-@pytest.mark.parametrize("off", ["vnet_hdr", "tso", "uso", "coalesce", "udp_gso", "udp_gro", "mmsg", "batch", "udp_gso,udp_gro,vnet_hdr,mmsg,batch"])
+@pytest.mark.parametrize("off", ["vnet_hdr", "tso", "uso", "coalesce", "udp_gso", "udp_gro", "mmsg", "batch", "lanes", "steer", "udp_gso,udp_gro,vnet_hdr,mmsg,batch,lanes"])
 def test_every_fallback(world, off):
     """Each shortcut switched off on one side: the same bytes arrive."""
     ea, eb = world.pair(extra_a=["--disable", off])
