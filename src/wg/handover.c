@@ -296,8 +296,10 @@ int handover_give(struct engine *e, struct server *s, int conn)
 	if (r < 0)
 		return r;
 	log_info("handing over to a successor", L_STR("interface", e->tun.name));
+	state_wait(e->state); /* a slow disk keeps no packet waiting: they still go on */
 	engine_pause(e);
 	engine_drain(e);
+	state_wait(e->state);
 	r = send_everything(e, server_fd(s), conn);
 	if (r == 0)
 		r = receive_all(conn, &said, 1);

@@ -8,7 +8,8 @@
  *
  * What an engine has written outlives it; a machine that loses its power may lose what was accepted in the last second: the ledger is
  * synced once a second and not for each handshake, which would cost more than the handshake. A disk that takes nothing is
- * counted, and does not stop the engine: peers without a tunnel are no safer. */
+ * counted, and does not stop the engine: peers without a tunnel are no safer. Nor does a slow one: a thread waits for it (saver.h), but at the start,
+ * at the end, and where the ledger is written anew. */
 #include "wg/state.h"
 
 #include "base/file.h"
@@ -16,6 +17,7 @@
 #include "base/str.h"
 #include "wg/engine.h"
 #include "wg/ledger.h"
+#include "wg/saver.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
@@ -30,9 +32,11 @@ struct kept {
 struct state {
 	struct engine *engine;
 	struct kept conf, timestamp, peers;
-	uint8_t reserved[TIMESTAMP_LEN];
+	uint8_t reserved[TIMESTAMP_LEN], reserved_next[TIMESTAMP_LEN];
 	sd_event_source *timer, *sync_timer;
 	bool dirty;
+	struct saver *saver;
+	bool saves_conf, saves_timestamp, syncs; /* jobs of its that are not done */
 
 	bool begins; /* the peers of the start are still to be written */
 	struct ledger ledger;
@@ -162,45 +166,63 @@ static int save_peers(struct state *s)
 	return r;
 }
 
-static void sync_ledger(struct state *s)
+static void on_synced(void *ctx, int r)
 {
-	if (!s->unsynced || s->ledger.fd < 0)
-		return;
-	s->unsynced = false;
-	note_result(s, &s->peers, fdatasync(s->ledger.fd) < 0 ? -errno : 0);
+	struct state *s = ctx;
+
+	s->syncs = false;
+	note_result(s, &s->peers, r);
 }
 
 static int on_sync_timer(sd_event_source *source _unused_, uint64_t usec _unused_, void *ctx)
 {
-	sync_ledger(ctx);
+	struct state *s = ctx;
+
+	if (s->syncs) { /* the disk is slow */
+		arm(s, s->sync_timer, SYNC_USEC);
+		return 0;
+	}
+	s->unsynced = false;
+	if (s->ledger.fd < 0)
+		return 0;
+	s->syncs = true;
+	saver_sync(s->saver, s->ledger.fd, on_synced, s);
 	return 0;
 }
 
 /* Configuration. */
 
-static int save(struct state *s)
+static void on_conf_saved(void *ctx, int r)
+{
+	struct state *s = ctx;
+
+	s->saves_conf = false;
+	note_result(s, &s->conf, r);
+	if (r < 0)
+		state_touch(s);
+}
+
+static void save(struct state *s)
 {
 	struct buf text = { .secret = true };
 	struct uapi_host host = engine_host(s->engine);
-	int r;
 
 	uapi_format(&host, &text);
-	r = file_write_atomic(s->conf.path, text.data ? text.data : "", text.len, 0600);
-	buf_done(&text);
-	note_result(s, &s->conf, r);
-	s->dirty = r < 0;
-	return r;
+	s->dirty = false;
+	s->saves_conf = true;
+	saver_replace(s->saver, s->conf.path, &text, on_conf_saved, s);
 }
 
 static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, void *ctx)
 {
 	struct state *s = ctx;
-	int r = s->dirty ? save(s) : 0;
 
+	if (s->dirty && !s->saves_conf)
+		save(s);
 	if (s->begins)
 		note_result(s, &s->peers, rewrite(s));
-	if (save_peers(s) < 0 || r < 0)
-		arm(s, s->timer, RETRY_USEC);
+	if (save_peers(s) < 0 || s->dirty)
+		arm(s, s->timer, s->conf.failing || s->peers.failing ? RETRY_USEC : SAVE_DELAY_USEC);
 	return 0;
 }
 
@@ -224,7 +246,7 @@ void state_touch(struct state *s)
 	if (!s || !s->conf.path || s->dirty)
 		return;
 	if (!timer_runs(s))
-		arm(s, s->timer, SAVE_DELAY_USEC);
+		arm(s, s->timer, s->conf.failing ? RETRY_USEC : SAVE_DELAY_USEC);
 	s->dirty = true;
 }
 
@@ -247,22 +269,46 @@ static uint64_t stamp_seconds(const uint8_t t[static TIMESTAMP_LEN])
 	return be64toh(v);
 }
 
+static void on_reserved(void *ctx, int r)
+{
+	struct state *s = ctx;
+
+	s->saves_timestamp = false;
+	note_result(s, &s->timestamp, r);
+	if (r == 0)
+		memcpy(s->reserved, s->reserved_next, TIMESTAMP_LEN);
+}
+
+/* RESERVE_S from @timestamp on. */
+static void reserve(struct state *s, const uint8_t timestamp[static TIMESTAMP_LEN])
+{
+	uint64_t seconds = htobe64(stamp_seconds(timestamp) + RESERVE_S);
+	struct buf text = { 0 };
+
+	memcpy(s->reserved_next, timestamp, TIMESTAMP_LEN);
+	memcpy(s->reserved_next, &seconds, sizeof(seconds));
+	for (int i = 0; i < TIMESTAMP_LEN; i++)
+		(void)buf_addf(&text, "%02x", s->reserved_next[i]);
+	(void)buf_adds(&text, "\n");
+	s->saves_timestamp = true;
+	saver_replace(s->saver, s->timestamp.path, &text, on_reserved, s);
+}
+
 void state_reserve_timestamp(struct state *s, const uint8_t timestamp[static TIMESTAMP_LEN])
 {
-	uint64_t seconds;
-	char text[2 * TIMESTAMP_LEN + 2];
-	int r;
-
-	if (!s || !s->timestamp.path || memcmp(timestamp, s->reserved, TIMESTAMP_LEN) < 0)
+	if (!s || !s->timestamp.path || stamp_seconds(timestamp) + RESERVE_S / 2 < stamp_seconds(s->reserved))
 		return;
-	memcpy(s->reserved, timestamp, TIMESTAMP_LEN);
-	seconds = htobe64(stamp_seconds(timestamp) + RESERVE_S);
-	memcpy(s->reserved, &seconds, sizeof(seconds));
-	for (int i = 0; i < TIMESTAMP_LEN; i++)
-		snprintf(text + 2 * i, 3, "%02x", s->reserved[i]);
-	strcpy(text + 2 * TIMESTAMP_LEN, "\n");
-	r = file_write_atomic(s->timestamp.path, text, strlen(text), 0600);
-	note_result(s, &s->timestamp, r);
+	if (!s->saves_timestamp)
+		reserve(s, timestamp);
+	if (memcmp(timestamp, s->reserved, TIMESTAMP_LEN) < 0)
+		return;
+	saver_wait(s->saver); /* it is sent in a moment */
+	if (memcmp(timestamp, s->reserved, TIMESTAMP_LEN) >= 0 && !s->timestamp.failing) { /* what was under way was for an earlier one */
+		reserve(s, timestamp);
+		saver_wait(s->saver);
+	}
+	if (memcmp(timestamp, s->reserved, TIMESTAMP_LEN) >= 0) /* in vain, and said: not tried at each handshake */
+		memcpy(s->reserved, s->reserved_next, TIMESTAMP_LEN);
 }
 
 static int load_timestamp(struct state *s)
@@ -380,7 +426,9 @@ int state_new(struct engine *e, const char *dir, bool read, struct state **ret)
 		log_error("cannot make the state directory", L_STR("directory", dir), L_ERRNO(r));
 		return r;
 	}
-	r = sd_event_add_time(e->event, &s->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, s);
+	r = saver_new(e->event, &s->saver);
+	if (r >= 0)
+		r = sd_event_add_time(e->event, &s->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, s);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
 	if (r >= 0)
@@ -412,8 +460,16 @@ const struct state_stats *state_stats(const struct state *s)
 	return &s->stats;
 }
 
+void state_wait(struct state *s)
+{
+	if (s->saver)
+		saver_wait(s->saver);
+}
+
 void state_disown(struct state *s)
 {
+	s->saver = saver_free(s->saver);
+	s->dirty = s->begins = false;
 	forget_unsaved(s);
 	ledger_close(&s->ledger);
 	free(s->conf.path);
@@ -426,11 +482,13 @@ struct state *state_free(struct state *s)
 {
 	if (!s)
 		return NULL;
+	state_wait(s); /* what could not be saved is dirty then */
 	if (s->conf.path && s->dirty)
-		(void)save(s);
+		save(s);
 	(void)save_peers(s);
-	sync_ledger(s);
-	state_disown(s);
+	if (s->unsynced && s->ledger.fd >= 0)
+		saver_sync(s->saver, s->ledger.fd, on_synced, s);
+	state_disown(s); /* waits for all that */
 	sd_event_source_unref(s->timer);
 	sd_event_source_unref(s->sync_timer);
 	free(s);

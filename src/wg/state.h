@@ -25,7 +25,9 @@ struct state_stats {
 int state_new(struct engine *e, const char *dir, bool read, struct state **ret);
 /* Saves what is pending. */
 struct state *state_free(struct state *s);
-/* The files belong to a successor now. */
+/* What is under way is on the disk when this returns. */
+void state_wait(struct state *s);
+/* The files belong to a successor now: state_wait() came before. */
 void state_disown(struct state *s);
 /* The files are ours from here on: a predecessor, if there was one, writes no more. */
 void state_begin(struct state *s);

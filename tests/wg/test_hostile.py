@@ -384,6 +384,28 @@ def test_W_10_a_full_disk_forgets_nothing(world):
     assert e.node.out("wg", "show", "wg0", "peers").split() == [stays]
 
 
+def test_a_slow_disk_stops_nobody(world):
+    """While the disk takes its time the engine answers questions and handshakes; what was to be saved is saved then."""
+    library = os.path.join(os.path.dirname(BIN), "tests", "libslowdisk.so")
+    ea, eb = world.pair(env_a={"LD_PRELOAD": library, "SLOWDISK": "/run/slow"},
+                        extra_a=["--state-dir", "/run/state", "--metrics", "unix:/run/metrics"], extra_b=["--persist", "--state-dir", "/run/state"])
+    assert ea.node.ping("10.9.0.2") == 3
+    slow, held = ea.node.path("/run/slow"), ea.node.path("/run/slow.held")
+    open(slow, "w").close()
+    ea.wg("peer %s persistent-keepalive 24" % eb.key.public)
+    wait_for(lambda: os.path.exists(held), message="a sync is under way")
+    assert "persistent_keepalive_interval=24" not in saved(ea.node.path("/run/state/wg0.conf"))
+    eb.kill()
+    eb.start()
+    wait_for(lambda: eb.node.ping("10.9.0.1", count=1, wait=1) == 1, message="a new session")
+    ea.wg("peer %s persistent-keepalive 25" % eb.key.public)
+    assert ea.show("persistent-keepalive") == ["25"]
+    assert "persistent_keepalive_interval=24" not in saved(ea.node.path("/run/state/wg0.conf"))
+    os.unlink(slow)
+    wait_for(lambda: "persistent_keepalive_interval=25" in saved(ea.node.path("/run/state/wg0.conf")), message="the newest is saved")
+    assert ea.metric("state_errors_total") == 0
+
+
 def test_each_file_that_cannot_be_saved_is_told_once(world):
     """However often the others can; and is counted each time."""
     ea, eb = world.pair(extra_a=["--state-dir", "/run/state", "--metrics", "unix:/run/metrics"])
