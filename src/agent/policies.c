@@ -420,11 +420,14 @@ char *policies_problem(const struct policies *p)
 	struct problems found = { 0 };
 	char *text;
 
+	if (p->apply.locked && p->apply.room.n)
+		return xasprintf("the policy maps are full: %zu addresses of pods are locked down, and %zu addresses and prefixes have no class of their own "
+				 "(policy.addressTableSize)", p->apply.locked, p->apply.room.n);
 	if (p->apply.locked)
 		return xasprintf("the policy maps are full: %zu addresses of pods are locked down (policy.ruleTableSize)", p->apply.locked);
-	if (p->apply.missed)
-		return xasprintf("the policy maps are full: %zu addresses have no class of their own (policy.addressTableSize)",
-				 p->apply.missed);
+	if (p->apply.room.n)
+		return xasprintf("the policy maps are full: %zu addresses and prefixes have no class of their own (policy.addressTableSize)",
+				 p->apply.room.n);
 	if (p->host && host_policy_is_rolled_back(p->host))
 		return xstrdup(host_policy_is_tested(p->host) ?
 				       "policies of the node itself were taken back: nobody had confirmed them (weft policy confirm)" :

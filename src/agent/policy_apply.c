@@ -17,8 +17,11 @@ static void forget_failed(struct policy_apply *p)
 	free(p->failed);
 	free(p->failed_ports);
 	p->failed = p->failed_ports = NULL;
-	p->n_failed_ids = p->n_failed_ports = 0;
-	p->locked = p->missed = 0;
+	free(p->blind);
+	p->blind = NULL;
+	policy_room_done(&p->room);
+	p->n_failed_ids = p->n_failed_ports = p->n_blind = 0;
+	p->locked = 0;
 }
 
 void policy_apply_forget(struct policy_apply *p)
@@ -53,19 +56,37 @@ struct run {
 	bool changed;
 };
 
-static void note_failure(struct policy_apply *p, const struct policy_change *c)
+/* What stood there, for the trie of older kernels refuses to replace when it is full, must not stay under a number that may come to mean another
+ * class; and where it went there is room. */
+static void note_absent(struct policy_apply *p, const struct policy_change *c, const struct policy_maps *m)
 {
-	if (c->map == POLICY_MAP_RULES)
+	int r = datapath_policy_change(p->dp, dp_maps[c->map], c->key, NULL);
+
+	if (r < 0 || datapath_policy_change(p->dp, dp_maps[c->map], c->key, c->value) < 0)
+		policy_room_note_absent(&p->room, m, c->map, c->key);
+}
+
+static void note_failure(struct policy_apply *p, const struct policy_change *c, const struct policy_maps *m)
+{
+	if (c->map == POLICY_MAP_RULES) {
 		mark_failed(&p->failed, &p->n_failed_ids, ((const struct policy_rule_key *)c->key)->policy);
-	else if (c->map == POLICY_MAP_PORTS)
+	} else if (c->map == POLICY_MAP_PORTS) {
+		if (!p->failed_ports)
+			p->first_failed_port = (const struct policy_port_entry *)c->key - policy_maps_ports(m);
 		mark_failed(&p->failed_ports, &p->n_failed_ports, ((const struct policy_port_key *)c->key)->ports);
-	else
-		p->missed++; /* an address without a class of its own counts as its prefix: a pod as unknown */
+	} else {
+		note_absent(p, c, m);
+	}
 }
 
 bool policy_apply_has_failed(const struct policy_apply *p, uint32_t policy)
 {
-	return has_failed(p->failed, p->n_failed_ids, policy);
+	return has_failed(p->failed, p->n_failed_ids, policy) || has_failed(p->blind, p->n_blind, policy);
+}
+
+static bool some_have_failed(const struct policy_apply *p)
+{
+	return p->failed || p->blind;
 }
 
 enum dp_policy_map policy_apply_dp_map(enum policy_map map)
@@ -173,10 +194,10 @@ static int lock_failed(struct policy_apply *p, const struct policy_maps *m)
 	int first = 0;
 
 	p->locked = 0;
-	for (size_t i = 0; p->failed && i < m->n[POLICY_MAP_ENDPOINTS]; i++) {
+	for (size_t i = 0; some_have_failed(p) && i < m->n[POLICY_MAP_ENDPOINTS]; i++) {
 		int r;
 
-		if (!has_failed(p->failed, p->n_failed_ids, e[i].value.policy))
+		if (!policy_apply_has_failed(p, e[i].value.policy))
 			continue;
 		p->locked++;
 		r = put_endpoint(p, &e[i]);
@@ -199,11 +220,30 @@ static int settle_failed(struct policy_apply *p, const struct policy_maps *m)
 	return lock_failed(p, m); /* those that are left; the others change over in their turn */
 }
 
+static void note_blind(uint32_t policy, void *ctx)
+{
+	struct policy_apply *p = ctx;
+
+	mark_failed(&p->blind, &p->n_blind, policy);
+}
+
+static int settle_absent(struct policy_apply *p, const struct policy_maps *m)
+{
+	if (!p->room.n)
+		return 0;
+	policy_room_each_blind(&p->room, m, note_blind, p);
+	return p->blind ? lock_failed(p, m) : 0;
+}
+
 /* All that is new is there, or known not to fit. */
 static int enter_step(struct run *run, enum policy_step step)
 {
-	int r = run->step < POLICY_STEP_CLASSES && step >= POLICY_STEP_CLASSES ? settle_failed(run->p, run->new_) : 0;
+	int r = 0;
 
+	if (run->step < POLICY_STEP_CLASSES && step >= POLICY_STEP_CLASSES)
+		r = settle_failed(run->p, run->new_);
+	if (r == 0 && run->step < POLICY_STEP_SWITCH && step >= POLICY_STEP_SWITCH)
+		r = settle_absent(run->p, run->new_);
 	run->step = step;
 	return r;
 }
@@ -229,7 +269,7 @@ static int on_change(const struct policy_change *c, void *ctx)
 	r = datapath_policy_change(p->dp, dp_maps[c->map], c->key, c->value);
 	if (r != -E2BIG && r != -ENOMEM && r != -ENOSPC)
 		return r;
-	note_failure(p, c);
+	note_failure(p, c, run->new_);
 	return 0;
 }
 
@@ -239,7 +279,7 @@ static int unlock(struct policy_apply *p, const struct policy_maps *m)
 	const struct policy_endpoint_entry *e = policy_maps_endpoints(m);
 	int r = 0;
 
-	for (size_t i = 0; p->failed && i < m->n[POLICY_MAP_ENDPOINTS] && r == 0; i++)
+	for (size_t i = 0; some_have_failed(p) && i < m->n[POLICY_MAP_ENDPOINTS] && r == 0; i++)
 		r = put_endpoint(p, &e[i]);
 	return r;
 }
@@ -278,16 +318,16 @@ int policy_apply_finish(struct policy_apply *p)
 	return r < 0 ? r : s;
 }
 
-void policy_apply_each_locked(const struct policy_apply *p, void (*fn)(const struct addr *addr, void *ctx), void *ctx)
+void policy_apply_each_locked(const struct policy_apply *p, policy_apply_locked_fn *fn, void *ctx)
 {
 	const struct policy_endpoint_entry *e = p->applied ? policy_maps_endpoints(p->applied) : NULL;
 	struct addr addr;
 
-	for (size_t i = 0; p->failed && e && i < p->applied->n[POLICY_MAP_ENDPOINTS]; i++) {
+	for (size_t i = 0; some_have_failed(p) && e && i < p->applied->n[POLICY_MAP_ENDPOINTS]; i++) {
 		if (!policy_apply_has_failed(p, e[i].value.policy))
 			continue;
 		memcpy(&addr, &e[i].key, sizeof(addr));
-		fn(&addr, ctx);
+		fn(&addr, !has_failed(p->failed, p->n_failed_ids, e[i].value.policy), ctx);
 	}
 }
 
@@ -299,6 +339,50 @@ size_t policy_apply_count_locked(const struct policy_apply *p)
 	for (size_t i = 0; e && i < p->applied->n[POLICY_MAP_ENDPOINTS]; i++)
 		n += policy_apply_endpoint_value(p, &e[i].value).policy == POLICY_LOCKED;
 	return n;
+}
+
+static int on_difference(_unused_ const struct policy_change *c, _unused_ void *ctx)
+{
+	return 1;
+}
+
+/* One that is absent is put, if there is. */
+static bool has_room_for_absent(struct policy_apply *p, enum policy_map map)
+{
+	const struct policy_map_shape *shape = &policy_map_shapes[map];
+	const char *e = p->applied->entries[map];
+
+	for (size_t i = 0; p->room.absent[map] && i < p->applied->n[map]; i++)
+		if (p->room.absent[map][i])
+			return datapath_policy_change(p->dp, dp_maps[map], e + i * shape->entry_size, e + i * shape->entry_size + shape->value_offset) == 0;
+	return false;
+}
+
+static bool has_room_for_ports(struct policy_apply *p)
+{
+	const struct policy_port_entry *e = policy_maps_ports(p->applied);
+
+	return p->failed_ports && datapath_policy_change(p->dp, DP_POLICY_PORTS, &e[p->first_failed_port].key, &e[p->first_failed_port].value) == 0;
+}
+
+static bool has_room_for_rules(struct policy_apply *p)
+{
+	size_t n;
+	_cleanup_free_ struct stretch *all = find_failed(p, p->applied, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		if (put_whole(p, &all[i]))
+			return true;
+		withdraw(p, &all[i]);
+	}
+	return false;
+}
+
+/* Would it be in vain to write everything again? The same is wanted, and nothing that had no room has any now. */
+static bool is_as_full(struct policy_apply *p, const struct policy_maps *maps)
+{
+	return policy_apply_is_failed(p) && p->applied && policy_maps_diff(p->applied, maps, on_difference, NULL, NULL) == 0 &&
+	       !has_room_for_absent(p, POLICY_MAP_CIDRS) && !has_room_for_absent(p, POLICY_MAP_ADDRS) && !has_room_for_ports(p) && !has_room_for_rules(p);
 }
 
 static int begin(struct policy_apply *p, struct datapath *dp)
@@ -316,6 +400,26 @@ static int begin(struct policy_apply *p, struct datapath *dp)
 	return 0;
 }
 
+static int on_leaving(const struct policy_change *c, void *ctx)
+{
+	struct run *run = ctx;
+
+	if (c->value || c->step == POLICY_STEP_REMOVE)
+		return 0;
+	run->changed = true;
+	return datapath_policy_change(run->p->dp, dp_maps[c->map], c->key, NULL);
+}
+
+/* What goes makes room for what did not fit. No endpoint changes over yet: whether it may is known when all is written again. */
+static int make_room(struct policy_apply *p, const struct policy_maps *maps, bool *ret_changed)
+{
+	struct run run = { .p = p };
+	int r = policy_maps_diff(p->applied, maps, on_leaving, &run, NULL);
+
+	*ret_changed |= run.changed;
+	return r;
+}
+
 int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps *maps)
 {
 	bool changed = false, again;
@@ -325,15 +429,15 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 		r = policy_apply_finish(p);
 	if (r < 0)
 		return r;
+	if (is_as_full(p, maps))
+		return 0;
 	p->host_policy = maps->host_policy;
 	again = policy_apply_is_failed(p);
 	forget_failed(p);
-	if (again) /* what goes makes room for what did not fit */
-		r = run_changes(p, p->applied, maps, &changed);
-	if (r == 0) {
-		forget_failed(p);
+	if (again)
+		r = make_room(p, maps, &changed);
+	if (r == 0)
 		r = run_changes(p, again ? NULL : p->applied, maps, &changed);
-	}
 	if (r == 0 && changed)
 		r = datapath_policy_commit(dp, maps->host_until);
 	if (r < 0) { /* what is in force is some of both: everything is written again */

@@ -2,6 +2,7 @@
 /* The compiler's maps, brought into the datapath. */
 #pragma once
 
+#include "agent/policy_room.h"
 #include "datapath/datapath.h"
 #include "policy/maps.h"
 
@@ -11,8 +12,11 @@ struct policy_apply {
 	uint32_t host_policy;	   /* of the maps that are being applied, or were last */
 	bool fresh;		   /* what earlier agents have left is still there */
 	bool *failed, *failed_ports; /* policies and port tables of `applied` that did not fit, by id; or NULL */
-	size_t n_failed_ids, n_failed_ports;
-	size_t locked, missed;	   /* endpoints that are locked down because of that; addresses that found no room */
+	size_t n_failed_ids, n_failed_ports, first_failed_port; /* the last: an index */
+	struct policy_room room;   /* addresses and prefixes of `applied` that found none */
+	bool *blind;		   /* policies that cannot do without those, by id; or NULL */
+	size_t n_blind;
+	size_t locked;		   /* endpoints that are locked down because of one or the other */
 	struct {
 		enum policy_map map;
 		size_t at;
@@ -26,7 +30,8 @@ void policy_apply_forget(struct policy_apply *p);
 /**
  * policy_apply() - make the datapath's policy maps these, but for what goes
  *
- * A policy that does not fit is not in force: its endpoints are locked down, and p->locked counts them. Return: 0, -errno when nothing
+ * A policy that does not fit, or for which an address or prefix that it tells apart does not, is not in force: its endpoints are locked down, and
+ * p->locked counts them. What did not fit is tried again by the next call, which changes nothing while there still is no room. Return: 0, -errno when nothing
  * can be said of what is in force; the next call does everything again.
  */
 int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps *maps);
@@ -34,11 +39,12 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 int policy_apply_finish(struct policy_apply *p);
 static inline bool policy_apply_is_failed(const struct policy_apply *p)
 {
-	return p->locked || p->missed;
+	return p->locked || p->room.n;
 }
 
-/* Addresses of endpoints whose policy found no room. */
-void policy_apply_each_locked(const struct policy_apply *p, void (*fn)(const struct addr *addr, void *ctx), void *ctx);
+/* Addresses of endpoints whose policy found no room; @blind: it did, but not what it must tell apart. */
+typedef void policy_apply_locked_fn(const struct addr *addr, bool blind, void *ctx);
+void policy_apply_each_locked(const struct policy_apply *p, policy_apply_locked_fn *fn, void *ctx);
 /* All that are locked down, for whatever reason. */
 size_t policy_apply_count_locked(const struct policy_apply *p);
 /* Looks at the next few thousand entries of the datapath, and puts back what somebody took away or changed. Return: how many, -errno. */

@@ -16,7 +16,7 @@ static bool is_uncertain(const struct policy_apply *p, enum policy_map map, cons
 	case POLICY_MAP_ENDPOINTS:
 		return false;
 	default:
-		return p->missed;
+		return policy_room_is_absent(&p->room, p->applied, map, key);
 	}
 }
 

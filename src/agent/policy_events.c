@@ -40,14 +40,15 @@ static void on_problem(enum policy_problem what, const char *subject, const char
 		tell_object(a, kind, namespace_, name, detail);
 }
 
-static void on_locked(const struct addr *addr, void *ctx)
+static void on_locked(const struct addr *addr, bool blind, void *ctx)
 {
 	struct agent *a = ctx;
 	const struct endpoint_record *r = endpoints_find_addr(a->endpoints, addr);
 
 	if (r && *r->pod_name)
 		tell_pod(a, r->pod_namespace, r->pod_name, "PolicyLocked",
-			 "its policies find no room in this node's policy maps (policy.ruleTableSize): locked down");
+			 blind ? "addresses that its policies tell apart find no room in this node's policy maps (policy.addressTableSize): locked down" :
+				 "its policies find no room in this node's policy maps (policy.ruleTableSize): locked down");
 }
 
 /* Each node that took them back says so in words of its own: others may have confirmed them. */

@@ -36,7 +36,7 @@ struct dp_config {
 	uint32_t nat_max;    /* translated connections, 64 to 2^24 */
 	uint32_t nat_share;  /* of them, by one endpoint; 0: half of nat_max */
 	uint16_t nat_port_min, nat_port_max; /* ports that translation may use, from 1 */
-	uint32_t policy_addr_max, policy_rule_max; /* entries of the policy maps, 64 to 2^24; 0: 65536. Addresses (and prefixes), rules (and ports) */
+	uint32_t policy_addr_max, policy_rule_max; /* entries of the policy maps, 64 to 2^24; 0: 65536. Addresses, and prefixes: of one generation, the maps hold two; rules, and ports */
 	uint16_t tunnel_port; /* UDP port of the tunnel or of WireGuard; 0 without either */
 	bool geneve;	      /* the tunnel device's packets travel as Geneve */
 	bool host;	     /* policies may speak of the node itself */

@@ -302,7 +302,7 @@ static void size_map(struct bpf_map *map, const char *name, const struct dp_conf
 	if (streq(name, "service_backends"))
 		bpf_map__set_max_entries(map, 4 * service_max(config));
 	if (streq(name, "policy_addrs") || streq(name, "policy_cidrs"))
-		bpf_map__set_max_entries(map, policy_max(config->policy_addr_max));
+		bpf_map__set_max_entries(map, 2 * policy_max(config->policy_addr_max)); /* those of the agent before as well, while one starts */
 	if (streq(name, "policy_rules") || streq(name, "policy_ports"))
 		bpf_map__set_max_entries(map, policy_max(config->policy_rule_max));
 }

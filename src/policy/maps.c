@@ -78,7 +78,7 @@ int policy_map_cmp(enum policy_map map, const void *a, const void *b)
 }
 
 /* Which entries a pass over one map hands out. */
-enum { PUT = 1, DELETE = 2 };
+enum { PUT = 1, DELETE = 2, OF_NODES = 4, OF_OTHERS = 8 };
 
 struct pass {
 	enum policy_step step;
@@ -87,12 +87,14 @@ struct pass {
 };
 
 /* New rules need their port tables; a class must have its rules before an address gets it; policies come last. What
- * goes, goes the other way round. */
+ * goes, goes the other way round. Nodes' addresses come before those of pods, as where these find no room they are taken for pods that nobody knows, and
+ * nodes for the world. */
 static const struct pass passes[] = {
 	{ POLICY_STEP_ADD, POLICY_MAP_PORTS, PUT },
 	{ POLICY_STEP_ADD, POLICY_MAP_RULES, PUT },
 	{ POLICY_STEP_CLASSES, POLICY_MAP_CIDRS, PUT },
-	{ POLICY_STEP_CLASSES, POLICY_MAP_ADDRS, PUT },
+	{ POLICY_STEP_CLASSES, POLICY_MAP_ADDRS, PUT | OF_NODES },
+	{ POLICY_STEP_CLASSES, POLICY_MAP_ADDRS, PUT | OF_OTHERS },
 	{ POLICY_STEP_SWITCH, POLICY_MAP_ENDPOINTS, PUT | DELETE },
 	{ POLICY_STEP_SWITCH, POLICY_MAP_ADDRS, DELETE },
 	{ POLICY_STEP_SWITCH, POLICY_MAP_CIDRS, DELETE },
@@ -103,6 +105,13 @@ static const struct pass passes[] = {
 static const void *entry(const struct policy_maps *m, enum policy_map map, size_t i)
 {
 	return m && i < m->n[map] ? (const char *)m->entries[map] + i * policy_map_shapes[map].entry_size : NULL;
+}
+
+static bool is_of_pass(const struct pass *pass, const void *value)
+{
+	const struct policy_class_value *v = value;
+
+	return !(pass->what & (OF_NODES | OF_OTHERS)) || (v->group == POLICY_CLASS_NODE) == !!(pass->what & OF_NODES);
 }
 
 static int run_pass(const struct pass *pass, const struct policy_maps *old, const struct policy_maps *new_, policy_change_fn *fn,
@@ -125,7 +134,7 @@ static int run_pass(const struct pass *pass, const struct policy_maps *old, cons
 			continue;
 		/* A new address had the class of its prefix before. */
 		*classes_changed |= of_classes && old != NULL;
-		if (c < 0 ? !(pass->what & DELETE) : !(pass->what & PUT))
+		if (c < 0 ? !(pass->what & DELETE) : !(pass->what & PUT) || !is_of_pass(pass, n + shape->value_offset))
 			continue;
 		r = fn(&(struct policy_change){ .step = pass->step, .map = pass->map, .key = c < 0 ? o : n,
 						.value = c < 0 ? NULL : n + shape->value_offset }, ctx);
