@@ -297,25 +297,44 @@ static __always_inline enum drop_reason flow_track(struct packet *pkt, __u32 own
 	return flow_track_entry(&key, end, owner, pkt, place);
 }
 
-/* Is there a flow to which the packet belongs, and which policy lets pass? If so, says whether what concerns its local end goes
- * through the stack. */
-static __always_inline bool flow_exists(const struct packet *pkt, __u8 place, bool *ret_via_stack)
+/* The flow to which the packet belongs; @ret_end: which end of it the packet's source is. */
+static __always_inline struct flow_state *flow_find(const struct packet *pkt, struct flow_key *ret_key, __u8 *ret_end)
 {
 	struct flow_state *f;
 	struct flow *open;
-	struct flow_key key;
-	__u8 end = flow_key_of(pkt, &key);
 
-	open = bpf_map_lookup_elem(&flows, &key);
-	if (open) {
-		*ret_via_stack = open->state.stack >> flow_local_end(end, place) & 1;
-		return !(open->state.origin & FLOW_DENIED);
-	}
-	f = bpf_map_lookup_elem(&flows_new, &key);
-	if (!f || flow_is_stale(key.proto, f, tick_now()))
+	*ret_end = flow_key_of(pkt, ret_key);
+	open = bpf_map_lookup_elem(&flows, ret_key);
+	if (open)
+		return &open->state;
+	f = bpf_map_lookup_elem(&flows_new, ret_key);
+	return f && !flow_is_stale(ret_key->proto, f, tick_now()) ? f : NULL;
+}
+
+/* Is there a flow to which the packet belongs, and which was let pass when it was judged last? */
+static __always_inline bool flow_exists(const struct packet *pkt)
+{
+	struct flow_key key;
+	__u8 end;
+	struct flow_state *f = flow_find(pkt, &key, &end);
+
+	return f && !(f->origin & FLOW_DENIED);
+}
+
+/* Is there one, and does policy let it pass as it is now, whatever its last packet met? If so, says whether what concerns its local end goes
+ * through the stack. */
+static __always_inline bool flow_passes(struct packet *pkt, __u8 place, bool *ret_via_stack)
+{
+	enum drop_reason why;
+	struct flow_key key;
+	__u8 end;
+	struct flow_state *f = flow_find(pkt, &key, &end);
+
+	if (!f)
 		return false;
 	*ret_via_stack = f->stack >> flow_local_end(end, place) & 1;
-	return !(f->origin & FLOW_DENIED);
+	why = policy_judge(&key, f->initiator, f->origin, pkt);
+	return why == DROP_NONE || why == POLICY_ON_TRIAL;
 }
 
 /* Did the packet's receiver begin the conversation? Unknown ones were begun by their sender. */

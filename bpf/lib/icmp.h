@@ -19,7 +19,6 @@ __global enum drop_reason icmp_check_error(struct __sk_buff *skb, struct packet 
 {
 	struct packet quoted = {};
 	enum drop_reason why;
-	bool via_stack;
 
 	if (!pkt)
 		return DROP_ICMP_UNRELATED;
@@ -30,10 +29,7 @@ __global enum drop_reason icmp_check_error(struct __sk_buff *skb, struct packet 
 		return DROP_ICMP_UNRELATED;
 	if (quoted.fragment == FRAGMENT_LATER && fragment_resolve_ports(&quoted) != DROP_NONE) /* IPv6 complains about these too */
 		return DROP_ICMP_UNRELATED;
-	if (!flow_exists(&quoted, from_pod ? FLOW_AT_DESTINATION : FLOW_AT_SOURCE, &via_stack))
-		return DROP_ICMP_UNRELATED;
-	pkt->via_stack = via_stack;
-	return DROP_NONE;
+	return flow_passes(&quoted, from_pod ? FLOW_AT_DESTINATION : FLOW_AT_SOURCE, &pkt->via_stack) ? DROP_NONE : DROP_ICMP_UNRELATED;
 }
 
 static __always_inline bool addr_is_gateway(const struct ip_addr *a)

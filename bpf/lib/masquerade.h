@@ -52,14 +52,13 @@ __global enum drop_reason masquerade_error(struct __sk_buff *skb, struct packet 
 	struct nat_forward *forward;
 	struct nat_end to = {};
 	struct nat_key key;
-	bool via_stack;
 
 	if (!pkt || packet_parse(skb, pkt->l4_off + 8, packet_protocol(pkt), true, &quoted) != DROP_NONE)
 		return DROP_ICMP_UNRELATED;
 	nat_key_of(&quoted, false, &key); /* its receiver is the inside end */
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
-	if (!forward) /* about a packet that came to the pod's own address */
-		return masquerade_exempt(&pkt->dst, NAT_TO) || masquerade_exempt(&pkt->src, NAT_FROM) || flow_exists(&quoted, FLOW_AT_DESTINATION, &via_stack) ?
+	if (!forward) /* about a packet that came to the pod's own address; policy was asked when the pod sent it */
+		return masquerade_exempt(&pkt->dst, NAT_TO) || masquerade_exempt(&pkt->src, NAT_FROM) || flow_exists(&quoted) ?
 			       DROP_NONE : DROP_ICMP_UNRELATED;
 	to.addr = forward->addr;
 	to.port = forward->port;
