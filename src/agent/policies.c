@@ -119,6 +119,7 @@ static void on_namespace(struct policies *p, const struct model_namespace *ns, b
 static void on_node(struct policies *p, const struct model_node *node, bool gone)
 {
 	struct addr others[NODE_CIDRS_MAX];
+	unsigned n_addrs = node->n_addrs + node->n_external;
 
 	p->nodes_dirty = true;
 	if (gone) {
@@ -131,14 +132,14 @@ static void on_node(struct policies *p, const struct model_node *node, bool gone
 		struct addr own[ARRAY_SIZE(others) + ARRAY_SIZE(node->addrs)];
 		size_t n = 0;
 
-		for (unsigned i = 0; i < node->n_addrs; i++)
+		for (unsigned i = 0; i < n_addrs; i++)
 			own[n++] = node->addrs[i];
 		for (unsigned i = 0; i < node->n_cidrs; i++)
 			own[n++] = others[i];
 		policy_set_host(p->policy, p->labels, labels_of(p, node->labels), own, n);
 		host_policy_node_changed(p->host);
 	}
-	policy_put_node(p->policy, node->name, p->labels, labels_of(p, node->labels), node->addrs, node->n_addrs, others, node->n_cidrs);
+	policy_put_node(p->policy, node->name, p->labels, labels_of(p, node->labels), node->addrs, n_addrs, others, node->n_cidrs);
 }
 
 static enum policy_kind kind_of(enum model_table table)

@@ -86,26 +86,54 @@ static int decode_cidrs(const json_t *spec, struct decoded_node *ret, char **ret
 	return 0;
 }
 
-/* status.addresses of type InternalIP; host names and external addresses are not for us. */
-static int decode_node_addrs(const json_t *list, struct decoded_node *ret, char **ret_error)
+/* @n: how many stand at @list already */
+static void add_node_addr(struct addr *list, unsigned *n, const struct addr *a)
+{
+	for (unsigned i = 0; i < *n; i++)
+		if (addr_eq(&list[i], a))
+			return;
+	list[(*n)++] = *a;
+}
+
+/* status.addresses of one type, into @ret behind the @n that are there; what is there, or comes twice, comes once. @strict: what is no address is an
+ * error, else left out. */
+static int decode_addrs_of_type(const json_t *list, const char *type, bool strict, struct addr *ret, unsigned *n, char **ret_error)
 {
 	const json_t *item;
+	unsigned of_type = 0;
+	struct addr a;
 	size_t i;
+
+	json_array_foreach(list, i, item) {
+		const char *text = json_str_at(item, "address");
+		bool good = text && addr_parse(text, &a) == 0;
+
+		if (!streq(json_str_at(item, "type"), type))
+			continue;
+		if (!good && strict)
+			return decode_refuse(ret_error, "status.addresses[%zu]: expected an IP address", i);
+		if (of_type++ == NODE_ADDRS_MAX)
+			return decode_refuse(ret_error, "status.addresses: more than %d of type %s", NODE_ADDRS_MAX, type);
+		if (good)
+			add_node_addr(ret, n, &a);
+	}
+	return 0;
+}
+
+/* Host names are not for us. Without a way to it a node is nothing, so its InternalIPs must be addresses. */
+static int decode_node_addrs(const json_t *list, struct decoded_node *ret, char **ret_error)
+{
+	unsigned n = 0;
+	int r;
 
 	if (list && !json_is_array(list) && !json_is_null(list))
 		return decode_refuse(ret_error, "status.addresses: expected a list");
-	json_array_foreach(list, i, item) {
-		const char *text = json_str_at(item, "address");
-
-		if (!streq(json_str_at(item, "type"), "InternalIP"))
-			continue;
-		if (ret->n_addrs == NODE_ADDRS_MAX)
-			return decode_refuse(ret_error, "status.addresses: more than %d of type InternalIP", NODE_ADDRS_MAX);
-		if (!text || addr_parse(text, &ret->addrs[ret->n_addrs]) < 0)
-			return decode_refuse(ret_error, "status.addresses[%zu]: expected an IP address", i);
-		ret->n_addrs++;
-	}
-	return 0;
+	r = decode_addrs_of_type(list, "InternalIP", true, ret->addrs, &n, ret_error);
+	ret->n_addrs = n;
+	if (r == 0)
+		r = decode_addrs_of_type(list, "ExternalIP", false, ret->addrs, &n, ret_error);
+	ret->n_external = n - ret->n_addrs;
+	return r;
 }
 
 /* KEP-3836: the taint by which the cluster autoscaler says that the node will go. Its other fields do not matter. */

@@ -49,14 +49,14 @@ struct model_node_addr {
 
 struct model_node {
 	struct htab_node by_name;
-	struct model_node_addr *by_addr; /* n_addrs of them */
+	struct model_node_addr *by_addr; /* n_addrs of them: InternalIP */
 	const char *name, *uid;
 	const char *zone, *region; /* "" when not said */
 	int64_t created;	   /* seconds since 1970; 0 when not said */
 	struct prefix cidrs[NODE_CIDRS_MAX];
 	unsigned n_cidrs;
-	struct addr addrs[NODE_ADDRS_MAX]; /* InternalIP, in the order of the API */
-	unsigned n_addrs;
+	struct addr addrs[2 * NODE_ADDRS_MAX]; /* InternalIP, in the order of the API; behind them ExternalIP, those that are none of the others */
+	unsigned n_addrs, n_external;	       /* of each; the way to a node goes to an InternalIP, to policy it is all of them */
 	bool ready;   /* by its condition; true when none is there */
 	bool cordoned; /* spec.unschedulable */
 	bool leaving; /* being deleted, or tainted by the cluster autoscaler, which is about to */

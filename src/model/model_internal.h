@@ -48,8 +48,8 @@ int decode_meta(const json_t *object, bool namespaced, struct decoded_meta *ret,
 struct decoded_node {
 	struct prefix cidrs[NODE_CIDRS_MAX];
 	unsigned n_cidrs;
-	struct addr addrs[NODE_ADDRS_MAX];
-	unsigned n_addrs;
+	struct addr addrs[2 * NODE_ADDRS_MAX]; /* as in struct model_node */
+	unsigned n_addrs, n_external;
 	bool leaving; /* by its taint */
 	bool ready, cordoned;
 };

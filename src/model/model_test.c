@@ -62,6 +62,28 @@ static const char node1[] =
     "30.0.11\"},"
     "{\"type\":\"InternalIP\",\"address\":\"fd30::11\"}]}}";
 
+#define ADDRESSES(list) "{\"metadata\":{\"name\":\"n1\"},\"status\":{\"addresses\":[" list "]}}"
+#define ADDRESS(type, text) "{\"type\":\"" type "\",\"address\":\"" text "\"}"
+
+/* Policy is about all of them, the way to a node about the inner ones; none is there twice. */
+static void a_nodes_external_addresses_stand_behind_its_own(void)
+{
+	struct model *m = model_new();
+	const struct model_node *n;
+	struct addr inner = A("172.30.0.11"), outer = A("203.0.113.1");
+
+	CHECK_INT(put(m, MODEL_NODES, ADDRESSES(ADDRESS("ExternalIP", "203.0.113.1") "," ADDRESS("InternalIP", "172.30.0.11") "," ADDRESS(
+							"InternalIP", "172.30.0.11") "," ADDRESS("ExternalIP", "172.30.0.11") "," ADDRESS("ExternalIP", "none") "," ADDRESS("Hostname", "10.0.0.1"))), 1);
+	n = model_find_node(m, "n1");
+	CHECK_INT(n->n_addrs, 1);
+	CHECK_INT(n->n_external, 1);
+	CHECK(addr_eq(&n->addrs[0], &inner) && addr_eq(&n->addrs[1], &outer));
+	CHECK(node_at(m, "172.30.0.11") == n && !node_at(m, "203.0.113.1"));
+	CHECK_INT(put(m, MODEL_NODES, ADDRESSES(ADDRESS("InternalIP", "172.30.0.11"))), 1);
+	CHECK_INT(n->n_addrs + n->n_external, 1);
+	model_free(m);
+}
+
 static void SVC_31_nodes_that_leave(void)
 {
 	static const char *const leaving[] = {
@@ -456,6 +478,7 @@ static void a_pod_costs_less_than_400_bytes(void)
 int main(void)
 {
 	RUN(nodes);
+	RUN(a_nodes_external_addresses_stand_behind_its_own);
 	RUN(SVC_31_nodes_that_leave);
 	RUN(pods);
 	RUN(pods_have_named_ports_and_the_uid_that_runtimes_know);

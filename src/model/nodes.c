@@ -59,7 +59,7 @@ static bool node_has(const struct model_node *n, const struct decoded_meta *meta
 {
 	return streq(n->uid, meta->uid) && n->created == meta->created && n->n_cidrs == d->n_cidrs &&
 	       n->leaving == (meta->deleting || d->leaving) && n->ready == d->ready && n->cordoned == d->cordoned &&
-	       n->n_addrs == d->n_addrs && memcmp(n->cidrs, d->cidrs, sizeof(n->cidrs)) == 0 &&
+	       n->n_addrs == d->n_addrs && n->n_external == d->n_external && memcmp(n->cidrs, d->cidrs, sizeof(n->cidrs)) == 0 &&
 	       memcmp(n->addrs, d->addrs, sizeof(n->addrs)) == 0;
 }
 
@@ -84,6 +84,7 @@ int node_upsert(struct model *m, const struct decoded_meta *meta, const json_t *
 		memcpy(n->addrs, d.addrs, sizeof(n->addrs));
 		n->n_cidrs = d.n_cidrs;
 		n->n_addrs = d.n_addrs;
+		n->n_external = d.n_external;
 		n->leaving = meta->deleting || d.leaving;
 		n->ready = d.ready;
 		n->cordoned = d.cordoned;

@@ -257,9 +257,10 @@ static void add_status_addrs(struct node_addrs *out, const json_t *node)
 	struct addr a;
 
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		const char *text = json_str_at(json_array_get(list, i), "address");
+		const json_t *item = json_array_get(list, i);
+		const char *text = json_str_at(item, "address"), *type = json_str_at(item, "type");
 
-		if (text && addr_parse(text, &a) == 0) /* others are host names */
+		if ((streq(type, "InternalIP") || streq(type, "ExternalIP")) && text && addr_parse(text, &a) == 0)
 			add_addr(out, &a);
 	}
 }

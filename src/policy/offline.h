@@ -22,7 +22,7 @@ DEFINE_CLEANUP(struct offline *, offline_free)
  * offline_put() - take in an object, replacing the one of its kind, namespace and name
  * @fallback_kind: of an object without `kind`; NULL to refuse it
  *
- * Namespace, Pod, Node, the policy kinds, and List. A node's addresses are those of its status, of its pods'
+ * Namespace, Pod, Node, the policy kinds, and List. A node's addresses are those of its status (InternalIP, ExternalIP), of its pods'
  * status.hostIPs, and the first one of each pod range; the cluster's pod ranges are the nodes' podCIDRs.
  *
  * Return: 0, -EINVAL with *ret_error (owned by the caller).

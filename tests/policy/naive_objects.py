@@ -21,7 +21,8 @@ def pod(key, *ips, labels=None, ports=(), node="n1", host=False, phase="Running"
 
 def node(name, n, **labels):
     addresses = [{"type": "InternalIP", "address": "172.18.0.%d" % n}, {"type": "InternalIP", "address": "fd00:18::%d" % n},
-                 {"type": "Hostname", "address": name}]
+                 {"type": "ExternalIP", "address": "192.88.99.%d" % n}, {"type": "Hostname", "address": name},
+                 {"type": "Hostname", "address": "192.88.98.%d" % n}]
     return {"kind": "Node", "metadata": {"name": name, "labels": labels}, "status": {"addresses": addresses},
             "spec": {"podCIDRs": ["10.244.%d.0/24" % n, "fd00:10:244:%d::/64" % n]}}
 

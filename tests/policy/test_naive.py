@@ -421,7 +421,11 @@ def test_CNP_6_node_peers():
         x/a 172.18.0.1 TCP/80 allow
         y/a 172.18.0.2 ICMP deny
         x/a y/a TCP/80 allow""")
-    check([cnp(egress=[rule("Deny", {"nodes": {}}, side="to")])], "x/a 172.18.0.1 TCP/80 deny \n x/a %s TCP/80 allow" % WORLD)
+    check([cnp(egress=[rule("Deny", {"nodes": {}}, side="to")])], """
+        x/a 172.18.0.1 TCP/80 deny
+        x/a 192.88.99.1 TCP/80 deny
+        x/a 192.88.98.1 TCP/80 allow
+        x/a %s TCP/80 allow""" % WORLD)
 
 
 @pytest.mark.parametrize("requirement, means_y", [
