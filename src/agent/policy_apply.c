@@ -440,7 +440,8 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 		r = run_changes(p, again ? NULL : p->applied, maps, &changed);
 	if (r == 0 && changed)
 		r = datapath_policy_commit(dp, maps->host_until);
-	if (r < 0) { /* what is in force is some of both: everything is written again */
+	if (r < 0) { /* what is in force is some of both: everything is written again, and flows must not go on by the old meanwhile */
+		(void)datapath_policy_commit(dp, maps->host_until);
 		policy_apply_forget(p);
 		return r;
 	}

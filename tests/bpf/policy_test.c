@@ -343,6 +343,29 @@ static void an_agent_that_died_between_switch_and_commit_leaves_no_verdicts(void
 	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "A")); /* what the API says */
 }
 
+/* A closed map stands for one that cannot be written: B has changed over by then, and C's address was to go. */
+static void an_update_that_fails_half_way_is_felt_as_far_as_it_came(void)
+{
+	int addrs;
+
+	start();
+	put_pod("c", "10.244.0.77");
+	apply();
+	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "S"));
+	CHECK(passes(false, IPPROTO_TCP, 2000, 1000, "SA"));
+	put(json_pack("{ss, s{ss, ss}, s{s{s{ss}}, s[s]}}", "kind", "NetworkPolicy", "metadata", "namespace", "default", "name", "none", "spec",
+		      "podSelector", "matchLabels", "app", "b", "policyTypes", "Ingress"));
+	offline_del(cluster, "Pod", "default", "c");
+	offline_compile(cluster, true);
+	addrs = dp->maps[MAP_POLICY_ADDRS];
+	dp->maps[MAP_POLICY_ADDRS] = -1;
+	CHECK_INT(policy_apply(&applied, dp, cluster->maps), -EBADF);
+	dp->maps[MAP_POLICY_ADDRS] = addrs;
+	CHECK(!passes(true, IPPROTO_TCP, 1000, 2000, "A"));
+	apply();
+	CHECK(!passes(true, IPPROTO_TCP, 1000, 2000, "A"));
+}
+
 static void put_many(unsigned n)
 {
 	char name[32], cidr[32];
@@ -630,6 +653,7 @@ int main(void)
 	RUN(its_own_node_always_reaches_a_pod);
 	RUN(a_restart_takes_over);
 	RUN(an_agent_that_died_between_switch_and_commit_leaves_no_verdicts);
+	RUN(an_update_that_fails_half_way_is_felt_as_far_as_it_came);
 	RUN(established_packets_take_the_same_steps_with_10000_policies);
 	RUN(a_policy_that_does_not_fit_locks_down_its_pods_only);
 	RUN(an_exception_without_room_locks_down_who_makes_it_and_nobody_else);
