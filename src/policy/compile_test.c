@@ -571,12 +571,13 @@ static void the_node_is_an_endpoint_while_policies_speak_of_it(void)
 	struct label_in label = { "zone", "a" };
 	struct policy *p = policy_new();
 	struct policy_maps *m;
-	struct addr node;
+	struct addr node, twice[2];
 	bool allowed;
 
 	CHECK_INT(addr_parse("10.0.0.1", &node), 0);
+	twice[0] = twice[1] = node; /* a diff would delete the one that is left when the other goes */
 	policy_set_modes(p, false, true);
-	policy_set_host(p, &label, 1, &node, 1);
+	policy_set_host(p, &label, 1, twice, 2);
 	m = policy_compile(p);
 	CHECK_INT(m->n[POLICY_MAP_ENDPOINTS], 0);
 	policy_maps_put(m);

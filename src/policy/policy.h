@@ -62,7 +62,7 @@ bool policy_del_namespace(struct policy *p, const char *name);
 void policy_put_node(struct policy *p, const char *name, const struct label_in *labels, size_t n_labels,
 		     const struct addr *addrs, size_t n_addrs, const struct addr *others, size_t n_others);
 bool policy_del_node(struct policy *p, const char *name);
-/* This node as an endpoint: policies of nodes (weft.dev/subject) select it by its labels. It is there a second time, as what it is when the trial of its
+/* This node as an endpoint: policies of nodes (weft.dev/subject) select it by its labels. An address that comes twice counts once. It is there a second time, as what it is when the trial of its
  * policies has ended by itself: of those that policy_spec_set_after() has marked. */
 void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_labels, const struct addr *addrs, size_t n_addrs);
 /* See struct policy_endpoint_value: until when the node's own policies are in force (from then on those marked as after), and adopt connections. Each 0: for

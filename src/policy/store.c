@@ -362,6 +362,14 @@ bool policy_del_node(struct policy *p, const char *name)
 
 /* The host: a pod in a namespace that no object can name, whose labels are the node's. */
 
+static bool has_addr(const struct addr *list, size_t n, const struct addr *a)
+{
+	for (size_t i = 0; i < n; i++)
+		if (addr_eq(&list[i], a))
+			return true;
+	return false;
+}
+
 void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_labels, const struct addr *addrs, size_t n_addrs)
 {
 	policy_put_namespace(p, "", labels, n_labels);
@@ -369,9 +377,10 @@ void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_l
 	policy_put_pod(p, &(struct policy_pod_in){ .namespace_ = "", .name = "(after)", .local = true, .host = true, .after = true });
 	free(p->host_addrs);
 	p->host_addrs = xnew0_array(struct addr, n_addrs);
-	p->n_host_addrs = n_addrs;
+	p->n_host_addrs = 0;
 	for (size_t i = 0; i < n_addrs; i++)
-		p->host_addrs[i] = addrs[i];
+		if (!has_addr(p->host_addrs, p->n_host_addrs, &addrs[i]))
+			p->host_addrs[p->n_host_addrs++] = addrs[i];
 }
 
 void policy_set_host_times(struct policy *p, struct policy_host_times times)
