@@ -28,6 +28,7 @@ struct policies {
 	struct policy_apply apply;
 	struct htab locals;
 	bool dirty, nodes_dirty, failed;
+	uint64_t rests_since; /* policy_compiled() at the last policies_settle() */
 	struct label_in *labels; /* LABELS_MAX */
 };
 
@@ -372,14 +373,21 @@ int policies_update(struct policies *p, const struct endpoints *endpoints, struc
 
 bool policies_settle(struct policies *p)
 {
+	uint64_t rested = p->rests_since;
 	int r = policy_apply_finish(&p->apply);
 
+	p->rests_since = policy_compiled(p->policy);
 	if (r < 0)
 		log_warn("cannot remove old entries of policy maps", L_ERRNO(r));
-	if (!policy_settle(p->policy))
+	if (!policy_settle(p->policy, rested))
 		return false;
 	p->dirty = true;
 	return true;
+}
+
+bool policies_rest(const struct policies *p)
+{
+	return policy_apply_is_leaving(&p->apply) || policy_rests(p->policy);
 }
 
 int policies_audit(struct policies *p, struct datapath *dp)

@@ -31,8 +31,11 @@ bool policies_know(const struct policies *p, const char *namespace_, const char 
  * Return: 0, -errno of the datapath; then it is to be called again.
  */
 int policies_update(struct policies *p, const struct endpoints *endpoints, struct datapath *dp);
-/* A grace period after an update: drops what only packets on their way could still need. Return: is there more to come? */
+/* At intervals of at least a grace period: drops what only packets on their way could have needed since before the last call. Return: is an update
+ * needed for that? */
 bool policies_settle(struct policies *p);
+/* Is there anything left for it? */
+bool policies_rest(const struct policies *p);
 /* A look at the next entries of the policy maps. Return: how many had to be put back, -errno. */
 int policies_audit(struct policies *p, struct datapath *dp);
 void policies_forget_datapath(struct policies *p);

@@ -27,8 +27,10 @@ static void forget_failed(struct policy_apply *p)
 void policy_apply_forget(struct policy_apply *p)
 {
 	p->dp = NULL;
+	p->fresh = 0;
 	p->applied = policy_maps_put(p->applied);
-	p->before = policy_maps_put(p->before);
+	for (int i = 0; i < 2; i++)
+		p->leaving[i] = policy_maps_put(p->leaving[i]);
 	forget_failed(p);
 }
 
@@ -297,22 +299,49 @@ static int run_changes(struct policy_apply *p, const struct policy_maps *old, st
 	return r;
 }
 
+/* Takes @m. */
+static void add_leaving(struct policy_apply *p, struct policy_maps *m)
+{
+	struct policy_maps *both;
+
+	if (!m || !p->leaving[0]) {
+		p->leaving[0] = m ? m : p->leaving[0];
+		return;
+	}
+	both = policy_maps_merge(p->leaving[0], m);
+	policy_maps_put(m);
+	policy_maps_put(p->leaving[0]);
+	p->leaving[0] = both;
+}
+
+/* What went before the last call, and has not come back since, nor gone again. */
+static int remove_rested(struct policy_apply *p)
+{
+	_cleanup_(policy_maps_putp) struct policy_maps *keep = p->leaving[0] ? policy_maps_merge(p->leaving[0], p->applied) : policy_maps_get(p->applied);
+	struct run run = { .p = p, .new_ = keep, .removes = true, .step = POLICY_STEP_REMOVE };
+
+	return policy_maps_diff(p->leaving[1], keep, on_change, &run, NULL);
+}
+
+static int sweep_fresh(struct policy_apply *p)
+{
+	const struct policy_endpoint_entry *e = policy_maps_endpoints(p->applied);
+	size_t n = p->applied->n[POLICY_MAP_ENDPOINTS];
+	_cleanup_free_ struct addr *keep = xnew0_array(struct addr, n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		memcpy(&keep[i], &e[i].key, sizeof(keep[i]));
+	return datapath_policy_finish(p->dp, keep, n);
+}
+
 int policy_apply_finish(struct policy_apply *p)
 {
-	struct run run = { .p = p, .new_ = p->applied, .removes = true, .step = POLICY_STEP_REMOVE };
-	int r = 0, s = 0;
+	int r = p->leaving[1] ? remove_rested(p) : 0, s = 0;
 
-	if (p->before)
-		r = policy_maps_diff(p->before, p->applied, on_change, &run, NULL);
-	p->before = policy_maps_put(p->before);
-	if (p->fresh && p->applied) {
-		const struct policy_endpoint_entry *e = policy_maps_endpoints(p->applied);
-		size_t n = p->applied->n[POLICY_MAP_ENDPOINTS];
-		_cleanup_free_ struct addr *keep = xnew0_array(struct addr, n + 1);
-
-		for (size_t i = 0; i < n; i++)
-			memcpy(&keep[i], &e[i].key, sizeof(keep[i]));
-		s = datapath_policy_finish(p->dp, keep, n);
+	policy_maps_put(p->leaving[1]);
+	p->leaving[1] = take_ptr(p->leaving[0]);
+	if (p->fresh && p->applied && --p->fresh == 0) {
+		s = sweep_fresh(p);
 		p->fresh = s < 0;
 	}
 	return r < 0 ? r : s;
@@ -396,7 +425,7 @@ static int begin(struct policy_apply *p, struct datapath *dp)
 	if (r < 0)
 		return r;
 	p->dp = dp;
-	p->fresh = true;
+	p->fresh = 2;
 	return 0;
 }
 
@@ -425,8 +454,6 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 	bool changed = false, again;
 	int r = begin(p, dp);
 
-	if (r == 0 && p->before)
-		r = policy_apply_finish(p);
 	if (r < 0)
 		return r;
 	if (is_as_full(p, maps))
@@ -447,7 +474,7 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 	}
 	p->commits += changed;
 	p->audit.at = 0;
-	p->before = take_ptr(p->applied);
+	add_leaving(p, take_ptr(p->applied));
 	p->applied = policy_maps_get(maps);
 	return 0;
 }

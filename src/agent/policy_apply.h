@@ -8,9 +8,10 @@
 
 struct policy_apply {
 	struct datapath *dp;	   /* that has `applied`; NULL: none yet */
-	struct policy_maps *applied, *before; /* before: what is to be removed from is in it and not in applied */
+	struct policy_maps *applied;
+	struct policy_maps *leaving[2]; /* what was applied before: since the last policy_apply_finish(), since the one before. Or NULL */
 	uint32_t host_policy;	   /* of the maps that are being applied, or were last */
-	bool fresh;		   /* what earlier agents have left is still there */
+	unsigned fresh;		   /* so many times policy_apply_finish() until what earlier agents have left goes, too; 0: it is gone */
 	bool *failed, *failed_ports; /* policies and port tables of `applied` that did not fit, by id; or NULL */
 	size_t n_failed_ids, n_failed_ports, first_failed_port; /* the last: an index */
 	struct policy_room room;   /* addresses and prefixes of `applied` that found none */
@@ -35,8 +36,14 @@ void policy_apply_forget(struct policy_apply *p);
  * can be said of what is in force; the next call does everything again.
  */
 int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps *maps);
-/* Removes what the maps of the last policy_apply() have no more; after a grace period, so that no program is still on its way to it. */
+/* To be called at intervals of at least a grace period: removes what no maps have had since the last call, or longer, so that no program is still on its
+ * way to it. Return: 0, -errno when something may be left. */
 int policy_apply_finish(struct policy_apply *p);
+static inline bool policy_apply_is_leaving(const struct policy_apply *p)
+{
+	return p->leaving[0] || p->leaving[1] || p->fresh;
+}
+
 static inline bool policy_apply_is_failed(const struct policy_apply *p)
 {
 	return p->locked || p->room.n;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When policy is compiled and applied: a moment after anything has changed (what comes together is done together), and before a pod gets on
- * the network. What goes is removed a grace period later. */
+ * the network. What goes is removed by the second turn of a clock of grace periods, however many updates come meanwhile: one after which it went might come
+ * a moment before the first. */
 #include "agent/agent.h"
 #include "base/log.h"
 
 enum {
 	GATHER_US = 2000,      /* events that come together */
 	SETTLE_US = 100 * 1000, /* no program runs that long */
+	ROOM_US = 250 * 1000, /* what goes has gone by then, and leaves room */
 	RETRY_US = 1000 * 1000,
 };
 
@@ -61,7 +63,7 @@ int agent_update_policies(struct agent *a)
 	a->policy_applied |= r == 0;
 	again = agent_tell_policy_problems(a);
 	if (r < 0 || again || policy_apply_is_failed(policies_applied(a->policies)))
-		wake_in(a->policy_timer, RETRY_US);
+		wake_in(a->policy_timer, policy_apply_is_leaving(policies_applied(a->policies)) ? ROOM_US : RETRY_US);
 	wake_in(a->settle_timer, SETTLE_US);
 	return r;
 }
@@ -89,6 +91,8 @@ static int on_settle_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, 
 
 	if (a->dp && policies_settle(a->policies))
 		wake_in(a->policy_timer, GATHER_US);
+	if (a->dp && policies_rest(a->policies))
+		wake_in(a->settle_timer, SETTLE_US);
 	return 0;
 }
 

@@ -131,7 +131,7 @@ void class_put_member(struct policy *p, struct class_ *c)
 		unlist_ported(p, c);
 	for (unsigned i = 0; i < c->n_ports; i++)
 		label_key_put(&p->labels, c->ports[i].name);
-	id_rest(&p->class_ids, c->id);
+	id_rest(&p->class_ids, c->id, p->compiled);
 	free(c->peers);
 	free(c->ports);
 	free(c);

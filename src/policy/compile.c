@@ -21,24 +21,36 @@ struct policy_maps *policy_compile(struct policy *p)
 	peers_sweep(p);
 	policy_maps_put(p->maps);
 	p->maps = maps_emit(p);
+	p->compiled++;
 	return policy_maps_get(p->maps);
 }
 
-bool policy_settle(struct policy *p)
+uint64_t policy_compiled(const struct policy *p)
+{
+	return p->compiled;
+}
+
+bool policy_rests(const struct policy *p)
+{
+	return p->retiring || p->class_ids.n_resting || p->policy_ids.n_resting || p->port_ids.n_resting || p->peer_ids.n_resting;
+}
+
+bool policy_settle(struct policy *p, uint64_t compiled)
 {
 	struct htab_node *n, *next;
-	bool any = p->retiring || p->class_ids.n_resting || p->policy_ids.n_resting || p->port_ids.n_resting;
+	bool any = false;
 
-	id_pool_settle(&p->class_ids);
-	id_pool_settle(&p->policy_ids);
-	id_pool_settle(&p->port_ids);
-	id_pool_settle(&p->peer_ids);
+	id_pool_settle(&p->class_ids, compiled);
+	id_pool_settle(&p->policy_ids, compiled);
+	id_pool_settle(&p->port_ids, compiled);
+	id_pool_settle(&p->peer_ids, compiled);
 	for (n = htab_begin(&p->psets); p->retiring && n; n = next) {
 		struct pset *s = container_of(n, struct pset, node);
 
 		next = htab_next(&p->psets, n);
-		if (!s->retiring)
+		if (!s->retiring || s->retired >= compiled)
 			continue;
+		any = true;
 		p->retiring--;
 		pset_free(p, s);
 	}

@@ -259,7 +259,7 @@ static char *settled_dump(struct policy *p)
 	FILE *f;
 
 	policy_maps_put(policy_compile(p));
-	policy_settle(p);
+	policy_settle(p, UINT64_MAX);
 	policy_maps_put(policy_compile(p));
 	f = open_memstream(&text, &n);
 	policy_dump(p, f);
@@ -280,7 +280,7 @@ static void incremental_equals_full_in_any_order(void)
 			if (pick(3) == 0)
 				policy_maps_put(policy_compile(p));
 			if (pick(6) == 0)
-				policy_settle(p);
+				policy_settle(p, UINT64_MAX);
 		}
 		_cleanup_(policy_freep) struct policy *full = from_scratch(&w);
 		_cleanup_free_ char *a = settled_dump(p), *b = settled_dump(full);
@@ -425,7 +425,7 @@ static void half_made_updates_are_old_or_new(void)
 
 			u.thing = THINGS;
 			if (events % 3 == 2)
-				policy_settle(p);
+				policy_settle(p, UINT64_MAX);
 			else
 				u.thing = random_event(&w, p);
 			new_ = policy_compile(p);
@@ -562,12 +562,52 @@ static bool judges(struct policy_maps *m, const struct addr *node, const char *p
 }
 
 /* Only a policy of nodes makes this node an endpoint; it selects no pod, and the default for pods is none of the node's. */
+static const char node_cnp[] = "{\"kind\": \"ClusterNetworkPolicy\", \"metadata\": {\"name\": \"n\", \"annotations\": {\"weft.dev/subject\": \"nodes-from\"}},"
+				     "\"spec\": {\"tier\": \"Admin\", \"priority\": 1, \"subject\": {\"namespaces\": {\"matchLabels\": {\"zone\": \"a\"}}},"
+				     "\"egress\": [{\"action\": \"Deny\", \"to\": [{\"networks\": [\"192.0.2.0/24\"]}],"
+				     "\"protocols\": [{\"tcp\": {\"destinationPort\": {\"number\": 80}}}]}]}}";
+
+static uint32_t host_policy_of(struct policy *p)
+{
+	struct policy_maps *m = policy_compile(p);
+	uint32_t id = m->host_policy;
+
+	policy_maps_put(m);
+	return id;
+}
+
+/* A number is somebody else's no sooner than what it meant has been out of the maps for a grace period, whatever is compiled meanwhile. */
+static void a_number_rests_until_nobody_works_with_it(void)
+{
+	struct label_in label = { "zone", "a" };
+	struct policy *p = policy_new();
+	struct addr node = address("10.0.0.1");
+	uint64_t had, dropped;
+	uint32_t id;
+
+	policy_set_host(p, &label, 1, &node, 1);
+	put_text(p, node_cnp);
+	id = host_policy_of(p);
+	had = policy_compiled(p);
+	CHECK(policy_del_object(p, KIND_CLUSTER, "", "n"));
+	CHECK_INT(host_policy_of(p), POLICY_OPEN);
+	CHECK(!policy_settle(p, had) && policy_rests(p));
+	CHECK(policy_settle(p, policy_compiled(p))); /* its rules go with the next maps */
+	dropped = policy_compiled(p);
+	put_text(p, node_cnp);
+	CHECK(host_policy_of(p) != id);
+	policy_settle(p, dropped);
+	put_text(p, node_cnp); /* another object, and so another policy */
+	CHECK(host_policy_of(p) != id);
+	while (policy_rests(p)) {
+		policy_settle(p, UINT64_MAX);
+		policy_maps_put(policy_compile(p));
+	}
+	policy_free(p);
+}
+
 static void the_node_is_an_endpoint_while_policies_speak_of_it(void)
 {
-	static const char cnp[] = "{\"kind\": \"ClusterNetworkPolicy\", \"metadata\": {\"name\": \"n\", \"annotations\": {\"weft.dev/subject\": \"nodes-from\"}},"
-				  "\"spec\": {\"tier\": \"Admin\", \"priority\": 1, \"subject\": {\"namespaces\": {\"matchLabels\": {\"zone\": \"a\"}}},"
-				  "\"egress\": [{\"action\": \"Deny\", \"to\": [{\"networks\": [\"192.0.2.0/24\"]}],"
-				  "\"protocols\": [{\"tcp\": {\"destinationPort\": {\"number\": 80}}}]}]}}";
 	struct label_in label = { "zone", "a" };
 	struct policy *p = policy_new();
 	struct policy_maps *m;
@@ -581,7 +621,7 @@ static void the_node_is_an_endpoint_while_policies_speak_of_it(void)
 	m = policy_compile(p);
 	CHECK_INT(m->n[POLICY_MAP_ENDPOINTS], 0);
 	policy_maps_put(m);
-	put_text(p, cnp);
+	put_text(p, node_cnp);
 	m = policy_compile(p);
 	CHECK_INT(m->n[POLICY_MAP_ENDPOINTS], 1);
 	CHECK(m->host_policy >= POLICY_ID_FIRST);
@@ -619,6 +659,7 @@ int main(void)
 	RUN(half_made_updates_are_old_or_new);
 	RUN(labels_that_nothing_selects_cost_nothing);
 	RUN(too_large_a_policy_locks_down);
+	RUN(a_number_rests_until_nobody_works_with_it);
 	RUN(the_node_is_an_endpoint_while_policies_speak_of_it);
 	RUN(any_pod_and_everything_cost_one_entry);
 	return test_end();

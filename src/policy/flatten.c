@@ -413,7 +413,7 @@ struct port_table *port_table_put(struct policy *p, struct port_table *t)
 	if (!t || --t->refs)
 		return NULL;
 	htab_remove(&p->port_tables, &t->node);
-	id_rest(&p->port_ids, t->id);
+	id_rest(&p->port_ids, t->id, p->compiled);
 	free(t);
 	return NULL;
 }

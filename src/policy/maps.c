@@ -158,3 +158,31 @@ int policy_maps_diff(const struct policy_maps *old, const struct policy_maps *ne
 		*ret_classes_changed = classes_changed;
 	return 0;
 }
+
+static void merge_map(enum policy_map map, const struct policy_maps *a, const struct policy_maps *b, struct policy_maps *out)
+{
+	size_t size = policy_map_shapes[map].entry_size, i = 0, j = 0, n = 0;
+	char *to = out->entries[map] = xcalloc(a->n[map] + b->n[map] + 1, size);
+
+	for (;; n++) {
+		const void *x = entry(a, map, i), *y = entry(b, map, j);
+		int c = !x ? 1 : !y ? -1 : policy_map_cmp(map, x, y);
+
+		if (!x && !y)
+			break;
+		memcpy(to + n * size, c <= 0 ? x : y, size);
+		i += c <= 0;
+		j += c >= 0;
+	}
+	out->n[map] = n;
+}
+
+struct policy_maps *policy_maps_merge(const struct policy_maps *a, const struct policy_maps *b)
+{
+	struct policy_maps *m = xnew0(struct policy_maps);
+
+	m->refs = 1;
+	merge_map(POLICY_MAP_RULES, a, b, m);
+	merge_map(POLICY_MAP_PORTS, a, b, m);
+	return m;
+}

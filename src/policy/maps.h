@@ -70,6 +70,9 @@ struct policy_maps *policy_maps_get(struct policy_maps *m); /* one more referenc
 struct policy_maps *policy_maps_put(struct policy_maps *m); /* returns NULL; NULL is fine */
 DEFINE_CLEANUP(struct policy_maps *, policy_maps_put)
 
+/* The rules and ports of both, by key; what their values are is not said. A reference of the caller's. */
+struct policy_maps *policy_maps_merge(const struct policy_maps *a, const struct policy_maps *b);
+
 /* Orders keys of one map as its array is sorted. */
 int policy_map_cmp(enum policy_map map, const void *key_a, const void *key_b);
 

@@ -341,7 +341,7 @@ void offline_compile(struct offline *o, bool settle)
 	put_nodes(o);
 	policy_maps_put(o->maps);
 	o->maps = policy_compile(o->policy);
-	if (!settle || !policy_settle(o->policy))
+	if (!settle || !policy_settle(o->policy, UINT64_MAX))
 		return;
 	policy_maps_put(o->maps);
 	o->maps = policy_compile(o->policy);

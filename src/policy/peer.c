@@ -73,7 +73,7 @@ static void peer_free(struct policy *p, struct peer *peer)
 		ns_put(p, peer->ns);
 	sel_put(&p->labels, peer->namespaces);
 	sel_put(&p->labels, peer->selector);
-	id_rest(&p->peer_ids, peer->id);
+	id_rest(&p->peer_ids, peer->id, p->compiled);
 	free(peer->except);
 	free(peer->classes);
 	free(peer->text);

@@ -86,9 +86,19 @@ bool policy_del_object(struct policy *p, enum policy_kind kind, const char *name
  */
 struct policy_maps *policy_compile(struct policy *p);
 
-/* To be called when the last maps are applied and a grace period has passed (no program still works with the older
- * ids): the next policy_compile() drops what was only kept for them. Return: whether there was anything. */
-bool policy_settle(struct policy *p);
+/* How many compiles are done. */
+uint64_t policy_compiled(const struct policy *p);
+
+/**
+ * policy_settle() - forget what was only kept for packets on their way
+ * @compiled: policy_compiled() of maps that have been applied for a whole grace period: no program works with what they had no more.
+ *	UINT64_MAX: with nothing
+ *
+ * Return: whether policies were dropped; what they need goes with the next policy_compile().
+ */
+bool policy_settle(struct policy *p, uint64_t compiled);
+/* Is there anything that is kept so? */
+bool policy_rests(const struct policy *p);
 
 /* Rule ids of slots, for people. Valid for rules of the current maps and of those before the last policy_settle(). */
 struct policy_rule_ref {

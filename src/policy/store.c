@@ -524,9 +524,9 @@ struct policy *policy_free(struct policy *p)
 	drop_tables(p);
 	/* Compiled and settled, an empty cluster leaves nothing: the destructor is the ordinary way down. */
 	policy_maps_put(policy_compile(p));
-	policy_settle(p);
+	policy_settle(p, UINT64_MAX);
 	policy_maps_put(policy_compile(p));
-	policy_settle(p);
+	policy_settle(p, UINT64_MAX);
 	classes_done(p);
 	blocks_done(&p->blocks);
 	policy_maps_put(p->maps);

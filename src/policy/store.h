@@ -182,6 +182,7 @@ struct pset {
 	uint32_t id;
 	bool of_host; /* the node's, which is never locked down, and has no default but to allow */
 	bool retiring; /* no pod has it; kept until policy_settle() */
+	uint64_t retired; /* while retiring: since when, as struct resting_id */
 	unsigned n_objects, n_ports;
 	struct object **objects;
 	struct named_port *ports;
@@ -191,10 +192,16 @@ struct pset {
 	size_t n_entries, cap_entries;
 };
 
-/* Ids from a counter, reused after policy_settle() only. */
+/* Ids from a counter, reused after policy_settle() only. @since: policy.compiled when it was given back; the next compile does without it. */
+struct resting_id {
+	uint32_t id;
+	uint64_t since;
+};
+
 struct id_pool {
 	uint32_t next;
-	uint32_t *free, *resting;
+	uint32_t *free;
+	struct resting_id *resting;
 	size_t n_free, cap_free, n_resting, cap_resting;
 };
 
@@ -224,6 +231,7 @@ struct policy {
 	uint32_t *free_rules;
 	size_t n_free_rules, cap_free_rules;
 	uint64_t generation, serial;
+	uint64_t compiled; /* compiles that are done */
 	size_t max_entries, max_memberships, trial_room;
 	bool trials_left_out; /* by the last compile */
 	unsigned retiring;
@@ -289,6 +297,6 @@ void rule_id_put(struct policy *p, uint32_t id);
 
 /* ids.c */
 uint32_t id_take(struct id_pool *pool);
-void id_rest(struct id_pool *pool, uint32_t id);
-void id_pool_settle(struct id_pool *pool);
+void id_rest(struct id_pool *pool, uint32_t id, uint64_t since);
+void id_pool_settle(struct id_pool *pool, uint64_t compiled);
 void id_pool_done(struct id_pool *pool);

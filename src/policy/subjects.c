@@ -121,6 +121,7 @@ void pset_put(struct policy *p, struct pset *s)
 	if (--s->refs)
 		return;
 	s->retiring = true;
+	s->retired = p->compiled;
 	p->retiring++;
 }
 
@@ -140,7 +141,7 @@ void pset_free(struct policy *p, struct pset *s)
 	}
 	for (unsigned i = 0; i < s->n_ports; i++)
 		label_key_put(&p->labels, s->ports[i].name);
-	id_rest(&p->policy_ids, s->id);
+	id_rest(&p->policy_ids, s->id, p->compiled);
 	free(s->objects);
 	free(s->ports);
 	free(s);

@@ -139,7 +139,7 @@ static void bench_cluster(unsigned pods, unsigned policies, unsigned local)
 			      "\"pod-template-hash\", \"operator\": \"In\", \"values\": [\"h7\"]}]}}]}]}}"));
 	m = step(p, m, "a new policy whose selector means 1 pod in 50", start);
 	start = now_ms();
-	policy_settle(p);
+	policy_settle(p, UINT64_MAX);
 	m = step(p, m, "the old policy goes", start);
 	start = now_ms();
 	struct label_in labels[] = { { "app", "a1" }, { "pod-template-hash", "h7" } };

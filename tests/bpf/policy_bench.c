@@ -74,7 +74,7 @@ int main(void)
 		for (unsigned k = 0; k < counts[i]; k++)
 			put_policy(o, k);
 		offline_compile(o, false);
-		if (policy_apply(&applied, dp, o->maps) < 0 || policy_apply_finish(&applied) < 0 || policy_apply_is_failed(&applied))
+		if (policy_apply(&applied, dp, o->maps) < 0 || policy_apply_finish(&applied) < 0 || policy_apply_finish(&applied) < 0 || policy_apply_is_failed(&applied))
 			errx(1, "apply");
 		printf("%10u %10zu %14.0f %14.0f\n", counts[i], o->maps->n[POLICY_MAP_RULES], measure(2000), measure(1999));
 	}

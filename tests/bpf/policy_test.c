@@ -42,7 +42,8 @@ static void apply(void)
 {
 	offline_compile(cluster, true);
 	CHECK_INT(policy_apply(&applied, dp, cluster->maps), 0);
-	CHECK_INT(policy_apply_finish(&applied), 0);
+	while (policy_apply_is_leaving(&applied))
+		CHECK_INT(policy_apply_finish(&applied), 0);
 }
 
 /* A fresh cluster of pods A and B, without policies. */
@@ -341,6 +342,49 @@ static void an_agent_that_died_between_switch_and_commit_leaves_no_verdicts(void
 	CHECK(!passes(true, IPPROTO_TCP, 1000, 2000, "A"));
 	apply();
 	CHECK(passes(true, IPPROTO_TCP, 1000, 2000, "A")); /* what the API says */
+}
+
+static unsigned count_rules(void)
+{
+	struct policy_rule_key key, next, *last = NULL;
+	unsigned n = 0;
+
+	for (; bpf_map_get_next_key(dp->maps[MAP_POLICY_RULES], last, &next) == 0; n++) {
+		key = next;
+		last = &key;
+	}
+	return n;
+}
+
+static void update(void)
+{
+	offline_compile(cluster, true);
+	CHECK_INT(policy_apply(&applied, dp, cluster->maps), 0);
+}
+
+/* A program may have looked up its policy a moment before. */
+static void what_goes_rests_whatever_comes_meanwhile(void)
+{
+	unsigned before;
+
+	start();
+	allow("only-a", "a", "b");
+	apply();
+	before = count_rules();
+	CHECK(before > 0);
+	offline_del(cluster, "NetworkPolicy", "default", "only-a");
+	update();
+	put_pod("c", "10.244.0.77");
+	update();
+	CHECK_INT(count_rules(), before);
+	CHECK_INT(policy_apply_finish(&applied), 0); /* it may come a moment after the update */
+	CHECK_INT(count_rules(), before);
+	put_pod("d", "10.244.0.78");
+	update();
+	CHECK_INT(policy_apply_finish(&applied), 0);
+	CHECK_INT(count_rules(), 0);
+	apply();
+	CHECK(passes(true, IPPROTO_UDP, 1000, 2001, NULL));
 }
 
 /* A closed map stands for one that cannot be written: B has changed over by then, and C's address was to go. */
@@ -653,6 +697,7 @@ int main(void)
 	RUN(its_own_node_always_reaches_a_pod);
 	RUN(a_restart_takes_over);
 	RUN(an_agent_that_died_between_switch_and_commit_leaves_no_verdicts);
+	RUN(what_goes_rests_whatever_comes_meanwhile);
 	RUN(an_update_that_fails_half_way_is_felt_as_far_as_it_came);
 	RUN(established_packets_take_the_same_steps_with_10000_policies);
 	RUN(a_policy_that_does_not_fit_locks_down_its_pods_only);

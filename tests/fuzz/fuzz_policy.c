@@ -78,7 +78,7 @@ static char *compile(struct policy *p, bool final)
 	FILE *to;
 
 	policy_maps_put(policy_compile(p));
-	while (final && policy_settle(p)) /* what is kept for packets on their way */
+	while (final && policy_settle(p, UINT64_MAX)) /* what is kept for packets on their way */
 		policy_maps_put(policy_compile(p));
 	to = open_memstream(&text, &n);
 	REQUIRE(to);
@@ -102,7 +102,7 @@ static char *compile_in_order(json_t *const *objects, size_t n)
 		policy_put_object(p, s);
 		step = compile(p, false);
 		if (i % 2)
-			policy_settle(p);
+			policy_settle(p, UINT64_MAX);
 	}
 	return compile(p, true);
 }
