@@ -40,25 +40,25 @@ void outbound_flush(struct outbound *o)
 	o->used = 0;
 }
 
-static bool run_takes(const struct outbound *o, const struct run *r, const struct peer *p, size_t len, uint8_t ds)
+static bool run_takes(const struct outbound *o, const struct run *r, const struct peer *p, size_t len, uint8_t ds, uint8_t hops)
 {
-	return o->gso && r->peer == p && r->ds == ds && len <= r->segment && r->count < RUN_SEGMENTS_MAX &&
+	return o->gso && r->peer == p && r->ds == ds && r->hops == hops && len <= r->segment && r->count < RUN_SEGMENTS_MAX &&
 	       r->len + len <= RUN_BYTES_MAX && r->len == (uint32_t)r->count * r->segment;
 }
 
 /* Room for a datagram of @len bytes at the end of the last run, or of a new one. */
-static uint8_t *reserve(struct outbound *o, struct peer *p, size_t len, uint8_t ds)
+static uint8_t *reserve(struct outbound *o, struct peer *p, size_t len, uint8_t ds, uint8_t hops)
 {
 	struct run *r = o->n_runs ? &o->runs[o->n_runs - 1] : NULL;
 	uint8_t *at;
 
-	if (o->used + len > OUTBOUND_BUF || (o->n_runs == RUNS_MAX && !run_takes(o, r, p, len, ds))) {
+	if (o->used + len > OUTBOUND_BUF || (o->n_runs == RUNS_MAX && !run_takes(o, r, p, len, ds, hops))) {
 		outbound_flush(o);
 		r = NULL;
 	}
 	at = o->buf + o->used;
 	o->used += len;
-	if (r && run_takes(o, r, p, len, ds)) {
+	if (r && run_takes(o, r, p, len, ds, hops)) {
 		r->len += len;
 		r->count++;
 		return at;
@@ -69,7 +69,8 @@ static uint8_t *reserve(struct outbound *o, struct peer *p, size_t len, uint8_t 
 					     .len = len,
 					     .segment = len,
 					     .count = 1,
-					     .ds = ds };
+					     .ds = ds,
+					     .hops = hops };
 	return at;
 }
 
@@ -99,7 +100,7 @@ void outbound_keepalive(struct outbound *o, struct peer *p, struct session *s, i
 
 	if (!endpoint_is_set(&to))
 		return;
-	seal(o, s, take_counters(s, 1), reserve(o, p, DATA_OVERHEAD, 0), 0, 0);
+	seal(o, s, take_counters(s, 1), reserve(o, p, DATA_OVERHEAD, 0, 0), 0, 0);
 	STAT_ADD(o->stats, keepalives_sent, 1);
 	device_note_sent(p, s, now, DATA_OVERHEAD, false);
 }
@@ -118,11 +119,16 @@ void outbound_on_session(struct outbound *o, struct peer *p, struct session *s, 
 	size_t mtu = o->mtu ? atomic_load_explicit(o->mtu, memory_order_relaxed) : 0, n, bytes = 0;
 	uint8_t ds = outer_ds(pkt);
 	struct segmenter seg;
-	int count = segment_begin(&seg, hdr, pkt, len);
+	int count = segment_begin(&seg, hdr, pkt, len), hops;
 	uint64_t counter;
 
 	if (count < 0) {
 		STAT_ADD(o->stats, drop_malformed_tun, 1);
+		return;
+	}
+	hops = nested_hop_limit(&o->nested, pkt, len);
+	if (hops < 0) {
+		STAT_ADD(o->stats, drop_loop, count);
 		return;
 	}
 	counter = take_counters(s, count);
@@ -132,7 +138,7 @@ void outbound_on_session(struct outbound *o, struct peer *p, struct session *s, 
 
 		if (padded + DATA_OVERHEAD > 65507) /* no datagram can carry it */
 			padded = n;
-		at = reserve(o, p, padded + DATA_OVERHEAD, ds);
+		at = reserve(o, p, padded + DATA_OVERHEAD, ds, hops);
 		segment_next(&seg, at + sizeof(struct msg_data));
 		seal(o, s, counter++, at, n, padded);
 		bytes += padded + DATA_OVERHEAD;
@@ -162,26 +168,11 @@ static bool may_send_icmp(struct outbound *o, int64_t now)
 	return true;
 }
 
-/* Where the UDP header is, 0: none (another protocol, a later fragment). */
-static size_t udp_at(const uint8_t *pkt, size_t len)
-{
-	size_t at = pkt[0] >> 4 == 4 ? (size_t)(pkt[0] & 15) * 4 : IP6_HDR;
-	uint8_t proto = pkt[0] >> 4 == 4 ? pkt[9] : pkt[6];
-
-	if (pkt[0] >> 4 == 4 && get16(pkt + 6) & 0x1fff)
-		return 0;
-	if (pkt[0] >> 4 == 6 && proto == IPPROTO_FRAGMENT && len >= at + 8 && !(get16(pkt + at + 2) & 0xfff8)) {
-		proto = pkt[at];
-		at += 8;
-	}
-	return proto == IPPROTO_UDP && len >= at + UDP_HDR ? at : 0;
-}
-
 /* Our own datagram to the peer: its endpoint lies behind itself. Sealing it again would go on for ever. */
 static bool is_loop(const struct outbound *o, struct peer *p, const uint8_t *pkt, size_t len)
 {
 	uint16_t port = atomic_load_explicit(&o->device->port, memory_order_relaxed);
-	size_t at = port ? udp_at(pkt, len) : 0;
+	size_t at = port ? ip_udp_at(pkt, len) : 0;
 	struct endpoint to;
 
 	if (!at || memcmp(pkt + at, &port, sizeof(port)) != 0)

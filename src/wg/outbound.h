@@ -5,6 +5,7 @@
 
 #include "wg/aead.h"
 #include "wg/device.h"
+#include "wg/nested.h"
 #include "wg/stats.h"
 
 enum { RUNS_MAX = 64, RUN_SEGMENTS_MAX = 64, RUN_BYTES_MAX = 65507 - 48, OUTBOUND_BUF = 192 << 10, UNSEALED_MAX = 16 };
@@ -17,7 +18,8 @@ struct run {
 	uint32_t len;
 	uint16_t segment; /* size of each but the last */
 	uint16_t count;
-	uint8_t ds; /* traffic class: the ECN bits */
+	uint8_t ds;   /* traffic class: the ECN bits */
+	uint8_t hops; /* hop limit; 0: the usual one */
 };
 
 struct outbound {
@@ -37,6 +39,7 @@ struct outbound {
 	unsigned n_unsealed;
 	uint8_t *buf;
 	size_t used;
+	struct nested nested;
 	struct run runs[RUNS_MAX];
 	unsigned n_runs;
 	int64_t icmp_tokens_ns, icmp_filled_at;

@@ -101,3 +101,17 @@ size_t ip_length(const uint8_t *p, size_t len)
 	}
 	return 0;
 }
+
+size_t ip_udp_at(const uint8_t *p, size_t len)
+{
+	size_t at = p[0] >> 4 == 4 ? (size_t)(p[0] & 15) * 4 : IP6_HDR;
+	uint8_t proto = p[0] >> 4 == 4 ? p[9] : p[6];
+
+	if (p[0] >> 4 == 4 && get16(p + 6) & 0x1fff)
+		return 0;
+	if (p[0] >> 4 == 6 && proto == IPPROTO_FRAGMENT && len >= at + 8 && !(get16(p + at + 2) & 0xfff8)) {
+		proto = p[at];
+		at += 8;
+	}
+	return proto == IPPROTO_UDP && len >= at + UDP_HDR ? at : 0;
+}

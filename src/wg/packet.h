@@ -53,3 +53,5 @@ void ip_mark_congestion(uint8_t *ip);
  * Return: bytes, or 0 when it is neither IPv4 nor IPv6 or longer than @len.
  */
 size_t ip_length(const uint8_t *p, size_t len);
+/* Where the UDP header is; 0: there is none (another protocol, a later fragment). @len as by ip_length(). */
+size_t ip_udp_at(const uint8_t *p, size_t len);

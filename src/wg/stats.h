@@ -18,7 +18,7 @@
 	X(udp_receives, "messages received, each one or more datagrams")                                               \
 	X(drop_no_peer, "packets to an address that no peer owns")                                                     \
 	X(drop_no_endpoint, "packets to a peer without an endpoint")                                                   \
-	X(drop_loop, "own datagrams that routing sent back into the tunnel")                                           \
+	X(drop_loop, "datagrams that routing sent back into the tunnel, or through more than 16")                     \
 	X(drop_malformed_tun, "packets from the TUN that are no valid IP packets")                                     \
 	X(drop_staged, "packets dropped while a handshake was awaited")                                                \
 	X(drop_bad_message, "datagrams that are no WireGuard messages")                                                \

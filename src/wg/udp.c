@@ -149,7 +149,7 @@ int udp_set_mark(const struct udp *u, uint32_t fwmark)
 /* Sending. */
 
 struct send_control {
-	_Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int)) +
+	_Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int)) +
 					       CMSG_SPACE(sizeof(uint16_t))];
 };
 
@@ -182,7 +182,7 @@ static void add_source(struct msghdr *m, const struct endpoint *to)
 static void fill_message(struct msghdr *m, struct iovec *iov, struct send_control *control, const struct run *run)
 {
 	bool v4 = run->to.to.sa.sa_family == AF_INET;
-	int ds = run->ds;
+	int ds = run->ds, hops = run->hops;
 
 	*iov = (struct iovec){ (void *)run->data, run->len };
 	*m = (struct msghdr){ .msg_name = (void *)&run->to.to,
@@ -195,6 +195,8 @@ static void fill_message(struct msghdr *m, struct iovec *iov, struct send_contro
 		add_source(m, &run->to);
 	if (ds)
 		add_control(m, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS, &ds, sizeof(ds));
+	if (hops)
+		add_control(m, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TTL : IPV6_HOPLIMIT, &hops, sizeof(hops));
 	if (run->count > 1)
 		add_control(m, SOL_UDP, UDP_SEGMENT, &run->segment, sizeof(run->segment));
 	if (!m->msg_controllen)

@@ -3,12 +3,17 @@
 test_scenarios.py, the kernel's WireGuard has to pass, too."""
 
 import re
+import socket
 import threading
+import time
 
-from nodes import transfer_tcp, transfer_udp
+import pytest
+
+from nodes import OURS, transfer_tcp, transfer_udp, wait_for
 
 
-def test_parallel_streams(world):
+@pytest.mark.parametrize("streams", [4, 5, 50])
+def test_parallel_streams(world, streams):
     ea, eb = world.pair()
     assert ea.node.ping("10.9.0.2") == 3
     failed = []
@@ -18,7 +23,7 @@ def test_parallel_streams(world):
             transfer_tcp(ea.node, eb.node, "10.9.0.2", 128 << 10, port)
         except Exception as e:
             failed.append(e)
-    threads = [threading.Thread(target=one, args=(5100 + i,)) for i in range(50)]
+    threads = [threading.Thread(target=one, args=(5100 + i,)) for i in range(streams)]
     for t in threads:
         t.start()
     for t in threads:
@@ -52,6 +57,36 @@ def test_peer_behind_a_peer(world):
     behind.node.ip("link del wg1")
     ea.wg("peer %s endpoint 10.92.0.2:5" % behind.key.public)
     assert ea.node.ping("10.92.0.2", count=1, wait=1) == 0
+    assert ea.node.ping("10.9.0.2") == 3
+
+
+def test_loop_through_two_interfaces(world):
+    """Each peer's endpoint lies behind the other interface: what one has sealed, the other seals again. That ends by itself."""
+    ea, eb = world.pair()
+    ia, ib = world.engine(ea.node, "wg1", "weft"), world.engine(eb.node, "wg1", "weft")
+    for me, other, i in ((ia, ib, 1), (ib, ia, 2)):
+        me.wg("private-key @%s listen-port 5 peer %s allowed-ips 10.91.0.%d/32,fd91::%d/128 endpoint 192.168.9.%d:5" % (
+            me.key.private, other.key.public, 3 - i, 3 - i, 3 - i))
+        me.address("10.91.0.%d/24" % i, "fd91::%d/112" % i, mtu=1340)
+    assert ea.node.ping("10.9.0.2") == ea.node.ping("10.91.0.2") == 3
+    s = ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for first, second, size in (("10.91.0.2", "10.9.0.2", 56), ("10.91.0.2", "10.9.0.2", 4000), ("[fd91::2]", "[fd09::2]", 1200)):
+        ea.wg("peer %s endpoint %s:5" % (eb.key.public, first))
+        ia.wg("peer %s endpoint %s:51820" % (ib.key.public, second))
+        seen = [[e.transfer()[1] for e in (ea, ia)]]
+        for _ in range(10):
+            s.sendto(bytes(size), ("10.9.0.2", 9))
+
+        def same():
+            time.sleep(0.1)
+            seen.append([e.transfer()[1] for e in (ea, ia)])
+            return seen[-1] == seen[-2]
+        wait_for(same, message="they send no more")
+        for before, after in zip(seen[0], seen[-1]):
+            assert after - before > 10 * size, seen  # there was a loop
+            assert after - before < 70000 + 10 * 40 * size or (OURS == "kernel" and size > 1000), seen  # it ends there, too, but later
+    s.close()
+    ea.wg("peer %s endpoint 192.168.9.2:51820" % eb.key.public)
     assert ea.node.ping("10.9.0.2") == 3
 
 
