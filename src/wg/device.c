@@ -391,12 +391,44 @@ static void confirm(struct peer *p, int64_t now)
 	device_flush_staged(p, now);
 }
 
+/* Return: the interface, 0: not known, or the peer has not been spoken to at any address of ours. */
+static uint32_t find_way_out(const struct peer *p, const struct endpoint *e)
+{
+	struct device *d = p->device;
+	int r = e->has_from && d->ops->way_out ? d->ops->way_out(d->ctx, e) : 0;
+
+	return MAX(r, 0);
+}
+
+void device_note_source(struct peer *p)
+{
+	struct endpoint e = peer_endpoint(p);
+
+	p->way_out = find_way_out(p, &e);
+}
+
+void device_routes_changed(struct device *d)
+{
+	struct peer *p;
+
+	list_for_each(p, &d->order, all) {
+		struct endpoint e = peer_endpoint(p);
+		uint32_t way_out = find_way_out(p, &e);
+
+		if (p->way_out && p->way_out == e.from_ifindex && way_out && way_out != e.from_ifindex)
+			peer_give_up_source(p, &e);
+		p->way_out = way_out;
+	}
+}
+
 static void handle_events(struct peer *p, uint32_t events, int64_t now)
 {
 	struct device *d = p->device;
 
 	if (events & PEER_CONFIRMED)
 		confirm(p, now);
+	if (events & PEER_SOURCE)
+		device_note_source(p);
 	if (events & PEER_MOVED && d->ops->peer_changed)
 		d->ops->peer_changed(d->ctx, p);
 	if (!d->up)
@@ -507,21 +539,15 @@ void device_note_received(struct peer *p, struct session *s, int64_t now, size_t
 			  const struct endpoint *from)
 {
 	const struct limits *l = &p->device->limits;
-	bool moved = false;
+	uint32_t news = peer_heard_at(p, from);
 
 	atomic_fetch_add_explicit(&p->rx_bytes, bytes, memory_order_relaxed);
-	pthread_spin_lock(&p->lock);
-	if (!endpoint_eq(&p->endpoint, from)) {
-		moved = !endpoint_same_remote(&p->endpoint, from);
-		p->endpoint = *from;
-	}
-	pthread_spin_unlock(&p->lock);
 	timers_any_received(&p->timers);
 	if (data)
 		device_deadline(p, timers_data_received(&p->timers, l, now));
 	device_deadline(p, timers_traversal(&p->timers, now));
-	if (moved)
-		device_post(p, PEER_MOVED);
+	if (news)
+		device_post(p, news);
 	if (s == atomic_load_explicit(&p->next, memory_order_relaxed)) {
 		atomic_store_explicit(&s->confirmed, true, memory_order_relaxed);
 		device_post(p, PEER_CONFIRMED);

@@ -29,6 +29,8 @@ struct device_ops {
 	void (*accepted)(void *ctx, struct peer *p);
 	/* Worth saving: where the peer is, or the time of its last handshake. May be NULL. */
 	void (*peer_changed)(void *ctx, struct peer *p);
+	/* By which interface a datagram to @e leaves from the source in it. Return: its index, or -errno. May be NULL. */
+	int (*way_out)(void *ctx, const struct endpoint *e);
 	void (*wake)(void *ctx);    /* any thread: events wait for device_run() */
 	void (*keys_gone)(void *ctx); /* sessions were retired: cipher contexts may still hold their keys. May be NULL */
 	int64_t (*real_time)(void *ctx); /* wall clock, ns */
@@ -82,6 +84,9 @@ void device_set_psk(struct peer *p, const uint8_t psk[static KEY_LEN]);
 void device_set_keepalive(struct peer *p, uint16_t seconds, int64_t now);
 /* A peer that nobody knew where to find, and that is to be kept alive, is asked at once. */
 void device_set_endpoint(struct peer *p, const struct endpoint *e, int64_t now);
+/* A peer with which packets came and went by one interface, and that routing reaches by another one now, is spoken to from an address
+ * that goes with it. Where they went different ways before, the address that the peer speaks to is all that it can expect. */
+void device_routes_changed(struct device *d);
 /* Of a saved state: when the last handshake was (wall clock). Who may still have that session is asked for a new one once we are up. */
 void device_restore_handshake(struct peer *p, int64_t real_ns);
 void device_set_up(struct device *d, bool up, int64_t now);

@@ -20,3 +20,5 @@ void device_send_initiation(struct peer *p, int64_t now);
 /* Now those that the window has room for. */
 void device_send_waiting(struct device *d, int64_t now);
 void device_handshake_done(struct peer *p);
+/* The peer speaks to another address of ours: the way that answers take from there. */
+void device_note_source(struct peer *p);

@@ -342,6 +342,63 @@ static void own_datagrams_are_not_sealed_again(void)
 	pair_done(&p);
 }
 
+/* A datagram to node 0 has come to the address of ours that ends with @to, by the interface @ifindex. */
+static bool source_after(uint8_t to, uint32_t ifindex)
+{
+	struct peer *peer = p.n[0].peer;
+	struct endpoint from = pair_endpoint(1), e;
+
+	from.has_from = true;
+	from.from4.s_addr = htonl(0xc0000200 + to);
+	from.from_ifindex = ifindex;
+	device_note_received(peer, atomic_load(&peer->current), p.now, 100, true, &from);
+	device_run(&p.n[0].device, p.now);
+	e = peer_endpoint(peer);
+	return e.has_from && e.from4.s_addr == from.from4.s_addr;
+}
+
+static void the_source_goes_with_its_route(void)
+{
+	pair_init(&p);
+	pair_send(&p, 0, 1);
+	pair_settle(&p);
+	p.n[0].way_out = 5;
+	CHECK(source_after(77, 5));
+	device_routes_changed(&p.n[0].device); /* but not this one */
+	CHECK(peer_endpoint(p.n[0].peer).has_from);
+	p.n[0].way_out = 6;
+	device_routes_changed(&p.n[0].device);
+	CHECK(!peer_endpoint(p.n[0].peer).has_from);
+	CHECK(!source_after(77, 5)); /* what was under way still */
+	CHECK(!source_after(77, 5));
+	CHECK(source_after(78, 5)); /* the peer has heard of the new one, and its way to us is the old one */
+	CHECK(source_after(77, 5));
+	device_routes_changed(&p.n[0].device); /* they have gone different ways all the time */
+	CHECK(peer_endpoint(p.n[0].peer).has_from);
+	pair_done(&p);
+}
+
+/* Who does not hear us at the new address (behind a NAT, for example) shakes hands at the old one, and is answered from there. */
+static void a_handshake_brings_the_old_source_back(void)
+{
+	struct endpoint from = pair_endpoint(1);
+
+	pair_init(&p);
+	pair_send(&p, 0, 1);
+	pair_settle(&p);
+	p.n[0].way_out = 5;
+	CHECK(source_after(77, 5));
+	p.n[0].way_out = 6;
+	device_routes_changed(&p.n[0].device);
+	CHECK(!source_after(77, 5));
+	from.has_from = true;
+	from.from4.s_addr = htonl(0xc0000200 + 77);
+	from.from_ifindex = 5;
+	peer_set_endpoint(p.n[0].peer, &from); /* as note_authentic() does it */
+	CHECK(source_after(77, 5));
+	pair_done(&p);
+}
+
 static void cookies_under_load(void)
 {
 	pair_init(&p);
@@ -673,6 +730,8 @@ int main(void)
 	RUN(W_1_message_counters_end);
 	RUN(W_6_a_clock_that_steps_back_locks_nobody_out);
 	RUN(persistent_keepalive_keeps_on);
+	RUN(the_source_goes_with_its_route);
+	RUN(a_handshake_brings_the_old_source_back);
 	RUN(a_removed_peer_is_gone);
 	RUN(a_new_identity_needs_new_sessions);
 	RUN(a_day_of_traffic);

@@ -17,17 +17,20 @@ bool endpoint_same_remote(const struct endpoint *a, const struct endpoint *b)
 	       memcmp(&a->to.in6.sin6_addr, &b->to.in6.sin6_addr, 16) == 0;
 }
 
-bool endpoint_eq(const struct endpoint *a, const struct endpoint *b)
+bool endpoint_same_way(const struct endpoint *a, const struct endpoint *b)
 {
 	if (!endpoint_same_remote(a, b) || a->has_from != b->has_from)
 		return false;
 	if (!a->has_from)
 		return true;
-	if (a->from_ifindex != b->from_ifindex)
-		return false;
 	if (a->to.sa.sa_family == AF_INET)
 		return a->from4.s_addr == b->from4.s_addr;
 	return memcmp(&a->from6, &b->from6, 16) == 0;
+}
+
+bool endpoint_eq(const struct endpoint *a, const struct endpoint *b)
+{
+	return endpoint_same_way(a, b) && (!a->has_from || a->from_ifindex == b->from_ifindex);
 }
 
 void endpoint_format(const struct endpoint *e, char *out, size_t size)

@@ -24,6 +24,8 @@ static inline bool endpoint_is_set(const struct endpoint *e)
 	return e->to.sa.sa_family != 0;
 }
 bool endpoint_same_remote(const struct endpoint *a, const struct endpoint *b);
+/* The same remote, spoken to from the same address of ours, whichever interface that came by. */
+bool endpoint_same_way(const struct endpoint *a, const struct endpoint *b);
 bool endpoint_eq(const struct endpoint *a, const struct endpoint *b);
 /* "192.0.2.1:51820" or "[2001:db8::1%2]:51820" with the scope as a number. @size of at least 80. */
 void endpoint_format(const struct endpoint *e, char *out, size_t size);

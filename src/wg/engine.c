@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "wg/link.h"
 #include "wg/queue.h"
+#include "wg/routes.h"
 #include "wg/secret.h"
 #include "wg/state.h"
 #include "wg/uapi.h"
@@ -101,6 +102,13 @@ static void op_peer_changed(void *ctx, struct peer *p)
 	state_touch_peer(e->state, p);
 }
 
+static int op_way_out(void *ctx, const struct endpoint *to)
+{
+	struct engine *e = ctx;
+
+	return e->routes ? routes_way_out(e->routes, to) : -ENOENT;
+}
+
 static void op_wake(void *ctx)
 {
 	struct engine *e = ctx;
@@ -139,6 +147,7 @@ static const struct device_ops ops = {
 	.changed = op_changed,
 	.accepted = op_accepted,
 	.peer_changed = op_peer_changed,
+	.way_out = op_way_out,
 	.wake = op_wake,
 	.keys_gone = op_keys_gone,
 	.real_time = op_real_time,
@@ -427,7 +436,9 @@ int engine_start(struct engine *e)
 	int r;
 
 	state_begin(e->state);
-	r = link_new(e, &e->link);
+	r = routes_new(e, &e->routes);
+	if (r == 0)
+		r = link_new(e, &e->link);
 	if (r == 0)
 		engine_kick(e);
 	return r;
@@ -438,6 +449,7 @@ struct engine *engine_free(struct engine *e)
 	if (!e)
 		return NULL;
 	link_free(e->link);
+	e->routes = routes_free(e->routes);
 	engine_pause(e);
 	e->state = state_free(e->state);
 	device_done(&e->device);

@@ -42,6 +42,7 @@ struct engine {
 	struct state *state;
 	struct metrics *metrics; /* borrowed; NULL: none */
 	struct link *link;
+	struct routes *routes;
 	struct steer steer;
 	int wake_fd;
 	sd_event_source *wake, *timer;

@@ -203,7 +203,11 @@ void device_handshake_done(struct peer *p)
 
 static void note_authentic(struct peer *p, int64_t now, const struct endpoint *source, size_t len)
 {
+	struct endpoint before = peer_endpoint(p);
+
 	peer_set_endpoint(p, source);
+	if (!endpoint_same_way(&before, source))
+		device_note_source(p);
 	atomic_fetch_add_explicit(&p->rx_bytes, len, memory_order_relaxed);
 	timers_any_received(&p->timers);
 	timers_traversal(&p->timers, now);

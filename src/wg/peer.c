@@ -43,6 +43,40 @@ void peer_set_endpoint(struct peer *p, const struct endpoint *e)
 {
 	pthread_spin_lock(&p->lock);
 	p->endpoint = *e;
+	p->given_up = (struct endpoint){ 0 };
+	pthread_spin_unlock(&p->lock);
+}
+
+uint32_t peer_heard_at(struct peer *p, const struct endpoint *from)
+{
+	struct endpoint e = *from;
+	uint32_t news = 0;
+
+	pthread_spin_lock(&p->lock);
+	if (endpoint_eq(&p->endpoint, &e))
+		goto out;
+	if (endpoint_same_way(&p->given_up, &e)) {
+		e.has_from = false;
+	} else {
+		p->given_up = (struct endpoint){ 0 };
+		if (e.has_from && !endpoint_same_way(&p->endpoint, &e))
+			news |= PEER_SOURCE;
+	}
+	if (!endpoint_same_remote(&p->endpoint, &e))
+		news |= PEER_MOVED;
+	p->endpoint = e;
+out:
+	pthread_spin_unlock(&p->lock);
+	return news;
+}
+
+void peer_give_up_source(struct peer *p, const struct endpoint *e)
+{
+	pthread_spin_lock(&p->lock);
+	if (endpoint_same_way(&p->endpoint, e)) {
+		p->given_up = p->endpoint;
+		p->endpoint.has_from = false;
+	}
 	pthread_spin_unlock(&p->lock);
 }
 

@@ -21,6 +21,7 @@ enum peer_event {
 	PEER_LAST_MINUTE = 1 << 3, /* receiving on keys that end soon */
 	PEER_STAGED = 1 << 4,	 /* packets wait although there may be a session by now */
 	PEER_MOVED = 1 << 5,
+	PEER_SOURCE = 1 << 6, /* it speaks to another address of ours */
 };
 
 /* A packet from the TUN that waits for a session. */
@@ -65,8 +66,10 @@ struct peer {
 	/* slots: stored by the owner only */
 	_Atomic(struct session *) current, previous, next;
 
-	pthread_spinlock_t lock; /* endpoint and staged packets */
+	uint32_t way_out;	 /* the interface by which answers leave, with the source that they have; 0: not known, or no source */
+	pthread_spinlock_t lock; /* endpoints and staged packets */
 	struct endpoint endpoint;
+	struct endpoint given_up; /* where packets still come, but whose source answers are to leave from no more */
 	struct staged *staged_head, **staged_tail;
 	size_t staged_bytes;
 	_Atomic unsigned staged_count;
@@ -80,6 +83,10 @@ void peer_free(struct peer *p);
 
 struct endpoint peer_endpoint(struct peer *p);
 void peer_set_endpoint(struct peer *p, const struct endpoint *e);
+/* Data has come from there. Return: PEER_MOVED and PEER_SOURCE, if it is news. */
+uint32_t peer_heard_at(struct peer *p, const struct endpoint *from);
+/* Whatever comes to the address of ours in @e: answers leave from another one, until the peer is set or heard elsewhere. */
+void peer_give_up_source(struct peer *p, const struct endpoint *e);
 /* The local address is no good any more (or may not be): let routing choose. */
 void peer_forget_source(struct peer *p);
 

@@ -27,6 +27,7 @@ struct node {
 	unsigned delivered;
 	uint32_t last_payload;
 	bool in_order;
+	int way_out;	    /* what it is told about routes; 0: nothing */
 	size_t queue_depth; /* told to the device with each handshake message */
 	struct handshake_message waiting[HANDSHAKES_MAX];
 	unsigned n_waiting;
@@ -133,6 +134,11 @@ static inline void pair_op_staged(void *ctx, struct peer *peer, struct session *
 		pair_op_keepalive(ctx, peer, s, now);
 }
 
+static inline int pair_op_way_out(void *ctx, const struct endpoint *e _unused_)
+{
+	return ((struct node *)ctx)->way_out;
+}
+
 static inline void pair_op_wake(void *ctx _unused_)
 {
 }
@@ -155,6 +161,7 @@ static inline void pair_op_keys_gone(void *ctx)
 static const struct device_ops pair_ops = { .send = pair_op_send,
 					    .send_keepalive = pair_op_keepalive,
 					    .send_staged = pair_op_staged,
+					    .way_out = pair_op_way_out,
 					    .wake = pair_op_wake,
 					    .keys_gone = pair_op_keys_gone,
 					    .real_time = pair_op_real_time };

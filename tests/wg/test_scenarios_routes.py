@@ -4,6 +4,7 @@ test_scenarios.py, the kernel's WireGuard has to pass, too."""
 
 import re
 import socket
+import subprocess
 import threading
 import time
 
@@ -124,17 +125,24 @@ def test_spoken_to_at_an_address_of_another_interface(world):
 
 
 def test_better_route(world):
-    """A second link with a better route comes while they talk: the packets take it."""
+    """A second link with a better route comes while they talk: the packets take it, from the address that goes with it."""
     ea, eb = world.pair()
     assert ea.node.ping("10.9.0.2") == 3
     world.wire(ea.node, eb.node, "192.168.12.", names=("new-a", "new-b"))
     for e in (ea, eb):
         for name in e.node.out("ls", "/proc/sys/net/ipv4/conf").split():
             e.node.run("sysctl", "-qw", "net.ipv4.conf.%s.rp_filter=0" % name)
+    talk = ea.node.spawn(["ping", "-n", "-q", "-i", "0.01", "10.9.0.2"], stdout=subprocess.DEVNULL)
+    wait_for(lambda: eb.transfer()[0] > 5000, message="they talk")
+    assert eb.show("endpoints")[0] == "192.168.9.1:51820"
     ea.node.ip("route add 192.168.9.2/32 via 192.168.12.2 dev new-a src 192.168.12.1")
 
     def sent():
         return int(re.search(r"new-a:(.*)", ea.node.out("cat", "/proc/%d/net/dev" % ea.node.pid)).group(1).split()[9])
     before = sent()
-    assert ea.node.ping("10.9.0.2", count=10) == 10
-    assert sent() - before >= 10
+    wait_for(lambda: sent() - before >= 10, message="the packets take it")
+    wait_for(lambda: eb.show("endpoints")[0] == "192.168.12.1:51820", message="from the address that goes with it")
+    wait_for(lambda: ea.show("endpoints")[0] == "192.168.9.2:51820" and ea.node.ping("10.9.0.2") == 3, message="and they still talk")
+    talk.kill()
+    ea.node.ip("route del 192.168.9.2/32 dev new-a")
+    wait_for(lambda: ea.node.ping("10.9.0.2", count=1, wait=1) and eb.show("endpoints")[0] == "192.168.9.1:51820", message="and back")
