@@ -317,10 +317,44 @@ static void go_down(struct engine *e)
 	engine_kick(e);
 }
 
+static int compare_mtus(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* A worker that reads meanwhile pads a packet by too much or too little, once. */
+static void publish_mtus(struct engine *e)
+{
+	uint32_t all[MTUS_MAX] = { e->mtu };
+	unsigned n = 0;
+
+	memcpy(all + 1, e->route_mtus, sizeof(e->route_mtus));
+	qsort(all, MTUS_MAX, sizeof(all[0]), compare_mtus);
+	for (unsigned i = 0; i < MTUS_MAX; i++)
+		if (all[i])
+			atomic_store(&e->mtus.of[n++], all[i]);
+	while (n < MTUS_MAX)
+		atomic_store(&e->mtus.of[n++], 0);
+}
+
+void engine_set_mtu(struct engine *e, uint32_t mtu)
+{
+	e->mtu = mtu;
+	publish_mtus(e);
+}
+
+void engine_set_route_mtus(struct engine *e, const uint32_t mtus[static MTUS_MAX - 1])
+{
+	memcpy(e->route_mtus, mtus, sizeof(e->route_mtus));
+	publish_mtus(e);
+}
+
 void engine_set_link(struct engine *e, bool up, uint32_t mtu)
 {
 	if (mtu)
-		atomic_store(&e->mtu, mtu);
+		engine_set_mtu(e, mtu);
 	if (e->link_up == up)
 		return;
 	e->link_up = up;
@@ -406,11 +440,11 @@ int engine_new(sd_event *event, const struct tun *tun, const struct engine_optio
 	outbound_init(&e->out, &e->device, &e->stats);
 	e->out.send = send_runs;
 	e->out.ctx = e;
-	e->out.mtu = &e->mtu;
+	e->out.mtus = &e->mtus;
 	config = (struct worker_config){ .device = &e->device,
 					 .features = &e->options.features,
 					 .tun = &e->tun,
-					 .mtu = &e->mtu,
+					 .mtus = &e->mtus,
 					 .handshake = on_handshake,
 					 .tun_gone = on_tun_gone,
 					 .calm = steer_on(&e->steer) ? &e->steer.calm : NULL,

@@ -33,7 +33,8 @@ struct engine {
 	uint32_t fwmark;
 	struct udp *udp; /* one for each worker, while up */
 	struct worker *workers;
-	_Atomic uint32_t mtu;
+	uint32_t mtu, route_mtus[MTUS_MAX - 1]; /* 0: not known; no more */
+	struct mtus mtus;			 /* of both, for the data path */
 	bool link_up;
 
 	struct outbound out; /* this thread's own: staged packets, keepalives */
@@ -67,6 +68,9 @@ int engine_start(struct engine *e);
 int engine_set_port(struct engine *e, uint16_t port);
 int engine_set_fwmark(struct engine *e, uint32_t fwmark);
 void engine_set_link(struct engine *e, bool up, uint32_t mtu);
+void engine_set_mtu(struct engine *e, uint32_t mtu);
+/* MTUs of routes through the interface, MTUS_MAX - 1, 0: no more. */
+void engine_set_route_mtus(struct engine *e, const uint32_t mtus[static MTUS_MAX - 1]);
 
 /* After configuration was changed: runs what that has made due. */
 void engine_kick(struct engine *e);

@@ -246,7 +246,7 @@ static int send_everything(struct engine *e, int listen_fd, int conn)
 				     .n_udp = e->udp ? e->options.workers : 0,
 				     .n_peers = e->device.peers.count,
 				     .fwmark = e->fwmark,
-				     .mtu = atomic_load(&e->mtu),
+				     .mtu = e->mtu,
 				     .port = e->port,
 				     .vnet_hdr = e->tun.vnet_hdr,
 				     .tso = e->tun.tso,
@@ -559,7 +559,7 @@ int handover_restore(struct handover *h, struct engine *e)
 	const char *bad = "";
 	int r;
 
-	atomic_store(&e->mtu, h->mtu);
+	engine_set_mtu(e, h->mtu);
 	r = uapi_apply(&host, h->config, true, now, &bad);
 	if (r < 0) {
 		log_error("the predecessor's configuration is not understood", L_STR("key", bad));

@@ -5,6 +5,7 @@
 #include "wg/crypto.h"
 
 #include <endian.h>
+#include <stdatomic.h>
 
 enum message_type { MSG_INITIATION = 1, MSG_RESPONSE = 2, MSG_COOKIE = 3, MSG_DATA = 4 };
 
@@ -54,10 +55,24 @@ _Static_assert(sizeof(struct msg_data) == 16, "data header");
 
 enum { DATA_OVERHEAD = sizeof(struct msg_data) + TAG_LEN, PADDING = 16 };
 
-/* Plaintext is padded to a multiple of 16, but not past the interface's MTU (0: unknown). */
-static inline size_t padded_len(size_t len, size_t mtu)
+/* The interface's MTU and those of routes through it, ascending, 0: no more. One thread writes. */
+enum { MTUS_MAX = 8 };
+struct mtus {
+	_Atomic uint32_t of[MTUS_MAX];
+};
+
+/* Plaintext is padded to a multiple of 16, but not past an MTU. A packet does not tell its route: all of them count. */
+static inline size_t padded_len(size_t len, const struct mtus *mtus)
 {
 	size_t padded = (len + PADDING - 1) & ~(size_t)(PADDING - 1);
 
-	return mtu && len <= mtu && padded > mtu ? mtu : padded;
+	for (unsigned i = 0; i < MTUS_MAX; i++) {
+		size_t mtu = atomic_load_explicit(&mtus->of[i], memory_order_relaxed);
+
+		if (!mtu)
+			break;
+		if (len <= mtu)
+			return MIN(padded, mtu);
+	}
+	return padded;
 }

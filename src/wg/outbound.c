@@ -12,8 +12,11 @@ enum { ICMP_PER_SECOND = 100, ICMP_BURST = 50 };
 
 void outbound_init(struct outbound *o, struct device *d, struct data_stats *stats)
 {
+	static const struct mtus none;
+
 	*o = (struct outbound){ .device = d, .stats = stats, .gso = true };
 	aead_init(&o->aead, true);
+	o->mtus = &none;
 	o->buf = xmalloc(OUTBOUND_BUF);
 }
 
@@ -116,7 +119,7 @@ static uint8_t outer_ds(const uint8_t *pkt)
 void outbound_on_session(struct outbound *o, struct peer *p, struct session *s, const struct virtio_net_hdr *hdr,
 			 const uint8_t *pkt, size_t len, int64_t now)
 {
-	size_t mtu = o->mtu ? atomic_load_explicit(o->mtu, memory_order_relaxed) : 0, n, bytes = 0;
+	size_t n, bytes = 0;
 	uint8_t ds = outer_ds(pkt);
 	struct segmenter seg;
 	int count = segment_begin(&seg, hdr, pkt, len), hops;
@@ -133,7 +136,7 @@ void outbound_on_session(struct outbound *o, struct peer *p, struct session *s, 
 	}
 	counter = take_counters(s, count);
 	while ((n = segment_next_len(&seg))) {
-		size_t padded = padded_len(n, mtu);
+		size_t padded = padded_len(n, o->mtus);
 		uint8_t *at;
 
 		if (padded + DATA_OVERHEAD > 65507) /* no datagram can carry it */

@@ -30,7 +30,7 @@ struct outbound {
 	/* A packet for our own side: ICMP errors. */
 	void (*reply)(void *ctx, const uint8_t *pkt, size_t len);
 	void *ctx;
-	_Atomic uint32_t *mtu;
+	const struct mtus *mtus;
 	bool gso; /* runs may have more than one datagram */
 
 	struct aead aead;

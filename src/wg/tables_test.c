@@ -3,6 +3,7 @@
 #include "base/test.h"
 #include "wg/allowedips.h"
 #include "wg/index.h"
+#include "wg/message.h"
 #include "wg/calm.h"
 #include "wg/pace.h"
 #include "wg/ratelimit.h"
@@ -279,6 +280,24 @@ static void calm_is_near(void)
 	CHECK(asks_to(&c, t += CALM_NS, true));
 }
 
+static void padding_crosses_no_mtu(void)
+{
+	struct mtus none = { 0 }, some = { .of = { 1280, 1299, 1420 } };
+
+	CHECK_INT(padded_len(1299, &none), 1312);
+	CHECK_INT(padded_len(84, &some), 96);
+	CHECK_INT(padded_len(1265, &some), 1280);
+	CHECK_INT(padded_len(1281, &some), 1296);
+	CHECK_INT(padded_len(1297, &some), 1299);
+	CHECK_INT(padded_len(1300, &some), 1312);
+	CHECK_INT(padded_len(1419, &some), 1420);
+	CHECK_INT(padded_len(1421, &some), 1424); /* the interface has just become smaller */
+	for (unsigned i = 0; i < MTUS_MAX; i++)
+		some.of[i] = 100 + i;
+	CHECK_INT(padded_len(106, &some), 106);
+	CHECK_INT(padded_len(200, &some), 208);
+}
+
 int main(void)
 {
 	if (crypto_init() < 0)
@@ -291,5 +310,6 @@ int main(void)
 	RUN(ratelimit);
 	RUN(pace_of_packets);
 	RUN(calm_is_near);
+	RUN(padding_crosses_no_mtu);
 	return test_end();
 }

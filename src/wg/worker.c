@@ -301,7 +301,7 @@ static int set_up(struct worker *w)
 	w->out.send = send_runs;
 	w->out.reply = reply;
 	w->out.ctx = w;
-	w->out.mtu = w->config.mtu;
+	w->out.mtus = w->config.mtus;
 	w->out.gso = atomic_load(&w->udp->gso);
 	r = watch(w, w->wake_fd, EV_WAKE);
 	if (r == 0)

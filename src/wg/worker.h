@@ -17,7 +17,7 @@ struct worker_config {
 	struct device *device;
 	const struct features *features;
 	const struct tun *tun;
-	_Atomic uint32_t *mtu;
+	const struct mtus *mtus;
 	struct calm *calm; /* NULL: nobody wants to know */
 	struct steer_board *tun_board, *socket_board; /* NULL, or where it is told that a queue was empty */
 	/* From the worker's thread: */

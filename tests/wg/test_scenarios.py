@@ -79,9 +79,34 @@ def test_padding_stays_within_the_mtu(world):
         e.node.ip("link set wg0 mtu 1360")
     for size in (1359, 1360, 1345, 1344):
         assert ea.node.ping("10.9.0.2", count=2, extra=("-M", "do", "-s", size - 28)) == 2, size
-    stats = ea.node.out("cat", "/proc/net/snmp").splitlines()
+    assert fragments(ea.node) == 0
+
+
+def fragments(node):
+    stats = node.out("cat", "/proc/net/snmp").splitlines()
     names, values = [line.split()[1:] for line in stats if line.startswith("Ip:")]
-    assert dict(zip(names, values))["FragCreates"] == "0"
+    return int(dict(zip(names, values))["FragCreates"])
+
+
+def test_padding_stays_within_a_routes_mtu(world):
+    """The same, of routes that want a byte less than the interface. Of which packets that is true, the engine hears a little later."""
+    ea, eb = world.pair(mtu=1359)
+    for e in (ea, eb):
+        e.node.ip("link set wg0 mtu 1300")
+    nodes = (ea.node, eb.node)
+
+    def whole(size=1297):
+        before = sum(map(fragments, nodes))
+        assert ea.node.ping("10.9.0.2", count=1, extra=("-M", "do", "-s", size - 28)) == 1
+        return sum(map(fragments, nodes)) == before
+    assert not whole()
+    ea.node.ip("route add 10.9.0.2/32 dev wg0 mtu 1299")
+    eb.node.ip("route add 10.9.0.1/32 dev wg0 mtu 1299")
+    wait_for(whole, message="no padding beyond the route's MTU")
+    assert all(whole(size) for size in (1282, 1296, 1298, 1299))
+    for e, other in ((ea, "10.9.0.2"), (eb, "10.9.0.1")):
+        e.node.ip("route del %s/32 dev wg0" % other)
+    wait_for(lambda: not whole(), message="padding as before")
 
 
 def test_mtu_of_the_path_is_kept(world):
