@@ -22,7 +22,7 @@ SERVER_CPU = "1"
 REAL_TIME = ["chrt", "-f", "10", "taskset", "-c"]
 # A stream keeps its CPU busy: in real time it would keep the softirqs that ksoftirqd is left with from ever running, and what is measured
 # were how often that happens.
-PINNED = ["taskset", "-c"]
+PINNED = ["nice", "-n", "-19", "taskset", "-c"]
 
 BASE_RULES = """*nat
 :KUBE-SERVICES - [0:0]
