@@ -83,6 +83,8 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	agent_services_tick(a);
 	agent_retry_adds(a);
 	agent_audit_policies(a);
+	if (agent_policy_is_synced(a))
+		policies_remember(a->policies, usec);
 	agent_tell_policy_status(a);
 	if (usec >= a->next_audit_us) {
 		a->next_audit_us = usec + a->opt.audit_seconds * 1000000;
@@ -259,6 +261,7 @@ static void stop(struct agent *a)
 	a->nl = rtnl_close(a->nl);
 	health_done(&a->health);
 	free(a->firewall_warning);
+	free(a->host_boot_warning);
 	options_done(&a->opt);
 	sd_event_unref(a->event);
 }

@@ -73,6 +73,8 @@ struct agent {
 	struct policies *policies;
 	sd_event_source *policy_timer, *settle_timer;
 	bool policy_applied; /* since the start */
+	bool host_booted; /* host_boot.c has nothing (more) to do */
+	char *host_boot_warning; /* or NULL */
 	struct list waiting_confirms; /* struct waiting_confirm, policy_confirm.c */
 	char *api_host; /* as the kubeconfig names it */
 	uint16_t api_port;
@@ -124,6 +126,13 @@ int agent_pass(struct agent *a);
 /* What an earlier agent has left goes on before the API answers. */
 void agent_resume(struct agent *a);
 
+/* What the kernel says of uplinks and their addresses; @node: of this node, or NULL. Return: 0, -errno, -ENODEV. */
+int agent_read_facts(struct agent *a, const struct model_node *node, char **ret_error);
+void agent_find_underlays(const struct agent *a, struct addr ret[2]); /* the first of each family */
+
+/* host_boot.c: before the API has told everything the node's own policies are in force as the record says. Return: 0, -errno: to be repeated. */
+int agent_boot_host_policy(struct agent *a);
+
 /* tables.c: the node's own addresses; neighbours, routes and rules. Return: 0, -errno. */
 int agent_apply_node_addrs(struct agent *a);
 int agent_apply_tables(struct agent *a, char **ret_error);
@@ -134,6 +143,8 @@ int agent_ensure_datapath(struct agent *a, char **ret_error);
 /* The same, and all of the node that is in it. */
 int agent_apply_datapath(struct agent *a, char **ret_error);
 void agent_close_datapath(struct agent *a);
+/* Programs on uplinks and the tunnel, behind the guard. Return: 0, -errno. */
+int agent_apply_links(struct agent *a);
 
 /* sources.c */
 int agent_start_watches(struct agent *a);

@@ -4,20 +4,6 @@
 #include "agent/agent.h"
 #include "base/str.h"
 
-static bool has(const uint16_t *ports, unsigned n, uint16_t port)
-{
-	for (unsigned i = 0; i < n; i++)
-		if (ports[i] == port)
-			return true;
-	return false;
-}
-
-static void add(uint16_t ports[static FAILSAFE_API_MAX], unsigned *n, uint16_t port)
-{
-	if (port && *n < FAILSAFE_API_MAX && !has(ports, *n, port))
-		ports[(*n)++] = port;
-}
-
 static bool is_here(const struct agent *a, const struct addr *addr)
 {
 	const struct model_node *node = model_find_node(a->model, a->opt.node_name);
@@ -48,9 +34,9 @@ static bool add_slice(struct model_slice *slice, void *ctx)
 	for (unsigned i = 0; i < slice->n_endpoints; i++)
 		here |= is_here(l->a, &slice->endpoints[i].addr);
 	for (unsigned i = 0; i < slice->n_ports; i++) {
-		add(l->api->out, &l->api->n_out, slice->ports[i].port);
+		failsafe_add_port(l->api->out, &l->api->n_out, slice->ports[i].port);
 		if (here)
-			add(l->api->in, &l->api->n_in, slice->ports[i].port);
+			failsafe_add_port(l->api->in, &l->api->n_in, slice->ports[i].port);
 	}
 	return true;
 }
@@ -59,9 +45,9 @@ static void add_server(struct agent *a, struct failsafe_api *api)
 {
 	struct addr addr;
 
-	add(api->out, &api->n_out, a->api_port);
+	failsafe_add_port(api->out, &api->n_out, a->api_port);
 	if (a->api_host && addr_parse(a->api_host, &addr) == 0 && (is_loopback(&addr) || is_here(a, &addr)))
-		add(api->in, &api->n_in, a->api_port);
+		failsafe_add_port(api->in, &api->n_in, a->api_port);
 }
 
 void agent_find_api(struct agent *a)

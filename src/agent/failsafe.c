@@ -5,6 +5,15 @@
 
 #include <netinet/in.h>
 
+void failsafe_add_port(uint16_t ports[static FAILSAFE_API_MAX], unsigned *n, uint16_t port)
+{
+	for (unsigned i = 0; i < *n; i++)
+		if (ports[i] == port)
+			return;
+	if (port && *n < FAILSAFE_API_MAX)
+		ports[(*n)++] = port;
+}
+
 /* Runs of ports are one range each: failsafe lists are short. */
 static void add_ports(struct rule_spec *r, const bool ports[static PORTS])
 {

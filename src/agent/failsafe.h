@@ -13,6 +13,8 @@ struct failsafe_api {
 	uint16_t out[FAILSAFE_API_MAX], in[FAILSAFE_API_MAX];
 	unsigned n_out, n_in;
 };
+/* Once each, and no more than there is room for; 0 is none. */
+void failsafe_add_port(uint16_t ports[static FAILSAFE_API_MAX], unsigned *n, uint16_t port);
 
 /**
  * failsafe_spec() - the rules that come before all others of the node, as a policy object

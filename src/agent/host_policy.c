@@ -118,7 +118,7 @@ static void load(struct host_policy *h)
 
 /* --- what is in force --- */
 
-static void put_object(struct host_policy *h, int side, const char *name, const json_t *object)
+static void put_object(struct policy *to, int side, const char *name, const json_t *object)
 {
 	_cleanup_free_ char *why = NULL;
 	struct policy_spec *spec;
@@ -129,7 +129,7 @@ static void put_object(struct host_policy *h, int side, const char *name, const 
 	}
 	if (side == AFTER)
 		policy_spec_set_after(spec);
-	policy_put_object(h->compiler, spec);
+	policy_put_object(to, spec);
 }
 
 static void del_object(struct host_policy *h, int side, const char *name)
@@ -137,13 +137,13 @@ static void del_object(struct host_policy *h, int side, const char *name)
 	policy_del_object(h->compiler, KIND_CLUSTER, side == AFTER ? POLICY_AFTER_NAMESPACE : "", name);
 }
 
-static void put_failsafe(struct host_policy *h, int side)
+static void put_failsafe(const struct host_policy *h, struct policy *to, int side, const struct failsafe_api *api)
 {
-	struct policy_spec *spec = failsafe_spec(h->opt, &h->api);
+	struct policy_spec *spec = failsafe_spec(h->opt, api);
 
 	if (side == AFTER)
 		policy_spec_set_after(spec);
-	policy_put_object(h->compiler, spec);
+	policy_put_object(to, spec);
 }
 
 /* The failsafe rules are there while anything else is: without, the node is no endpoint at all. */
@@ -153,7 +153,7 @@ static void set_failsafe(struct host_policy *h, int side, bool on)
 		return;
 	h->sides[side].failsafe = on;
 	if (on)
-		put_failsafe(h, side);
+		put_failsafe(h, h->compiler, side, &h->api);
 	else
 		del_object(h, side, FAILSAFE_NAME);
 }
@@ -172,7 +172,13 @@ static void put_side(struct host_policy *h, int side, json_t *objects, bool any)
 			del_object(h, side, name);
 	json_object_foreach(objects, name, object)
 		if (!json_equal(json_object_get(old, name), object))
-			put_object(h, side, name, object);
+			put_object(h->compiler, side, name, object);
+}
+
+static struct policy_host_times times(const struct host_policy *h)
+{
+	return (struct policy_host_times){ .until_ns = is_on_trial(h) ? (h->record.until + grace_us) * NS_PER_US : 0,
+					   .adopts_ns = (h->record.since + adopts_us) * NS_PER_US };
 }
 
 static void put_in_force(struct host_policy *h)
@@ -185,9 +191,7 @@ static void put_in_force(struct host_policy *h)
 			json_object_set(now, name, object);
 	put_side(h, NOW, now, json_object_size(decided(h)) > 0);
 	put_side(h, AFTER, after, json_object_size(after) > 0);
-	policy_set_host_times(h->compiler, (struct policy_host_times){
-		.until_ns = is_on_trial(h) ? (h->record.until + grace_us) * NS_PER_US : 0,
-		.adopts_ns = (h->record.since + adopts_us) * NS_PER_US });
+	policy_set_host_times(h->compiler, times(h));
 }
 
 /* --- the trial --- */
@@ -250,16 +254,22 @@ static void decide(struct host_policy *h)
 	}
 }
 
-/* The record says what to do: first it is written down, then it is done. */
-static int carry_out(struct host_policy *h)
+static void note_since(struct host_policy *h)
 {
 	bool on = json_object_size(decided(h)) > 0;
-	int r;
 
 	if (on && !h->record.since)
 		h->record.since = now_us(h);
 	else if (!on)
 		h->record.since = 0;
+}
+
+/* The record says what to do: first it is written down, then it is done. */
+static int carry_out(struct host_policy *h)
+{
+	int r;
+
+	note_since(h);
 	r = save(h);
 	sd_event_source_set_time(h->timer, h->record.until);
 	sd_event_source_set_enabled(h->timer, is_on_trial(h) ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
@@ -318,6 +328,34 @@ static void on_tested(bool reached, const char *why, void *ctx)
 	}
 	log_error("under the policies of the node itself the API server is not reached: those that were confirmed last are in force again", L_STR("why", why));
 	take_back(h);
+}
+
+/* --- before the API has told anything --- */
+
+bool host_policy_is_any(const struct host_policy *h)
+{
+	return json_object_size(decided(h)) || (is_on_trial(h) && json_object_size(h->record.confirmed));
+}
+
+static void put_set(const struct host_policy *h, struct policy *to, int side, const json_t *set, const struct failsafe_api *api)
+{
+	const char *name;
+	json_t *object;
+
+	if (json_object_size(set))
+		put_failsafe(h, to, side, api);
+	json_object_foreach((json_t *)set, name, object)
+		put_object(to, side, name, object);
+}
+
+void host_policy_put_recorded(struct host_policy *h, struct policy *to, const struct failsafe_api *api)
+{
+	note_since(h);
+	(void)save(h); /* it has said so; the node is closed all the same */
+	put_set(h, to, NOW, decided(h), api);
+	if (is_on_trial(h))
+		put_set(h, to, AFTER, h->record.confirmed, api);
+	policy_set_host_times(to, times(h));
 }
 
 /* --- which of them mean this node --- */
@@ -390,9 +428,14 @@ void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api)
 	h->api = *api;
 	for (int side = NOW; side < SIDES; side++)
 		if (h->sides[side].failsafe)
-			put_failsafe(h, side);
+			put_failsafe(h, h->compiler, side, &h->api);
 	if (h->sides[NOW].failsafe)
 		h->wake(h->wake_ctx);
+}
+
+const struct failsafe_api *host_policy_api(const struct host_policy *h)
+{
+	return &h->api;
 }
 
 /* So that who confirms can say what he has seen. */

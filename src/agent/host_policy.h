@@ -31,9 +31,15 @@ void host_policy_put(struct host_policy *h, const char *name, json_t *object);
 void host_policy_not_of_nodes(struct host_policy *h, const char *name);
 /* The node's labels may be others: policies may mean it now, or no more. */
 void host_policy_node_changed(struct host_policy *h);
-/* The API has told everything once: only from then on is anything in force. */
+/* The API has told everything once: only from then on does the compiler get anything. */
 void host_policy_synced(struct host_policy *h);
 void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api);
+const struct failsafe_api *host_policy_api(const struct host_policy *h);
+
+/* Before that, after a boot: does the record say that anything is in force? Then @to, a compiler that has the node (policy_set_host()) and nothing else,
+ * gets it, with the failsafe ports. */
+bool host_policy_is_any(const struct host_policy *h);
+void host_policy_put_recorded(struct host_policy *h, struct policy *to, const struct failsafe_api *api);
 
 /* What is on trial is in the maps now: whether the API server is reached under it can be tested. */
 void host_policy_applied(struct host_policy *h);

@@ -216,19 +216,24 @@ static int apply_masquerade(struct agent *a)
 	return datapath_apply_masquerade(a->dp, &m);
 }
 
+int agent_apply_links(struct agent *a)
+{
+	int r = datapath_apply_pins(a->dp);
+
+	if (r == 0)
+		r = agent_mesh_guard(a);
+	if (r == 0)
+		r = apply_masquerade(a);
+	return r ? r : apply_datapath_links(a);
+}
+
 int agent_apply_datapath(struct agent *a, char **ret_error)
 {
 	int r = agent_ensure_datapath(a, ret_error);
 
 	if (r < 0)
 		return r;
-	r = datapath_apply_pins(a->dp);
-	if (r == 0)
-		r = agent_mesh_guard(a);
-	if (r == 0)
-		r = apply_masquerade(a);
-	if (r == 0)
-		r = apply_datapath_links(a);
+	r = agent_apply_links(a);
 	if (r == 0)
 		r = apply_datapath_routes(a); /* what guards stands before there is a way */
 	if (r < 0)

@@ -93,6 +93,12 @@ static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_erro
 	return r;
 }
 
+void agent_find_underlays(const struct agent *a, struct addr ret[2])
+{
+	for (size_t i = a->facts.n_underlays; i-- > 0;)
+		ret[!addr_is_v4(&a->facts.underlays[i].addr)] = a->facts.underlays[i].addr;
+}
+
 /* What of the plan must be known at the next start. */
 static void remember(struct agent *a, uint32_t tunnel_ifindex)
 {
@@ -103,8 +109,7 @@ static void remember(struct agent *a, uint32_t tunnel_ifindex)
 
 	memcpy(s.ranges, a->plan.ranges, sizeof(s.ranges));
 	memcpy(s.node_addrs, a->plan.node_addrs, sizeof(s.node_addrs));
-	for (size_t i = a->facts.n_underlays; i-- > 0;)
-		s.underlay[!addr_is_v4(&a->facts.underlays[i].addr)] = a->facts.underlays[i].addr;
+	agent_find_underlays(a, s.underlay);
 	if (node_state_eq(&s, &a->state))
 		return;
 	r = node_state_save(path, &s);
@@ -113,10 +118,10 @@ static void remember(struct agent *a, uint32_t tunnel_ifindex)
 	a->state = s;
 }
 
-static int read_facts(struct agent *a, char **ret_error)
+int agent_read_facts(struct agent *a, const struct model_node *node, char **ret_error)
 {
 	struct node_facts f = {0};
-	int r = node_read_facts(a->nl, &a->opt, model_find_node(a->model, a->opt.node_name), &f, ret_error);
+	int r = node_read_facts(a->nl, &a->opt, node, &f, ret_error);
 
 	if (r < 0)
 		return r;
@@ -150,7 +155,7 @@ static int prepare(struct agent *a, char **ret_lost, char **ret_error)
 {
 	_cleanup_free_ char *changed = NULL;
 	uint32_t tunnel = 0;
-	int r = read_facts(a, ret_error);
+	int r = agent_read_facts(a, model_find_node(a->model, a->opt.node_name), ret_error);
 
 	if (r == 0)
 		r = find_tunnel(a, &tunnel, ret_lost, ret_error);
@@ -267,7 +272,7 @@ static int look_at_endpoints(struct agent *a)
 {
 	int r;
 
-	if (!a->pass_full || !a->dp || a->looking)
+	if (!a->pass_full || !a->dp || a->looking || (!a->state.ranges[0].len && !a->state.ranges[1].len))
 		return 0;
 	r = endpoints_apply(a->endpoints);
 	a->pass_full = r < 0;
@@ -280,11 +285,12 @@ static int look_at_endpoints(struct agent *a)
 
 static int finish(struct agent *a)
 {
-	int r;
+	int r, b = agent_boot_host_policy(a);
 
 	give_endpoints_the_node(a);
 	agent_update_policies(a);
 	r = look_at_endpoints(a);
+	r = r < 0 ? r : b;
 	if (endpoints_not_ready(a->endpoints)) {
 		health_set(&a->health, PART_CNI, endpoints_not_ready(a->endpoints));
 	} else {
@@ -321,7 +327,7 @@ int agent_pass(struct agent *a)
 
 	if (!a->synced[MODEL_NODES]) { /* after a restart, until the API answers: what node.json says */
 		f = finish(a);
-		return f < 0 && a->dp ? f : 0;
+		return MIN(f, 0);
 	}
 	r = prepare(a, &lost, &why);
 	endpoints_set_obstacle(a->endpoints, why);

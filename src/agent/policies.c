@@ -3,12 +3,15 @@
  * the labels from the API. A pod that the API has no more keeps the labels that it had until its endpoint goes. An endpoint
  * of which the API has never said what it is, is locked down: it goes to the compiler as a pod of a namespace that nobody knows. */
 #include "agent/policies.h"
+#include "agent/host_cluster.h"
+#include "agent/policy_nodes.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "model/service.h"
 
 #include <stdlib.h>
 
-enum { LABELS_MAX = 4096 };
+enum { LABELS_MAX = 4096, REMEMBER_US = 10000000 };
 static const char nowhere[] = "?"; /* no namespace has this name */
 
 struct local {
@@ -20,6 +23,7 @@ struct local {
 
 struct policies {
 	struct model *model;
+	const struct options *opt;
 	const char *node;
 	policies_wake_fn *wake;
 	void *wake_ctx;
@@ -27,7 +31,10 @@ struct policies {
 	struct host_policy *host; /* NULL: policy.host is off */
 	struct policy_apply apply;
 	struct htab locals;
-	bool dirty, nodes_dirty, failed;
+	bool dirty, nodes_dirty, cluster_dirty, failed;
+	char *cluster; /* as it is kept for a boot (host_cluster.h), or NULL */
+	uint64_t cluster_next_us;
+	struct failsafe_api cluster_api;
 	uint64_t rests_since; /* policy_compiled() at the last policies_settle() */
 	struct label_in *labels; /* LABELS_MAX */
 };
@@ -119,28 +126,16 @@ static void on_namespace(struct policies *p, const struct model_namespace *ns, b
 
 static void on_node(struct policies *p, const struct model_node *node, bool gone)
 {
-	struct addr others[NODE_CIDRS_MAX];
-	unsigned n_addrs = node->n_addrs + node->n_external;
+	bool host = p->host && streq(node->name, p->node);
 
-	p->nodes_dirty = true;
+	p->nodes_dirty = p->cluster_dirty = true;
 	if (gone) {
 		policy_del_node(p->policy, node->name);
 		return;
 	}
-	for (unsigned i = 0; i < node->n_cidrs; i++) /* its own address in the pod range */
-		others[i] = addr_add(&node->cidrs[i].addr, 1);
-	if (p->host && streq(node->name, p->node)) {
-		struct addr own[ARRAY_SIZE(others) + ARRAY_SIZE(node->addrs)];
-		size_t n = 0;
-
-		for (unsigned i = 0; i < n_addrs; i++)
-			own[n++] = node->addrs[i];
-		for (unsigned i = 0; i < node->n_cidrs; i++)
-			own[n++] = others[i];
-		policy_set_host(p->policy, p->labels, labels_of(p, node->labels), own, n);
+	policy_nodes_put(p->policy, node, host);
+	if (host)
 		host_policy_node_changed(p->host);
-	}
-	policy_put_node(p->policy, node->name, p->labels, labels_of(p, node->labels), node->addrs, n_addrs, others, node->n_cidrs);
 }
 
 static enum policy_kind kind_of(enum model_table table)
@@ -226,19 +221,9 @@ void policies_on_object(enum model_table table, void *object, bool gone, void *c
 
 static void update_ranges(struct policies *p)
 {
-	_cleanup_free_ struct model_node **nodes = NULL;
-	_cleanup_free_ struct prefix *ranges = NULL;
-	size_t n, n_ranges = 0;
-
-	if (!p->nodes_dirty)
-		return;
+	if (p->nodes_dirty)
+		policy_nodes_put_ranges(p->policy, p->model);
 	p->nodes_dirty = false;
-	nodes = model_nodes_sorted(p->model, &n);
-	ranges = xnew0_array(struct prefix, n * NODE_CIDRS_MAX + 1);
-	for (size_t i = 0; i < n; i++)
-		for (unsigned k = 0; k < nodes[i]->n_cidrs; k++)
-			ranges[n_ranges++] = nodes[i]->cidrs[k];
-	policy_set_ranges(p->policy, ranges, n_ranges);
 }
 
 /* --- endpoints --- */
@@ -409,6 +394,35 @@ bool policies_know(const struct policies *p, const char *namespace_, const char 
 	return pod && (!*uid || streq(pod->uid, uid)) && model_find_namespace(p->model, namespace_);
 }
 
+/* --- for a boot --- */
+
+void policies_remember(struct policies *p, uint64_t now_us)
+{
+	const struct failsafe_api *api = p->host ? host_policy_api(p->host) : NULL;
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	int r;
+
+	if (!api || !host_policy_is_any(p->host) || (!p->cluster_dirty && memcmp(api, &p->cluster_api, sizeof(*api)) == 0) || now_us < p->cluster_next_us)
+		return;
+	p->cluster_dirty = false;
+	p->cluster_api = *api;
+	p->cluster_next_us = now_us + REMEMBER_US;
+	text = host_cluster_format(p->model, api);
+	if (!text || streq(text, p->cluster))
+		return;
+	path = xasprintf("%s/" HOST_CLUSTER_FILE, p->opt->mesh_dir);
+	r = mkdir_parents(p->opt->mesh_dir, 0700);
+	if (r == 0)
+		r = file_write_atomic(path, text, strlen(text), 0600);
+	if (r < 0) {
+		log_error("what the node's own policies are judged by after a boot cannot be kept", L_STR("file", path), L_ERRNO(r));
+		p->cluster_dirty = true;
+		return;
+	}
+	free(p->cluster);
+	p->cluster = take_ptr(text);
+}
+
 /* --- what is wrong --- */
 
 struct problems {
@@ -482,6 +496,7 @@ struct policies *policies_new(sd_event *event, struct model *m, const struct opt
 	struct policies *p = xnew0(struct policies);
 
 	p->model = m;
+	p->opt = opt;
 	p->node = opt->node_name;
 	p->wake = wake;
 	p->wake_ctx = ctx;
@@ -494,7 +509,7 @@ struct policies *policies_new(sd_event *event, struct model *m, const struct opt
 			return policies_free(p);
 	}
 	p->labels = xnew0_array(struct label_in, LABELS_MAX);
-	p->dirty = true;
+	p->dirty = p->cluster_dirty = true;
 	return p;
 }
 
@@ -511,6 +526,7 @@ struct policies *policies_free(struct policies *p)
 	policy_apply_forget(&p->apply);
 	policy_free(p->policy);
 	free(p->labels);
+	free(p->cluster);
 	free(p);
 	return NULL;
 }

@@ -38,6 +38,8 @@ bool policies_settle(struct policies *p);
 bool policies_rest(const struct policies *p);
 /* A look at the next entries of the policy maps. Return: how many had to be put back, -errno. */
 int policies_audit(struct policies *p, struct datapath *dp);
+/* Keeps what the node's own policies are judged by until the API answers after a boot; when it has changed, and rarely. At intervals. */
+void policies_remember(struct policies *p, uint64_t now_us);
 void policies_forget_datapath(struct policies *p);
 
 /* What is wrong, for `weft status` and health; NULL when nothing is. Owned by the caller. */

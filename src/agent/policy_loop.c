@@ -58,6 +58,7 @@ int agent_update_policies(struct agent *a)
 	r = policies_update(a->policies, a->endpoints, a->dp);
 	if (r == 0 && policies_host(a->policies))
 		host_policy_applied(policies_host(a->policies));
+	policies_remember(a->policies, agent_now_us(a));
 	agent_answer_confirms(a);
 	set_policy_health(a, r);
 	a->policy_applied |= r == 0;

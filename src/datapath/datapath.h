@@ -129,6 +129,8 @@ int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *
  * endpoints change over. datapath_policy_commit() makes every flow be judged anew; @until: and again at that time (nanoseconds since boot), 0: not. */
 enum dp_policy_map { DP_POLICY_ADDRS, DP_POLICY_CIDRS, DP_POLICY_RULES, DP_POLICY_PORTS, DP_POLICY_ENDPOINTS, DP_POLICY_MAPS };
 int datapath_policy_begin(struct datapath *dp);
+/* Has no agent said anything since the boot? Then everything is allowed. */
+bool datapath_policy_is_untold(struct datapath *dp);
 /* @key, @value: the map's structs as the compiler has them (endpoints: a struct addr); @value NULL deletes, whether it is there or not.
  * Return: 0, -E2BIG when the map is full, -errno. */
 int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);

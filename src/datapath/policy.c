@@ -141,6 +141,13 @@ int datapath_policy_commit(struct datapath *dp, uint64_t until)
 	return bpf_map_update_elem(dp->maps[MAP_POLICY_STATE], &zero, &s, BPF_ANY);
 }
 
+bool datapath_policy_is_untold(struct datapath *dp)
+{
+	struct policy_state s;
+
+	return read_state(dp, &s) == 0 && s.revision == 0;
+}
+
 /* Flows keep their verdicts under the revision, and an agent that was killed while it changed endpoints, or before it said so, has not said
  * that it is another: until the API tells the next one everything, and that may be never, no one else would. */
 int dp_policy_void(struct datapath *dp)

@@ -10,7 +10,8 @@ import signal
 import subprocess
 
 import pytest
-from labs import FULL, WEFT, Lab, pod, wait_for
+from labs import FULL, WEFT, Lab, held_still, pod, running, wait_for
+from test_policy import PROBER
 
 PYTHON = "/usr/bin/python3"
 TRIAL_S = 20
@@ -62,26 +63,33 @@ print(json.dumps([found[i] for i in range(len(asked))]))
 """
 
 
+def with_addresses(lab):
+    lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
+    lab.worlds = lab.status()["world"]["addresses"]
+    return lab
+
+
+def serving(lab, where, addresses):
+    return running(lab, where, PYTHON, "-c", SERVER, ",".join(addresses), OPEN, CLOSED, FAILSAFE, says="ready")
+
+
 @pytest.fixture(scope="module")
 def lab(request):
     options = ["policy.host=on", "policy.hostTrialSeconds=%d" % TRIAL_S, "policy.failsafeEgressPorts=53"]
     with Lab(nodes=2, transport=getattr(request, "param", "vxlan"), set=options) as lab:
         lab.apply(pod("near", node="n1", labels={"app": "near"}), pod("far", node="n2", labels={"app": "far"}))
         lab.wait_ready()
-        lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
-        lab.worlds = lab.status()["world"]["addresses"]
-        servers = [lab.popen(n, PYTHON, "-c", SERVER, ",".join(at), OPEN, CLOSED, FAILSAFE, stdin=-1, stdout=-1)
-                   for n, at in (("n1", lab.nodes["n1"]), ("world", lab.worlds))]
-        for s in servers:
-            assert s.stdout.readline() == "ready\n"
-        yield lab
-        for s in servers:
-            s.communicate()
+        with_addresses(lab)
+        with serving(lab, "n1", lab.nodes["n1"]), serving(lab, "world", lab.worlds):
+            yield lab
 
 
 @pytest.fixture(autouse=True)
-def clean(lab):
+def clean(request):
     yield
+    if "lab" not in request.fixturenames:
+        return
+    lab = request.getfixturevalue("lab")
     lab.kubectl("delete", "cnp", "--all")
     soon("an open node", lambda: state(lab) == "none")
 
@@ -463,3 +471,33 @@ def test_P11_a_connection_is_cut_by_the_next_packet(lab):
     assert talker.stdout.readline() == "go\n"
     lab.apply(closes())
     assert talker.communicate(timeout=TRIAL_S + 10)[0] == "cut\n"
+
+
+@pytest.mark.parametrize("transport", ["vxlan", "direct", "wireguard"] if FULL else ["vxlan"])
+def test_P11_a_boot_closes_the_node_before_the_api_answers(tmp_path, transport):
+    """And the API's first answer opens nothing: nothing of it ever passes, while it is silent, as it speaks, and afterwards."""
+    with Lab(nodes=1, transport=transport, set=["policy.host=on", "mesh.dir=%s" % tmp_path]) as lab:
+        with_addresses(lab)
+        lab.apply(closes())
+        soon("a trial", lambda: state(lab) == "trial" and host(lab)["apiReached"])
+        assert confirm(lab).returncode == 0
+        soon("what is kept for it", (tmp_path / "host-cluster.json").exists)
+        lab.weft("node", "stop", "n1")
+        with held_still(lab, "hub"):
+            booting = subprocess.Popen([WEFT, "lab", "node", "start", "n1", "--name", lab.name], stdout=subprocess.DEVNULL)
+            soon("what was confirmed", lambda: "in force as the record says" in lab.logs_of("n1"))
+            server = lab.popen("n1", PYTHON, "-c", SERVER, ",".join(lab.nodes["n1"]), OPEN, CLOSED, FAILSAFE, stdin=-1, stdout=-1)
+            assert server.stdout.readline() == "ready\n"
+            probers = [lab.popen("world", PYTHON, "-c", PROBER, lab.nodes["n1"][0], port, 3, stdout=-1) for port in (OPEN, CLOSED)]
+            answered(lab, "world", OPEN)
+            answered(lab, "world", FAILSAFE)
+            assert reached(lab, "world", CLOSED) is False
+            assert booting.poll() is None, "the API has not answered"
+        soon("the API's answer", lambda: booting.poll() is not None)
+        assert booting.returncode == 0 and state(lab) == "confirmed"
+        assert reached(lab, "world", CLOSED) is False
+        heard = [int(p.communicate(timeout=60)[0].split()[-1]) for p in probers]
+        assert heard[0] > 0 and heard[1] == 0, heard
+        lab.kubectl("delete", "cnp", "--all")
+        answered(lab, "world", CLOSED)
+        server.communicate()

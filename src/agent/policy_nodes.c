@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/policy_nodes.h"
+
+static struct label_in *labels_of(const struct model_labels *l, size_t *ret_n)
+{
+	struct label_in *in = xnew0_array(struct label_in, l ? l->n + 1 : 1);
+
+	for (unsigned i = 0; l && i < l->n; i++)
+		in[i] = (struct label_in){ l->kv[i].key, l->kv[i].value };
+	*ret_n = l ? l->n : 0;
+	return in;
+}
+
+void policy_nodes_put(struct policy *to, const struct model_node *node, bool host)
+{
+	struct addr all[ARRAY_SIZE(node->addrs) + NODE_CIDRS_MAX], *others;
+	unsigned n_addrs = node->n_addrs + node->n_external;
+	size_t n_labels;
+	_cleanup_free_ struct label_in *labels = labels_of(node->labels, &n_labels);
+
+	memcpy(all, node->addrs, n_addrs * sizeof(*all));
+	others = all + n_addrs;
+	for (unsigned i = 0; i < node->n_cidrs; i++) /* its own address in the pod range */
+		others[i] = addr_add(&node->cidrs[i].addr, 1);
+	if (host)
+		policy_set_host(to, labels, n_labels, all, n_addrs + node->n_cidrs);
+	policy_put_node(to, node->name, labels, n_labels, all, n_addrs, others, node->n_cidrs);
+}
+
+void policy_nodes_put_ranges(struct policy *to, const struct model *m)
+{
+	size_t n, n_ranges = 0;
+	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(m, &n);
+	_cleanup_free_ struct prefix *ranges = xnew0_array(struct prefix, n * NODE_CIDRS_MAX + 1);
+
+	for (size_t i = 0; i < n; i++)
+		for (unsigned k = 0; k < nodes[i]->n_cidrs; k++)
+			ranges[n_ranges++] = nodes[i]->cidrs[k];
+	policy_set_ranges(to, ranges, n_ranges);
+}
