@@ -19,13 +19,8 @@ enum host_end {
 /* Does a policy speak of this address of the node's? */
 __global enum host_end host_end_of(const struct ip_addr *addr)
 {
-	struct policy_endpoint_value *v;
-	struct ip_addr key;
+	struct policy_endpoint_value *v = addr ? policy_endpoint_of(addr, policy_revision()) : NULL;
 
-	if (!addr)
-		return HOST_OPEN;
-	key = *addr; /* before 6.3 a map's key must lie in the function's own stack */
-	v = bpf_map_lookup_elem(&policy_endpoints, &key);
 	if (!v || (policy_is_over(v) && v->after == POLICY_OPEN))
 		return HOST_OPEN;
 	return v->adopts && bpf_ktime_get_boot_ns() < v->adopts ? HOST_ADOPTS : HOST_JUDGED;

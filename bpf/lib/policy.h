@@ -27,7 +27,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192); /* two addresses each */
 	__type(key, struct ip_addr);
-	__type(value, struct policy_endpoint_value);
+	__type(value, struct policy_endpoint_turn);
 } policy_endpoints SEC(".maps");
 
 /* The loader sets the sizes of these. */
@@ -36,7 +36,7 @@ struct {
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct policy_addr_at);
-	__type(value, struct policy_class_value);
+	__type(value, struct policy_class_turn);
 } policy_addrs SEC(".maps");
 
 struct {
@@ -76,6 +76,18 @@ static __always_inline __u32 policy_revision(void)
 	return config.host && unlikely(s->until) && bpf_ktime_get_boot_ns() >= s->until ? revision | 1 : revision;
 }
 
+/* For those whose stack is short. */
+__global __u32 policy_now(void)
+{
+	return policy_revision();
+}
+
+/* Revisions are compared as numbers that wrap round. */
+static __always_inline bool policy_has_turned(__u32 since, __u32 revision)
+{
+	return (__s32)(revision - since) >= 0;
+}
+
 /* What is asked of one policy in one direction, and the best that was found so far. */
 struct policy_ask {
 	__u32 policy;
@@ -83,7 +95,7 @@ struct policy_ask {
 	__u32 direction;
 	__u16 port; /* host order */
 	__u8 proto;
-	__u8 pad;
+	__u8 unknown; /* found: the peer is a pod that nobody knows */
 	struct policy_slot best[POLICY_STAGES];
 };
 
@@ -129,11 +141,13 @@ __global int policy_probe(struct policy_ask *ask)
 }
 
 /* The key of the hash is the end of the prefix's. */
-static __always_inline struct policy_class_value *policy_class_of(struct policy_cidr_at *at)
+static __always_inline struct policy_class_value *policy_class_of(struct policy_cidr_at *at, __u32 revision)
 {
-	struct policy_class_value *v = bpf_map_lookup_elem(&policy_addrs, &at->generation);
+	struct policy_class_turn *t = bpf_map_lookup_elem(&policy_addrs, &at->generation);
 
-	return v ? v : bpf_map_lookup_elem(&policy_cidrs, at);
+	if (!t)
+		return bpf_map_lookup_elem(&policy_cidrs, at);
+	return policy_has_turned(t->since, revision) ? (struct policy_class_value *)t : &t->before;
 }
 
 /* Stage 0 decides, unless it passes or says nothing. */
@@ -146,42 +160,39 @@ static __always_inline bool policy_allows(const struct policy_ask *ask, __u32 *r
 	return (decided ? first : ask->best[1].precedence & 3) == POLICY_ALLOW;
 }
 
-/* Asks one policy about one peer; @ask says the policy, the direction, protocol and port. @ret_unknown: is the peer a pod that nobody
- * knows? */
-static __always_inline bool policy_asks(struct policy_ask *ask, struct policy_cidr_at *peer, bool v4, __u32 *ret_rule,
-					bool *ret_unknown)
+/* Asks one policy about one peer; @ask says the policy, the direction, protocol and port. What can be read again where it is needed is not kept: the stack is
+ * short. */
+static __always_inline bool policy_asks(struct policy_ask *ask, struct policy_cidr_at *peer, __u32 revision, __u32 *ret_rule)
 {
 	struct policy_class_value *class;
 	__u32 group;
 
 	peer->prefixlen = 32 + 128;
 	peer->generation = ask->policy >> POLICY_GENERATION_SHIFT;
-	class = policy_class_of(peer);
+	class = policy_class_of(peer, revision);
 	if (!class) /* the roots are always there: half written, or emptied by somebody */
 		return false;
 	group = class->group;
-	*ret_unknown = group == POLICY_CLASS_UNKNOWN;
+	ask->unknown = group == POLICY_CLASS_UNKNOWN;
 	ask->class_id = class->class_id;
 	policy_probe(ask);
 	if (ask->class_id != group) {
 		ask->class_id = group;
 		policy_probe(ask);
 	}
-	ask->class_id = v4 ? POLICY_CLASS_ANY4 : POLICY_CLASS_ANY6;
+	ask->class_id = addr_is_v4((const struct ip_addr *)peer->addr) ? POLICY_CLASS_ANY4 : POLICY_CLASS_ANY6;
 	policy_probe(ask);
 	return policy_allows(ask, ret_rule);
 }
 
-/* Beside the bits of enum flow_origin, in one byte with them because the stack is short: by the policies on trial; there are some. */
-enum { POLICY_BY_TRIAL = 0x80, POLICY_HAS_TRIAL = 0x40 };
+/* Beside the bits of enum flow_origin, in one byte with them because the stack is short: by the policies on trial. */
+enum { POLICY_BY_TRIAL = 0x80 };
 /* Not a reason: it may pass, and is to be judged by the policies on trial, too. */
 #define POLICY_ON_TRIAL 0x100
 
-/* Which addresses of the key are asked for and about; which end began the flow, and whether that one is asked. */
-struct policy_view {
-	__u8 own, peer, initiator;
-	bool egress;
-};
+/* One of the four questions about a flow (0 and 1: both ends, by the one that began it; 2 and 3: as if the other had begun it), and with it, in one
+ * word because the stack is short, which end began the flow, and enum flow_origin bits and POLICY_BY_TRIAL. */
+enum { POLICY_ASK_INITIATOR_SHIFT = 8, POLICY_ASK_HOW_SHIFT = 16 };
 
 /* A trial ends by itself, lest an agent that its policy has cut off, or killed, keep the node closed to whom it was open, or open to whom it was closed. */
 static __always_inline bool policy_is_over(const struct policy_endpoint_value *v)
@@ -189,80 +200,93 @@ static __always_inline bool policy_is_over(const struct policy_endpoint_value *v
 	return unlikely(v->until) && bpf_ktime_get_boot_ns() >= v->until;
 }
 
+/* What is said of an address at a revision; NULL: nothing. */
+static __always_inline struct policy_endpoint_value *policy_endpoint_of(const struct ip_addr *addr, __u32 revision)
+{
+	struct ip_addr key = *addr; /* before 6.3 a map's key must lie in the function's own stack */
+	struct policy_endpoint_turn *t = bpf_map_lookup_elem(&policy_endpoints, &key);
+	struct policy_endpoint_value *v;
+
+	if (!t)
+		return NULL;
+	v = policy_has_turned(t->since, revision) ? (struct policy_endpoint_value *)t : &t->before;
+	return v->gone ? NULL : v;
+}
+
 /* The policies of an address: in the lower half what decides, in the upper what is on trial; 0: it is no pod of this node, or nothing is said about it. A
  * function of its own, as the stack of those that ask is short. */
-__global __u64 policy_of(const struct ip_addr *addr)
+__global __u64 policy_of(const struct ip_addr *addr, __u32 revision)
 {
-	struct policy_endpoint_value *v;
-	struct ip_addr key;
+	struct policy_endpoint_value *v = addr ? policy_endpoint_of(addr, revision) : NULL;
 
-	if (!addr)
-		return 0;
-	key = *addr; /* before 6.3 a map's key must lie in the function's own stack */
-	v = bpf_map_lookup_elem(&policy_endpoints, &key);
 	if (!v)
 		return 0;
 	return policy_is_over(v) ? v->after : (__u64)v->trial << 32 | v->policy;
 }
 
-/* One end of a flow. */
-static __always_inline enum drop_reason policy_judge_end(const struct flow_key *key, struct policy_view view, struct packet *pkt,
-							 __u8 *how)
+/* One end of a flow. Return: DROP_NONE or why not; and POLICY_ON_TRIAL, if there are policies on trial. A function of its own, as the stack is short. */
+__global int policy_judge_end(const struct flow_key *key, __u32 question, struct packet *pkt, __u32 revision)
 {
 	struct policy_cidr_at peer = {};
 	struct policy_ask ask = {};
-	bool unknown = false;
-	__u32 rule = 0;
+	__u32 rule = 0, how = question >> POLICY_ASK_HOW_SHIFT;
+	__u8 began = question >> POLICY_ASK_INITIATOR_SHIFT & 1, by = (began ^ question >> 1) & 1, end = (by ^ question) & 1, other = end ^ 1;
 	__u64 of;
+	int trial;
 
-	__builtin_memcpy(peer.addr, view.own ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
-	of = policy_of((const struct ip_addr *)peer.addr);
-	if (of >> 32)
-		*how |= POLICY_HAS_TRIAL;
-	ask.policy = *how & POLICY_BY_TRIAL ? of >> 32 : (__u32)of;
+	if (!key || !pkt)
+		return DROP_POLICY_LOCKED;
+	ask.direction = end == by ? POLICY_EGRESS : POLICY_INGRESS;
+	ask.proto = key->proto;
+	if (!proto_is_icmp(key->proto)) /* there it is the identifier */
+		ask.port = bpf_ntohs(by ? key->port[0] : key->port[1]);
+	if (how & FLOW_TO_ITSELF) /* CNP-12 */
+		end = other = began ^ 1;
+	__builtin_memcpy(peer.addr, end ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
+	of = policy_of((const struct ip_addr *)peer.addr, revision);
+	trial = of >> 32 ? POLICY_ON_TRIAL : 0;
+	ask.policy = how & POLICY_BY_TRIAL ? of >> 32 : (__u32)of;
 	if (ask.policy == POLICY_OPEN) /* nothing is said about it */
-		return DROP_NONE;
+		return trial;
 	if (ask.policy == POLICY_LOCKED) {
 		pkt->rule = 0;
 		return DROP_POLICY_LOCKED;
 	}
-	__builtin_memcpy(peer.addr, view.peer ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
-	ask.direction = view.egress ? POLICY_EGRESS : POLICY_INGRESS;
-	ask.proto = key->proto;
-	if (!proto_is_icmp(key->proto)) /* there it is the identifier */
-		ask.port = bpf_ntohs(view.initiator ? key->port[0] : key->port[1]);
-	if (policy_asks(&ask, &peer, addr_is_v4(&key->addr[0]), &rule, &unknown))
-		return DROP_NONE;
+	__builtin_memcpy(peer.addr, other ? &key->addr[1] : &key->addr[0], sizeof(peer.addr));
+	if (policy_asks(&ask, &peer, revision, &rule))
+		return trial;
 	pkt->rule = rule;
-	if (unknown)
+	if (ask.unknown)
 		return DROP_POLICY_UNKNOWN_POD;
 	return ask.direction == POLICY_EGRESS ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
 }
 
 /* Both ends as those of a flow that @initiator began; when that is not known, also as if the other had. @how: enum flow_origin
- * bits, and POLICY_BY_TRIAL. */
-__global enum drop_reason policy_judge(const struct flow_key *key, __u8 initiator, __u8 how, struct packet *pkt)
+ * bits, and POLICY_BY_TRIAL.
+ *
+ * All of it at one revision, so that a packet meets an update at both ends or at none. The caller has read one before, under which the verdict is kept: if this
+ * one is later the next packet asks again. */
+__global int policy_judge(const struct flow_key *key, __u8 initiator, __u8 how, struct packet *pkt)
 {
+	__u32 question = initiator << POLICY_ASK_INITIATOR_SHIFT | how << POLICY_ASK_HOW_SHIFT, revision;
+	int trial = 0;
+
 	if (!key || !pkt)
 		return DROP_POLICY_LOCKED;
-	if (addr_eq(&key->addr[0], &key->addr[1])) /* a pod to its own address */
+	if (how & FLOW_FROM_NODE || addr_eq(&key->addr[0], &key->addr[1])) /* a pod to its own address */
 		return DROP_NONE;
-	for (__u8 i = 0; i < 4; i++) {
-		__u8 by = (initiator ^ i >> 1) & 1, end = (by ^ i) & 1;
-		struct policy_view view = { end, end ^ 1, by, end == by };
-		enum drop_reason why;
+	revision = policy_now();
+	for (int i = 0; i < 4; i++, question++) {
+		int why;
 
-		if (i == 2 && !(how & FLOW_UNSURE))
+		if (i == 2 && !(question >> POLICY_ASK_HOW_SHIFT & FLOW_UNSURE))
 			break;
-		if (how & FLOW_FROM_NODE)
-			continue;
-		if (how & FLOW_TO_ITSELF) /* CNP-12 */
-			view.own = view.peer = (initiator ^ 1) & 1;
-		why = policy_judge_end(key, view, pkt, &how);
-		if (why != DROP_NONE)
-			return why;
+		why = policy_judge_end(key, question, pkt, revision);
+		if (why & ~POLICY_ON_TRIAL)
+			return why & ~POLICY_ON_TRIAL;
+		trial |= why;
 	}
-	return how & POLICY_HAS_TRIAL ? POLICY_ON_TRIAL : DROP_NONE;
+	return trial;
 }
 
 /* It may pass: what if the policies that only observe were in force? */

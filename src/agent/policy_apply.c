@@ -109,11 +109,12 @@ struct policy_endpoint_value policy_apply_endpoint_value(const struct policy_app
 	return v;
 }
 
-static int put_endpoint(struct policy_apply *p, const struct policy_endpoint_entry *e)
+/* At once where it is locked down, else when all turns. */
+static int put_endpoint(struct policy_apply *p, const struct policy_endpoint_entry *e, bool at_once)
 {
 	struct policy_endpoint_value v = policy_apply_endpoint_value(p, &e->value);
 
-	return datapath_policy_change(p->dp, DP_POLICY_ENDPOINTS, &e->key, &v);
+	return (at_once ? datapath_policy_change : datapath_policy_turn)(p->dp, DP_POLICY_ENDPOINTS, &e->key, &v);
 }
 
 /* Port tables that are not whole spoil the policies that refer to them. */
@@ -202,10 +203,10 @@ static int lock_failed(struct policy_apply *p, const struct policy_maps *m)
 		if (!policy_apply_has_failed(p, e[i].value.policy))
 			continue;
 		p->locked++;
-		r = put_endpoint(p, &e[i]);
+		r = put_endpoint(p, &e[i], true);
 		first = first ? first : r;
 	}
-	return first < 0 || !p->locked ? first : datapath_policy_commit(p->dp, m->host_until);
+	return first;
 }
 
 static int settle_failed(struct policy_apply *p, const struct policy_maps *m)
@@ -216,6 +217,8 @@ static int settle_failed(struct policy_apply *p, const struct policy_maps *m)
 		return 0;
 	spread_failures(p, m);
 	r = lock_failed(p, m);
+	if (r == 0 && p->locked) /* nothing turns with it: this is before POLICY_STEP_CLASSES */
+		r = datapath_policy_commit(p->dp, m->host_until);
 	if (r < 0)
 		return r;
 	fit_failed(p, m);
@@ -266,9 +269,12 @@ static int on_change(const struct policy_change *c, void *ctx)
 		struct policy_endpoint_entry e = { .value = *(const struct policy_endpoint_value *)c->value };
 
 		memcpy(&e.key, c->key, sizeof(e.key));
-		return put_endpoint(p, &e);
+		return put_endpoint(p, &e, false);
 	}
-	r = datapath_policy_change(p->dp, dp_maps[c->map], c->key, c->value);
+	if (c->turns && (p->applied || c->map == POLICY_MAP_ENDPOINTS)) /* else nobody asks for this generation's classes yet */
+		r = datapath_policy_turn(p->dp, dp_maps[c->map], c->key, c->value);
+	else
+		r = datapath_policy_change(p->dp, dp_maps[c->map], c->key, c->value);
 	if (r != -E2BIG && r != -ENOMEM && r != -ENOSPC)
 		return r;
 	note_failure(p, c, run->new_);
@@ -282,7 +288,7 @@ static int unlock(struct policy_apply *p, const struct policy_maps *m)
 	int r = 0;
 
 	for (size_t i = 0; some_have_failed(p) && i < m->n[POLICY_MAP_ENDPOINTS] && r == 0; i++)
-		r = put_endpoint(p, &e[i]);
+		r = put_endpoint(p, &e[i], false);
 	return r;
 }
 

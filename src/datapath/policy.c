@@ -12,18 +12,50 @@ static const enum dp_map maps[DP_POLICY_MAPS] = {
 	[DP_POLICY_PORTS] = MAP_POLICY_PORTS, [DP_POLICY_ENDPOINTS] = MAP_POLICY_ENDPOINTS,
 };
 
+static int read_state(struct datapath *dp, struct policy_state *ret)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_lookup_elem(dp->maps[MAP_POLICY_STATE], &zero, ret);
+}
+
 /* A key or value as the kernel has it. */
 union entry {
 	struct policy_addr_at addr;
 	struct policy_cidr_at cidr;
 	struct policy_class_value class;
+	struct policy_class_turn class_turn;
 	struct policy_rule_key rule_key;
 	struct policy_rule_value rule;
 	struct policy_port_key port_key;
 	struct policy_port_value port;
 	struct policy_endpoint_value endpoint;
+	struct policy_endpoint_turn endpoint_turn;
 	struct ip_addr ip;
 };
+
+/* The revision in force; no other agent changes it. */
+static int revision_of(struct datapath *dp, uint32_t *ret)
+{
+	struct policy_state s;
+	int r = dp->policy_revision_known ? 0 : read_state(dp, &s);
+
+	if (r == 0 && !dp->policy_revision_known)
+		dp->policy_revision = s.revision;
+	dp->policy_revision_known = r == 0;
+	*ret = dp->policy_revision;
+	return r;
+}
+
+static uint32_t revision_after(uint32_t revision)
+{
+	return revision + 2 ? revision + 2 : 2; /* 0 means "never" */
+}
+
+bool dp_policy_has_turned(uint32_t since, uint32_t revision)
+{
+	return (int32_t)(revision - since) >= 0;
+}
 
 static uint32_t mark(const struct datapath *dp, uint32_t id, uint32_t first)
 {
@@ -83,6 +115,54 @@ static void encode_value(const struct datapath *dp, enum dp_policy_map map, cons
 	}
 }
 
+/* As it was at a revision: what is written now is what holds, or what did before. */
+static void take_before(enum dp_policy_map map, const union entry *there, uint32_t revision, union entry *v)
+{
+	if (map == DP_POLICY_ADDRS)
+		v->class_turn.before = dp_policy_has_turned(there->class_turn.since, revision) ? there->class : there->class_turn.before;
+	else
+		v->endpoint_turn.before = dp_policy_has_turned(there->endpoint_turn.since, revision) ? there->endpoint : there->endpoint_turn.before;
+}
+
+/* An address that had no class of its own had its prefix's, which is judged alike by all policies in force, whatever the update makes of prefixes. */
+static void take_before_absent(struct datapath *dp, enum dp_policy_map map, const union entry *key, union entry *v)
+{
+	struct policy_cidr_at at = { .prefixlen = 32 + 128, .generation = key->addr.generation };
+
+	if (map == DP_POLICY_ENDPOINTS) {
+		v->endpoint_turn.before = (struct policy_endpoint_value){ .gone = 1 };
+		return;
+	}
+	memcpy(at.addr, key->addr.addr, sizeof(at.addr));
+	if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_CIDRS], &at, &v->class_turn.before) < 0)
+		v->class_turn.before = v->class;
+}
+
+static bool takes_turns(enum dp_policy_map map)
+{
+	return map == DP_POLICY_ADDRS || map == DP_POLICY_ENDPOINTS;
+}
+
+static void set_since(enum dp_policy_map map, union entry *v, uint32_t since)
+{
+	*(map == DP_POLICY_ADDRS ? &v->class_turn.since : &v->endpoint_turn.since) = since;
+}
+
+/* Holds at once. */
+static int encode_at_once(struct datapath *dp, enum dp_policy_map map, const void *value, union entry *ret)
+{
+	uint32_t revision;
+	int r;
+
+	encode_value(dp, map, value, ret);
+	if (!takes_turns(map))
+		return 0;
+	r = revision_of(dp, &revision);
+	set_since(map, ret, revision);
+	take_before(map, ret, revision, ret);
+	return r;
+}
+
 int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value)
 {
 	union entry k, v;
@@ -90,40 +170,68 @@ int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const vo
 
 	encode_key(dp, map, key, &k);
 	if (value) {
-		encode_value(dp, map, value, &v);
-		return bpf_map_update_elem(dp->maps[maps[map]], &k, &v, BPF_ANY);
+		r = encode_at_once(dp, map, value, &v);
+		return r ? r : bpf_map_update_elem(dp->maps[maps[map]], &k, &v, BPF_ANY);
 	}
 	r = bpf_map_delete_elem(dp->maps[maps[map]], &k);
 	return r == -ENOENT ? 0 : r;
 }
 
-/* The trie answers with a shorter prefix when this one is gone: then it is put back if that says otherwise. */
-int datapath_policy_mend(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value)
+int datapath_policy_turn(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value)
+{
+	static const struct policy_endpoint_value gone = { .gone = 1 };
+	union entry k, v, there;
+	uint32_t revision;
+	int r = revision_of(dp, &revision);
+
+	if (r < 0)
+		return r;
+	encode_key(dp, map, key, &k);
+	encode_value(dp, map, value ? value : &gone, &v);
+	r = bpf_map_lookup_elem(dp->maps[maps[map]], &k, &there);
+	if (r == 0)
+		take_before(map, &there, revision, &v);
+	else if (r == -ENOENT)
+		take_before_absent(dp, map, &k, &v);
+	else
+		return r;
+	set_since(map, &v, revision_after(revision));
+	return bpf_map_update_elem(dp->maps[maps[map]], &k, &v, BPF_ANY);
+}
+
+static bool is_as_wanted(enum dp_policy_map map, const union entry *have, const union entry *want, uint32_t revision)
 {
 	static const size_t sizes[DP_POLICY_MAPS] = {
 		[DP_POLICY_ADDRS] = sizeof(struct policy_class_value), [DP_POLICY_CIDRS] = sizeof(struct policy_class_value),
 		[DP_POLICY_RULES] = sizeof(struct policy_rule_value), [DP_POLICY_PORTS] = sizeof(struct policy_port_value),
 		[DP_POLICY_ENDPOINTS] = sizeof(struct policy_endpoint_value),
 	};
-	union entry k, want, have;
-	int r;
 
+	if (memcmp(have, want, sizes[map]) != 0)
+		return false;
+	return !takes_turns(map) || dp_policy_has_turned(map == DP_POLICY_ADDRS ? have->class_turn.since : have->endpoint_turn.since, revision);
+}
+
+/* The trie answers with a shorter prefix when this one is gone: then it is put back if that says otherwise. */
+int datapath_policy_mend(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value)
+{
+	union entry k, want, have;
+	uint32_t revision;
+	int r = revision_of(dp, &revision);
+
+	if (r < 0)
+		return r;
 	encode_key(dp, map, key, &k);
-	encode_value(dp, map, value, &want);
+	r = encode_at_once(dp, map, value, &want);
+	if (r < 0)
+		return r;
 	r = bpf_map_lookup_elem(dp->maps[maps[map]], &k, &have);
-	if (r == 0 && memcmp(&have, &want, sizes[map]) == 0)
+	if (r == 0 && is_as_wanted(map, &have, &want, revision))
 		return 0;
 	if (r < 0 && r != -ENOENT)
 		return r;
 	r = bpf_map_update_elem(dp->maps[maps[map]], &k, &want, BPF_ANY);
 	return r < 0 ? r : 1;
-}
-
-static int read_state(struct datapath *dp, struct policy_state *ret)
-{
-	uint32_t zero = 0;
-
-	return bpf_map_lookup_elem(dp->maps[MAP_POLICY_STATE], &zero, ret);
 }
 
 int datapath_policy_commit(struct datapath *dp, uint64_t until)
@@ -134,11 +242,12 @@ int datapath_policy_commit(struct datapath *dp, uint64_t until)
 
 	if (r < 0)
 		return r;
-	s.revision += 2;
-	if (s.revision == 0) /* it means "never" */
-		s.revision = 2;
+	s.revision = revision_after(s.revision);
 	s.until = until;
-	return bpf_map_update_elem(dp->maps[MAP_POLICY_STATE], &zero, &s, BPF_ANY);
+	r = bpf_map_update_elem(dp->maps[MAP_POLICY_STATE], &zero, &s, BPF_ANY);
+	dp->policy_revision = s.revision;
+	dp->policy_revision_known = r == 0;
+	return r;
 }
 
 bool datapath_policy_is_untold(struct datapath *dp)
@@ -166,6 +275,28 @@ static void note_used(bool used[GENERATIONS], uint32_t policy)
 		used[policy >> POLICY_GENERATION_SHIFT] = true;
 }
 
+/* What an endpoint's entry says at the revision in force; @ret: gone, when nothing. */
+static int read_endpoint(struct datapath *dp, const struct ip_addr *key, struct policy_endpoint_value *ret)
+{
+	union entry there;
+	uint32_t revision;
+	int r = revision_of(dp, &revision);
+
+	*ret = (struct policy_endpoint_value){ .gone = 1 };
+	if (r == 0)
+		r = bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], key, &there);
+	if (r == 0)
+		*ret = dp_policy_has_turned(there.endpoint_turn.since, revision) ? there.endpoint : there.endpoint_turn.before;
+	return r == -ENOENT ? 0 : r;
+}
+
+int dp_policy_read_endpoint(struct datapath *dp, const struct addr *addr, struct policy_endpoint_value *ret)
+{
+	struct ip_addr key = dp_addr_encode(addr);
+
+	return read_endpoint(dp, &key, ret);
+}
+
 /* Which are used by policies of endpoints: all others are left from something that did not come to its end. */
 static void find_used(struct datapath *dp, bool used[GENERATIONS])
 {
@@ -176,7 +307,7 @@ static void find_used(struct datapath *dp, bool used[GENERATIONS])
 	while (bpf_map_get_next_key(dp->maps[MAP_POLICY_ENDPOINTS], last, &next) == 0) {
 		key = next;
 		last = &key;
-		if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], &key, &v) < 0)
+		if (read_endpoint(dp, &key, &v) < 0)
 			continue;
 		note_used(used, v.policy);
 		note_used(used, v.trial);
@@ -286,17 +417,17 @@ int datapath_policy_finish(struct datapath *dp, const struct addr *endpoints, si
 
 int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep)
 {
-	static const struct policy_endpoint_value open = { .policy = POLICY_OPEN }, locked = { .policy = POLICY_LOCKED };
+	const struct policy_endpoint_value want = { .policy = ep->open ? POLICY_OPEN : POLICY_LOCKED };
+	struct policy_endpoint_value there;
 	struct policy_state s;
 	int r = read_state(dp, &s);
 
 	for (int i = 0; i < 2 && r == 0; i++) {
-		struct ip_addr key = dp_addr_encode(&ep->addrs[i]);
-
 		if (addr_is_zero(&ep->addrs[i]) || (!ep->open && s.revision == 0))
 			continue;
-		r = bpf_map_update_elem(dp->maps[MAP_POLICY_ENDPOINTS], &key, ep->open ? &open : &locked, ep->open ? BPF_ANY : BPF_NOEXIST);
-		r = r == -EEXIST ? 0 : r;
+		r = dp_policy_read_endpoint(dp, &ep->addrs[i], &there);
+		if (r == 0 && (ep->open || there.gone))
+			r = datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &ep->addrs[i], &want);
 	}
 	return r;
 }

@@ -81,6 +81,8 @@ struct datapath {
 	uint64_t recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* of all programs */
 	uint32_t tunnel_ifindex;
 	uint32_t policy_generation; /* of what is written now */
+	uint32_t policy_revision;   /* in force, if it is known */
+	bool policy_revision_known;
 	struct { /* whom to tell, and what is known to have been there: without it, what is missing is new */
 		dp_repair_fn *fn;
 		void *ctx;
@@ -147,6 +149,11 @@ struct services *services_free(struct services *s);
 int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep);
 /* Lets every flow be judged anew by what is in force: an agent that died between a change and its datapath_policy_commit() leaves verdicts of before. */
 int dp_policy_void(struct datapath *dp);
+/* Does an entry of policy_addrs or policy_endpoints say at @revision what it says first, or still what was before? */
+bool dp_policy_has_turned(uint32_t since, uint32_t revision);
+/* What is in force at an endpoint; @ret->gone: nothing. Return: 0, -errno. */
+struct policy_endpoint_value;
+int dp_policy_read_endpoint(struct datapath *dp, const struct addr *addr, struct policy_endpoint_value *ret);
 
 /* Is our program in the slot? Return: 0, -ENOENT, -errno. */
 int dp_check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook);

@@ -151,10 +151,13 @@ static void probe_class(struct datapath *dp, struct ask *ask, uint32_t class_id)
 static int find_class(struct datapath *dp, uint32_t policy, const struct addr *a, struct policy_class_value *ret)
 {
 	struct policy_cidr_at at = { .prefixlen = 32 + 128, .generation = policy >> POLICY_GENERATION_SHIFT };
+	struct policy_class_turn t; /* all have turned: who asks is the agent that makes the updates */
 
 	memcpy(at.addr, a, sizeof(at.addr));
-	if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_ADDRS], &at.generation, ret) == 0)
+	if (bpf_map_lookup_elem(dp->maps[MAP_POLICY_ADDRS], &at.generation, &t) == 0) {
+		*ret = (struct policy_class_value){ t.class_id, t.group };
 		return 0;
+	}
 	return bpf_map_lookup_elem(dp->maps[MAP_POLICY_CIDRS], &at, ret);
 }
 
@@ -208,9 +211,9 @@ int datapath_judge(struct datapath *dp, const struct addr *end, const struct add
 	*ret = (struct dp_judgement){ .verdict = DP_UNJUDGED };
 	if (r < 0 || state.revision == 0 || addr_eq(end, peer)) /* never applied: everything is allowed; a pod to itself is */
 		return r;
-	r = bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], end, &v);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
+	r = dp_policy_read_endpoint(dp, end, &v);
+	if (r < 0 || v.gone)
+		return r;
 	if (v.until && now_boot_ns() >= v.until) /* a trial that nobody confirmed */
 		v = (struct policy_endpoint_value){ .policy = v.after };
 	if (!policy_allows(dp, ask, v.policy, peer, ret, &ret->rule))

@@ -78,7 +78,7 @@ int policy_map_cmp(enum policy_map map, const void *a, const void *b)
 }
 
 /* Which entries a pass over one map hands out. */
-enum { PUT = 1, DELETE = 2, OF_NODES = 4, OF_OTHERS = 8 };
+enum { PUT = 1, DELETE = 2, OF_NODES = 4, OF_OTHERS = 8, TURN = 16 };
 
 struct pass {
 	enum policy_step step;
@@ -93,13 +93,14 @@ static const struct pass passes[] = {
 	{ POLICY_STEP_ADD, POLICY_MAP_PORTS, PUT },
 	{ POLICY_STEP_ADD, POLICY_MAP_RULES, PUT },
 	{ POLICY_STEP_CLASSES, POLICY_MAP_CIDRS, PUT },
-	{ POLICY_STEP_CLASSES, POLICY_MAP_ADDRS, PUT | OF_NODES },
-	{ POLICY_STEP_CLASSES, POLICY_MAP_ADDRS, PUT | OF_OTHERS },
-	{ POLICY_STEP_SWITCH, POLICY_MAP_ENDPOINTS, PUT | DELETE },
+	{ POLICY_STEP_CLASSES, POLICY_MAP_ADDRS, PUT | OF_NODES | TURN },
+	{ POLICY_STEP_CLASSES, POLICY_MAP_ADDRS, PUT | OF_OTHERS | TURN },
+	{ POLICY_STEP_SWITCH, POLICY_MAP_ENDPOINTS, PUT | DELETE | TURN },
 	{ POLICY_STEP_SWITCH, POLICY_MAP_ADDRS, DELETE },
 	{ POLICY_STEP_SWITCH, POLICY_MAP_CIDRS, DELETE },
 	{ POLICY_STEP_REMOVE, POLICY_MAP_RULES, DELETE },
 	{ POLICY_STEP_REMOVE, POLICY_MAP_PORTS, DELETE },
+	{ POLICY_STEP_REMOVE, POLICY_MAP_ENDPOINTS, DELETE },
 };
 
 static const void *entry(const struct policy_maps *m, enum policy_map map, size_t i)
@@ -136,7 +137,7 @@ static int run_pass(const struct pass *pass, const struct policy_maps *old, cons
 		*classes_changed |= of_classes && old != NULL;
 		if (c < 0 ? !(pass->what & DELETE) : !(pass->what & PUT) || !is_of_pass(pass, n + shape->value_offset))
 			continue;
-		r = fn(&(struct policy_change){ .step = pass->step, .map = pass->map, .key = c < 0 ? o : n,
+		r = fn(&(struct policy_change){ .step = pass->step, .map = pass->map, .turns = pass->what & TURN, .key = c < 0 ? o : n,
 						.value = c < 0 ? NULL : n + shape->value_offset }, ctx);
 		if (r)
 			return r;
@@ -184,5 +185,6 @@ struct policy_maps *policy_maps_merge(const struct policy_maps *a, const struct 
 	m->refs = 1;
 	merge_map(POLICY_MAP_RULES, a, b, m);
 	merge_map(POLICY_MAP_PORTS, a, b, m);
+	merge_map(POLICY_MAP_ENDPOINTS, a, b, m);
 	return m;
 }

@@ -70,7 +70,7 @@ struct policy_maps *policy_maps_get(struct policy_maps *m); /* one more referenc
 struct policy_maps *policy_maps_put(struct policy_maps *m); /* returns NULL; NULL is fine */
 DEFINE_CLEANUP(struct policy_maps *, policy_maps_put)
 
-/* The rules and ports of both, by key; what their values are is not said. A reference of the caller's. */
+/* The rules, ports and endpoints of both, by key; what their values are is not said. A reference of the caller's. */
 struct policy_maps *policy_maps_merge(const struct policy_maps *a, const struct policy_maps *b);
 
 /* Orders keys of one map as its array is sorted. */
@@ -80,13 +80,14 @@ int policy_map_cmp(enum policy_map map, const void *key_a, const void *key_b);
 enum policy_step {
 	POLICY_STEP_ADD,	  /* port tables and rules that are new: nobody refers to them yet */
 	POLICY_STEP_CLASSES,	  /* addresses and prefixes get their classes, one by one: no verdict of a policy in force changes by a split */
-	POLICY_STEP_SWITCH,	  /* endpoints get their policies; deleted addresses and prefixes go; then the epoch is bumped */
-	POLICY_STEP_REMOVE,	  /* rules and port tables that nothing refers to any more, after a grace period */
+	POLICY_STEP_SWITCH,	  /* endpoints get their policies; deleted addresses and prefixes go; then what turns does so, all at one instant */
+	POLICY_STEP_REMOVE,	  /* rules and port tables that nothing refers to any more, and entries of endpoints that are none, after a grace period */
 };
 
 struct policy_change {
 	enum policy_step step;
 	enum policy_map map;
+	bool turns; /* takes effect with all others that do, at the end of POLICY_STEP_SWITCH */
 	const void *key;
 	const void *value; /* NULL: delete */
 };

@@ -410,6 +410,82 @@ static void an_update_that_fails_half_way_is_felt_as_far_as_it_came(void)
 	CHECK(!passes(true, IPPROTO_TCP, 1000, 2000, "A"));
 }
 
+/* All pods: nothing may come in, or nothing go out. */
+static void deny_all(const char *direction)
+{
+	put(json_pack("{ss, s{ss, ss}, s{s{}, s[s]}}", "kind", "NetworkPolicy", "metadata", "namespace", "default", "name", "all", "spec", "podSelector",
+		      "policyTypes", direction));
+}
+
+struct halfway {
+	bool at_once; /* each change by itself: the planted fault */
+	unsigned passed;
+	uint16_t port;
+};
+
+static void ask_both_ways(struct halfway *h)
+{
+	h->port++;
+	h->passed += passes(true, IPPROTO_UDP, h->port, 2000, NULL) + passes(false, IPPROTO_UDP, h->port, 2001, NULL);
+}
+
+static int change_and_ask(const struct policy_change *c, void *ctx)
+{
+	struct halfway *h = ctx;
+	enum dp_policy_map map = policy_apply_dp_map(c->map);
+
+	if (c->step == POLICY_STEP_REMOVE)
+		return 0;
+	CHECK_INT(c->turns && !h->at_once ? datapath_policy_turn(dp, map, c->key, c->value) : datapath_policy_change(dp, map, c->key, c->value), 0);
+	ask_both_ways(h);
+	return 0;
+}
+
+/* What has just been applied stands beside what was before, until the revision that is in force. */
+static void has_turned(const char *pod)
+{
+	struct addr key = addr_of(pod);
+	struct policy_endpoint_turn t;
+	struct policy_state state;
+	uint32_t zero = 0;
+
+	CHECK_INT(bpf_map_lookup_elem(dp->maps[MAP_POLICY_ENDPOINTS], &key, &t), 0);
+	CHECK_INT(bpf_map_lookup_elem(dp->maps[MAP_POLICY_STATE], &zero, &state), 0);
+	CHECK(t.policy >= POLICY_ID_FIRST && t.before.policy == POLICY_OPEN);
+	CHECK_INT(t.since, state.revision);
+}
+
+/* Denied at one end before, at the other afterwards: there is no packet that meets half of it. Return: how many passed. */
+static unsigned turn_round(bool at_once)
+{
+	struct halfway h = { .at_once = at_once, .port = 1000 };
+	struct policy_maps *old;
+
+	start();
+	deny_all("Egress");
+	apply();
+	has_turned(A4);
+	has_turned(B4);
+	ask_both_ways(&h);
+	old = policy_maps_get(cluster->maps);
+	deny_all("Ingress");
+	offline_compile(cluster, true);
+	CHECK_INT(policy_maps_diff(old, cluster->maps, change_and_ask, &h, NULL), 0);
+	CHECK_INT(datapath_policy_commit(dp, 0), 0);
+	ask_both_ways(&h);
+	CHECK(drops_of(DROP_POLICY_INGRESS) > 0);
+	policy_maps_put(old);
+	policy_apply_forget(&applied);
+	harness_reopen();
+	return h.passed;
+}
+
+static void an_update_is_met_at_both_ends_or_at_none(void)
+{
+	CHECK_INT(turn_round(false), 0);
+	CHECK(turn_round(true) > 0); /* it would be seen */
+}
+
 static void put_many(unsigned n)
 {
 	char name[32], cidr[32];
@@ -698,6 +774,7 @@ int main(void)
 	RUN(a_restart_takes_over);
 	RUN(an_agent_that_died_between_switch_and_commit_leaves_no_verdicts);
 	RUN(what_goes_rests_whatever_comes_meanwhile);
+	RUN(an_update_is_met_at_both_ends_or_at_none);
 	RUN(an_update_that_fails_half_way_is_felt_as_far_as_it_came);
 	RUN(established_packets_take_the_same_steps_with_10000_policies);
 	RUN(a_policy_that_does_not_fit_locks_down_its_pods_only);

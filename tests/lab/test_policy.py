@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policy with real packets: verdicts, changes that live connections feel, agents that die, what `weft why` says."""
 
+import itertools
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from apiwatch import Api
 from combos import options, params
 from labs import FULL, Lab, pod, wait_for
 from truth import NO_ANSWER, ask
@@ -251,6 +253,55 @@ def test_P7_a_change_cuts_live_connections(lab):
         cut, after = talker.communicate(timeout=60)[0].split()
         assert cut == "cut" and float(after) > 0, (cut, after)
         print("%s: the last answer came %s ms after kubectl was started" % (source, after))
+
+
+def of_side(side, **rules):
+    """Of the pods of namespaces with this label: rules of each direction, action and whose they are about; None: all."""
+    def rule(action, who):
+        return {"action": action, "from" if "ingress" in rules else "to": [{"namespaces": {"matchLabels": {"side": who}} if who else {}}]}
+    return {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "side-" + side}, "spec": {
+        "tier": "Admin", "priority": 1, "subject": {"namespaces": {"matchLabels": {"side": side}}},
+        **{direction: [rule(*r) for r in some] for direction, some in rules.items()}}}
+
+
+def policy_drops(lab):
+    return sum(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"].startswith("policy_"))
+
+
+@in_one_way
+def test_P7_a_relabelled_namespace_is_never_half_old_and_half_new(lab):
+    """Two of its pods, of which the old labels deny at one end and the new ones at the other, 1,000 packets a second each way: none gets through. Then labels
+    that both allow: nothing is denied."""
+    api, sides = Api(lab.kubeconfig), itertools.cycle("ba")
+
+    def relabel(side):
+        api.merge("/api/v1/namespaces/default", {"metadata": {"labels": {"side": side}}})
+
+    def heard(during=lambda: None, seconds=0.2):
+        """Both ways, how many were answered."""
+        ways = [lab.popen("default/" + a, PYTHON, "-c", PROBER, lab.ips[b][0], "8080", seconds, stdout=-1) for a, b in (("near", "other"), ("other", "near"))]
+        assert [w.stdout.readline() for w in ways] == ["go\n"] * 2
+        during()
+        return [int(w.communicate(timeout=60)[0].split()[-1]) for w in ways]
+
+    def turn_round():
+        for _ in range(40):
+            relabel(next(sides))
+            time.sleep(0.01)  # more than the agent gathers
+    relabel("a")
+    lab.apply(of_side("a", egress=[("Deny", None)]), of_side("b", ingress=[("Deny", "b")]))
+    wait_for("a denial", lambda: heard() == [0, 0])
+    assert heard(turn_round, 0.7) == [0, 0]
+    relabel("c")
+    wait_for("what labels of neither let through", lambda: all(heard()))
+    lab.kubectl("delete", "cnp", "--all")
+    lab.apply(of_side("a", ingress=[("Accept", "a"), ("Deny", None)]), of_side("b", ingress=[("Accept", "b"), ("Deny", None)]))
+    relabel("a")
+    wait_for("the other policies", lambda: lab.exec("n1", "weft", "policy", "list").stdout.count("side-") == 2 and all(heard()))
+    before = policy_drops(lab)
+    assert all(heard(turn_round, 0.7))
+    assert policy_drops(lab) == before
+    relabel(None)
 
 
 @in_one_way

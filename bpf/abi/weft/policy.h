@@ -88,6 +88,28 @@ struct policy_endpoint_value {
 	__u64 until;  /* from then on `after` is in force, whether or not an agent lives: nobody has confirmed the policy. 0: for ever */
 	__u64 adopts; /* until then a connection of which nobody saw the beginning may be older than the policy */
 	__u32 after;  /* what was confirmed last */
+	__u32 gone;   /* as if there were no entry */
+};
+
+/* An update takes effect at one instant: what it makes of an address or an endpoint stands beside what was, and holds from the revision `since` on, which
+ * policy_state gets when all is written. A program reads the revision once for all that it asks for one packet. The first members are those of the struct
+ * without "turn" in its name, and what holds then; so an older agent's entry is one that has turned. */
+struct policy_class_turn { /* value of policy_addrs */
+	__u32 class_id;
+	__u32 group;
+	struct policy_class_value before;
+	__u32 since;
+};
+
+struct policy_endpoint_turn { /* value of policy_endpoints */
+	__u32 policy;
+	__u32 trial;
+	__u64 until;
+	__u64 adopts;
+	__u32 after;
+	__u32 gone;
+	struct policy_endpoint_value before;
+	__u32 since;
 	__u32 pad;
 };
 
@@ -122,6 +144,10 @@ _Static_assert(sizeof(struct policy_rule_value) == 24, "abi");
 _Static_assert(sizeof(struct policy_port_key) == 8, "abi");
 _Static_assert(sizeof(struct policy_port_value) == 16, "abi");
 _Static_assert(sizeof(struct policy_endpoint_value) == 32, "abi");
+_Static_assert(__builtin_offsetof(struct policy_class_turn, before) == sizeof(struct policy_class_value), "abi");
+_Static_assert(__builtin_offsetof(struct policy_endpoint_turn, before) == sizeof(struct policy_endpoint_value), "abi");
+_Static_assert(sizeof(struct policy_class_turn) == 20, "abi");
+_Static_assert(sizeof(struct policy_endpoint_turn) == 72, "abi");
 _Static_assert(sizeof(struct policy_state) == 16, "abi");
 _Static_assert(sizeof(struct policy_addr_at) == 20, "abi");
 _Static_assert(sizeof(struct policy_cidr_at) == 24, "abi");
