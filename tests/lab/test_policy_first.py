@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """P6: pods that speak in their first instruction. On the same node no false denial and no leak; across nodes no leak ever, and who may is
-heard at once, as the API has been told of its address while it was added."""
+heard at once, as the API has been told of its address while it was added. Whether they may is said where they are heard, and of themselves: of those that may not
+every second one is denied by its own policy only."""
 
 import os
 from collections import defaultdict
@@ -52,13 +53,17 @@ def test_P6_the_first_packet_meets_its_policy(lab, tmp_path):
     path = tmp_path / "sound"
     sound = Sound(path)
     lab.apply(policy("ear", pods={"app": "ear"}, policyTypes=["Ingress"], ingress=[{"from": [of(speaks="yes")]}]),
+              policy("mouth", pods={"mouth": "open"}, policyTypes=["Egress"], egress=[{"to": [of(app="ear")]}]),
+              policy("shut", pods={"mouth": "shut"}, policyTypes=["Egress"]),
               pod("ear", node="n1", labels={"app": "ear"}, command=[FIRST, "hear", "7000", str(path)]))
     lab.wait_ready()
     ear = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "ear")
-    wait_for("the policy", lambda: "default/ear" in lab.exec("n1", "weft", "policy", "list").stdout)
+    for node in NODES:
+        wait_for("the policies", lambda: lab.exec(node, "weft", "policy", "list").stdout.count("NetworkPolicy") == 3)
     watch = Watch(lab.kubeconfig, "/api/v1/pods")
-    names = ["%s-%s-%d" % (may, node, i) for i in range(COUNT // 2 // len(NODES)) for may in ("yes", "no") for node in NODES]
-    lab.apply(*[pod(n, node=n.split("-")[1], labels={"speaks": n.split("-")[0]}, command=[FIRST, "say", n, ear, "7000"]) for n in names])
+    kinds = {"yes": {"speaks": "yes", "mouth": "open"}, "no": {"speaks": "no", "mouth": "open"}, "shut": {"speaks": "yes", "mouth": "shut"}}
+    names = ["%s-%s-%d" % (may, node, i) for i in range(COUNT // 2 // len(NODES)) for may in ("yes", ("no", "shut")[i % 2]) for node in NODES]
+    lab.apply(*[pod(n, node=n.split("-")[1], labels=kinds[n.split("-")[0]], command=[FIRST, "say", n, ear, "7000"]) for n in names])
     may = {n for n in names if n.startswith("yes")}
     wait_for("all that may", lambda: may <= set(sound.heard()), PATIENCE)
     lab.wait_ready(PATIENCE)
