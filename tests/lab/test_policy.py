@@ -305,6 +305,27 @@ def test_P7_a_relabelled_namespace_is_never_half_old_and_half_new(lab):
 
 
 @in_one_way
+def test_CNP_6_a_nodes_external_address_is_the_nodes(lab):
+    """Of a node that is nothing else: it has no agent, and no address that others use."""
+    lab.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "ghost", "labels": {"is": "ghost"}},
+               "status": {"addresses": [{"type": "ExternalIP", "address": "203.0.113.77"}]}},
+              {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "no-ghost"}, "spec": {
+                  "tier": "Admin", "priority": 1, "subject": {"namespaces": {}},
+                  "egress": [{"action": "Deny", "to": [{"nodes": {"matchLabels": {"is": "ghost"}}}]}]}})
+
+    def verdict(host):
+        return json.loads(lab.exec("n1", "weft", "why", "-o", "json", "default/near", host + ":80/udp", check=False).stdout)["verdict"]
+    try:
+        wait_for("a denial", lambda: verdict("203.0.113.77") == "denied")
+        assert verdict("203.0.113.78") == "sent"
+        before = policy_drops(lab)
+        lab.exec("default/near", PYTHON, "-c", "import socket; socket.socket(2, 2).sendto(b'x', ('203.0.113.77', 80))")
+        wait_for("the drop", lambda: policy_drops(lab) == before + 1)
+    finally:
+        lab.kubectl("delete", "node", "ghost")
+
+
+@in_one_way
 def test_CNP_a_new_policy_cuts_live_connections(lab):
     """The conformance cases of others connect anew each time."""
     talker = lab.popen("default/far", PYTHON, "-c", TALKER, lab.ips["server"][0], "8080", stdin=-1, stdout=-1)

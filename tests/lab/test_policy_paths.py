@@ -127,6 +127,28 @@ def test_CVE_2023_27594_a_client_outside_is_no_node(lab):
     assert set(tried(lab, "n1", own).values()) == {True} and set(tried(lab, "n2", own).values()) == {False}
 
 
+def outside_is(lab, ways, allowed):
+    wait_for("the world %s" % allowed, lambda: set(tried(lab, "world", ways).values()) == {allowed}, timeout=60)
+
+
+@in_the_tunnel
+def test_NP_20_a_block_means_the_client_itself_where_its_address_is_kept(lab):
+    """externalTrafficPolicy Local, by all ways to the server's node; without it the other node's port hides the client."""
+    clients = ["%s/%d" % (a, 128 if ":" in a else 32) for a in lab.status()["world"]["addresses"]]
+    at = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
+    own = [w for w in lab.ways if w[0].startswith(("LoadBalancer", "hostPort")) or (w[0].startswith("NodePort") and w[1] in at["n1"])]
+    other = [w for w in lab.ways if w[0].startswith("NodePort") and w[1] in at["n2"]]
+    assert len(own) == 6 and len(other) == 2
+    lab.apply(policy("in", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [{"ipBlock": {"cidr": c}} for c in clients]}]))
+    outside_is(lab, other, False)
+    lab.kubectl("patch", "svc", "server", "-p", '{"spec": {"externalTrafficPolicy": "Local"}}')
+    outside_is(lab, own, True)
+    lab.apply(policy("in", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [
+        {"ipBlock": {"cidr": "::/0" if ":" in c else "0.0.0.0/0", "except": [c]}} for c in clients]}]))
+    outside_is(lab, own, False)
+    lab.kubectl("patch", "svc", "server", "-p", '{"spec": {"externalTrafficPolicy": "Cluster"}}')
+
+
 def hairpin(lab):
     """By which of its addresses the server reaches itself: its own, its Service's."""
     ways = [w for w in lab.ways if w[0].startswith(("pod", "ClusterIP"))]
