@@ -129,7 +129,7 @@ static bool is_domain_name(const char *s)
 	return labels >= 2;
 }
 
-/* Names match nothing while nothing resolves them: the accepting rule simply has no such peer. */
+/* Names match nothing while nothing resolves them: the accepting rule has no such peer, what else it names holds, and whoever wrote it is told. */
 static int parse_domain_names(const struct reader *rd, const struct rule_spec *r, const json_t *j, const struct at *at)
 {
 	if (check_list(rd, j, at) < 0)
@@ -142,10 +142,12 @@ static int parse_domain_names(const struct reader *rd, const struct rule_spec *r
 			return -EINVAL;
 		}
 	}
-	if (r->verdict == POLICY_ALLOW)
-		return 0;
-	policy_error(rd->e, at, "only rules that accept can name domains");
-	return -EINVAL;
+	if (r->verdict != POLICY_ALLOW) {
+		policy_error(rd->e, at, "only rules that accept can name domains");
+		return -EINVAL;
+	}
+	policy_error(rd->e, at, "nothing resolves names here: they match nothing");
+	return 0;
 }
 
 static int parse_peer(const struct reader *rd, struct rule_spec *r, const json_t *j, const struct at *at)

@@ -82,6 +82,7 @@ static const struct {
 	{ "ClusterNetworkPolicy", CNP("{\"action\": \"Deny\", \"to\": [{\"galaxies\": {}}]}"), "spec.egress[0].to[0]: \"galaxies\"" },
 	{ "ClusterNetworkPolicy", CNP("{\"action\": \"Deny\", \"to\": [{\"networks\": [\"10.0.0.0\"]}]}"), "spec.egress[0].to[0].networks[0]: " },
 	{ "ClusterNetworkPolicy", CNP("{\"action\": \"Deny\", \"to\": [{\"domainNames\": [\"example.com\"]}]}"), "spec.egress[0].to[0].domainNames: " },
+	{ "ClusterNetworkPolicy", CNP("{\"action\": \"Accept\", \"to\": [{\"namespaces\": {}}, {\"domainNames\": [\"example.com\"]}]}"), "spec.egress[0].to[1].domainNames: " },
 	{ "ClusterNetworkPolicy", CNP("{\"action\": \"Accept\", \"to\": [{\"domainNames\": [\"a.*.com\"]}]}"), "spec.egress[0].to[0].domainNames[0]: " },
 	{ "ClusterNetworkPolicy", CNP("{\"action\": \"Deny\", \"to\": [{\"namespaces\": {}}], \"protocols\": [{\"tcp\": {}}]}"),
 	  "spec.egress[0].protocols[0].tcp: " },
@@ -143,6 +144,8 @@ static void CNP_9_unknown_peers_fail_closed(void)
 	CHECK_STR(outcome("{\"action\": \"Shrug\", \"to\": [{\"namespaces\": {}}]}"), "deny all");
 	CHECK_STR(outcome("{\"action\": \"Accept\", \"to\": [{\"namespaces\": {}}], \"protocols\": [{\"quic\": {}}]}"), "nothing");
 	CHECK_STR(outcome("{\"action\": \"Accept\", \"to\": [{\"domainNames\": [\"*.example.com.\"]}]}"), "nothing");
+	CHECK_STR(outcome("{\"action\": \"Accept\", \"to\": [{\"namespaces\": {}}, {\"domainNames\": [\"example.com\"]}]}"), "other");
+	CHECK_STR(outcome("{\"action\": \"Deny\", \"to\": [{\"domainNames\": [\"example.com\"]}]}"), "deny all");
 	CHECK_STR(outcome("{\"action\": \"Accept\", \"to\": [{\"namespaces\": {}}]}"), "other");
 }
 

@@ -121,6 +121,22 @@ def test_NP_21_what_is_not_understood_says_so_on_the_object(lab):
     lab.kubectl("delete", "netpol", "--all")
 
 
+def accepted_is(lab, what, name, status, text):
+    conditions = json.loads(lab.kubectl("get", what, name, "-o", "json").stdout).get("status", {}).get("conditions", [])
+    return any(c["type"] == "Accepted" and c["status"] == status and text in c["message"] for c in conditions)
+
+
+def test_CNP_6_names_that_nobody_resolves_say_so(lab):
+    lab.apply({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "names"}, "spec": {
+        "tier": "Admin", "priority": 1, "subject": {"pods": {"namespaceSelector": {}, **of(app="near")}}, "egress": [
+            {"action": "Accept", "to": [{"domainNames": ["*.example.com"]}, {"pods": {"namespaceSelector": {}, **of(app="server")}}]},
+            {"action": "Deny", "to": [{"namespaces": {}}]}]}})
+    settled(lab, "near", "other", False)
+    assert reaches(lab, "near", "server"), "what else the rule names"
+    wait_for("a condition", lambda: accepted_is(lab, "cnp", "names", "False", "nothing resolves names"))
+    lab.kubectl("delete", "cnp", "--all")
+
+
 def test_CNP_10_conditions_are_written_once(lab):
     """By one of the two nodes: each change of the object has one change of its status."""
     path = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
