@@ -57,7 +57,7 @@ static bool node_may(const struct request *rq, const char *node)
 		return !rq->name || streq(rq->name, node);
 	if (streq(r, "leases"))
 		return streq(rq->ns, "kube-node-lease") && (!rq->name || streq(rq->name, node));
-	if (streq(r, "clusternetworkpolicies")) /* each node may say that it understands one */
+	if (streq(rq->kind->group, "policy.networking.k8s.io")) /* each node may say that it understands one */
 		return streq(rq->sub, "status") && streq(rq->verb, "patch");
 	if (streq(r, "events"))
 		return !streq(rq->verb, "delete");

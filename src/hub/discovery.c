@@ -59,12 +59,27 @@ static json_t *resources(const char *group, const char *version_name)
 	return json_pack("{ss ss ss so}", "kind", "APIResourceList", "apiVersion", "v1", "groupVersion", gv, "resources", list);
 }
 
-static json_t *group_of(const struct kind *k)
+/* Rows of a group stand together, and in it those of a version; the preferred one first. */
+static json_t *versions_of(const struct kind *k)
 {
-	_cleanup_free_ char *gv = kind_api_version(k);
+	json_t *list = json_array();
+	const char *group = k->group, *last = "";
 
-	return json_pack("{ss s[{ss ss}] s{ss ss}}", "name", k->group, "versions", "groupVersion", gv, "version", k->version,
-			 "preferredVersion", "groupVersion", gv, "version", k->version);
+	for (; k->resource && streq(k->group, group); k++) {
+		_cleanup_free_ char *gv = kind_api_version(k);
+
+		if (!streq(k->version, last))
+			json_array_append_new(list, json_pack("{ss ss}", "groupVersion", gv, "version", k->version));
+		last = k->version;
+	}
+	return list;
+}
+
+static json_t *group_of(const struct kind *first)
+{
+	_cleanup_json_ json_t *versions = versions_of(first);
+
+	return json_pack("{ss sO sO}", "name", first->group, "versions", versions, "preferredVersion", json_array_get(versions, 0));
 }
 
 static json_t *groups(void)
@@ -72,7 +87,7 @@ static json_t *groups(void)
 	json_t *list = json_array();
 	const char *last = "";
 
-	for (const struct kind *k = kinds; k->resource; k++) { /* rows of a group stand together */
+	for (const struct kind *k = kinds; k->resource; k++) {
 		if (*k->group && !streq(k->group, last))
 			json_array_append_new(list, group_of(k));
 		last = k->group;

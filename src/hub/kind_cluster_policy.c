@@ -99,7 +99,7 @@ static void validate_list(const json_t *list, size_t min, const struct path *at,
 		err_invalid(e, at, NULL, "must have %zu to %d items", min, LIST_MAX);
 }
 
-static void validate_pods(const json_t *peer, const struct path *at, struct errors *e)
+void policy_validate_pods(const json_t *peer, const struct path *at, struct errors *e)
 {
 	const json_t *namespaces = json_object_get(peer, "namespaces"), *pods = json_object_get(peer, "pods");
 
@@ -117,7 +117,7 @@ static void validate_peer(const json_t *peer, bool accepts, const struct path *a
 	size_t i;
 
 	one_of(peer, at, e);
-	validate_pods(peer, at, e);
+	policy_validate_pods(peer, at, e);
 	if (json_object_get(peer, "nodes"))
 		validate_label_selector(json_object_get(peer, "nodes"), PATH(at, "nodes"), e);
 	validate_list(networks, 1, PATH(at, "networks"), e);
@@ -202,7 +202,7 @@ void cluster_policy_validate(const json_t *obj, const json_t *old, struct errors
 	(void)old;
 	if (who) {
 		one_of(who, PATH(at, "subject"), e);
-		validate_pods(who, PATH(at, "subject"), e);
+		policy_validate_pods(who, PATH(at, "subject"), e);
 	}
 	validate_rules(json_object_get(spec, "ingress"), "from", PATH(at, "ingress"), e);
 	validate_rules(json_object_get(spec, "egress"), "to", PATH(at, "egress"), e);

@@ -34,6 +34,12 @@ void networkpolicy_validate(const json_t *obj, const json_t *old, struct errors 
 /* kind_cluster_policy.c */
 extern const struct column cluster_policy_columns[];
 void cluster_policy_validate(const json_t *obj, const json_t *old, struct errors *e);
+void policy_validate_pods(const json_t *peer, const struct path *at, struct errors *e); /* `namespaces` or `pods` of a subject or peer */
+
+/* kind_admin_policy.c */
+extern const struct column admin_policy_columns[];
+void admin_policy_validate(const json_t *obj, const json_t *old, struct errors *e);
+void baseline_policy_validate(const json_t *obj, const json_t *old, struct errors *e);
 
 /* kind_slice.c */
 extern const struct column endpointslice_columns[];

@@ -27,5 +27,5 @@
 extern const struct schema schema_object_meta, schema_label_selector, schema_condition, schema_object_reference;
 
 extern const struct schema schema_namespace, schema_node, schema_pod, schema_service, schema_endpointslice,
-	schema_networkpolicy, schema_configmap, schema_lease, schema_event, schema_lb_pool, schema_meshnode, schema_cluster_policy,
+	schema_networkpolicy, schema_configmap, schema_lease, schema_event, schema_lb_pool, schema_meshnode, schema_cluster_policy, schema_admin_policy, schema_baseline_policy,
 	schema_service_cidr, schema_ip_address;

@@ -91,8 +91,40 @@ def test_describe_explain_and_discovery(hub, kubectls):
         resources = k("api-resources", "-o", "name").split()
         assert resources == ["configmaps", "events", "namespaces", "nodes", "pods", "services", "leases.coordination.k8s.io",
                              "endpointslices.discovery.k8s.io", "ipaddresses.networking.k8s.io", "networkpolicies.networking.k8s.io",
-                             "servicecidrs.networking.k8s.io", "clusternetworkpolicies.policy.networking.k8s.io",
+                             "servicecidrs.networking.k8s.io", "adminnetworkpolicies.policy.networking.k8s.io",
+                             "baselineadminnetworkpolicies.policy.networking.k8s.io", "clusternetworkpolicies.policy.networking.k8s.io",
                              "loadbalancerpools.weft.dev", "meshnodes.weft.dev"]
+
+
+def admin_policy(kind, name, action="Deny", port=None, networks=None, **spec):
+    peer = {"networks": networks} if networks else {"namespaces": {}}
+    rule = {"action": action, "to": [peer], **({"ports": [port]} if port else {})}
+    return {"apiVersion": "policy.networking.k8s.io/v1alpha1", "kind": kind, "metadata": {"name": name},
+            "spec": {"subject": {"namespaces": {}}, "egress": [rule], **spec}}
+
+
+ADMIN, BASELINE = "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"
+GOOD = [admin_policy(ADMIN, "a", "Pass", {"portRange": {"protocol": "UDP", "start": 1, "end": 9}}, priority=7), admin_policy(ADMIN, "b", "Allow", {"namedPort": "dns"}, priority=1000),
+        admin_policy(BASELINE, "default", "Deny", {"portNumber": {"protocol": "TCP", "port": 80}}, ["10.0.0.0/8", "fd00::/8"])]
+REFUSED = [(admin_policy(ADMIN, "c", "Accept", priority=1), "action"), (admin_policy(ADMIN, "c", priority=1001), "priority"), (admin_policy(ADMIN, "c"), "priority"),
+           (admin_policy(ADMIN, "c", "Deny", {"portRange": {"protocol": "UDP", "start": 9, "end": 9}}, priority=1), "portRange"),
+           (admin_policy(ADMIN, "c", "Deny", {"namedPort": "dns"}, ["10.0.0.0/8"], priority=1), "namedPort"), (admin_policy(ADMIN, "c", networks=["10.0.0.1/8"] * 101, priority=1), "networks"),
+           (admin_policy(BASELINE, "other"), "name"), (admin_policy(BASELINE, "default", "Pass"), "action")]
+
+
+def test_predecessors_of_cluster_network_policy(hub, kubectls):
+    """Beside it, in an older version of its group: its rules in other words, and a status that a node may write."""
+    for kubectl in kubectls:
+        for policy in GOOD:
+            hub.kubectl("apply", "-f", "-", stdin=json.dumps(policy), kubectl=kubectl)
+        for policy, field in REFUSED:
+            refused = hub.kubectl("apply", "-f", "-", stdin=json.dumps(policy), kubectl=kubectl, check=False)
+            assert refused.returncode != 0 and field in refused.stderr, (policy, refused.stderr)
+        assert hub.kubectl("get", "anp", kubectl=kubectl).stdout.split()[:3] == ["NAME", "PRIORITY", "AGE"]
+        assert hub.get("anp", "a")["spec"] == GOOD[0]["spec"] and hub.get("banp", "default")["spec"] == GOOD[2]["spec"]
+        assert "portRange" in hub.kubectl("explain", "anp.spec.egress.ports", kubectl=kubectl).stdout
+        assert "clusternetworkpolicies" in hub.kubectl("api-resources", "--api-group=policy.networking.k8s.io", "-o", "name", kubectl=kubectl).stdout
+        hub.kubectl("delete", "anp,banp", "--all", kubectl=kubectl)
 
 
 def test_label_annotate_patch_edit_replace_create(hub, kubectls):

@@ -91,7 +91,7 @@ def test_values_are_true(lab):
     assert value(before, "weft_cni_duration_seconds", "weft_cni_duration_seconds_count", command="ADD") == 2
     assert value(before, "weft_cni_duration_seconds", "weft_cni_duration_seconds_bucket", command="ADD", le="2.5") == 2
     unconnected = {dict(labels)["resource"] for (_, labels), v in before["weft_kube_watch_connected"].samples.items() if v != 1}
-    assert unconnected <= {"adminnetworkpolicies", "baselineadminnetworkpolicies", "meshnodes"}  # not served by the hub; only with wireguard
+    assert unconnected <= {"meshnodes"}  # only with wireguard
     assert value(before, "weft_kube_objects", resource="nodes") == 2
     assert abs(value(before, "process_start_time_seconds") - time.time()) < 600
     assert 1 << 20 < value(before, "process_resident_memory_bytes") < 1 << 30

@@ -126,6 +126,24 @@ def accepted_is(lab, what, name, status, text):
     return any(c["type"] == "Accepted" and c["status"] == status and text in c["message"] for c in conditions)
 
 
+def test_CNP_10_its_predecessors_are_in_force_and_say_so(lab):
+    """AdminNetworkPolicy before NetworkPolicies, BaselineAdminNetworkPolicy behind them; both by kubectl."""
+    def old(kind, name, whom, **spec):
+        return {"apiVersion": "policy.networking.k8s.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": {
+            "subject": {"namespaces": {}}, "ingress": [{"action": "Deny", "from": [{"pods": {"namespaceSelector": {}, **of(app=whom)}}]}], **spec}}
+    lab.apply(old("AdminNetworkPolicy", "before", "other", priority=1), old("BaselineAdminNetworkPolicy", "default", "near"))
+    settled(lab, "other", "server", False)
+    settled(lab, "near", "server", False)
+    lab.apply(policy("all", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{}]))
+    settled(lab, "near", "server", True)
+    assert not reaches(lab, "other", "server")
+    for what, name in (("anp", "before"), ("banp", "default")):
+        wait_for("a condition of " + what, lambda: accepted_is(lab, what, name, "True", "understood"))
+    lab.kubectl("annotate", "anp", "before", "weft.dev/mode=maybe")
+    wait_for("what is wrong", lambda: accepted_is(lab, "anp", "before", "False", "maybe"))
+    lab.kubectl("delete", "anp,banp,netpol", "--all")
+
+
 def test_CNP_6_names_that_nobody_resolves_say_so(lab):
     lab.apply({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "names"}, "spec": {
         "tier": "Admin", "priority": 1, "subject": {"pods": {"namespaceSelector": {}, **of(app="near")}}, "egress": [
