@@ -143,6 +143,11 @@ static bool takes_turns(enum dp_policy_map map)
 	return map == DP_POLICY_ADDRS || map == DP_POLICY_ENDPOINTS;
 }
 
+static uint32_t since_of(enum dp_policy_map map, const union entry *v)
+{
+	return map == DP_POLICY_ADDRS ? v->class_turn.since : v->endpoint_turn.since;
+}
+
 static void set_since(enum dp_policy_map map, union entry *v, uint32_t since)
 {
 	*(map == DP_POLICY_ADDRS ? &v->class_turn.since : &v->endpoint_turn.since) = since;
@@ -177,6 +182,21 @@ int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const vo
 	return r == -ENOENT ? 0 : r;
 }
 
+/* Before the first entry for the next revision: whoever is next must know. */
+static int note_writing(struct datapath *dp)
+{
+	struct policy_state s;
+	uint32_t zero = 0;
+	int r = dp->policy_writing ? 0 : read_state(dp, &s);
+
+	if (r < 0 || dp->policy_writing)
+		return r;
+	s.writing = 1;
+	r = bpf_map_update_elem(dp->maps[MAP_POLICY_STATE], &zero, &s, BPF_ANY);
+	dp->policy_writing = r == 0;
+	return r;
+}
+
 int datapath_policy_turn(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value)
 {
 	static const struct policy_endpoint_value gone = { .gone = 1 };
@@ -184,6 +204,8 @@ int datapath_policy_turn(struct datapath *dp, enum dp_policy_map map, const void
 	uint32_t revision;
 	int r = revision_of(dp, &revision);
 
+	if (r == 0)
+		r = note_writing(dp);
 	if (r < 0)
 		return r;
 	encode_key(dp, map, key, &k);
@@ -209,7 +231,7 @@ static bool is_as_wanted(enum dp_policy_map map, const union entry *have, const 
 
 	if (memcmp(have, want, sizes[map]) != 0)
 		return false;
-	return !takes_turns(map) || dp_policy_has_turned(map == DP_POLICY_ADDRS ? have->class_turn.since : have->endpoint_turn.since, revision);
+	return !takes_turns(map) || dp_policy_has_turned(since_of(map, have), revision);
 }
 
 /* The trie answers with a shorter prefix when this one is gone: then it is put back if that says otherwise. */
@@ -244,9 +266,11 @@ int datapath_policy_commit(struct datapath *dp, uint64_t until)
 		return r;
 	s.revision = revision_after(s.revision);
 	s.until = until;
+	s.writing = 0;
 	r = bpf_map_update_elem(dp->maps[MAP_POLICY_STATE], &zero, &s, BPF_ANY);
 	dp->policy_revision = s.revision;
 	dp->policy_revision_known = r == 0;
+	dp->policy_writing &= r < 0;
 	return r;
 }
 
@@ -257,13 +281,48 @@ bool datapath_policy_is_untold(struct datapath *dp)
 	return read_state(dp, &s) == 0 && s.revision == 0;
 }
 
-/* Flows keep their verdicts under the revision, and an agent that was killed while it changed endpoints, or before it said so, has not said
+/* What an agent that died has written for a revision that it never gave: some of an update. What holds stays, what would is forgotten. The keys are gathered
+ * first, as a walk over a hash that shrinks under it starts anew. */
+static int undo_map(struct datapath *dp, enum dp_policy_map map, uint32_t revision)
+{
+	_cleanup_free_ union entry *keys = NULL;
+	union entry key, *last = NULL, next, v;
+	int fd = dp->maps[maps[map]], first = 0;
+	size_t n = 0, cap = 0;
+
+	memset(&next, 0, sizeof(next));
+	while (bpf_map_get_next_key(fd, last, &next) == 0) {
+		key = next;
+		last = &key;
+		if (bpf_map_lookup_elem(fd, &key, &v) < 0 || dp_policy_has_turned(since_of(map, &v), revision))
+			continue;
+		GROW(keys, n, cap);
+		keys[n++] = key;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (bpf_map_lookup_elem(fd, &keys[i], &v) < 0)
+			continue;
+		if (map == DP_POLICY_ADDRS)
+			v.class = v.class_turn.before;
+		else
+			v.endpoint = v.endpoint_turn.before;
+		set_since(map, &v, revision);
+		dp_note_error(&first, bpf_map_update_elem(fd, &keys[i], &v, BPF_ANY));
+	}
+	return first;
+}
+
+/* Flows keep their verdicts under the revision, and an agent that was killed after it had changed endpoints at once, or before it said so, has not said
  * that it is another: until the API tells the next one everything, and that may be never, no one else would. */
 int dp_policy_void(struct datapath *dp)
 {
 	struct policy_state s;
 	int r = read_state(dp, &s);
 
+	if (r == 0 && s.writing) {
+		r = undo_map(dp, DP_POLICY_ENDPOINTS, s.revision);
+		dp_note_error(&r, undo_map(dp, DP_POLICY_ADDRS, s.revision));
+	}
 	return r < 0 || s.revision == 0 ? r : datapath_policy_commit(dp, s.until);
 }
 

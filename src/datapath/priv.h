@@ -82,7 +82,7 @@ struct datapath {
 	uint32_t tunnel_ifindex;
 	uint32_t policy_generation; /* of what is written now */
 	uint32_t policy_revision;   /* in force, if it is known */
-	bool policy_revision_known;
+	bool policy_revision_known, policy_writing; /* for the revision after it */
 	struct { /* whom to tell, and what is known to have been there: without it, what is missing is new */
 		dp_repair_fn *fn;
 		void *ctx;

@@ -480,6 +480,41 @@ static unsigned turn_round(bool at_once)
 	return h.passed;
 }
 
+static int change_one_endpoint(const struct policy_change *c, _unused_ void *ctx)
+{
+	enum dp_policy_map map = policy_apply_dp_map(c->map);
+
+	CHECK_INT(c->turns ? datapath_policy_turn(dp, map, c->key, c->value) : datapath_policy_change(dp, map, c->key, c->value), 0);
+	return c->map == POLICY_MAP_ENDPOINTS;
+}
+
+/* The next agent may have no API to ask: it goes on with all that was in force, not with some of what was to come. */
+static void an_agent_that_died_while_it_wrote_leaves_what_was_in_force(void)
+{
+	struct halfway h = { .port = 3000 };
+	uint64_t by_egress;
+	struct policy_maps *old;
+
+	start();
+	deny_all("Egress");
+	apply();
+	old = policy_maps_get(cluster->maps);
+	deny_all("Ingress");
+	offline_compile(cluster, true);
+	CHECK_INT(policy_maps_diff(old, cluster->maps, change_one_endpoint, NULL, NULL), 1);
+	policy_maps_put(old);
+	policy_apply_forget(&applied);
+	harness_reopen();
+	by_egress = drops_of(DROP_POLICY_EGRESS);
+	ask_both_ways(&h);
+	CHECK_INT(h.passed, 0);
+	CHECK_INT(drops_of(DROP_POLICY_EGRESS), by_egress + 2);
+	apply();
+	ask_both_ways(&h);
+	CHECK_INT(h.passed, 0);
+	CHECK_INT(drops_of(DROP_POLICY_EGRESS), by_egress + 2);
+}
+
 static void an_update_is_met_at_both_ends_or_at_none(void)
 {
 	CHECK_INT(turn_round(false), 0);
@@ -774,6 +809,7 @@ int main(void)
 	RUN(a_restart_takes_over);
 	RUN(an_agent_that_died_between_switch_and_commit_leaves_no_verdicts);
 	RUN(what_goes_rests_whatever_comes_meanwhile);
+	RUN(an_agent_that_died_while_it_wrote_leaves_what_was_in_force);
 	RUN(an_update_is_met_at_both_ends_or_at_none);
 	RUN(an_update_that_fails_half_way_is_felt_as_far_as_it_came);
 	RUN(established_packets_take_the_same_steps_with_10000_policies);

@@ -134,7 +134,7 @@ struct policy_cidr_at { /* key of policy_cidrs */
  * boot (0: there is none), it becomes the odd one by itself. */
 struct policy_state {
 	__u32 revision;
-	__u32 pad;
+	__u32 writing; /* entries may say what holds from the next revision on: to be undone if the agent that writes them is no more */
 	__u64 until;
 };
 
