@@ -9,6 +9,7 @@
 
 const volatile __u32 flow_mask; /* number of flows less one */
 const volatile __u32 fresh; /* of whose id: each packet begins another flow; 0: none does */
+const volatile __u16 service; /* the port that they all ask for; 0: another one after each round of source ports */
 const volatile __u8 frame[ETH_LEN];
 const volatile __u32 l3; /* 0 where packets have no Ethernet header */
 const volatile __be32 source;
@@ -63,7 +64,7 @@ int next_flow(struct __sk_buff *skb)
 	/* an odd step visits all flows in an order that no prefetcher follows */
 	tcp->source = bpf_htons((turn * 40503u) & flow_mask);
 	if (fresh) {
-		tcp->dest = bpf_htons(1 + (turn >> 16)); /* other ones, once all have been */
+		tcp->dest = bpf_htons(service ? service : 1 + (turn >> 16)); /* other ones, once all have been */
 		forgive();
 	}
 	turn++;

@@ -7,7 +7,10 @@
 
 #include "weft/config.h"
 #include "weft/nat.h"
+#include "weft/policy.h"
+#include "weft/service.h"
 
+#include "first_floor.skel.h"
 #include "next_flow.skel.h"
 
 #include <arpa/inet.h>
@@ -23,6 +26,9 @@ enum { FLOWS = 65536, REPEAT = 1 << 20, REPEAT_ROOM = 4096, ROUNDS = 7, EPOCHS =
 #define MESH_PEER4 "8.0.2.7"
 #define OURS4 "192.0.2.1"
 #define PEER4 "192.0.2.3"
+#define SERVICE4 "10.96.0.10"
+
+enum { SERVICE_PORT = 80 };
 
 /* What the programs know: bpf/lib/mark.h */
 enum { PAST_STACK = 0x5757, WRAPPED = 0x5758 };
@@ -31,7 +37,7 @@ struct path {
 	const char *hook, *src, *dst, *what;
 	uint32_t *ifindex;
 	uint16_t mark;
-	bool tunnelled, no_ethernet, stack;
+	bool tunnelled, no_ethernet, stack, service;
 };
 
 static const char *const hooks[] = { "from_pod", "to_pod", "from_net", "from_tunnel", "to_net", "to_tunnel", "from_mesh", "to_mesh", "xdp_net" };
@@ -122,6 +128,7 @@ static void tell(struct next_flow *skel, const struct path *p, const struct fram
 {
 	skel->rodata->flow_mask = (flows ? flows : FLOWS) - 1;
 	skel->rodata->fresh = flows ? 0 : 1; /* the id of pod A */
+	skel->rodata->service = p->service ? SERVICE_PORT : 0;
 	memcpy((void *)skel->rodata->frame, f->data, ETH_HLEN);
 	memcpy((void *)&skel->rodata->source, addr_of(p->src).b + 12, 4);
 	skel->rodata->l3 = p->no_ethernet ? 0 : ETH_HLEN;
@@ -191,7 +198,87 @@ static void bench_first(const struct path *p)
 	frame_ip(&f, p->src, p->dst, IPPROTO_TCP);
 	frame_tcp(&f, 0, 80, "S");
 	frame_end(&f);
-	printf("%-11s %-44s %8.0f %8.0f\n", p->hook, p->what, ns_per_packet(p, &f, NEW_FLOWS_WITH_ROOM), ns_per_packet(p, &f, NEW_FLOWS));
+	printf("%-11s %-44s %8.0f", p->hook, p->what, ns_per_packet(p, &f, NEW_FLOWS_WITH_ROOM));
+	if (p->service) /* a table of translations that is full refuses new ones */
+		printf(" %8s\n", "-");
+	else
+		printf(" %8.0f\n", ns_per_packet(p, &f, NEW_FLOWS));
+}
+
+static void put(const char *map, const void *key, const void *value)
+{
+	if (bpf_map_update_elem(datapath_map_fd(dp, map), key, value, BPF_ANY) < 0)
+		err(1, "%s", map);
+}
+
+static void policy_put(enum dp_policy_map map, const void *key, const void *value)
+{
+	if (datapath_policy_change(dp, map, key, value) < 0)
+		err(1, "policy");
+}
+
+/* Pod B serves, what A may begin and B may be asked is said by a rule for every address, and all are looked up. */
+static void serve(void)
+{
+	struct addr service = addr_of(SERVICE4), pods[] = { addr_of(A4), addr_of(B4) };
+	struct service_key key = { .port = htons(SERVICE_PORT), .proto = IPPROTO_TCP, .scope = SERVICE_INTERNAL };
+	struct service_frontend frontend = { .service = 1, .set = 1, .slots = 1 };
+	struct service_slot_key slot = { .set = 1 };
+	struct service_slot_chunk chunk = { .backend = { 1 } };
+	struct service_backend backend = { .port = htons(8080), .proto = IPPROTO_TCP, .roles = 1, .flags = SERVICE_ON_THIS_NODE, .service = 1 };
+	struct policy_cidr_key roots[] = { { .prefixlen = 0 }, { .prefixlen = 96, .addr = { [10] = 0xff, [11] = 0xff } } };
+	struct policy_class_value class = { POLICY_CLASS_WORLD, POLICY_CLASS_WORLD };
+	struct policy_endpoint_value value = { .policy = POLICY_ID_FIRST };
+	struct policy_rule_value rule = { .slot[1] = { 1 << 2 | POLICY_ALLOW, 77 } };
+	uint32_t id = 1;
+
+	memcpy(&key.addr, &service, sizeof(key.addr));
+	memcpy(&backend.addr, &pods[1], sizeof(backend.addr));
+	put("service_backends", &id, &backend);
+	put("service_slots", &slot, &chunk);
+	put("service_frontends", &key, &frontend);
+	if (datapath_policy_begin(dp) < 0)
+		err(1, "policy");
+	for (size_t i = 0; i < 2; i++) {
+		struct policy_rule_key to_or_from = { POLICY_ID_FIRST, POLICY_CLASS_ANY4, i };
+
+		policy_put(DP_POLICY_RULES, &to_or_from, &rule);
+		policy_put(DP_POLICY_CIDRS, &roots[i], &class);
+		policy_put(DP_POLICY_ENDPOINTS, &pods[i], &value);
+	}
+	if (datapath_policy_commit(dp, 0) < 0)
+		err(1, "policy");
+}
+
+/* The look-ups and insertions of such a packet, and no program around them. */
+static void bench_floor(void)
+{
+	struct first_floor *skel = first_floor__open_and_load();
+	uint32_t zero32 = 0;
+	uint64_t zero = 0, value[2] = {}, pairs[][2] = { { 0, 0 }, { 0, 1 } };
+	double room, full;
+	struct frame f;
+	int fd;
+
+	if (!skel)
+		err(1, "first_floor");
+	frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+	frame_ip(&f, A4, B4, IPPROTO_TCP);
+	frame_tcp(&f, 0, SERVICE_PORT, "S");
+	frame_end(&f);
+	if (bpf_map_update_elem(bpf_map__fd(skel->maps.slots), &zero, value, BPF_ANY) < 0 ||
+	    bpf_map_update_elem(bpf_map__fd(skel->maps.backends), &zero32, value, BPF_ANY) < 0 ||
+	    bpf_map_update_elem(bpf_map__fd(skel->maps.frontends), pairs[0], value, BPF_ANY) < 0)
+		err(1, "first_floor");
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++)
+		if (bpf_map_update_elem(bpf_map__fd(skel->maps.identities), pairs[i], value, BPF_ANY) < 0 ||
+		    bpf_map_update_elem(bpf_map__fd(skel->maps.verdicts), pairs[i], value, BPF_ANY) < 0)
+			err(1, "first_floor");
+	fd = bpf_program__fd(skel->progs.first_floor);
+	room = best_of(fd, &f, if_a, REPEAT_ROOM);
+	full = mean_of(fd, &f, if_a);
+	printf("%-11s %-44s %8.0f %8.0f\n", "(floor)", "its look-ups and two insertions, nothing else", room, full);
+	first_floor__destroy(skel);
 }
 
 /* The hooks that were asked for; none: all. */
@@ -245,7 +332,6 @@ static void masquerade(void)
 	uint32_t n = FLOWS;
 
 	dp_config.masquerade[0] = true;
-	dp_config.nat_max = dp_config.nat_share = 2 * FLOWS;
 	harness_reopen();
 	if (datapath_apply_masquerade(dp, &rules) < 0)
 		err(1, "masquerade");
@@ -322,6 +408,9 @@ static const struct path first[] = {
 	{ .hook = "from_pod", .src = A4, .dst = WORLD4, .ifindex = &if_a, .what = "first packet to the stack" },
 	{ .hook = "from_net", .src = DIRECT4, .dst = A4, .ifindex = &if_uplink, .what = "first packet to a pod" },
 };
+static const struct path served[] = {
+	{ .hook = "from_pod", .src = A4, .dst = SERVICE4, .ifindex = &if_a, .service = true, .what = "first packet to a Service: pod of this node, policy" },
+};
 static const struct path encrypted[] = { /* into a pod each run would lengthen the packet by a header: up to there */
 	{ .hook = "from_mesh", .src = MESH_PEER4, .dst = A4, .ifindex = &if_tunnel, .no_ethernet = true, .stack = true, .what = "to a pod, by the stack" },
 	{ .hook = "to_mesh", .src = MESH_OWN4, .dst = MESH_PEER4, .ifindex = &if_tunnel, .no_ethernet = true, .mark = PAST_STACK, .what = "past the stack: known by its mark" },
@@ -343,6 +432,7 @@ int main(int argc, char **argv)
 	harness_init();
 	dp_config.flow_max = dp_config.flow_share = 2 * FLOWS;
 	dp_config.inbound = true; /* as agents have it */
+	dp_config.nat_max = dp_config.nat_share = 2 * FLOWS;
 	dp_config.xdp = DP_XDP_GENERIC;
 	dp_config.mss_clamp = dp_config.host = budget; /* what an option adds counts for the verifier, not for the clock */
 	harness_reopen();
@@ -354,6 +444,10 @@ int main(int argc, char **argv)
 		bench_all(plain, ARRAY_SIZE(plain), bench);
 		printf("%-11s %-44s %8s %8s   each packet a new flow: best of %d, mean over %d epochs\n", "", "first packets", "room", "full", ROUNDS, EPOCHS);
 		bench_all(first, ARRAY_SIZE(first), bench_first);
+		serve();
+		bench_all(served, ARRAY_SIZE(served), bench_first);
+		if (is_chosen("floor"))
+			bench_floor();
 		mesh();
 		bench_all(encrypted, ARRAY_SIZE(encrypted), bench);
 		masquerade();
