@@ -54,7 +54,7 @@ static int parse_port(const char *s, in_port_t *ret)
 	uint64_t port;
 	int r = parse_u64(s, 65535, &port);
 
-	if (r < 0 || port == 0)
+	if (r < 0)
 		return -EINVAL;
 	*ret = htons(port);
 	return 0;

@@ -29,7 +29,7 @@ bool endpoint_same_way(const struct endpoint *a, const struct endpoint *b);
 bool endpoint_eq(const struct endpoint *a, const struct endpoint *b);
 /* "192.0.2.1:51820" or "[2001:db8::1%2]:51820" with the scope as a number. @size of at least 80. */
 void endpoint_format(const struct endpoint *e, char *out, size_t size);
-/* Numbers only, no names. Return: 0, -EINVAL. */
+/* Numbers only, no names. Port 0 is one, as with the kernel's WireGuard: nothing can be sent there. Return: 0, -EINVAL. */
 int endpoint_parse(const char *text, struct endpoint *ret);
 /* What a cookie is bound to: address and port. @buf keeps the bytes. */
 struct bytes endpoint_identity(const struct endpoint *e, uint8_t buf[static 18]);

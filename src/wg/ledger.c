@@ -56,7 +56,7 @@ static bool is_good(const uint8_t id[static 16], const struct ledger_record *r)
 
 	check_of(id, r, offsetof(struct ledger_record, check), check);
 	return memcmp(check, r->check, LEDGER_CHECK) == 0 && r->handshake_ns >= 0 &&
-	       (r->family == 0 || ((r->family == AF_INET || r->family == AF_INET6) && r->port));
+	       (r->family == 0 || r->family == AF_INET || r->family == AF_INET6);
 }
 
 static int check_header(const struct ledger_header *h)

@@ -15,7 +15,7 @@ static char path[64] = "/tmp/weft-wg-ledger-XXXXXX";
 
 static struct ledger_record record(uint8_t n)
 {
-	struct ledger_record r = { .family = AF_INET, .port = htons(1000 + n), .handshake_ns = n + 1 };
+	struct ledger_record r = { .family = AF_INET, .port = n ? htons(1000 + n) : 0, .handshake_ns = n + 1 };
 
 	memset(r.pub, n, sizeof(r.pub));
 	memset(r.newest, n + 1, sizeof(r.newest));
@@ -144,7 +144,7 @@ static void another_files_record_is_none(void)
 
 static void endpoints_come_back(void)
 {
-	static const char *const texts[] = { "192.0.2.1:51820", "[2001:db8::1]:1", "[fe80::1%7]:65535" };
+	static const char *const texts[] = { "192.0.2.1:51820", "[2001:db8::1]:1", "[fe80::1%7]:65535", "192.0.2.1:0" };
 	struct endpoint e, back;
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {

@@ -231,7 +231,10 @@ static int open_ground(const struct options *o, struct ground *g)
 	/* Before the TUN, whose packets would be spread over our queues, too. */
 	r = tun_fd < 0 && g->listen_fd < 0 ? server_probe(o->run_dir, o->interface) : 0;
 	if (r < 0) {
-		log_error("another engine answers for the interface", L_STR("interface", o->interface), L_ERRNO(r));
+		log_error(r == -ENAMETOOLONG ? "the path of the configuration socket is too long" :
+			  r == -EADDRINUSE   ? "another engine answers for the interface" :
+					       "cannot look for another engine",
+			  L_STR("directory", o->run_dir), L_STR("interface", o->interface), L_ERRNO(r));
 		return r;
 	}
 	r = tun_fd >= 0 ? tun_adopt(tun_fd, &o->engine.features, &g->tun) :

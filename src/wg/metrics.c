@@ -226,7 +226,7 @@ int metrics_listen(const char *where)
 
 	if (str_has_prefix(where, "unix:"))
 		return listen_unix(where + strlen("unix:"));
-	if (endpoint_parse(where, &e) < 0)
+	if (endpoint_parse(where, &e) < 0 || !e.to.in4.sin_port)
 		return -EINVAL;
 	fd = socket(e.to.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||

@@ -193,6 +193,9 @@ static int set_allowed(struct request *q, const char *value)
 	struct addr host;
 	int r = prefix_parse(value + take, &p, &host);
 
+	/* "::ffff:10.0.0.1/24" would be taken for IPv4, which is not what it says. */
+	if (r == 0 && strchr(value, ':') && addr_is_v4(&host))
+		r = -EINVAL;
 	if (r < 0 || !q->peer)
 		return r < 0 ? -EINVAL : 0;
 	if (take) {

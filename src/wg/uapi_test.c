@@ -77,14 +77,14 @@ static void what_is_set_is_shown(void)
 	CHECK_INT(apply("private_key=" KEY_A "\nlisten_port=12912\nfwmark=0x1f\nreplace_peers=true\n"
 			"public_key=" PUB_B "\npreshared_key=" PSK_B "\nendpoint=[abcd:23::33%2]:51820\n"
 			"persistent_keepalive_interval=25\nreplace_allowed_ips=true\nallowed_ip=192.168.4.4/24\nallowed_ip=::/0\n"
-			"public_key=" PUB_C "\nendpoint=182.122.22.19:3233\nallowed_ip=192.168.4.4/32\n"),
+			"public_key=" PUB_C "\nendpoint=182.122.22.19:0\nallowed_ip=192.168.4.4/32\n"),
 		  0);
 	CHECK_STR(shown(), "private_key=" KEY_A "\nlisten_port=12912\nfwmark=31\n"
 			   "public_key=" PUB_B "\npreshared_key=" PSK_B "\nprotocol_version=1\nendpoint=[abcd:23::33%2]:51820\n"
 			   "last_handshake_time_sec=0\nlast_handshake_time_nsec=0\ntx_bytes=0\nrx_bytes=0\n"
 			   "persistent_keepalive_interval=25\nallowed_ip=192.168.4.0/24\nallowed_ip=::/0\n"
 			   "public_key=" PUB_C "\npreshared_key=0000000000000000000000000000000000000000000000000000000000000000\n"
-			   "protocol_version=1\nendpoint=182.122.22.19:3233\nlast_handshake_time_sec=0\n"
+			   "protocol_version=1\nendpoint=182.122.22.19:0\nlast_handshake_time_sec=0\n"
 			   "last_handshake_time_nsec=0\ntx_bytes=0\nrx_bytes=0\npersistent_keepalive_interval=0\n"
 			   "allowed_ip=192.168.4.4/32\n");
 	device_done(&node.device);
@@ -149,7 +149,8 @@ static void bad_lines_are_refused(void)
 		"listen_port=65536\n", "listen_port=-1\n", "listen_port= 5\n", "fwmark=0x\n", "fwmark=0x1ffffffff\n",
 		"replace_peers=false\n", "nonsense=1\n", "nonsense\n", "allowed_ip=1.2.3.4/32\n", "endpoint=1.2.3.4:5\n",
 		"public_key=" PUB_B "\nallowed_ip=1.2.3.4/33\n", "public_key=" PUB_B "\nallowed_ip=1.2.3.4\n",
-		"public_key=" PUB_B "\nendpoint=1.2.3.4\n", "public_key=" PUB_B "\nendpoint=1.2.3.4:0\n",
+		"public_key=" PUB_B "\nendpoint=1.2.3.4\n", "public_key=" PUB_B "\nendpoint=1.2.3.4:65536\n",
+		"public_key=" PUB_B "\nallowed_ip=::ffff:1.2.3.4/128\n", "public_key=" PUB_B "\nallowed_ip=::ffff:1.2.3.4/24\n",
 		"public_key=" PUB_B "\nendpoint=example.com:1\n", "public_key=" PUB_B "\nendpoint=[::1]\n",
 		"public_key=" PUB_B "\npersistent_keepalive_interval=65536\n", "public_key=" PUB_B "\npreshared_key=\n",
 		"public_key=" PUB_B "\nprotocol_version=2\n", "public_key=" PUB_B "\nlast_handshake_time_sec=5\n",

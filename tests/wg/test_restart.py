@@ -104,6 +104,8 @@ def test_a_second_start_does_not_touch_the_interface(world):
         s.close()
     assert "another engine answers" in second.communicate(timeout=10)[1] and second.returncode == 1
     assert first.answers()
+    long = n.run(*WEFT, "--run-dir", "/run/" + "d" * 100, "wg0", check=False)
+    assert "the path of the configuration socket is too long" in long.stderr and long.returncode == 1
 
 
 def test_another_engine_keeps_its_page(world):
