@@ -13,4 +13,6 @@ import nodes  # noqa: E402
 def world():
     w = nodes.World()
     yield w
+    leaks = w.leaks()
     w.close()
+    assert not leaks, "W9: not encrypted on a wire: %s" % leaks[:3]

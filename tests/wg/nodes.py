@@ -4,11 +4,14 @@ mount with a private /run); it vanishes with its holder, so nothing is left behi
 
 import base64
 import contextlib
+import ctypes
+import errno
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 import urllib.request
@@ -140,7 +143,6 @@ class Node:
 
 
 def setns(fd):
-    import ctypes
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.setns(fd, 0x40000000) == 0, os.strerror(ctypes.get_errno())
 
@@ -243,18 +245,62 @@ class KernelEngine(Engine):
         self.node = node  # its configuration is where the interface is
 
 
+# The first halves of addresses that are inside of tunnels: 10.9, 10.91 and 10.92; fd09 and fd91.
+INSIDE_V4, INSIDE_V6 = (0x0a09, 0x0a5b, 0x0a5c), (0xfd09, 0xfd91)
+LOAD_BYTE, LOAD_HALF, AND, JUMP_EQUAL, RETURN = 0x30, 0x28, 0x54, 0x15, 0x06
+
+
+def inside_filter():
+    """A socket filter (classic BPF), of frames from their network header on, that takes packets from or to such an address."""
+    def look(offsets, prefixes):
+        for offset in offsets:
+            yield LOAD_HALF, offset, False
+            for p in prefixes:
+                yield JUMP_EQUAL, p, True  # to the end
+    v4, v6 = list(look((12, 16), INSIDE_V4)), list(look((8, 24), INSIDE_V6))
+    code = [(LOAD_BYTE, 0, 0, 0), (AND, 0, 0, 0xf0), (JUMP_EQUAL, 0, len(v4) + 1, 0x40)]
+    end = len(code) + len(v4) + 1 + len(v6) + 2 - 1
+    for part in (v4, v6):
+        code += [(op, end - len(code) - 1 - i if hit else 0, 0, value) for i, (op, value, hit) in enumerate(part)]
+        code.append((RETURN, 0, 0, 0))
+    code.append((RETURN, 0, 0, 0xffff))
+    return b"".join(struct.pack("HBBI", *c) for c in code)
+
+
+class Watch:
+    """Sees what crosses an interface, in either direction, that belongs inside."""
+
+    def __init__(self, node, name):
+        self.where = "%s of %s" % (name, node.name)
+        self.socket = node.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        code = inside_filter()
+        buf = ctypes.create_string_buffer(code)
+        self.socket.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", len(code) // 8, ctypes.addressof(buf)))  # SO_ATTACH_FILTER
+        self.socket.bind((name, 3))  # ETH_P_ALL
+
+    def seen(self):
+        while True:
+            try:
+                yield "%s: %s" % (self.where, self.socket.recv(64, socket.MSG_DONTWAIT).hex())
+            except BlockingIOError:
+                return
+            except OSError as e:
+                if e.errno != errno.ENETDOWN:  # said once when the interface goes down
+                    raise
+
+
 class World:
     """What one test makes; everything goes when it ends."""
 
     def __init__(self):
-        self.nodes, self.engines = {}, []
+        self.nodes, self.engines, self.watches = {}, [], []
 
     def node(self, name):
         self.nodes[name] = Node(name)
         return self.nodes[name]
 
-    def wire(self, a, b, net4=None, net6=None, mtu=1500, names=None):
-        """A veth between two nodes. Returns both interface names."""
+    def wire(self, a, b, net4=None, net6=None, mtu=1500, names=None, clear=False):
+        """A veth between two nodes. Returns both interface names. `clear`: what is inside of tunnels may be seen on it."""
         na, nb = names or ("to-" + b.name, "to-" + a.name)
         a.run("ip", "link", "add", na, "mtu", mtu, "type", "veth", "peer", "name", nb, "mtu", mtu, "netns", b.pid)
         for node, name, i in ((a, na, 1), (b, nb, 2)):
@@ -263,7 +309,13 @@ class World:
             if net6:
                 node.ip("addr add %s%d/64 dev %s nodad" % (net6, i, name))
             node.ip("link set %s up" % name)
+        if not clear:
+            self.watches.append(Watch(a, na))
         return na, nb
+
+    def leaks(self):
+        """What was seen on wires since the last time, and must not be."""
+        return [packet for w in self.watches for packet in w.seen()]
 
     def engine(self, node, name, kind, env=None, extra=()):
         if kind == "weft" and OURS == "kernel":
@@ -287,6 +339,8 @@ class World:
         return ea, eb
 
     def close(self):
+        for w in self.watches:
+            w.socket.close()
         for n in self.nodes.values():
             n.close()
         for e in self.engines:

@@ -5,6 +5,7 @@ moved into two others; exact counters, MTUs, address changes, allowed IPs, NAT, 
 test_kernel.py runs this file on the kernel's WireGuard, too: nothing here may ask for more than both do."""
 
 import re
+import socket
 import time
 
 import pytest
@@ -63,6 +64,24 @@ def test_moved_interfaces(moved):
     all_kinds(n1, n2)
 
 
+def test_W_9_what_is_in_the_clear_is_seen(world):
+    """Every test looks for packets on its wires that belong into the tunnel, and fails when there is one. Here there are some."""
+    ea, eb = world.pair()
+    assert ea.node.ping("10.9.0.2") == ea.node.ping("fd09::2") == 3
+    assert not world.leaks()
+    for to, via in (("10.9.0.2", "192.168.9.2"), ("fd09::2", "fd99::2")):
+        ea.node.ip("route add %s via %s dev to-b" % (to, via))
+        with ea.node.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(b"in the clear", (to, 9))
+        assert wait_for(world.leaks, message="it is seen")
+        ea.node.ip("route del %s via %s dev to-b" % (to, via))
+    with eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:  # and from the other end
+        eb.node.ip("route add 10.9.0.1 via 192.168.9.1 dev to-a")
+        s.sendto(b"in the clear", ("10.9.0.1", 9))
+    assert wait_for(world.leaks, message="it is seen")
+    wait_for(lambda: not world.leaks(), message="and nothing more, as of the answer that the port is closed")
+
+
 def test_exact_counters(world):
     ea, eb = world.pair()
     assert ea.node.ping("10.9.0.2", count=10) == 10
@@ -113,7 +132,7 @@ def test_mtu_of_the_path_is_kept(world):
     """A router inside the tunnel's far side with a smaller MTU: "packet too big" reaches the sender."""
     ea, eb = world.pair()
     c = world.node("c")
-    world.wire(eb.node, c, "172.16.5.", mtu=1300)
+    world.wire(eb.node, c, "172.16.5.", mtu=1300, clear=True)
     eb.node.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     c.ip("route add default via 172.16.5.1")
     ea.node.ip("route add 172.16.5.0/24 dev wg0")

@@ -41,9 +41,9 @@ def test_tunnel_in_a_tunnel(world):
             me.key.private, other.key.public, 3 - i, 3 - i, 3 - i))
         me.address("10.91.0.%d/24" % i, "fd91::%d/112" % i, mtu=1340)
     assert ea.node.ping("10.91.0.2") == eb.node.ping("fd91::1") == 3
-    for to in ("10.91.0.2", "fd91::2"):
-        transfer_tcp(ea.node, eb.node, to, 1 << 20)
-        transfer_udp(ea.node, eb.node, to, [64] * 40 + [1200] * 40)
+    for client, server, to in ((ea.node, eb.node, "10.91.0.2"), (ea.node, eb.node, "fd91::2"), (eb.node, ea.node, "10.91.0.1"), (eb.node, ea.node, "fd91::1")):
+        transfer_tcp(client, server, to, 1 << 20)
+        transfer_udp(client, server, to, [64] * 40 + [1200] * 40)
 
 
 def test_peer_behind_a_peer(world):
@@ -104,7 +104,7 @@ def test_error_finds_its_way_through_nat(world):
     """b masquerades what c sends into the tunnel. Without a peer there, the ICMP error reaches c, not only b."""
     ea, eb = world.pair()
     c = world.node("c")
-    world.wire(c, eb.node, "10.0.0.")
+    world.wire(c, eb.node, "10.0.0.", clear=True)
     eb.node.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     eb.node.run("iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "10.0.0.0/24", "-d", "10.9.0.0/24", "-j", "MASQUERADE")
     c.ip("route add 10.9.0.0/24 via 10.0.0.2")
