@@ -214,8 +214,8 @@ def test_W_8_handshake_flood(world):
 
 def test_W_10_killed_engine_recovers(world):
     """kill -9, started again by its supervisor: the interface with its addresses stayed, and the session is back without
-    any traffic asking for it (the aim: within a second; the time is printed, not judged)."""
-    extra = ["--persist", "--state-dir", "/run/state"]
+    any traffic asking for it, by its first initiation: the next one would come five seconds later. (The time is printed, not judged.)"""
+    extra = ["--persist", "--state-dir", "/run/state", "--metrics", "unix:/run/metrics"]
     ea, eb = world.pair(extra_a=extra)
     assert ea.node.ping("10.9.0.2") == 3
     time.sleep(0.3)
@@ -228,7 +228,8 @@ def test_W_10_killed_engine_recovers(world):
         t = time.monotonic()
         ea.start(wait=False)
         wait_for(lambda: eb.show("latest-handshakes") != old, timeout=10, message="a handshake after the restart")
-        assert ea.node.ping("10.9.0.2", count=1, wait=1) == 1
+        assert ea.node.ping("10.9.0.2", count=1) == 1
+        assert ea.metric("initiations_sent_total") == 1
         print("back after %.2f s, this test's own processes included" % (time.monotonic() - t))
         old = eb.show("latest-handshakes")
     mode = os.stat(ea.node.path("/run/state/wg0.conf")).st_mode
@@ -279,14 +280,14 @@ def test_W_10_killed_engine_recovers_all_its_sessions(world, count):
         begin()
         ms, initiations = crowd.hear()
         print("%d sessions after %d ms, by %d initiations" % (count, ms, initiations))
-        return ms, initiations
+        return initiations
 
     round_of(lambda: crowd.introduce("Endpoint=192.168.8.2:%s\nPersistentKeepalive=25\n".__mod__))
     conf = crowd.node.path("/run/state/wg0.conf")
     wait_for(lambda: open(conf).read().count("public_key=") == count, message="the peers are saved")
     crowd.engine.kill()
-    ms, initiations = round_of(lambda: crowd.engine.start(wait=False))
-    assert ms < 4000 + count / 2 and initiations < count * 1.05, "nobody waits for the repetition, five seconds later"
+    initiations = round_of(lambda: crowd.engine.start(wait=False))
+    assert initiations < count * 1.05, "nobody waits for the repetition, five seconds later"
 
 
 def test_W_8_a_thousand_peers_that_ask_at_once_are_no_flood(world):
