@@ -488,7 +488,7 @@ def test_P11_a_boot_closes_the_node_before_the_api_answers(tmp_path, transport):
             soon("what was confirmed", lambda: "in force as the record says" in lab.logs_of("n1"))
             server = lab.popen("n1", PYTHON, "-c", SERVER, ",".join(lab.nodes["n1"]), OPEN, CLOSED, FAILSAFE, stdin=-1, stdout=-1)
             assert server.stdout.readline() == "ready\n"
-            probers = [lab.popen("world", PYTHON, "-c", PROBER, lab.nodes["n1"][0], port, 3, stdout=-1) for port in (OPEN, CLOSED)]
+            probers = [lab.popen("world", PYTHON, "-c", PROBER, lab.nodes["n1"][0], port, 2, stdout=-1) for port in (OPEN, CLOSED)]
             answered(lab, "world", OPEN)
             answered(lab, "world", FAILSAFE)
             assert reached(lab, "world", CLOSED) is False
