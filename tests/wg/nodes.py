@@ -151,7 +151,7 @@ class Engine:
     """One interface served by a program."""
 
     def __init__(self, node, name, command, env=None, up=True):
-        self.node, self.name, self.key = node, name, Key()
+        self.node, self.name, self.key, self.port = node, name, Key(), 0
         self.command, self.env = command, dict({"LOG_LEVEL": "error", "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}, **(env or {}))
         self.log_path = "/tmp/weft-wg-test-%d-%s.log" % (node.pid, name)
         self.start()
@@ -177,6 +177,8 @@ class Engine:
     def wg(self, text, files=()):
         """`wg set NAME text`; @NAME in it stands for a file with that text."""
         args = []
+        port = re.search(r"listen-port (\d+)", text)
+        self.port = int(port.group(1)) if port else self.port
         for word in text.split():
             if word.startswith("@"):
                 inside = "/run/%s" % base64.b16encode(os.urandom(8)).decode()
@@ -208,6 +210,15 @@ class Engine:
         if mtu:
             self.node.ip("link set %s mtu %d" % (self.name, mtu))
         self.node.ip("link set %s up" % self.name)
+        wait_for(self.listens, message="%s has its sockets" % self.name)  # an initiation that comes before is repeated after five seconds only
+
+    def listens(self):
+        if not self.port:
+            self.port = int(self.node.out("wg", "show", self.name, "listen-port"))
+        if not self.port:
+            return False
+        with open("/proc/%d/net/udp" % self.node.pid) as v4, open("/proc/%d/net/udp6" % self.node.pid) as v6:
+            return any(line.split()[1].endswith(":%04X" % self.port) for line in [*v4, *v6])
 
     def move(self, node):
         """The interface to another namespace; the engine, its sockets and its configuration stay."""

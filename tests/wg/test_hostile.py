@@ -296,7 +296,8 @@ def test_W_8_a_thousand_peers_that_ask_at_once_are_no_flood(world):
     crowd.introduce(lambda port: "")
     crowd.say("ask")
     responses, cookies = crowd.hear()
-    assert (responses, cookies) == (1000, 0) or "ifma" not in open("/proc/cpuinfo").read()
+    alone = "ifma" not in open("/proc/cpuinfo").read() or "lanes" in os.environ.get("WEFT_WG_DISABLE", "")
+    assert (responses, cookies) == (1000, 0) or alone
 
 
 def recorded_initiation(ea, eb):
