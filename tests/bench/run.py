@@ -162,7 +162,7 @@ def main():
                 compare_builds(chosen, results)
         built = {p.name: p for p in chosen}
         for mine, other, wanted, mode in PAIRS:
-            if mine in built and other in built:
+            if opt.turns and mine in built and other in built:
                 compare(built[mine], built[other], wanted, mode, opt.turns)
     finally:
         for path in chosen:
