@@ -97,39 +97,73 @@ static void initiations_that_cross_with_one_that_forgets_its_own(void)
 	pair_done(&p);
 }
 
-/* Right after a handshake one end begins anew, as after a kill: the other has to go on with the session that is asked for now, and not
+/* One end has lost all it knew, as after a kill, but its key. */
+static void begin_anew(int killed)
+{
+	struct endpoint other = pair_endpoint(!killed);
+	struct node *n = &p.n[killed];
+	struct prefix range;
+	struct addr host;
+
+	outbound_done(&n->out);
+	inbound_done(&n->in);
+	device_done(&n->device);
+	memset(n, 0, sizeof(*n));
+	pair_init_node(&p, killed, (uint8_t[KEY_LEN]){ [0 ... KEY_LEN - 1] = 0x41 + killed });
+	n->peer = device_add_peer(&n->device, p.n[!killed].device.identity.pub);
+	prefix_parse(killed ? "10.0.0.0/32" : "10.0.0.1/32", &range, &host);
+	allowedips_insert(&n->device.allowed, &range, n->peer, &n->peer->allowed);
+	peer_set_endpoint(n->peer, &other);
+	device_set_up(&n->device, true, p.now);
+}
+
+/* Both know where the other is, and have a session that carried a packet to @killed. */
+static void have_a_session(int killed)
+{
+	struct endpoint other = pair_endpoint(0);
+
+	pair_init(&p);
+	peer_set_endpoint(p.n[1].peer, &other);
+	pair_send(&p, !killed, 1);
+	pair_settle(&p);
+	CHECK_INT(p.n[killed].delivered, 1);
+	p.now += S;
+}
+
+/* Right after a handshake one end begins anew: the other has to go on with the session that is asked for now, and not
  * with the one that nobody has any more, whoever has the smaller key. */
 static void a_peer_that_lost_its_session_at_once(void)
 {
 	for (int killed = 0; killed < 2; killed++) {
-		struct endpoint where[2] = { pair_endpoint(0), pair_endpoint(1) };
-		struct prefix range;
-		struct addr host;
-		struct node *n;
-
-		pair_init(&p);
-		n = &p.n[killed];
-		peer_set_endpoint(p.n[1].peer, &where[0]);
-		pair_send(&p, !killed, 1);
-		pair_settle(&p);
-		CHECK_INT(n->delivered, 1);
-		p.now += S;
-		outbound_done(&n->out);
-		inbound_done(&n->in);
-		device_done(&n->device);
-		memset(n, 0, sizeof(*n));
-		pair_init_node(&p, killed, (uint8_t[KEY_LEN]){ [0 ... KEY_LEN - 1] = 0x41 + killed });
-		n->peer = device_add_peer(&n->device, p.n[!killed].device.identity.pub);
-		prefix_parse(killed ? "10.0.0.0/32" : "10.0.0.1/32", &range, &host);
-		allowedips_insert(&n->device.allowed, &range, n->peer, &n->peer->allowed);
-		peer_set_endpoint(n->peer, &where[!killed]);
-		device_set_up(&n->device, true, p.now);
+		have_a_session(killed);
+		begin_anew(killed);
 		pair_send(&p, killed, 2);
 		pair_settle(&p);
 		CHECK_INT(p.n[!killed].delivered, 1);
 		pair_send(&p, !killed, 3);
 		pair_settle(&p);
-		CHECK_INT(n->delivered, 1);
+		CHECK_INT(p.n[killed].delivered, 1);
+		pair_done(&p);
+	}
+}
+
+/* Its first packet is answered before the owner of the other end's slots has looked: the answer reaches it. */
+static void the_answer_to_a_new_sessions_first_packet(void)
+{
+	for (int killed = 0; killed < 2; killed++) {
+		have_a_session(killed);
+		begin_anew(killed);
+		pair_send(&p, killed, 2);
+		device_run(&p.n[killed].device, p.now);
+		pair_pass_one(&p); /* the initiation */
+		pair_pass_one(&p); /* the response */
+		device_run(&p.n[killed].device, p.now);
+		pair_pass_one(&p); /* the packet */
+		CHECK_INT(p.n[!killed].delivered, 1);
+		pair_send(&p, !killed, 3);
+		while (p.count)
+			pair_pass_one(&p);
+		CHECK_INT(p.n[killed].delivered, 1);
 		pair_done(&p);
 	}
 }
@@ -224,6 +258,7 @@ int main(void)
 	RUN(messages_taken_together_count_as_one_by_one);
 	RUN(sessions_that_crossed_are_renewed_without_loss);
 	RUN(a_peer_that_lost_its_session_at_once);
+	RUN(the_answer_to_a_new_sessions_first_packet);
 	RUN(only_the_session_that_was_confirmed_is_sent_on);
 	return test_end();
 }

@@ -111,10 +111,20 @@ int64_t device_run(struct device *d, int64_t now);
 
 /* Asks for a session now, unless one was asked for within REKEY_TIMEOUT. */
 void device_initiate(struct peer *p, int64_t now);
+/* The session to send on, whether one may or not; or NULL. One that the peer began and has shown the keys of counts at once, not only when the owner has
+ * come round to move it: a peer that began anew has no other, and it is the answer to its first packet that would be lost. */
+static inline struct session *device_latest_session(struct peer *p)
+{
+	struct session *s = atomic_load_explicit(&p->current, memory_order_acquire);
+	struct session *next = atomic_load_explicit(&p->next, memory_order_acquire);
+
+	return next && session_goes_before(next, s) ? next : s;
+}
+
 /* A session that may be sent on, or NULL. */
 static inline struct session *device_sending_session(struct peer *p, int64_t now)
 {
-	struct session *s = atomic_load_explicit(&p->current, memory_order_acquire);
+	struct session *s = device_latest_session(p);
 
 	return session_may_send(s, &p->device->limits, now) ? s : NULL;
 }

@@ -35,6 +35,13 @@ static inline bool session_may_send(const struct session *s, const struct limits
 	       atomic_load_explicit(&s->sent, memory_order_relaxed) < l->reject_after_messages &&
 	       !atomic_load_explicit(&s->expired, memory_order_relaxed);
 }
+/* Does the one that the peer began take the place of @current without a question? If both ends began one at once, it is the owner that decides. */
+static inline bool session_goes_before(const struct session *next, const struct session *current)
+{
+	if (!atomic_load_explicit(&next->confirmed, memory_order_relaxed))
+		return false;
+	return !current || (current->id < next->id && !(next->crosses && next->crossed == current->slot.index));
+}
 static inline bool session_may_receive(const struct session *s, const struct limits *l, int64_t now)
 {
 	return now - s->born_ns < l->reject_after_time;
