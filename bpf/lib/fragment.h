@@ -133,6 +133,7 @@ __global int fragment_note_ports(const struct packet *pkt)
 	f->proto = pkt->proto;
 	f->sport = pkt->sport;
 	f->dport = pkt->dport;
+	f->icmp_type = pkt->icmp_type;
 	f->asked = 0;
 	f->seen = now;
 	return 0;
@@ -155,6 +156,7 @@ __global enum drop_reason fragment_resolve_ports(struct packet *pkt)
 	first->asked = 1;
 	pkt->sport = first->sport;
 	pkt->dport = first->dport;
+	pkt->icmp_type = first->icmp_type;
 	return DROP_NONE;
 }
 

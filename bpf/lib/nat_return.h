@@ -63,11 +63,12 @@ __global int nat_return_error(struct __sk_buff *skb, struct packet *pkt)
 	return nat_rewrite(skb, pkt, NAT_DESTINATION, &to) ? NAT_BACK_DROPPED(DROP_TRUNCATED) : back;
 }
 
-/* Could the packet be an answer? A remote end that pings us is no answer to our ping. */
+/* Could the packet be an answer? A remote end that pings us is no answer to our ping. A later fragment is what its first was, which it was given by
+ * fragment_resolve(). */
 static __always_inline bool nat_may_return(const struct packet *pkt)
 {
 	if (proto_is_icmp(pkt->proto))
-		return pkt->icmp == ICMP_QUERY && pkt->icmp_type != ICMP4_ECHO_REQUEST && pkt->icmp_type != ICMPV6_ECHO_REQUEST;
+		return (pkt->icmp == ICMP_QUERY || pkt->fragment == FRAGMENT_LATER) && pkt->icmp_type != ICMP4_ECHO_REQUEST && pkt->icmp_type != ICMPV6_ECHO_REQUEST;
 	return !(pkt->proto == IPPROTO_UDP && config.tunnel_port && pkt->dport == bpf_htons(config.tunnel_port));
 }
 
@@ -81,7 +82,7 @@ __global int nat_return_data(struct __sk_buff *skb, struct packet *pkt)
 
 	if (!pkt)
 		return NAT_BACK_NONE;
-	if (!nat_may_return(pkt) || fragment_resolve(pkt) != DROP_NONE)
+	if (fragment_resolve(pkt) != DROP_NONE || !nat_may_return(pkt))
 		return NAT_BACK_NONE;
 	nat_key_of(pkt, false, &key);
 	claim = bpf_map_lookup_elem(&nat_claims, &key);

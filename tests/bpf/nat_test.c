@@ -314,21 +314,38 @@ static void errors_go_out(void)
 	}
 }
 
-/* A fragment of a UDP datagram; the later one is payload only. */
-static void fragment(const char *src, uint16_t sport, const char *dst, uint16_t dport, bool later)
+/* The headers of a fragment; what is later than the first is payload only. */
+static void begin_fragment(const char *src, const char *dst, uint8_t proto, bool later)
 {
 	bool v6 = strchr(src, ':');
-	uint8_t header[8] = { IPPROTO_UDP, 0, 0, later ? 64 : 1, 0, 0, 0, 5 };
+	uint8_t header[8] = { proto, 0, 0, later ? 64 : 1, 0, 0, 0, 5 };
 
-	begin(src, dst, v6 ? IPPROTO_FRAGMENT : IPPROTO_UDP);
+	begin(src, dst, v6 ? IPPROTO_FRAGMENT : proto);
 	if (v6)
 		frame_put(&f, header, 8);
 	else {
 		frame_ip4(&f)->frag_off = htons(later ? 8 : 0x2000);
 		frame_ip4(&f)->id = htons(5);
 	}
+}
+
+static void fragment(const char *src, uint16_t sport, const char *dst, uint16_t dport, bool later)
+{
+	begin_fragment(src, dst, IPPROTO_UDP, later);
 	if (!later)
 		frame_udp(&f, sport, dport)->check = htons(0x1234);
+	frame_payload(&f, later ? 40 : 56);
+	frame_end(&f);
+}
+
+/* @type: 0 or 8, as IPv4 has them */
+static void fragment_of_echo(const char *src, const char *dst, uint8_t type, uint16_t id, bool later)
+{
+	bool v6 = strchr(src, ':');
+
+	begin_fragment(src, dst, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, later);
+	if (!later)
+		frame_icmp(&f, !v6 ? type : type ? 128 : 129, 0, id);
 	frame_payload(&f, later ? 40 : 56);
 	frame_end(&f);
 }
@@ -361,6 +378,43 @@ static void fragments(void)
 		fragment(world, 0, ours, 0, true);
 		v = arrive(REDIRECT);
 		CHECK_ADDR(v.dst, pod);
+		CHECK(memcmp(v.ip + v.l4, f.data + f.len - 40, 40) == 0);
+		forget();
+	}
+}
+
+/* A long ping of a pod, and its answer; and one of somebody outside to this node, which is no answer. */
+static void fragments_of_echoes(void)
+{
+	for (int v6 = 0; v6 < 2; v6++) {
+		const char *pod = v6 ? B6 : B4, *ours = families[v6].ours, *world = families[v6].world;
+		struct view v;
+		uint16_t id;
+
+		packet(v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, v6 ? A6 : A4, 77, world, 0, "Q"); /* the identifier is another pod's */
+		leave();
+		fragment_of_echo(pod, world, 8, 77, false);
+		v = leave();
+		id = v.sport;
+		CHECK_ADDR(v.src, ours);
+		CHECK(id != 77);
+		fragment_of_echo(pod, world, 8, 77, true);
+		v = leave();
+		CHECK_ADDR(v.src, ours);
+		fragment_of_echo(world, ours, 8, id, false);
+		v = arrive(TC_ACT_OK);
+		CHECK_ADDR(v.dst, ours);
+		fragment_of_echo(world, ours, 8, id, true);
+		v = arrive(TC_ACT_OK);
+		CHECK_ADDR(v.dst, ours);
+		fragment_of_echo(world, ours, 0, id, false);
+		v = arrive(REDIRECT);
+		CHECK_ADDR(v.dst, pod);
+		CHECK_INT(v.sport, 77);
+		fragment_of_echo(world, ours, 0, id, true);
+		v = arrive(REDIRECT);
+		CHECK_ADDR(v.dst, pod);
+		CHECK(v6 || frame_ip4_checksum_ok(v.ip));
 		CHECK(memcmp(v.ip + v.l4, f.data + f.len - 40, 40) == 0);
 		forget();
 	}
@@ -471,6 +525,7 @@ int main(void)
 	RUN(errors_about_nothing_are_the_nodes);
 	RUN(errors_go_out);
 	RUN(fragments);
+	RUN(fragments_of_echoes);
 	RUN(fragment_sums_are_mended);
 	RUN(sctp_ports_are_translated);
 	RUN(protocols_without_choice);

@@ -130,7 +130,8 @@ struct fragment {
 	__be16 sport, dport;
 	__u8 proto;
 	__u8 asked; /* a later one came */
-	__u8 pad[2];
+	__u8 icmp_type;
+	__u8 pad;
 };
 
 /* `fragment_sets`, `fragment_sets_outside` (LRU hashes): each owner has FRAGMENT_SETS sets, a set FRAGMENT_WAYS places, in which the newest takes
