@@ -52,6 +52,7 @@ test-kubernetes: build ## a real Kubernetes and podman with Weft as their networ
 bench: build ## figures beside the peers, interleaved (root)
 	@$(PYTHON) tests/bench/run.py
 	@$(PYTHON) tests/bench/wg.py
+	@chrt -f 10 $(BUILD)/tests/bpf/program_bench
 	@$(BUILD)/tests/policy/policy_bench
 	@$(BUILD)/tests/bpf/policy_bench
 	@$(PYTHON) tests/bench/policy_live.py
