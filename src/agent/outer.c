@@ -6,6 +6,8 @@
 #include "net/xfrm.h"
 
 enum { FORGET_AFTER = 65536 }; /* peers come and go */
+/* The kernel forgets what routers told it after 10 minutes, and learns it again by packets that are lost: they go on being lost until the next audit. */
+#define BELIEVE_US (3600 * 1000000ull)
 
 static bool is_uplink(const struct agent *a, uint32_t ifindex)
 {
@@ -51,6 +53,8 @@ static void ask(struct agent *a, struct outer_way *way)
 		return;
 	way->next_hop = addr_is_zero(&route.via) ? way->remote : route.via;
 	way->mtu = route.mtu ? MIN(route.mtu, mtu) : mtu;
+	way->link_mtu = mtu;
+	way->entry_mtu = entry.mtu;
 	way->uplink = route.oif;
 }
 
@@ -103,6 +107,63 @@ const struct outer_way *outer_find(struct agent *a, const struct addr *remote, u
 	return way->uplink && way->mtu >= largest ? way : NULL;
 }
 
+static int cmp_path(const void *x, const void *y)
+{
+	return addr_cmp(&((const struct outer_path *)x)->remote, &((const struct outer_path *)y)->remote);
+}
+
+static const struct outer_path *known_path(const struct outer *o, const struct outer_way *way, uint64_t now)
+{
+	struct outer_path want = {.remote = way->remote}, *path;
+
+	path = o->n_paths ? bsearch(&want, o->paths, o->n_paths, sizeof(want), cmp_path) : NULL;
+	return path && now < path->until_us && path->uplink == way->uplink && path->link_mtu == way->link_mtu &&
+			       addr_eq(&path->next_hop, &way->next_hop)
+		       ? path
+		       : NULL;
+}
+
+/* Return: whether it is narrower than its link. */
+static bool look_at_path(const struct outer *o, const struct outer_way *way, uint64_t now, struct outer_path *ret)
+{
+	uint32_t said = way->entry_mtu ? MIN(way->entry_mtu, way->link_mtu) : way->link_mtu;
+	const struct outer_path *known = known_path(o, way, now);
+
+	*ret = (struct outer_path){.remote = way->remote, .next_hop = way->next_hop, .uplink = way->uplink, .link_mtu = way->link_mtu, .mtu = way->mtu};
+	if (way->mtu < said) {
+		ret->until_us = now + BELIEVE_US;
+	} else if (known && known->mtu < way->mtu) {
+		ret->mtu = known->mtu;
+		ret->until_us = known->until_us;
+	}
+	return way->uplink && ret->mtu < way->link_mtu;
+}
+
+static bool is_uncut(const struct route_peer *p)
+{
+	return p->state == ROUTE_PEER_OK && (p->transport == ROUTE_VXLAN || p->transport == ROUTE_GENEVE) && !addr_is_v4(&p->underlay);
+}
+
+struct route_path *outer_paths(struct agent *a, const struct route_plan *last, size_t *ret_n)
+{
+	struct outer_path *paths = xnew0_array(struct outer_path, last->n_peers + 1);
+	struct route_path *ret = xnew0_array(struct route_path, last->n_peers + 1);
+	struct outer *o = &a->outer;
+	uint64_t now = 0;
+	size_t n = 0;
+
+	(void)sd_event_now(a->event, CLOCK_MONOTONIC, &now);
+	for (size_t i = 0; i < last->n_peers; i++)
+		n += is_uncut(&last->peers[i]) && look_at_path(o, get(a, &last->peers[i].underlay), now, &paths[n]);
+	qsort(paths, n, sizeof(*paths), cmp_path);
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct route_path){.remote = paths[i].remote, .mtu = paths[i].mtu};
+	free(o->paths);
+	o->paths = paths;
+	o->n_paths = *ret_n = n;
+	return ret;
+}
+
 void outer_forget(struct agent *a)
 {
 	struct outer *o = &a->outer;
@@ -142,4 +203,5 @@ void outer_stop(struct agent *a)
 	a->outer.ipsec_fd = close_fd(a->outer.ipsec_fd);
 	outer_forget(a);
 	free(a->outer.ways);
+	free(a->outer.paths);
 }

@@ -7,6 +7,7 @@
 
 #include "base/htab.h"
 #include "net/rtnl.h"
+#include "route/plan.h"
 
 #include <systemd/sd-event.h>
 
@@ -18,12 +19,22 @@ struct outer_way {
 	uint32_t uplink; /* 0: the device has to find out for each packet */
 	struct addr next_hop;
 	uint32_t mtu; /* of the path, as far as this node knows it */
+	uint32_t link_mtu, entry_mtu; /* of the link, and what the route says (0: nothing) */
+};
+
+/* A path over IPv6 that is narrower than its link: there nobody cuts outer packets, so the routes of pods have to say what fits. */
+struct outer_path {
+	struct addr remote, next_hop;
+	uint32_t uplink, link_mtu, mtu;
+	uint64_t until_us; /* learned from routers: how long it is believed, as long as the way is the same. 0: a route says so */
 };
 
 struct outer {
 	struct outer_way **ways;
 	size_t n, cap;
 	struct htab by_remote;
+	struct outer_path *paths; /* sorted by address */
+	size_t n_paths;
 	bool known; /* what holds for all of them has been looked up */
 	bool ipsec; /* it may concern outer packets */
 	int ipsec_fd;
@@ -34,6 +45,8 @@ struct outer {
 bool outer_may_unwrap(struct agent *a);
 /* The way to a peer's address from our own; NULL where the device is to make outer packets, or they would be larger than @largest. */
 const struct outer_way *outer_find(struct agent *a, const struct addr *remote, uint32_t largest);
+/* What is known of the ways to @peers of the last plan, for the next one. Return: sorted by address, to be freed. */
+struct route_path *outer_paths(struct agent *a, const struct route_plan *last, size_t *ret_n);
 /* The kernel's tables have changed: everything is asked again. */
 void outer_forget(struct agent *a);
 /* Return: 0, -errno. */

@@ -43,6 +43,7 @@ static void give_endpoints_the_node(struct agent *a)
 
 static int compile(struct agent *a, uint32_t tunnel_ifindex)
 {
+	_cleanup_free_ struct route_path *paths = NULL;
 	const struct model_node *node = model_find_node(a->model, a->opt.node_name);
 	struct route_config c = {.node = a->opt.node_name,
 				 .underlays = a->facts.underlays,
@@ -58,6 +59,7 @@ static int compile(struct agent *a, uint32_t tunnel_ifindex)
 	}
 	c.service_ranges = services_ranges(a, &c.n_service_ranges);
 	transport_fill(a, &c);
+	c.paths = paths = outer_paths(a, &a->plan, &c.n_paths);
 	route_compile(&c, a->model, &plan);
 	a->applied = a->applied && route_plan_eq(&plan, &a->plan);
 	route_plan_done(&a->plan);

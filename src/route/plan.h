@@ -17,6 +17,12 @@ struct route_underlay {
 	uint32_t mtu; /* of the link */
 };
 
+/* A path to a node's address is narrower than the link that leads there. */
+struct route_path {
+	struct addr remote;
+	uint32_t mtu;
+};
+
 struct route_config {
 	const char *node; /* own name */
 	enum route_transport transport;
@@ -29,6 +35,8 @@ struct route_config {
 	bool underlay6;				/* tunnels: prefer IPv6 outside where both ends have it */
 	const struct route_underlay *underlays; /* in order of preference */
 	size_t n_underlays;
+	const struct route_path *paths; /* tunnels: those that cannot be cut into fragments, sorted by address */
+	size_t n_paths;
 	uint32_t tunnel_ifindex;
 	uint32_t vni;
 	uint32_t lo_ifindex; /* 0 takes 1 */

@@ -95,6 +95,33 @@ static const struct route_peer *find_peer(const struct route_plan *p, const char
 
 #define ADDR_IS(a, text) CHECK(addr_eq(&(a), &(struct addr[]){A(text)}[0]))
 
+/* A path over IPv6 that is narrower than the link, and one that has no room for IPv6 inside. */
+static void narrow_paths(void)
+{
+	static const struct {
+		uint32_t path, peer, pod;
+	} cases[] = { { 1400, 1330, 1330 }, { 1300, 1280, 1280 }, { 1600, 1430, 1430 } };
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	struct route_config config = config_of(ROUTE_VXLAN);
+
+	config.underlay6 = true;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct route_path paths[] = {{A("fd30::12"), cases[i].path}, {A("fd39::1"), 1290}};
+		_cleanup_(route_plan_done) struct route_plan p;
+		const struct route *r;
+
+		config.paths = paths;
+		config.n_paths = ARRAY_SIZE(paths);
+		route_compile(&config, m, &p);
+		CHECK_INT(find_peer(&p, "n2")->mtu, cases[i].peer);
+		CHECK_INT(find_peer(&p, "n2")->state, ROUTE_PEER_OK);
+		CHECK_INT(find_peer(&p, "n3")->mtu, 1430);
+		CHECK_INT(p.pod_mtu, cases[i].pod);
+		r = find_route(&p, "fd00:244:0:2::/64", 0);
+		CHECK(r && r->mtu == cases[i].peer);
+	}
+}
+
 static void own_range(void)
 {
 	_cleanup_(model_freep) struct model *m = three_nodes();
@@ -492,6 +519,7 @@ static void random_clusters(void)
 int main(void)
 {
 	RUN(own_range);
+	RUN(narrow_paths);
 	RUN(vxlan);
 	RUN(direct);
 	RUN(automatic);

@@ -314,6 +314,23 @@ static void plan_tunnel_family(struct compiling *c, struct member *m, struct rou
 	}
 }
 
+static int cmp_path(const void *x, const void *y)
+{
+	return addr_cmp(&((const struct route_path *)x)->remote, &((const struct route_path *)y)->remote);
+}
+
+/* Of outer packets. IPv6 inside needs its 1280 bytes: on a path that has not so many, smaller packets go on. */
+static uint32_t outer_mtu(const struct route_config *c, const struct transport_ops *t, const struct route_underlay *u, const struct addr *outer)
+{
+	const uint32_t least = IPV6_LEAST_MTU + t->overhead[!addr_is_v4(outer)];
+	const struct route_path want = {.remote = *outer}, *path;
+	uint32_t mtu;
+
+	path = c->n_paths ? bsearch(&want, c->paths, c->n_paths, sizeof(want), cmp_path) : NULL;
+	mtu = path ? MAX(path->mtu, least) : u->mtu;
+	return MIN(mtu, u->mtu);
+}
+
 static void plan_tunnel(struct compiling *c, struct member *m)
 {
 	const struct transport_ops *t = &route_transports[m->peer->transport];
@@ -330,7 +347,7 @@ static void plan_tunnel(struct compiling *c, struct member *m)
 	peer_vtep_mac(m, way.vtep_mac);
 	m->peer->underlay = *outer;
 	m->peer->own_underlay = u->addr;
-	m->peer->mtu = route_inner_mtu(t, u->mtu, !addr_is_v4(outer));
+	m->peer->mtu = route_inner_mtu(t, outer_mtu(c->config, t, u, outer), !addr_is_v4(outer));
 	way.underlay = way.outer = *outer;
 	way.plain = c->config->auto_direct && route_is_on_link(c, m);
 	m->peer->state = ROUTE_PEER_NO_ROOM;
