@@ -2,9 +2,8 @@
 /* The method `why`: the way of a first packet, decided by the same tables in the same order as the programs decide it
  * (docs/packet-walks.md), as far as this node sees it. The tables are the pinned ones, not the agent's idea of them; where the stack
  * decides, the kernel is asked for its route. Nothing is sent and nothing changes. */
-#include "agent/agent.h"
+#include "agent/why.h"
 #include "base/str.h"
-#include "datapath/walk.h"
 #include "observe/query.h"
 
 #include <linux/rtnetlink.h>
@@ -15,35 +14,16 @@ enum { CODE_REFUSED = 7, CODE_TRY_AGAIN = 11 };
 /* What an address outside is when none is said: documentation addresses (RFC 5737, 3849). */
 static const char *const somewhere[2] = { "192.0.2.1", "2001:db8::1" };
 
-enum verdict {
-	WHY_DELIVERED,	 /* to its receiver, on this node */
-	WHY_SENT,	 /* it leaves this node; what the receiver's node does must be asked there */
-	WHY_DROPPED,	 /* by a program, with a reason */
-	WHY_DENIED,	 /* by a policy */
-	WHY_UNREACHABLE, /* the stack answers so */
-	WHY_ELSEWHERE,	 /* this node does not see it */
-};
+const char *why_verdict_name(enum verdict v)
+{
+	static const char *const names[] = { [WHY_DELIVERED] = "delivered", [WHY_SENT] = "sent",	       [WHY_DROPPED] = "dropped",
+					     [WHY_DENIED] = "denied",	    [WHY_REFUSED] = "refused",   [WHY_UNREACHABLE] = "unreachable",
+					     [WHY_ELSEWHERE] = "elsewhere", [WHY_DEPENDS] = "depends" };
 
-static const char *const verdicts[] = { [WHY_DELIVERED] = "delivered", [WHY_SENT] = "sent",	       [WHY_DROPPED] = "dropped",
-					[WHY_DENIED] = "denied",       [WHY_UNREACHABLE] = "unreachable", [WHY_ELSEWHERE] = "elsewhere" };
+	return names[v];
+}
 
-struct walk {
-	struct agent *a;
-	struct observe_end src, dst;
-	struct dp_endpoint src_ep, dst_ep; /* id 0: no pod of this node */
-	uint8_t proto;
-	uint32_t bytes;
-	json_t *steps;
-	enum verdict verdict;
-	enum drop_reason reason;
-	char *rule; /* that denied it, or NULL */
-	json_t *would_deny; /* array: the rules of policies that only observe which would deny it */
-	char *ask;  /* the node that decides the rest, or NULL */
-};
-
-/* Where a packet is looked at, and what is found. */
-static void step(struct walk *w, const char *at, const char *fmt, ...) _printf_(3, 4);
-static void step(struct walk *w, const char *at, const char *fmt, ...)
+void why_step(struct walk *w, const char *at, const char *fmt, ...)
 {
 	_cleanup_free_ char *text = NULL;
 	char clean[1024];
@@ -61,14 +41,14 @@ static void step(struct walk *w, const char *at, const char *fmt, ...)
 	json_array_append_new(w->steps, json_pack("{ss, so}", "at", at, "text", s));
 }
 
-static void dropped(struct walk *w, const char *at, enum drop_reason why)
+void why_dropped(struct walk *w, const char *at, enum drop_reason why)
 {
-	step(w, at, "dropped, %s: %s", drop_reason_label(why), drop_reason_text(why));
+	why_step(w, at, "dropped, %s: %s", drop_reason_label(why), drop_reason_text(why));
 	w->reason = why;
 	w->verdict = WHY_DROPPED;
 }
 
-static void ends(struct walk *w, enum verdict v, const char *ask)
+void why_ends(struct walk *w, enum verdict v, const char *ask)
 {
 	w->verdict = v;
 	if (ask)
@@ -80,8 +60,7 @@ static const char *link_name(struct walk *w, uint32_t ifindex, struct link *l)
 	return rtnl_get_link(w->a->nl, ifindex, l) == 0 ? l->name : "an interface that is gone";
 }
 
-/* This node's, as the programs are told, or as the kernel knows. */
-static bool is_own(struct walk *w, const struct addr *a)
+bool why_is_own(struct walk *w, const struct addr *a)
 {
 	struct route way;
 
@@ -104,15 +83,14 @@ static const char *name_of(const struct observe_end *e)
 	return e->name ? e->name : "the endpoint";
 }
 
-static const char *node_of(const struct observe_end *e)
+const char *why_node_of(const struct observe_end *e)
 {
 	return e->kind == OBSERVE_NODE ? e->name : e->node;
 }
 
 /* ---- the flow table ---- */
 
-/* Return: whether the table lets it pass. @owner: the endpoint on whose share a new entry would be. */
-static bool check_flow(struct walk *w, const char *at, uint32_t owner)
+bool why_check_flow(struct walk *w, const char *at, uint32_t owner)
 {
 	struct dp_tuple t = { .src = w->src.addr, .dst = w->dst.addr, .sport = w->src.port, .dport = w->dst.port, .proto = w->proto };
 	uint32_t share = MAX(w->a->dp_config.flow_max / 4, 1u);
@@ -120,17 +98,17 @@ static bool check_flow(struct walk *w, const char *at, uint32_t owner)
 	struct dp_flow f;
 
 	if (w->src.port && datapath_find_flow(w->a->dp, &t, &f) == 0) {
-		step(w, at, "the flow table has it: %s, begun by the %s, last packet %u s ago%s", f.stage,
-		     f.source_began ? "source" : "destination", f.idle_s,
-		     f.via_stack[0] || f.via_stack[1] ? ", through the stack (somebody translates it there)" : "");
+		why_step(w, at, "the flow table has it: %s, begun by the %s, last packet %u s ago%s", f.stage,
+			 f.source_began ? "source" : "destination", f.idle_s,
+			 f.via_stack[0] || f.via_stack[1] ? ", through the stack (somebody translates it there)" : "");
 		return true;
 	}
 	datapath_read_share(w->a->dp, owner, &held);
 	datapath_read_share(w->a->dp, 0, &all);
 	if ((int64_t)held >= (int64_t)share)
-		dropped(w, at, DROP_FLOW_SHARE);
+		why_dropped(w, at, DROP_FLOW_SHARE);
 	else if (all >= w->a->dp_config.flow_max)
-		dropped(w, at, DROP_FLOW_TABLE_FULL);
+		why_dropped(w, at, DROP_FLOW_TABLE_FULL);
 	else
 		return true;
 	return false;
@@ -146,13 +124,12 @@ static void note_trial(struct walk *w, const char *at, bool egress, const struct
 
 	if (!j->would_deny)
 		return;
-	step(w, at, "policy, %s of %s: would be denied by %s, which only observes", egress ? "egress" : "ingress",
-	     name_of(egress ? &w->src : &w->dst), by);
+	why_step(w, at, "policy, %s of %s: would be denied by %s, which only observes", egress ? "egress" : "ingress",
+		 name_of(egress ? &w->src : &w->dst), by);
 	json_array_append_new(w->would_deny, json_string(by));
 }
 
-/* Does policy let it pass at that end? */
-static bool check_policy(struct walk *w, const char *at, bool egress)
+bool why_check_policy(struct walk *w, const char *at, bool egress)
 {
 	const struct observe_end *end = egress ? &w->src : &w->dst, *peer = egress ? &w->dst : &w->src;
 	const char *direction = egress ? "egress" : "ingress";
@@ -160,17 +137,17 @@ static bool check_policy(struct walk *w, const char *at, bool egress)
 	struct dp_judgement j;
 
 	if (datapath_judge(w->a->dp, &end->addr, &peer->addr, egress, w->proto, w->dst.port, &j) < 0) {
-		step(w, at, "policy, %s of %s: its tables cannot be read", direction, name_of(end));
+		why_step(w, at, "policy, %s of %s: its tables cannot be read", direction, name_of(end));
 		return true;
 	}
 	if (j.verdict == DP_UNJUDGED) {
-		step(w, at, "policy, %s of %s: none %s", direction, name_of(end), j.would_deny ? "is in force" : "applies");
+		why_step(w, at, "policy, %s of %s: none %s", direction, name_of(end), j.would_deny ? "is in force" : "applies");
 		note_trial(w, at, egress, &j);
 		return true;
 	}
 	rule = seeing_rule(w->a, j.rule);
-	step(w, at, "policy, %s of %s: %s by %s", direction, name_of(end), j.verdict == DP_ALLOWED ? "allowed" : "denied",
-	     j.verdict == DP_LOCKED ? "the lock: its policy could not be put in place" : rule ? rule : "no rule that allows it");
+	why_step(w, at, "policy, %s of %s: %s by %s", direction, name_of(end), j.verdict == DP_ALLOWED ? "allowed" : "denied",
+		 j.verdict == DP_LOCKED ? "the lock: its policy could not be put in place" : rule ? rule : "no rule that allows it");
 	if (j.verdict == DP_ALLOWED) {
 		note_trial(w, at, egress, &j);
 		return true;
@@ -185,7 +162,7 @@ static bool check_policy(struct walk *w, const char *at, bool egress)
 /* As host_check() in bpf/lib/host.h: policies of the node itself. */
 static bool check_host(struct walk *w, const char *at, bool egress)
 {
-	return !w->a->dp_config.host || check_policy(w, at, egress);
+	return !w->a->dp_config.host || why_check_policy(w, at, egress);
 }
 
 /* Which program sees what this node sends there. */
@@ -200,25 +177,25 @@ static const char *way_out(struct walk *w)
 
 /* ---- onwards ---- */
 
-/* As flow_needs_stack() in bpf/lib/flow.h: where the way back goes through the stack, the way in does. */
+/* As flow_needs_stack() in bpf/lib/flow.h: where the way back goes through the stack, the way in does. What is translated never meets others there. */
 static bool needs_stack(struct walk *w)
 {
 	struct dp_node_route route;
 
-	return !w->a->opt.fast_path || (w->a->dp_config.foreign_nat && !w->src_ep.id &&
+	return !w->a->opt.fast_path || (w->a->dp_config.foreign_nat && !w->translated && !w->src_ep.id &&
 					datapath_find_node_route(w->a->dp, &w->src.addr, &route) < 0);
 }
 
-static void deliver_to_pod(struct walk *w, const char *at, bool past_stack)
+void why_deliver_to_pod(struct walk *w, const char *at, bool past_stack)
 {
 	struct link l;
 
 	if (past_stack && !needs_stack(w))
-		step(w, at, "endpoints: %s is a pod of this node; straight into its interface, past the stack (%s)", name_of(&w->dst),
-		     link_name(w, w->dst_ep.ifindex, &l));
+		why_step(w, at, "endpoints: %s is a pod of this node; straight into its interface, past the stack (%s)", name_of(&w->dst),
+			 link_name(w, w->dst_ep.ifindex, &l));
 	else
-		step(w, "to_pod", "from the stack to the pod's interface %s", link_name(w, w->dst_ep.ifindex, &l));
-	ends(w, WHY_DELIVERED, NULL);
+		why_step(w, "to_pod", "from the stack to the pod's interface %s", link_name(w, w->dst_ep.ifindex, &l));
+	why_ends(w, WHY_DELIVERED, NULL);
 }
 
 static void leave_by(struct walk *w, uint32_t oif, bool of_pod)
@@ -228,16 +205,16 @@ static void leave_by(struct walk *w, uint32_t oif, bool of_pod)
 	struct dp_nat_uplink up;
 
 	if (!of_pod || datapath_find_nat_uplink(w->a->dp, oif, &up) < 0)
-		return ends(w, WHY_SENT, node_of(&w->dst));
+		return why_ends(w, WHY_SENT, why_node_of(&w->dst));
 	if (!w->a->dp_config.masquerade[family])
-		step(w, "to_net", "masquerade is off for this family: the pod's own address is seen outside");
+		why_step(w, "to_net", "masquerade is off for this family: the pod's own address is seen outside");
 	else if (datapath_is_exempt(w->a->dp, &w->dst.addr, false) || datapath_is_exempt(w->a->dp, &w->src.addr, true))
-		step(w, "to_net", "nat_exempt: keeps the pod's own address");
+		why_step(w, "to_net", "nat_exempt: keeps the pod's own address");
 	else if (addr_is_zero(&up.addrs[family]))
-		return dropped(w, "to_net", DROP_NAT_ADDRESS);
+		return why_dropped(w, "to_net", DROP_NAT_ADDRESS);
 	else
-		step(w, "to_net", "masquerade: leaves as %s, from a port of its own", addr_format(&up.addrs[family], as));
-	ends(w, WHY_SENT, node_of(&w->dst));
+		why_step(w, "to_net", "masquerade: leaves as %s, from a port of its own", addr_format(&up.addrs[family], as));
+	why_ends(w, WHY_SENT, why_node_of(&w->dst));
 }
 
 /* The stack's turn: what the kernel's routes say. */
@@ -250,34 +227,34 @@ static void ask_stack(struct walk *w, const struct dp_endpoint *from)
 	int r = rtnl_find_way(w->a->nl, &packet, &way);
 
 	if (from && w->a->opt.foreign_nat)
-		step(w, "stack", "others (kube-proxy, port maps, firewalls) may translate or refuse it here: this walk does not ask them");
+		why_step(w, "stack", "others (kube-proxy, port maps, firewalls) may translate or refuse it here: this walk does not ask them");
 	if (r < 0) {
-		step(w, "stack", "no route: %s", strerror(-r));
-		return ends(w, WHY_UNREACHABLE, NULL);
+		why_step(w, "stack", "no route: %s", strerror(-r));
+		return why_ends(w, WHY_UNREACHABLE, NULL);
 	}
 	if (way.type == RTN_LOCAL) {
-		step(w, "stack", "the address is this node's own");
-		return ends(w, WHY_DELIVERED, NULL);
+		why_step(w, "stack", "the address is this node's own");
+		return why_ends(w, WHY_DELIVERED, NULL);
 	}
 	if (addr_is_zero(&way.via))
-		step(w, "stack", "route: on-link by %s", link_name(w, way.oif, &l));
+		why_step(w, "stack", "route: on-link by %s", link_name(w, way.oif, &l));
 	else
-		step(w, "stack", "route: via %s by %s", addr_format(&way.via, via), link_name(w, way.oif, &l));
+		why_step(w, "stack", "route: via %s by %s", addr_format(&way.via, via), link_name(w, way.oif, &l));
 	leave_by(w, way.oif, from != NULL);
 }
 
-static void send_to_node(struct walk *w, const struct dp_node_route *route)
+void why_send_to_node(struct walk *w, const char *at, const struct dp_node_route *route)
 {
 	char underlay[ADDR_TEXT_MAX];
 	struct link l;
 
-	step(w, "from_pod", "node_routes: belongs to another node; %s %s by %s, MTU %u",
-	     route->transport == DP_TUNNEL ? "in the tunnel to" : route->transport == DP_MESH ? "encrypted, to" : "as it is via", addr_format(&route->underlay, underlay),
-	     link_name(w, route->ifindex, &l), route->mtu);
+	why_step(w, at, "node_routes: belongs to another node; %s %s by %s, MTU %u",
+		 route->transport == DP_TUNNEL ? "in the tunnel to" : route->transport == DP_MESH ? "encrypted, to" : "as it is via", addr_format(&route->underlay, underlay),
+		 link_name(w, route->ifindex, &l), route->mtu);
 	if (w->bytes > route->mtu)
-		step(w, "from_pod", "%u bytes do not fit: a TCP stream is segmented; anything else goes to the stack, which answers "
-				    "that it is too big, or cuts IPv4 that may be cut", w->bytes);
-	ends(w, WHY_SENT, node_of(&w->dst));
+		why_step(w, at, "%u bytes do not fit: a TCP stream is segmented; anything else goes to the stack, which answers "
+			 "that it is too big, or cuts IPv4 that may be cut", w->bytes);
+	why_ends(w, WHY_SENT, why_node_of(&w->dst));
 }
 
 /* ---- the three ways in ---- */
@@ -288,35 +265,35 @@ static void walk_from_pod(struct walk *w)
 	struct dp_node_route route;
 	struct link l;
 
-	step(w, "from_pod", "%s sends, seen at %s; the address is its own", name_of(&w->src), link_name(w, ep->ifindex, &l));
+	why_step(w, "from_pod", "%s sends, seen at %s; the address is its own", name_of(&w->src), link_name(w, ep->ifindex, &l));
 	if (!addr_eq(&w->src.addr, &ep->addrs[!addr_is_v4(&w->src.addr)]))
-		return dropped(w, "from_pod", DROP_SOURCE_ADDRESS);
+		return why_dropped(w, "from_pod", DROP_SOURCE_ADDRESS);
 	if (w->dst.kind == OBSERVE_GROUP)
-		return dropped(w, "from_pod", DROP_MULTICAST);
-	if (!check_flow(w, "from_pod", ep->id) || !check_policy(w, "from_pod", true) ||
-	    (w->dst_ep.id && !check_policy(w, "from_pod", false)))
+		return why_dropped(w, "from_pod", DROP_MULTICAST);
+	if (!why_check_flow(w, "from_pod", ep->id) || !why_check_policy(w, "from_pod", true) ||
+	    (w->dst_ep.id && !why_check_policy(w, "from_pod", false)))
 		return;
 	if (w->dst_ep.id)
-		return deliver_to_pod(w, "from_pod", true);
+		return why_deliver_to_pod(w, "from_pod", true);
 	if (datapath_find_node_route(w->a->dp, &w->dst.addr, &route) == 0)
-		return send_to_node(w, &route);
-	if (is_own(w, &w->dst.addr) && !check_host(w, "from_pod", false))
+		return why_send_to_node(w, "from_pod", &route);
+	if (why_is_own(w, &w->dst.addr) && !check_host(w, "from_pod", false))
 		return;
-	step(w, "from_pod", "neither a pod of this node nor in another node's range: the stack's");
+	why_step(w, "from_pod", "neither a pod of this node nor in another node's range: the stack's");
 	ask_stack(w, ep);
 }
 
 static void walk_from_node(struct walk *w)
 {
-	step(w, "stack", "this node sends by itself");
+	why_step(w, "stack", "this node sends by itself");
 	if (!w->dst_ep.id) {
-		if (is_own(w, &w->dst.addr) || check_host(w, way_out(w), true))
+		if (why_is_own(w, &w->dst.addr) || check_host(w, way_out(w), true))
 			ask_stack(w, NULL);
 		return;
 	}
-	step(w, "to_pod", "what its own node sends, a pod takes: no policy is asked");
-	if (check_flow(w, "to_pod", w->dst_ep.id))
-		deliver_to_pod(w, "to_pod", false);
+	why_step(w, "to_pod", "what its own node sends, a pod takes: no policy is asked");
+	if (why_check_flow(w, "to_pod", w->dst_ep.id))
+		why_deliver_to_pod(w, "to_pod", false);
 }
 
 /* From outside: which program sees it, and does it believe the source? Return: its name, NULL when it drops. */
@@ -326,63 +303,64 @@ static const char *enter(struct walk *w)
 	char outer[ADDR_TEXT_MAX];
 
 	if (datapath_find_node_route(w->a->dp, &w->src.addr, &route) < 0) {
-		step(w, "from_net", "comes by an uplink, from outside of the cluster's ranges");
+		why_step(w, "from_net", "comes by an uplink, from outside of the cluster's ranges");
 		return "from_net";
 	}
 	if (route.transport == DP_MESH) {
-		step(w, "from_mesh", "node_routes: the source belongs to another node; accepted from its key only");
+		why_step(w, "from_mesh", "node_routes: the source belongs to another node; accepted from its key only");
 		return "from_mesh";
 	}
 	if (!addr_is_zero(&route.outer)) {
 		const char *at = route.unwrap && w->dst_ep.id && w->a->opt.fast_path ? "from_net" : "from_tunnel";
 
-		step(w, at, "node_routes: the source belongs to another node; accepted in the tunnel from %s%s",
-		     addr_format(&route.outer, outer), route.plain ? ", and as it is" : " only");
+		why_step(w, at, "node_routes: the source belongs to another node; accepted in the tunnel from %s%s",
+			 addr_format(&route.outer, outer), route.plain ? ", and as it is" : " only");
 		return at;
 	}
-	step(w, "from_net", "node_routes: the source belongs to another node; it comes as it is");
+	why_step(w, "from_net", "node_routes: the source belongs to another node; it comes as it is");
 	return "from_net";
 }
 
-static void walk_arrival(struct walk *w)
+void why_arrive(struct walk *w, const char *at)
 {
-	const char *at = enter(w);
-
 	if (w->dst_ep.id) {
-		if (check_flow(w, at, w->dst_ep.id) && check_policy(w, at, false))
-			deliver_to_pod(w, at, true);
-	} else if (is_own(w, &w->dst.addr)) {
+		if (why_check_flow(w, at, w->dst_ep.id) && why_check_policy(w, at, false))
+			why_deliver_to_pod(w, at, true);
+	} else if (why_is_own(w, &w->dst.addr)) {
 		if (!check_host(w, at, false))
 			return;
-		step(w, at, "for this node: the stack's");
-		ends(w, WHY_DELIVERED, NULL);
+		why_step(w, at, "for this node: the stack's");
+		why_ends(w, WHY_DELIVERED, NULL);
 	} else if (!streq(at, "from_net")) {
-		dropped(w, at, DROP_TUNNEL_DESTINATION);
+		why_dropped(w, at, DROP_TUNNEL_DESTINATION);
 	} else {
-		step(w, "stack", "no pod of this node has the address: unreachable");
-		ends(w, WHY_UNREACHABLE, NULL);
+		why_step(w, "stack", "no pod of this node has the address: unreachable");
+		why_ends(w, WHY_UNREACHABLE, NULL);
 	}
 }
 
-static void walk(struct walk *w)
+void why_walk(struct walk *w)
 {
-	bool here = w->dst_ep.id || is_own(w, &w->dst.addr) || in_own_range(w, &w->dst.addr);
+	bool here;
 
+	if (!w->translated && why_service(w))
+		return;
+	here = w->dst_ep.id || why_is_own(w, &w->dst.addr) || in_own_range(w, &w->dst.addr);
 	if (w->src_ep.id && addr_eq(&w->src.addr, &w->dst.addr)) {
-		step(w, "pod", "a pod that speaks to its own address does not leave its own stack");
-		ends(w, WHY_DELIVERED, NULL);
+		why_step(w, "pod", "a pod that speaks to its own address does not leave its own stack");
+		why_ends(w, WHY_DELIVERED, NULL);
 	} else if (w->src_ep.id) {
 		walk_from_pod(w);
-	} else if (is_own(w, &w->src.addr)) {
+	} else if (why_is_own(w, &w->src.addr)) {
 		walk_from_node(w);
 	} else if (in_own_range(w, &w->src.addr)) {
-		step(w, w->a->opt.node_name, "the source is in this node's range, but no pod of this node has it: nobody sends so");
-		ends(w, WHY_ELSEWHERE, NULL);
+		why_step(w, w->a->opt.node_name, "the source is in this node's range, but no pod of this node has it: nobody sends so");
+		why_ends(w, WHY_ELSEWHERE, NULL);
 	} else if (here) {
-		walk_arrival(w);
+		why_arrive(w, enter(w));
 	} else {
-		step(w, w->a->opt.node_name, "neither end is on this node");
-		ends(w, WHY_ELSEWHERE, node_of(&w->src) ? node_of(&w->src) : node_of(&w->dst));
+		why_step(w, w->a->opt.node_name, "neither end is on this node");
+		why_ends(w, WHY_ELSEWHERE, why_node_of(&w->src) ? why_node_of(&w->src) : why_node_of(&w->dst));
 	}
 }
 
@@ -447,25 +425,18 @@ static bool choose(struct agent *a, const struct query *q, struct walk *w)
 	return false;
 }
 
-static void prepare(struct walk *w, const struct query *q)
+void why_find_ends(struct walk *w)
 {
-	w->src.port = q->source_port;
-	w->dst.port = q->port;
-	w->bytes = q->bytes;
-	w->proto = q->protocol == IPPROTO_ICMP && !addr_is_v4(&w->src.addr) ? IPPROTO_ICMPV6 : q->protocol;
 	seeing_name(w->a, &w->src);
 	seeing_name(w->a, &w->dst);
 	datapath_find_endpoint(w->a->dp, &w->src.addr, &w->src_ep);
 	datapath_find_endpoint(w->a->dp, &w->dst.addr, &w->dst_ep);
 }
 
-static json_t *answer(const struct walk *w)
+/* What is known of an answer, but for the steps. */
+void why_put_verdict(const struct walk *w, json_t *o)
 {
-	char number[PROTOCOL_TEXT_MAX];
-	json_t *o = json_pack("{ss, ss, ss, so, so, sO}", "node", w->a->opt.node_name, "verdict", verdicts[w->verdict], "protocol",
-			      protocol_format(w->proto, number), "source", observe_end_json(&w->src), "destination",
-			      observe_end_json(&w->dst), "steps", w->steps);
-
+	json_object_set_new(o, "verdict", json_string(why_verdict_name(w->verdict)));
 	if (w->reason != DROP_NONE)
 		json_object_set_new(o, "reason", json_string(drop_reason_label(w->reason)));
 	if (w->rule)
@@ -474,6 +445,40 @@ static json_t *answer(const struct walk *w)
 		json_object_set(o, "wouldDeny", w->would_deny);
 	if (w->ask && !streq(w->ask, w->a->opt.node_name))
 		json_object_set_new(o, "ask", json_string(w->ask));
+}
+
+void why_done(struct walk *w)
+{
+	observe_end_done(&w->src);
+	observe_end_done(&w->dst);
+	json_decref(w->steps);
+	json_decref(w->would_deny);
+	json_decref(w->service);
+	json_decref(w->endpoints);
+	free(w->rule);
+	free(w->ask);
+}
+
+static void prepare(struct walk *w, const struct query *q)
+{
+	w->src.port = q->source_port;
+	w->dst.port = q->port;
+	w->bytes = q->bytes;
+	w->proto = q->protocol == IPPROTO_ICMP && !addr_is_v4(&w->src.addr) ? IPPROTO_ICMPV6 : q->protocol;
+	why_find_ends(w);
+}
+
+static json_t *answer(const struct walk *w)
+{
+	char number[PROTOCOL_TEXT_MAX];
+	json_t *o = json_pack("{ss, ss, so, so, sO}", "node", w->a->opt.node_name, "protocol", protocol_format(w->proto, number), "source",
+			      observe_end_json(&w->src), "destination", observe_end_json(&w->dst), "steps", w->steps);
+
+	why_put_verdict(w, o);
+	if (w->service)
+		json_object_set(o, "service", w->service);
+	if (w->endpoints)
+		json_object_set(o, "endpoints", w->endpoints);
 	return o;
 }
 
@@ -491,14 +496,9 @@ void agent_on_why(struct ipc_request *req, json_t *params, void *ctx)
 		ipc_reply_error(req, CODE_REFUSED, "no such pod or node, or the two ends have no family in common", NULL);
 	} else {
 		prepare(&w, &q);
-		walk(&w);
+		why_walk(&w);
 		ipc_reply(req, answer(&w));
 	}
 	query_done(&q);
-	observe_end_done(&w.src);
-	observe_end_done(&w.dst);
-	json_decref(w.steps);
-	json_decref(w.would_deny);
-	free(w.rule);
-	free(w.ask);
+	why_done(&w);
 }

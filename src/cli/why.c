@@ -14,7 +14,7 @@ static const char usage[] =
 	"\n"
 	"What this node would do with the first packet of a connection, step by step: by which tables, which way, and if it is stopped,\n"
 	"why. Nothing is sent. SRC and DST are NAMESPACE/POD, an address ([IPv6]:PORT), node:NAME or world; without a protocol it is\n"
-	"TCP with a port and ICMP echo without.\n"
+	"TCP with a port and ICMP echo without. To a Service's address or a node port it goes on to each endpoint that may be drawn.\n"
 	"\n"
 	"  --source-port N     of a connection that is there: shows its entry in the flow table\n"
 	"  --ipv4, --ipv6      by their addresses of this family; else the first that both ends have\n"
@@ -22,7 +22,7 @@ static const char usage[] =
 	"  -o json             the answer as JSON\n"
 	"  --socket PATH       of the agent\n"
 	"\n"
-	"Exit code: 0 it passes this node, 3 it is stopped here or not seen here, 1 the agent did not answer, 2 bad usage.\n";
+	"Exit code: 0 it passes this node (whichever endpoint it gets), 3 it is, or may be, stopped here or not seen here, 1 the agent did not answer, 2 bad usage.\n";
 
 struct wish {
 	json_t *params;
@@ -78,17 +78,67 @@ static int take_word(void *wish, const char *word, const char *value)
 	return complain("not understood", word);
 }
 
+static bool is_verdict(const json_t *answer, const char *verdict)
+{
+	return streq(json_str_or(json_object_get(answer, "verdict"), ""), verdict);
+}
+
+/* Whichever endpoint it is. */
 static bool passes(const json_t *answer)
 {
-	const char *verdict = json_str_or(json_object_get(answer, "verdict"), "");
+	const json_t *e;
+	size_t i;
 
-	return streq(verdict, "delivered") || streq(verdict, "sent");
+	if (!is_verdict(answer, "depends"))
+		return is_verdict(answer, "delivered") || is_verdict(answer, "sent");
+	json_array_foreach(json_object_get(answer, "endpoints"), i, e)
+		if (!passes(e))
+			return false;
+	return true;
+}
+
+/* But for the verdict's word. */
+static void print_rest(const json_t *answer)
+{
+	const json_t *rule;
+	size_t i;
+
+	if (*field_text(answer, "rule"))
+		printf(", by %s", field_text(answer, "rule"));
+	json_array_foreach(json_object_get(answer, "wouldDeny"), i, rule) {
+		char text[700];
+
+		str_escape(text, sizeof(text), json_str_or(rule, ""));
+		printf("; would be denied by %s, which only observes", text);
+	}
+	if (*field_text(answer, "ask"))
+		printf("; node %s decides the rest: ask there", field_text(answer, "ask"));
+	putchar('\n');
+}
+
+static void print_verdict(const json_t *answer)
+{
+	printf("%s", field_text(answer, "verdict"));
+	if (*field_text(answer, "reason"))
+		printf(", %s", field_text(answer, "reason"));
+}
+
+/* What becomes of it at one of several. */
+static void print_endpoint(const json_t *e)
+{
+	struct buf name = { 0 };
+
+	observe_one_end(json_object_get(e, "endpoint"), &name);
+	printf("  at %s: ", name.data);
+	buf_done(&name);
+	print_verdict(e);
+	print_rest(e);
 }
 
 static void print(const json_t *answer)
 {
+	const json_t *s, *endpoints = json_object_get(answer, "endpoints");
 	struct buf head = { 0 };
-	const json_t *s;
 	size_t i;
 
 	observe_ends(answer, &head);
@@ -96,18 +146,12 @@ static void print(const json_t *answer)
 	buf_done(&head);
 	json_array_foreach(json_object_get(answer, "steps"), i, s)
 		printf("  %2zu. %-12s %s\n", i + 1, field_text(s, "at"), field_text(s, "text"));
-	printf("%s%s%s on node %s", field_text(answer, "verdict"), *field_text(answer, "reason") ? ", " : "", field_text(answer, "reason"), field_text(answer, "node"));
-	if (*field_text(answer, "rule"))
-		printf(", by %s", field_text(answer, "rule"));
-	json_array_foreach(json_object_get(answer, "wouldDeny"), i, s) {
-		char rule[700];
-
-		str_escape(rule, sizeof(rule), json_str_or(s, ""));
-		printf("; would be denied by %s, which only observes", rule);
-	}
-	if (*field_text(answer, "ask"))
-		printf("; node %s decides the rest: ask there", field_text(answer, "ask"));
-	putchar('\n');
+	print_verdict(answer);
+	printf("%s on node %s", is_verdict(answer, "depends") ? " on the endpoint," : "", field_text(answer, "node"));
+	print_rest(answer);
+	if (json_array_size(endpoints) > 1)
+		json_array_foreach(endpoints, i, s)
+			print_endpoint(s);
 }
 
 static int show(const struct wish *w)

@@ -85,6 +85,7 @@ struct dp_service_slot {
 	struct addr addr;
 	uint16_t port;
 	uint32_t id, slots; /* how many of the set's */
+	uint8_t roles, flags; /* as dp_service_backend's */
 };
 struct dp_service_set {
 	struct dp_service_frontend frontend;

@@ -17,7 +17,7 @@ static int add_slot(struct datapath *dp, struct dp_service_set *set, uint32_t id
 		return -ENOENT;
 	set->backends = xrealloc(set->backends, set->n_backends + 1, sizeof(*set->backends));
 	slot = &set->backends[set->n_backends++];
-	*slot = (struct dp_service_slot){ .port = ntohs(b.port), .id = id, .slots = 1 };
+	*slot = (struct dp_service_slot){ .port = ntohs(b.port), .id = id, .slots = 1, .roles = b.roles, .flags = b.flags };
 	memcpy(&slot->addr, &b.addr, sizeof(slot->addr));
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include "weft/nat.h"
 #include "weft/policy.h"
 #include "weft/route.h"
+#include "weft/service.h"
 
 #include <time.h>
 
@@ -209,7 +210,7 @@ int datapath_judge(struct datapath *dp, const struct addr *end, const struct add
 	int r = bpf_map_lookup_elem(dp->maps[MAP_POLICY_STATE], &zero, &state);
 
 	*ret = (struct dp_judgement){ .verdict = DP_UNJUDGED };
-	if (r < 0 || state.revision == 0 || addr_eq(end, peer)) /* never applied: everything is allowed; a pod to itself is */
+	if (r < 0 || state.revision == 0) /* never applied: everything is allowed */
 		return r;
 	r = dp_policy_read_endpoint(dp, end, &v);
 	if (r < 0 || v.gone)
@@ -243,4 +244,74 @@ int datapath_find_nat_uplink(struct datapath *dp, uint32_t ifindex, struct dp_na
 		return r;
 	*ret = (struct dp_nat_uplink){ .ifindex = ifindex, .addrs = { decode_addr(&v.addrs[0]), decode_addr(&v.addrs[1]) } };
 	return 0;
+}
+
+/* ---- Services ---- */
+
+/* Return: enum service_node, 0: no node's. */
+static uint32_t service_node_of(struct datapath *dp, const struct addr *a)
+{
+	struct ip_addr key = dp_addr_encode(a);
+	uint32_t whose = 0;
+
+	return bpf_map_lookup_elem(dp->maps[MAP_SERVICE_NODES], &key, &whose) == 0 ? whose : 0;
+}
+
+bool datapath_is_service_node(struct datapath *dp, const struct addr *a)
+{
+	return service_node_of(dp, a) != 0;
+}
+
+/* Node ports are entered once a family, with the unspecified address. */
+static int find_node_port(struct datapath *dp, struct dp_service_frontend *f, uint8_t proto, struct dp_service_set *ret)
+{
+	uint32_t whose = service_node_of(dp, &f->addr);
+
+	if (!whose)
+		return 0;
+	if (f->scope == SERVICE_EXTERNAL && whose == SERVICE_NODE_OTHER)
+		f->scope = SERVICE_FORWARDED;
+	if (addr_is_v4(&f->addr))
+		memset(f->addr.b + 12, 0, 4);
+	else
+		memset(f->addr.b, 0, 16);
+	return datapath_read_service(dp, f, proto, ret);
+}
+
+int datapath_find_frontend(struct datapath *dp, const struct addr *a, uint16_t port, uint8_t proto, enum service_scope scope,
+			   struct dp_service_set *ret)
+{
+	struct dp_service_frontend f = { .addr = *a, .port = port, .scope = scope };
+	int r = datapath_read_service(dp, &f, proto, ret);
+
+	if (r == 0 && !ret->there) {
+		f.port = 0;
+		r = datapath_read_service(dp, &f, 0, ret);
+	}
+	if (r == 0 && !ret->there) {
+		f.port = port;
+		r = find_node_port(dp, &f, proto, ret);
+	}
+	return r;
+}
+
+bool datapath_lets_in(struct datapath *dp, const struct dp_service_set *set, const struct addr *client)
+{
+	struct service_source_key key = { .len = 32 + 128, .service = set->service };
+	uint32_t v;
+
+	if (!(set->frontend.flags & SERVICE_SOURCES))
+		return true;
+	memcpy(key.addr, client, sizeof(key.addr));
+	return bpf_map_lookup_elem(dp->maps[MAP_SERVICE_SOURCES], &key, &v) == 0;
+}
+
+uint32_t datapath_recall_backend(struct datapath *dp, const struct dp_service_set *set, const struct addr *client)
+{
+	struct service_client key = { .addr = dp_addr_encode(client), .service = set->service };
+	struct service_affinity v;
+
+	if (!set->affinity_s || bpf_map_lookup_elem(dp->maps[MAP_SERVICE_AFFINITY], &key, &v) < 0)
+		return 0;
+	return idle_seconds(v.seen) < set->affinity_s ? v.backend : 0;
 }

@@ -2,7 +2,7 @@
 /* Reading the pinned maps as the programs read them, an entry at a time: what `weft why` walks. Nothing here changes anything. */
 #pragma once
 
-#include "datapath/datapath.h"
+#include "datapath/service.h"
 
 /* The endpoint that owns the address, as `endpoints` says. Its addrs are as `pod_ifaces` has them: zero where it has none.
  * Return: 0, -ENOENT, -errno. */
@@ -38,7 +38,8 @@ struct dp_judgement {
 };
 /**
  * datapath_judge() - the probes of bpf/lib/policy.h, in the same order
- * @end: whose policy is asked; @peer: the other end
+ * @end: whose policy is asked; @peer: the other end, also the same one: a pod that speaks to itself through a Service is asked at both (CNP-12);
+ *	 of a pod that speaks to its own address no program is asked
  * @port: of the destination, host order; 0 with ICMP
  *
  * Return: 0, -errno.
@@ -50,3 +51,19 @@ int datapath_judge(struct datapath *dp, const struct addr *end, const struct add
 bool datapath_is_exempt(struct datapath *dp, const struct addr *a, bool source);
 /* As whom packets leave by the interface. Return: 0, -ENOENT when it is no uplink, -errno. */
 int datapath_find_nat_uplink(struct datapath *dp, uint32_t ifindex, struct dp_nat_uplink *ret);
+
+/**
+ * datapath_find_frontend() - as service_find() in bpf/lib/service.h: the Service's port, else its address, else a node port
+ * @ret: .there says whether there is one, .frontend which: with the unspecified address for a node port, with port 0 and flag SERVICE_ADDRESS for an
+ *	 address; with scope SERVICE_FORWARDED for another node's. Its backends are the caller's to free()
+ *
+ * Return: 0, -errno.
+ */
+int datapath_find_frontend(struct datapath *dp, const struct addr *a, uint16_t port, uint8_t proto, enum service_scope scope,
+			   struct dp_service_set *ret);
+/* May this client come? */
+bool datapath_lets_in(struct datapath *dp, const struct dp_service_set *set, const struct addr *client);
+/* The backend with which affinity keeps the client; 0: none. It need not serve any more. */
+uint32_t datapath_recall_backend(struct datapath *dp, const struct dp_service_set *set, const struct addr *client);
+/* Is it a node's address, where node ports are? */
+bool datapath_is_service_node(struct datapath *dp, const struct addr *a);

@@ -43,7 +43,7 @@ static void add_address(const json_t *end, struct buf *out)
 }
 
 /* "default/a (10.244.0.2:4444, n1)", "node n2 (172.30.0.12:80)", "192.0.2.1:80 (world)" */
-static void add_end(const json_t *end, struct buf *out)
+void observe_one_end(const json_t *end, struct buf *out)
 {
 	const char *kind = text(end, "kind"), *ns = text(end, "namespace"), *name = text(end, "name"), *node = text(end, "node");
 
@@ -79,9 +79,9 @@ static void add_why(const json_t *event, struct buf *out)
 
 void observe_ends(const json_t *event, struct buf *out)
 {
-	add_end(json_object_get(event, "source"), out);
+	observe_one_end(json_object_get(event, "source"), out);
 	(void)buf_adds(out, " → ");
-	add_end(json_object_get(event, "destination"), out);
+	observe_one_end(json_object_get(event, "destination"), out);
 }
 
 void observe_line(const json_t *event, struct buf *out)

@@ -123,14 +123,14 @@ def settled(lab, source, target, allowed, **how):
     wait_for("%s to %s %s" % (source, target, allowed), lambda: outcomes(lab, source, target, **how) == {allowed})
 
 
-def silent(lab, tuples):
-    """Those of (source's address, target's, port, protocol) that are not answered; a port of 0 is an echo's."""
-    names = {ip: name for name, ips in lab.ips.items() for ip in ips}
+def silent(lab, tuples, also={}):
+    """Those of (source's address, target's, port, protocol) that are not answered; a port of 0 is an echo's. @also: whose other addresses are, beside pods'."""
+    names = {**{ip: name for name, ips in lab.ips.items() for ip in ips}, **also}
     lines = {}  # source → {line: the tuple}
     for t in tuples:
         lines.setdefault(names.get(t[0], t[0]), {})["%s %s %d default/%s -" % (t[3], t[1], t[2], names[t[1]])] = t
     with ThreadPoolExecutor(len(lines)) as pool:
-        found = pool.map(lambda source: ask(lab, source if source in ("n1", "n2") else "default/" + source, list(lines[source])), lines)
+        found = pool.map(lambda source: ask(lab, source if source in ("n1", "n2", "world") else "default/" + source, list(lines[source])), lines)
     answers = {of[line]: why for of, why in zip(lines.values(), found) for line, why in why.items()}
     assert set(answers.values()) <= {None, NO_ANSWER}, answers
     return {t for t, why in answers.items() if why}
@@ -382,35 +382,114 @@ def drawn(rng, name, lab):
 
 
 def whys(lab, node, tuples):
-    """What `weft why` says on a node, by the tuple."""
+    """What `weft why` answers on a node, by the tuple."""
     asks = ["weft why -o json %s '%s:%d/%s'" % (source, "[%s]" % ip if ":" in ip else ip, port, protocol) for source, ip, port, protocol in tuples]
-    text, found = lab.exec(node, "sh", "-c", "; ".join(asks) + "; true").stdout.lstrip(), {}
+    text, found = lab.exec(node, "sh", "-c", "; ".join(asks + ["true"])).stdout.lstrip(), {}
     for t in tuples:
         answer, end = json.JSONDecoder().raw_decode(text)
-        text, found[t] = text[end:].lstrip(), answer["verdict"]
-    assert not text and set(found.values()) <= {"delivered", "sent", "denied"}, found
+        text, found[t] = text[end:].lstrip(), answer
+    assert not text and {answer["verdict"] for answer in found.values()} <= {"delivered", "sent", "denied"}, found
     return found
 
 
+NODE_PORT = 30080
+
+
+def service(name, **spec):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
+        "ipFamilyPolicy": "RequireDualStack",
+        "ports": [{"name": p.lower(), "protocol": p, "port": 80, "targetPort": 8080, **({"nodePort": NODE_PORT} if "type" in spec else {})} for p in ("TCP", "UDP")], **spec}}
+
+
+@pytest.fixture
+def services(lab):
+    """Served by one pod; by two; by nobody. Yields their cluster addresses by name."""
+    lab.apply(service("one", type="NodePort", selector={"app": "server"}), service("two"), service("none", selector={"app": "nobody"}), *[
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "two-" + str(i), "labels": {"kubernetes.io/service-name": "two"}},
+         "addressType": kind, "endpoints": [{"addresses": [lab.ips[name][i]], "conditions": {"ready": True}} for name in ("server", "other")],
+         "ports": [{"name": p.lower(), "protocol": p, "port": 8080} for p in ("TCP", "UDP")]}
+        for i, kind in enumerate(("IPv4", "IPv6"))])
+    for n in ("n1", "n2"):
+        for name, served in [("one", 4), ("two", 8)]:
+            wait_for("Service %s at %s" % (name, n), lambda: sum(len(p["endpoints"]) for p in json.loads(
+                lab.exec(n, "weft", "service", "show", name, "-o", "json", check=False).stdout or "{}").get("ports", [])) == served)
+    yield {s["metadata"]["name"]: s["spec"]["clusterIPs"] for s in json.loads(lab.kubectl("get", "svc", "-o", "json").stdout)["items"]}
+    lab.kubectl("delete", "svc", "one", "two", "none")
+    lab.kubectl("delete", "endpointslices", "two-0", "two-1", check=False)  # with their Service, as it may be
+
+
 @in_one_way
-@pytest.mark.parametrize("seed", range(40 if FULL else 1))
-def test_weft_why_agrees_with_packets(lab, seed):
-    """On tuples drawn at random under policies drawn at random: what neither end's node denies gets through, all else does not."""
+def test_weft_why_goes_on_to_a_services_endpoints(lab, services):
+    lab.apply(policy("out", pods={"app": "near"}, policyTypes=["Egress"], egress=[{"to": [of(app="server")]}]),
+              policy("in", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="near")]}]))
+    settled(lab, "near", "other", False)
+    settled(lab, "other", "server", False)
+    node = lab.status()["nodes"][0]["addresses"][0]
+
+    def why(source, host, port=80):
+        done = lab.exec("n1", "weft", "why", "-o", "json", source, "%s:%d" % (host, port), check=False)
+        return done.returncode, json.loads(done.stdout)
+    for host, port in [(services["one"][0], 80), (node, NODE_PORT)]:
+        code, answer = why("default/near", host, port)
+        assert (code, answer["verdict"]) == (0, "delivered") and answer["service"]["name"] == "one", answer
+    code, answer = why("world", node, NODE_PORT)
+    assert (code, answer["verdict"]) == (3, "denied") and "default/in" in answer["rule"], answer
+    code, answer = why("default/near", services["two"][0])
+    assert (code, answer["verdict"]) == (3, "depends"), answer
+    assert {e["endpoint"]["name"]: e["verdict"] for e in answer["endpoints"]} == {"server": "delivered", "other": "denied"}
+    text = lab.exec("n1", "weft", "why", "default/near", services["two"][0] + ":80", check=False).stdout
+    assert "depends on the endpoint, on node n1\n" in text and "  at default/other (%s:8080, n1): denied, policy_egress, by " % lab.ips["other"][0] in text, text
+    for host, port in [(services["none"][0], 80), (services["one"][0], 81)]:
+        code, answer = why("default/near", host, port)
+        assert (code, answer["verdict"], answer["reason"]) == (3, "refused", "service_refused"), answer
+    code, answer = why("default/server", services["one"][0])  # who is its own endpoint is asked at both ends
+    assert (code, answer["verdict"]) == (3, "denied") and "default/in" in answer["rule"], answer
+    code, answer = why("default/far", services["one"][0])
+    assert (code, answer["verdict"], answer["ask"]) == (3, "elsewhere", "n2"), answer
+
+
+@in_one_way
+@pytest.mark.parametrize("seed", range(40) if FULL else [2])
+def test_weft_why_agrees_with_packets(lab, services, seed):
+    """On tuples drawn at random under policies drawn at random, Services' addresses and node ports among them: what neither end's node denies gets through, all else does
+    not."""
     rng = random.Random(seed)
-    node = {"far": "n2", "stranger": "n2"}
-    names = {ip: name for name, ips in lab.ips.items() for ip in ips}
+    status = lab.status()
+    world = status["world"]["addresses"]
+    names = {**{ip: name for name, ips in lab.ips.items() for ip in ips}, **{ip: "world" for ip in world}}
+    fronts = {**{ip: 80 for ip in services["one"]}, **{ip: NODE_PORT for n in status["nodes"] for ip in n["addresses"]}}
+    own_node = {ip: "n2" if name in ("far", "stranger") else "n1" for ip, name in names.items()}
+    node_at = {ip: n["name"] for n in status["nodes"] for ip in n["addresses"]}
     lab.apply(*[drawn(rng, "p%d" % i, lab) for i in range(4)])
     for n in ("n1", "n2"):
         wait_for("the policies at " + n, lambda: lab.exec(n, "weft", "policy", "list").stdout.count("default/p") == 4)
     pairs = [(own, ip) for source in lab.ips for target in lab.ips if source != target for own, ip in zip(lab.ips[source], lab.ips[target])]
     tuples = [(own, ip, rng.choice([8080, 8081]), rng.choice(["tcp", "udp"])) for own, ip in rng.choices(pairs, k=TUPLES)]
     tuples = list(dict.fromkeys(tuples))
+    pairs = [(own, ip) for own in names for ip in fronts if (":" in own) == (":" in ip) and (names[own] != "world" or fronts[ip] == NODE_PORT)]
+    served = list(dict.fromkeys((own, ip, fronts[ip], rng.choice(["tcp", "udp"])) for own, ip in rng.choices(pairs, k=TUPLES // 2)))
+
+    def denied_services():
+        """By whom it comes to first, or by the endpoint's node, which sees whom that says."""
+        first = {n: [t for t in served if (node_at[t[1]] if names[t[0]] == "world" else own_node[t[0]]) == n] for n in ("n1", "n2")}
+        found, onward = {}, {}
+        for n, some in first.items():
+            found.update(whys(lab, n, some))
+        for t, answer in found.items():
+            if answer["verdict"] == "sent":
+                e = answer["endpoints"][0]
+                assert answer["ask"] == "n1", answer
+                onward[t] = (e.get("source", answer["source"])["address"], e["endpoint"]["address"], e["endpoint"]["port"], t[3])
+        there = whys(lab, "n1", list(dict.fromkeys(onward.values())))
+        denied = {t for t in served if "denied" in (found[t]["verdict"], there[onward[t]]["verdict"] if t in onward else "")}
+        print("%d of %d to Services, %d by way of another node" % (len(denied), len(served), len(onward)))
+        return denied
 
     def differ():
-        said = {n: whys(lab, n, [t for t in tuples if n in (node.get(names[t[0]], "n1"), node.get(names[t[1]], "n1"))]) for n in ("n1", "n2")}
-        denied = {t for found in said.values() for t, verdict in found.items() if verdict == "denied"}
+        said = {n: whys(lab, n, [t for t in tuples if n in (own_node[t[0]], own_node[t[1]])]) for n in ("n1", "n2")}
+        denied = {t for found in said.values() for t, answer in found.items() if answer["verdict"] == "denied"}
         assert denied and len(denied) < len(tuples), "both must occur"
-        return denied ^ silent(lab, tuples)
+        return (denied | denied_services()) ^ silent(lab, tuples + served, {**{ip: "server" for ip in fronts}, **{ip: "world" for ip in world}})
 
     end = time.monotonic() + 60  # a datagram may be lost: what differs is asked again
     wrong = differ()
