@@ -177,6 +177,7 @@ void device_set_key(struct device *d, const uint8_t priv[static KEY_LEN])
 	list_for_each(p, &d->order, all) {
 		device_reset_handshake(p);
 		noise_peer_rekey(&p->noise);
+		p->last_initiation_sent_ns = 0; /* it was somebody else's: who has something to say asks at once */
 		s = atomic_load(&p->current);
 		if (s)
 			atomic_store(&s->expired, true);

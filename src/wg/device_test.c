@@ -655,6 +655,45 @@ static void a_new_identity_needs_new_sessions(void)
 	pair_done(&p);
 }
 
+static bool nothing_passes(struct pair *pair _unused_, struct wire_msg *m _unused_)
+{
+	return false;
+}
+
+/* Whether the last initiation was answered or is still to be repeated. */
+static void a_new_identity_asks_at_once(void)
+{
+	struct prefix range;
+	struct addr host;
+	uint8_t priv[KEY_LEN];
+
+	prefix_parse("10.0.0.0/32", &range, &host);
+
+	for (int answered = 0; answered < 2; answered++) {
+		memset(priv, 0x77 + answered, sizeof(priv));
+		pair_init(&p);
+		p.filter = answered ? NULL : nothing_passes;
+		pair_send(&p, 0, 1);
+		pair_settle(&p);
+		CHECK_INT(p.n[0].initiations, 1);
+		CHECK_INT(p.n[1].delivered, answered);
+		p.filter = NULL;
+		device_set_key(&p.n[0].device, priv);
+		device_remove_peer(&p.n[1].device, p.n[1].peer);
+		p.n[1].peer = device_add_peer(&p.n[1].device, p.n[0].device.identity.pub);
+		allowedips_insert(&p.n[1].device.allowed, &range, p.n[1].peer, &p.n[1].peer->allowed);
+		pair_send(&p, 0, 2);
+		pair_settle(&p);
+		CHECK_INT(p.n[0].initiations, 2);
+		CHECK_INT(p.n[1].delivered, 2);
+		pair_send(&p, 0, 3);
+		pair_run_until(&p, p.now + 9 * S);
+		CHECK_INT(p.n[0].initiations, 2); /* and not again */
+		CHECK_INT(p.n[1].delivered, 3);
+		pair_done(&p);
+	}
+}
+
 static bool lossy(struct pair *pair _unused_, struct wire_msg *m)
 {
 	if (random() % 100 == 0)
@@ -734,6 +773,7 @@ int main(void)
 	RUN(a_handshake_brings_the_old_source_back);
 	RUN(a_removed_peer_is_gone);
 	RUN(a_new_identity_needs_new_sessions);
+	RUN(a_new_identity_asks_at_once);
 	RUN(a_day_of_traffic);
 	return test_end();
 }

@@ -145,8 +145,9 @@ void device_send_waiting(struct device *d, int64_t now)
 
 void device_initiate(struct peer *p, int64_t now)
 {
-	/* One is under way: its repetition is jittered, so that two peers whose initiations cross do not stay in step. */
-	if (p->timers.retransmit_at) {
+	/* One is under way: its repetition is jittered, so that two peers whose initiations cross do not stay in step. (One that was sent under
+	 * another key of ours is not, though its repetition is still to come.) */
+	if (p->timers.retransmit_at && p->last_initiation_sent_ns) {
 		p->timers.attempts = 0;
 		return;
 	}
