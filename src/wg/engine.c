@@ -351,6 +351,12 @@ void engine_set_route_mtus(struct engine *e, const uint32_t mtus[static MTUS_MAX
 	publish_mtus(e);
 }
 
+void engine_set_ifindex(struct engine *e, unsigned ifindex)
+{
+	e->ifindex = ifindex;
+	routes_moved(e->routes);
+}
+
 void engine_set_link(struct engine *e, bool up, uint32_t mtu)
 {
 	if (mtu)
@@ -470,9 +476,9 @@ int engine_start(struct engine *e)
 	int r;
 
 	state_begin(e->state);
-	r = routes_new(e, &e->routes);
+	r = link_new(e, &e->link);
 	if (r == 0)
-		r = link_new(e, &e->link);
+		r = routes_new(e, &e->routes);
 	if (r == 0)
 		engine_kick(e);
 	return r;

@@ -36,6 +36,7 @@ struct engine {
 	uint32_t mtu, route_mtus[MTUS_MAX - 1]; /* 0: not known; no more */
 	struct mtus mtus;			 /* of both, for the data path */
 	bool link_up;
+	unsigned ifindex; /* of the TUN; 0: it is in another namespace */
 
 	struct outbound out; /* this thread's own: staged packets, keepalives */
 	struct data_stats stats;
@@ -68,6 +69,7 @@ int engine_start(struct engine *e);
 int engine_set_port(struct engine *e, uint16_t port);
 int engine_set_fwmark(struct engine *e, uint32_t fwmark);
 void engine_set_link(struct engine *e, bool up, uint32_t mtu);
+void engine_set_ifindex(struct engine *e, unsigned ifindex);
 void engine_set_mtu(struct engine *e, uint32_t mtu);
 /* MTUs of routes through the interface, MTUS_MAX - 1, 0: no more. */
 void engine_set_route_mtus(struct engine *e, const uint32_t mtus[static MTUS_MAX - 1]);

@@ -16,7 +16,6 @@ struct routes {
 	struct engine *engine;
 	struct mnl_socket *news, *ask;
 	bool strict;	  /* questions are taken at their word: from Linux 4.20 on */
-	unsigned ifindex; /* of the TUN; 0: it is in another namespace */
 	bool through;	  /* routes through it have changed, or may have */
 	uint32_t seq;
 	uint64_t rest_usec;
@@ -131,7 +130,7 @@ static void find_mtus(struct routes *r, uint8_t family, uint32_t mtus[static MTU
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
 	rt->rtm_family = family;
-	mnl_attr_put_u32(nlh, RTA_OIF, r->ifindex);
+	mnl_attr_put_u32(nlh, RTA_OIF, r->engine->ifindex);
 	(void)question(r, nlh, on_through, mtus);
 }
 
@@ -140,12 +139,21 @@ static void look(struct routes *r)
 	uint32_t mtus[MTUS_MAX - 1] = { 0 };
 
 	device_routes_changed(&r->engine->device);
-	if (!r->through || !r->ifindex || !r->strict)
+	if (!r->through || !r->engine->ifindex || !r->strict)
 		return;
 	r->through = false;
 	find_mtus(r, AF_INET, mtus);
 	find_mtus(r, AF_INET6, mtus);
 	engine_set_route_mtus(r->engine, mtus);
+}
+
+void routes_moved(struct routes *r)
+{
+	const uint32_t none[MTUS_MAX - 1] = { 0 };
+
+	r->through = true;
+	if (!r->engine->ifindex)
+		engine_set_route_mtus(r->engine, none);
 }
 
 static int on_change(const struct nlmsghdr *nlh, void *ctx)
@@ -158,7 +166,7 @@ static int on_change(const struct nlmsghdr *nlh, void *ctx)
 		ifindex = info->ifi_index;
 	else if (nlh->nlmsg_type == RTM_NEWROUTE || nlh->nlmsg_type == RTM_DELROUTE)
 		(void)on_route(nlh, &ifindex);
-	r->through |= (unsigned)ifindex == r->ifindex;
+	r->through |= (unsigned)ifindex == r->engine->ifindex;
 	return MNL_CB_OK;
 }
 
@@ -202,7 +210,6 @@ int routes_new(struct engine *e, struct routes **ret)
 
 	r->engine = e;
 	*ret = r;
-	r->ifindex = if_nametoindex(e->tun.name);
 	r->through = true;
 	err = open_socket(0, &r->ask);
 	r->strict = err == 0 && mnl_socket_setsockopt(r->ask, NETLINK_GET_STRICT_CHK, &on, sizeof(on)) == 0;

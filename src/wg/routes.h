@@ -9,6 +9,8 @@ struct routes;
 
 int routes_new(struct engine *e, struct routes **ret);
 struct routes *routes_free(struct routes *r);
+/* The TUN has gone to another namespace, or is back. */
+void routes_moved(struct routes *r);
 
 /**
  * routes_way_out() - by which interface a datagram leaves that is sent to @to's remote from @to's own address

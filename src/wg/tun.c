@@ -5,11 +5,16 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
+#endif
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227)
 #endif
 
 static int try_offload(int fd, unsigned flags)
@@ -128,6 +133,38 @@ int tun_write(const struct tun *t, int fd, const struct iovec *iov, int n)
 		n--;
 	}
 	return writev(fd, iov, n) < 0 ? -errno : 0;
+}
+
+static bool is_same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Names and indexes are of a namespace each, so a stranger may have ours where we are. A kernel that does not tell (before 5.8) leaves it at
+ * that. */
+static bool is_at_home(const struct tun *t)
+{
+	_cleanup_close_ int its = ioctl(t->fds[0], TUNGETDEVNETNS), sock = -1, ours = -1;
+
+	if (its < 0)
+		return errno != EPERM; /* in our own we may look */
+	sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock >= 0)
+		ours = ioctl(sock, SIOCGSKNS);
+	return ours < 0 || is_same_file(its, ours);
+}
+
+int tun_ifindex(const struct tun *t)
+{
+	struct ifreq ifr;
+	unsigned index;
+
+	if (ioctl(t->fds[0], TUNGETIFF, &ifr) < 0)
+		return -errno;
+	index = if_nametoindex(ifr.ifr_name); /* it may have been given another name */
+	return index && is_at_home(t) ? index : 0;
 }
 
 int tun_is_up(const struct tun *t)

@@ -44,5 +44,7 @@ int tun_persist(const struct tun *t);
 ssize_t tun_read(const struct tun *t, int fd, struct virtio_net_hdr *ret_hdr, uint8_t *buf);
 /* @iov[0] is the vnet header, left out where the interface has none. Return: 0 or -errno. */
 int tun_write(const struct tun *t, int fd, const struct iovec *iov, int n);
+/* Its index, as our namespace knows it. Return: 0: the interface is in another one; -errno: it is gone. */
+int tun_ifindex(const struct tun *t);
 /* Whether the interface is up, seen from wherever it was moved to. Return: 1, 0, -errno. */
 int tun_is_up(const struct tun *t);

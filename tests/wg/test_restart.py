@@ -335,3 +335,38 @@ def test_takeover_without_predecessor(world):
     e = world.engine(n, "wg0", "weft", extra=["--takeover"])
     assert n.run("ip", "link", "show", "wg0").returncode == 0
     assert e.process.poll() is None
+
+
+def test_a_stranger_in_the_place_of_a_moved_interface(world):
+    """Once the interface is in another namespace, one of its name and index in ours is nobody's business, before a take-over and after."""
+    outside, inside, b = (world.node(n) for n in ("outside", "inside", "b"))
+    world.wire(outside, b, "192.168.9.")
+    ea, eb = world.engine(outside, "wg1", "weft", env={"LOG_LEVEL": "info"}), world.engine(b, "wg1", "weft")
+    ea.wg("private-key @%s listen-port 51820 peer %s allowed-ips 10.9.0.2/32 endpoint 192.168.9.2:51820" % (ea.key.private, eb.key.public))
+    eb.wg("private-key @%s listen-port 51820 peer %s allowed-ips 10.9.0.1/32" % (eb.key.private, ea.key.public))
+    eb.address("10.9.0.2/24")
+    index = outside.out("ip", "-o", "link", "show", "wg1").split(":")[0]
+    ea.move(inside)
+    inside.ip("addr add 10.9.0.1/24 dev wg1")
+    inside.ip("link set wg1 up")
+    wait_for(lambda: inside.ping("10.9.0.2", count=1, wait=1), message="the moved interface carries packets")
+    outside.ip("link add wg1 index %s type veth peer name other" % index)
+    for what in ("up", "down"):
+        outside.ip("link set wg1 " + what)
+    for _ in range(2):  # questions are answered behind what was heard before
+        assert ea.answers()
+    assert "interface is down" not in ea.log()
+    old = ea.process
+    ea.start(extra=["--takeover"], wait=False)
+    assert old.wait(timeout=10) == 0
+    wait_for(lambda: inside.ping("10.9.0.2", count=1, wait=1), message="the successor carries packets")
+    outside.ip("link del wg1")
+    for _ in range(2):
+        assert ea.answers()
+    assert "interface is down" not in ea.log() and "interface is gone" not in ea.log()
+    # back, it is followed again
+    inside.ip("link set wg1 netns %d" % outside.pid)
+    outside.ip("link set wg1 mtu 1300 up")
+    wait_for(lambda: "interface is back" in ea.log(), message="the engine finds its interface")
+    outside.ip("link del wg1")
+    assert ea.process.wait(timeout=10) == 0
