@@ -26,6 +26,7 @@ struct client {
 	int fd;
 	struct buf in, out;
 	size_t sent;
+	bool ended; /* asks no more, and may still read */
 	sd_event_source *io, *timer;
 };
 
@@ -101,7 +102,7 @@ static int flush_out(struct client *c)
 		ssize_t n = send(c->fd, c->out.data + c->sent, c->out.len - c->sent, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EAGAIN)
-			return sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT);
+			return sd_event_source_set_io_events(c->io, (c->ended ? 0 : EPOLLIN) | EPOLLOUT);
 		if (n < 0)
 			return -errno;
 		c->sent += n;
@@ -170,13 +171,16 @@ static int on_client(sd_event_source *s _unused_, int fd, uint32_t events, void 
 	if (r == 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		ssize_t n = buf_read_fd(&c->in, fd);
 
-		r = n == 0 ? -EPIPE : n < 0 && n != -EAGAIN ? n : 0;
+		c->ended |= n == 0;
+		r = n < 0 && n != -EAGAIN ? n : 0;
 	}
 	/* A NUL would hide what follows it. */
 	if (r == 0 && c->in.len && strlen(c->in.data) != c->in.len)
 		r = -EINVAL;
 	if (r == 0)
 		r = serve(c);
+	if (r == 0 && c->ended)
+		r = c->out.len ? sd_event_source_set_io_events(c->io, EPOLLOUT) : -EPIPE;
 	if (r < 0)
 		client_free(c);
 	return 0;

@@ -2,9 +2,11 @@
 """Against Debian's wireguard-go, and against ourselves: both roles, both families inside and outside, PSK, rekeying under
 traffic, keepalives, roaming, cookies, wg(8)."""
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -207,6 +209,37 @@ def test_background_and_removed_socket(world):
     assert again.returncode != 0
     node.run("rm", "/run/wireguard/wg7.sock")
     wait_for(lambda: node.run("ip", "link", "show", "wg7", check=False).returncode != 0, message="the interface goes")
+
+
+def test_half_closed_questions(world):
+    """Who asks and says that it asks no more gets all of the answer."""
+    node = world.node("n")
+    name = "wg0"
+    e = world.engine(node, name, "weft")
+    keys = [os.urandom(32).hex() for _ in range(3000)]
+    with contextlib.closing(uapi(node, name)) as s:
+        s.sendall(("set=1\n" + "".join("public_key=%s\n" % k for k in keys) + "\n").encode())
+        assert s.recv(64) == b"errno=0\n\n"
+    with contextlib.closing(uapi(node, name)) as s:
+        s.sendall(b"get=1\n\nget=1\n\n")
+        s.shutdown(socket.SHUT_WR)
+        text = read_all(s)
+    assert text.count("public_key=") == 6000 and text.count("errno=0\n\n") == 2 and text.endswith("errno=0\n\n")
+    assert e.process.poll() is None
+
+
+def uapi(node, name):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60)
+    s.connect(node.path("/run/wireguard/%s.sock" % name))
+    return s
+
+
+def read_all(s):
+    parts = []
+    while part := s.recv(1 << 16):
+        parts.append(part)
+    return b"".join(parts).decode()
 
 
 def test_deleted_interface_ends_the_engine(world):
