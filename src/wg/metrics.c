@@ -44,6 +44,22 @@ static const struct {
 #undef X
 };
 
+enum { LABEL_MAX = 2 * IF_NAMESIZE };
+
+/* The interface's name as a label's value: it may have quotes and backslashes. */
+static const char *label(const struct engine *e, char ret[static LABEL_MAX])
+{
+	char *to = ret;
+
+	for (const char *s = e->tun.name; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			*to++ = '\\';
+		*to++ = *s;
+	}
+	*to = '\0';
+	return ret;
+}
+
 static void add(struct buf *out, const char *ifname, const char *name, const char *type, const char *help, uint64_t v)
 {
 	(void)buf_addf(out, "# HELP weft_wg_%s %s\n# TYPE weft_wg_%s %s\nweft_wg_%s{interface=\"%s\"} %llu\n", name, help, name,
@@ -59,6 +75,8 @@ static void add_peers(struct engine *e, struct buf *out)
 		{ "peer_sent_bytes_total", "counter", "bytes sent to a peer, encrypted" },
 		{ "peer_last_handshake_seconds", "gauge", "when the last handshake ended, Unix time" },
 	};
+	char text[LABEL_MAX];
+	const char *ifname = label(e, text);
 	struct peer *p;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -71,8 +89,8 @@ static void add_peers(struct engine *e, struct buf *out)
 			char key[48];
 
 			EVP_EncodeBlock((uint8_t *)key, p->noise.pub, KEY_LEN);
-			(void)buf_addf(out, "weft_wg_%s{interface=\"%s\",public_key=\"%s\"} %llu\n", rows[i].name, e->tun.name,
-				       key, (unsigned long long)v);
+			(void)buf_addf(out, "weft_wg_%s{interface=\"%s\",public_key=\"%s\"} %llu\n", rows[i].name, ifname, key,
+				       (unsigned long long)v);
 		}
 	}
 }
@@ -98,21 +116,22 @@ void metrics_format(struct engine *e, struct buf *out)
 		{ "handshake_staged_dropped_total", "packets dropped because no handshake succeeded", s->staged_dropped },
 	};
 	const struct state_stats *saved = state_stats(e->state);
-	char name[64];
+	char name[64], text[LABEL_MAX];
+	const char *ifname = label(e, text);
 
-	add(out, e->tun.name, "up", "gauge", "whether the interface is up", e->link_up);
-	add(out, e->tun.name, "peers", "gauge", "configured peers", e->device.peers.count);
-	add(out, e->tun.name, "handshake_queue", "gauge", "handshake messages waiting", engine_queue_depth(e));
-	add(out, e->tun.name, "near", "gauge", "whether packets are handled on the processor where they come", atomic_load(&e->steer.calm.near));
-	add(out, e->tun.name, "near_changes_total", "counter", "how often that has changed", e->steer.changes);
-	add(out, e->tun.name, "state_records_total", "counter", "records appended to the saved state of the peers", saved->records);
-	add(out, e->tun.name, "state_rewrites_total", "counter", "times that it was written anew", saved->rewrites);
-	add(out, e->tun.name, "state_errors_total", "counter", "failures to save something in the state directory", saved->errors);
+	add(out, ifname, "up", "gauge", "whether the interface is up", e->link_up);
+	add(out, ifname, "peers", "gauge", "configured peers", e->device.peers.count);
+	add(out, ifname, "handshake_queue", "gauge", "handshake messages waiting", engine_queue_depth(e));
+	add(out, ifname, "near", "gauge", "whether packets are handled on the processor where they come", atomic_load(&e->steer.calm.near));
+	add(out, ifname, "near_changes_total", "counter", "how often that has changed", e->steer.changes);
+	add(out, ifname, "state_records_total", "counter", "records appended to the saved state of the peers", saved->records);
+	add(out, ifname, "state_rewrites_total", "counter", "times that it was written anew", saved->rewrites);
+	add(out, ifname, "state_errors_total", "counter", "failures to save something in the state directory", saved->errors);
 	for (size_t i = 0; i < ARRAY_SIZE(handshakes); i++)
-		add(out, e->tun.name, handshakes[i].name, "counter", handshakes[i].help, handshakes[i].value);
+		add(out, ifname, handshakes[i].name, "counter", handshakes[i].help, handshakes[i].value);
 	for (size_t i = 0; i < ARRAY_SIZE(data_stats); i++) {
 		snprintf(name, sizeof(name), "%s_total", data_stats[i].name);
-		add(out, e->tun.name, name, "counter", data_stats[i].help, engine_stat(e, data_stats[i].offset));
+		add(out, ifname, name, "counter", data_stats[i].help, engine_stat(e, data_stats[i].offset));
 	}
 	add_peers(e, out);
 }

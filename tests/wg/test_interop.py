@@ -211,11 +211,11 @@ def test_background_and_removed_socket(world):
     wait_for(lambda: node.run("ip", "link", "show", "wg7", check=False).returncode != 0, message="the interface goes")
 
 
-def test_half_closed_questions(world):
-    """Who asks and says that it asks no more gets all of the answer."""
+def test_names_with_quotes_and_half_closed_questions(world):
+    """The interface's name is a label's value on the metrics page. Who asks and says that it asks no more gets all of the answer."""
     node = world.node("n")
-    name = "wg0"
-    e = world.engine(node, name, "weft")
+    name = 'a"b\\'
+    e = world.engine(node, name, "weft", extra=["--metrics", "unix:/run/metrics"])
     keys = [os.urandom(32).hex() for _ in range(3000)]
     with contextlib.closing(uapi(node, name)) as s:
         s.sendall(("set=1\n" + "".join("public_key=%s\n" % k for k in keys) + "\n").encode())
@@ -225,6 +225,12 @@ def test_half_closed_questions(world):
         s.shutdown(socket.SHUT_WR)
         text = read_all(s)
     assert text.count("public_key=") == 6000 and text.count("errno=0\n\n") == 2 and text.endswith("errno=0\n\n")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as s:
+        s.connect(node.path("/run/metrics"))
+        s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        samples = [line for line in read_all(s).splitlines() if line.startswith("weft_wg_")]
+    assert len(samples) > 3 * 3000
+    assert all('{interface="a\\"b\\\\"' in line for line in samples)
     assert e.process.poll() is None
 
 
