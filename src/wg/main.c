@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -254,6 +255,27 @@ static int open_ground(const struct options *o, struct ground *g)
 	return MIN(r, 0);
 }
 
+static int compare_fds(const void *a, const void *b)
+{
+	const int *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Who goes into the background keeps nothing of whoever started it: a lock, or a pipe that somebody reads to its end. */
+static void close_inherited(int ready)
+{
+	int keep[] = { STDERR_FILENO, ready, env_fd("WG_TUN_FD"), env_fd("WG_UAPI_FD") };
+
+	qsort(keep, ARRAY_SIZE(keep), sizeof(keep[0]), compare_fds);
+	for (size_t i = 0; i < ARRAY_SIZE(keep); i++) {
+		int first = MAX(keep[i], STDERR_FILENO) + 1, last = i + 1 < ARRAY_SIZE(keep) ? keep[i + 1] - 1 : INT_MAX;
+
+		if (first <= last)
+			(void)close_range(first, last, 0);
+	}
+}
+
 /* The parent returns from here only through exit, when the child stands or has failed. First of all, as locked memory is not
  * locked any more after a fork. */
 static int go_background(int *ret_ready)
@@ -273,7 +295,7 @@ static int go_background(int *ret_ready)
 			exit(0);
 		exit(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
 	}
-	close(pipe_fds[0]);
+	close_inherited(pipe_fds[1]);
 	(void)setsid();
 	*ret_ready = pipe_fds[1];
 	return 0;
