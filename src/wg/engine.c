@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
+#define RETRY_USEC (UINT64_C(1000) * 1000)
 enum { HANDSHAKE_DS = 0x88 /* AF41, as the kernel's */, STAGED_A_TURN = 2 * STAGED_MAX, STAGED_A_FLUSH = 16 };
 
 /* The device's means to act. */
@@ -292,21 +293,56 @@ static void close_sockets(struct engine *e)
 	e->udp = NULL;
 }
 
-static int go_up(struct engine *e)
+static int start_data_path(struct engine *e)
 {
 	int r = e->udp ? 0 : open_sockets(e, e->port, &e->udp);
 
 	if (r == 0)
 		r = engine_resume(e);
 	if (r < 0) {
-		log_error("cannot start the data path", L_STR("interface", e->tun.name), L_UINT("port", e->port),
-			  L_ERRNO(r));
 		close_sockets(e);
 		return r;
 	}
 	device_set_up(&e->device, true, clock_now());
 	engine_kick(e);
 	return 0;
+}
+
+static int on_retry(sd_event_source *s, uint64_t usec _unused_, void *ctx)
+{
+	struct engine *e = ctx;
+
+	if (!e->link_up || e->udp)
+		return 0;
+	if (start_data_path(e) == 0) {
+		log_info("the data path is started", L_STR("interface", e->tun.name), L_UINT("port", e->port));
+		return 0;
+	}
+	(void)sd_event_source_set_time_relative(s, RETRY_USEC);
+	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+/* With the kernel's WireGuard an interface does not go up whose port is taken. A TUN is up by now: the port is tried again, once a second. */
+static void retry_later(struct engine *e)
+{
+	if (!e->retry) {
+		(void)sd_event_add_time_relative(e->event, &e->retry, CLOCK_MONOTONIC, RETRY_USEC, 0, on_retry, e);
+		return;
+	}
+	(void)sd_event_source_set_time_relative(e->retry, RETRY_USEC);
+	(void)sd_event_source_set_enabled(e->retry, SD_EVENT_ONESHOT);
+}
+
+static int go_up(struct engine *e)
+{
+	int r = start_data_path(e);
+
+	if (r < 0) {
+		log_error("cannot start the data path", L_STR("interface", e->tun.name), L_UINT("port", e->port),
+			  L_ERRNO(r));
+		retry_later(e);
+	}
+	return r;
 }
 
 static void go_down(struct engine *e)
@@ -498,6 +534,7 @@ struct engine *engine_free(struct engine *e)
 		outbound_done(&e->out);
 	sd_event_source_unref(e->wake);
 	sd_event_source_unref(e->timer);
+	sd_event_source_unref(e->retry);
 	close_fd(e->wake_fd);
 	handshake_queue_free(e->queue);
 	free(e->workers);

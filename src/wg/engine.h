@@ -47,7 +47,7 @@ struct engine {
 	struct routes *routes;
 	struct steer steer;
 	int wake_fd;
-	sd_event_source *wake, *timer;
+	sd_event_source *wake, *timer, *retry;
 	_Atomic int tun_error;
 };
 

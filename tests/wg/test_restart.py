@@ -370,3 +370,15 @@ def test_a_stranger_in_the_place_of_a_moved_interface(world):
     wait_for(lambda: "interface is back" in ea.log(), message="the engine finds its interface")
     outside.ip("link del wg1")
     assert ea.process.wait(timeout=10) == 0
+
+
+def test_a_port_that_is_taken_is_tried_again(world):
+    ea, eb = world.pair()
+    assert ea.node.ping("10.9.0.2") == 3
+    ea.node.ip("link set wg0 down")
+    wait_for(lambda: not ea.listens(), message="its sockets are closed")
+    with ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("0.0.0.0", 51820))
+        ea.node.ip("link set wg0 up")
+        wait_for(lambda: "cannot start the data path" in ea.log(), message="it says that the port is taken")
+    assert wait_for(lambda: ea.node.ping("10.9.0.2", count=1, wait=1), message="it has got its port")
