@@ -47,7 +47,20 @@ static void add_rule(struct policy_spec *s, enum policy_direction d, const struc
 	add_ports(r, ports);
 }
 
-struct policy_spec *failsafe_spec(const struct options *o, const struct failsafe_api *api)
+/* Nobody else speaks as them: from_net drops it, and so does the stack (IPv4 only: IPv6 has no broadcast). */
+static void add_own(struct policy_spec *s, const struct route_underlay *links, size_t n)
+{
+	struct rule_spec *r = policy_spec_add_rule(s, POLICY_INGRESS, 1);
+
+	r->name = xstrdup("failsafe");
+	r->verdict = POLICY_ALLOW;
+	r->any_port = true;
+	for (size_t i = 0; i < n; i++)
+		if (addr_is_v4(&links[i].addr))
+			rule_add_peer(r, PEER_BLOCK)->cidr = prefix_host(&links[i].addr);
+}
+
+struct policy_spec *failsafe_spec(const struct options *o, const struct failsafe_api *api, const struct route_underlay *links, size_t n_links)
 {
 	struct policy_spec *s = xnew0(struct policy_spec);
 
@@ -59,6 +72,7 @@ struct policy_spec *failsafe_spec(const struct options *o, const struct failsafe
 	s->of_nodes = true;
 	s->subject = (struct peer_spec){ .type = PEER_PODS, .namespaces = selector_new_any(), .selector = selector_new_any() };
 	add_rule(s, POLICY_INGRESS, o, o->policy_failsafe_ports, api->in, api->n_in);
+	add_own(s, links, n_links);
 	add_rule(s, POLICY_EGRESS, o, o->policy_failsafe_egress_ports, api->out, api->n_out);
 	return s;
 }

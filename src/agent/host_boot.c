@@ -64,6 +64,7 @@ static int apply(struct agent *a, const struct past *past)
 	_cleanup_(policy_freep) struct policy *compiler = policy_new();
 	_cleanup_(policy_maps_putp) struct policy_maps *maps = NULL;
 	struct policy_apply applied = { 0 };
+	const struct policy_links links = { a->facts.underlays, a->facts.n_underlays };
 	size_t n;
 	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(past->model, &n);
 	int r;
@@ -72,7 +73,7 @@ static int apply(struct agent *a, const struct past *past)
 	policy_set_trial_room(compiler, a->opt.policy_rule_table_size / 2);
 	policy_nodes_put_ranges(compiler, past->model);
 	for (size_t i = 0; i < n; i++)
-		policy_nodes_put(compiler, nodes[i], nodes[i] == past->node);
+		policy_nodes_put(compiler, nodes[i], nodes[i] == past->node ? &links : NULL);
 	host_policy_put_recorded(policies_host(a->policies), compiler, &past->api);
 	maps = policy_compile(compiler);
 	r = policy_apply(&applied, a->dp, maps);

@@ -37,6 +37,8 @@ struct host_policy {
 	struct api_trial *test;
 	char *written; /* the record's text in the file */
 	struct failsafe_api api;
+	const struct route_underlay *links;
+	size_t n_links;
 	bool synced;
 };
 
@@ -139,7 +141,7 @@ static void del_object(struct host_policy *h, int side, const char *name)
 
 static void put_failsafe(const struct host_policy *h, struct policy *to, int side, const struct failsafe_api *api)
 {
-	struct policy_spec *spec = failsafe_spec(h->opt, api);
+	struct policy_spec *spec = failsafe_spec(h->opt, api, h->links, h->n_links);
 
 	if (side == AFTER)
 		policy_spec_set_after(spec);
@@ -421,16 +423,28 @@ void host_policy_synced(struct host_policy *h)
 	settle(h);
 }
 
-void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api)
+static void renew_failsafe(struct host_policy *h)
 {
-	if (memcmp(&h->api, api, sizeof(*api)) == 0)
-		return;
-	h->api = *api;
 	for (int side = NOW; side < SIDES; side++)
 		if (h->sides[side].failsafe)
 			put_failsafe(h, h->compiler, side, &h->api);
 	if (h->sides[NOW].failsafe)
 		h->wake(h->wake_ctx);
+}
+
+void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api)
+{
+	if (memcmp(&h->api, api, sizeof(*api)) == 0)
+		return;
+	h->api = *api;
+	renew_failsafe(h);
+}
+
+void host_policy_set_links(struct host_policy *h, const struct route_underlay *links, size_t n)
+{
+	h->links = links;
+	h->n_links = n;
+	renew_failsafe(h);
 }
 
 const struct failsafe_api *host_policy_api(const struct host_policy *h)

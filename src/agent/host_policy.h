@@ -34,6 +34,8 @@ void host_policy_node_changed(struct host_policy *h);
 /* The API has told everything once: only from then on does the compiler get anything. */
 void host_policy_synced(struct host_policy *h);
 void host_policy_set_api(struct host_policy *h, const struct failsafe_api *api);
+/* This node's addresses on its links; borrowed until the next call. */
+void host_policy_set_links(struct host_policy *h, const struct route_underlay *links, size_t n);
 const struct failsafe_api *host_policy_api(const struct host_policy *h);
 
 /* Before that, after a boot: does the record say that anything is in force? Then @to, a compiler that has the node (policy_set_host()) and nothing else,

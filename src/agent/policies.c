@@ -29,6 +29,8 @@ struct policies {
 	void *wake_ctx;
 	struct policy *policy;
 	struct host_policy *host; /* NULL: policy.host is off */
+	struct route_underlay *links;
+	size_t n_links;
 	struct policy_apply apply;
 	struct htab locals;
 	bool dirty, nodes_dirty, cluster_dirty, failed;
@@ -133,9 +135,37 @@ static void on_node(struct policies *p, const struct model_node *node, bool gone
 		policy_del_node(p->policy, node->name);
 		return;
 	}
-	policy_nodes_put(p->policy, node, host);
+	policy_nodes_put(p->policy, node, host ? &(struct policy_links){ p->links, p->n_links } : NULL);
 	if (host)
 		host_policy_node_changed(p->host);
+}
+
+static bool same_links(const struct policies *p, const struct route_underlay *links, size_t n)
+{
+	bool same = n == p->n_links;
+
+	for (size_t i = 0; same && i < n; i++)
+		same = addr_eq(&links[i].addr, &p->links[i].addr) && prefix_eq(&links[i].net, &p->links[i].net);
+	return same;
+}
+
+void policies_set_links(struct policies *p, const struct route_underlay *links, size_t n)
+{
+	const struct model_node *node;
+
+	if (!p->host || same_links(p, links, n))
+		return;
+	free(p->links);
+	p->links = xnew0_array(struct route_underlay, n + 1);
+	for (size_t i = 0; i < n; i++)
+		p->links[i] = links[i];
+	p->n_links = n;
+	host_policy_set_links(p->host, p->links, n);
+	node = model_find_node(p->model, p->node);
+	if (!node)
+		return;
+	policy_nodes_put(p->policy, node, &(struct policy_links){ p->links, n });
+	touch(p);
 }
 
 static enum policy_kind kind_of(enum model_table table)
@@ -526,6 +556,7 @@ struct policies *policies_free(struct policies *p)
 	policy_apply_forget(&p->apply);
 	policy_free(p->policy);
 	free(p->labels);
+	free(p->links);
 	free(p->cluster);
 	free(p);
 	return NULL;

@@ -11,7 +11,28 @@ static struct label_in *labels_of(const struct model_labels *l, size_t *ret_n)
 	return in;
 }
 
-void policy_nodes_put(struct policy *to, const struct model_node *node, bool host)
+/* What the stack takes as its own of a network, and others on it as well. Networks of one or two addresses have none. */
+static bool shared_addr(const struct prefix *net, struct addr *ret)
+{
+	if (net->len > 126)
+		return false;
+	*ret = net->addr;
+	for (unsigned bit = net->len; addr_is_v4(&net->addr) && bit < 128; bit++)
+		ret->b[bit / 8] |= 0x80 >> bit % 8;
+	return true;
+}
+
+static void put_host(struct policy *to, const struct label_in *labels, size_t n_labels, const struct addr *own, size_t n, const struct policy_links *links)
+{
+	_cleanup_free_ struct addr *all = xnew0_array(struct addr, n + links->n + 1);
+
+	memcpy(all, own, n * sizeof(*all));
+	for (size_t i = 0; i < links->n; i++)
+		n += shared_addr(&links->all[i].net, &all[n]);
+	policy_set_host(to, labels, n_labels, all, n);
+}
+
+void policy_nodes_put(struct policy *to, const struct model_node *node, const struct policy_links *host)
 {
 	struct addr all[ARRAY_SIZE(node->addrs) + NODE_CIDRS_MAX], *others;
 	unsigned n_addrs = node->n_addrs + node->n_external;
@@ -23,7 +44,7 @@ void policy_nodes_put(struct policy *to, const struct model_node *node, bool hos
 	for (unsigned i = 0; i < node->n_cidrs; i++) /* its own address in the pod range */
 		others[i] = addr_add(&node->cidrs[i].addr, 1);
 	if (host)
-		policy_set_host(to, labels, n_labels, all, n_addrs + node->n_cidrs);
+		put_host(to, labels, n_labels, all, n_addrs + node->n_cidrs, host);
 	policy_put_node(to, node->name, labels, n_labels, all, n_addrs, others, node->n_cidrs);
 }
 

@@ -4,8 +4,16 @@
 
 #include "model/model.h"
 #include "policy/policy.h"
+#include "route/plan.h"
 
-/* @host: it is this node, and policies may speak of it. */
-void policy_nodes_put(struct policy *to, const struct model_node *node, bool host);
+/* This node's own addresses on its links. */
+struct policy_links {
+	const struct route_underlay *all;
+	size_t n;
+};
+
+/* @host: it is this node, and policies may speak of it; by what its links lead to it, NULL: it is another. Beside its addresses that are, of each network
+ * there, the broadcast address (IPv4) and the routers' anycast address (IPv6, RFC 4291 2.6.1): to peers they are nobody's. */
+void policy_nodes_put(struct policy *to, const struct model_node *node, const struct policy_links *host);
 /* The pod ranges of all nodes. */
 void policy_nodes_put_ranges(struct policy *to, const struct model *m);

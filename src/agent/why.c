@@ -70,6 +70,14 @@ bool why_is_own(struct walk *w, const struct addr *a)
 	return rtnl_find_way(w->a->nl, &(struct rtnl_way){.src = *a, .dst = *a}, &way) == 0 && way.type == RTN_LOCAL;
 }
 
+/* Or is it one of those that the stack takes with others of a link: broadcast, anycast? */
+static bool is_for_node(struct walk *w, const struct addr *a)
+{
+	struct route way;
+
+	return why_is_own(w, a) || (rtnl_find_way(w->a->nl, &(struct rtnl_way){.dst = *a}, &way) == 0 && (way.type == RTN_BROADCAST || way.type == RTN_ANYCAST));
+}
+
 static bool in_own_range(const struct walk *w, const struct addr *a)
 {
 	for (int f = 0; f < 2; f++)
@@ -277,7 +285,7 @@ static void walk_from_pod(struct walk *w)
 		return why_deliver_to_pod(w, "from_pod", true);
 	if (datapath_find_node_route(w->a->dp, &w->dst.addr, &route) == 0)
 		return why_send_to_node(w, "from_pod", &route);
-	if (why_is_own(w, &w->dst.addr) && !check_host(w, "from_pod", false))
+	if (is_for_node(w, &w->dst.addr) && !check_host(w, "from_pod", false))
 		return;
 	why_step(w, "from_pod", "neither a pod of this node nor in another node's range: the stack's");
 	ask_stack(w, ep);
@@ -326,7 +334,7 @@ void why_arrive(struct walk *w, const char *at)
 	if (w->dst_ep.id) {
 		if (why_check_flow(w, at, w->dst_ep.id) && why_check_policy(w, at, false))
 			why_deliver_to_pod(w, at, true);
-	} else if (why_is_own(w, &w->dst.addr)) {
+	} else if (is_for_node(w, &w->dst.addr)) {
 		if (!check_host(w, at, false))
 			return;
 		why_step(w, at, "for this node: the stack's");
@@ -345,7 +353,7 @@ void why_walk(struct walk *w)
 
 	if (!w->translated && why_service(w))
 		return;
-	here = w->dst_ep.id || why_is_own(w, &w->dst.addr) || in_own_range(w, &w->dst.addr);
+	here = w->dst_ep.id || is_for_node(w, &w->dst.addr) || in_own_range(w, &w->dst.addr);
 	if (w->src_ep.id && addr_eq(&w->src.addr, &w->dst.addr)) {
 		why_step(w, "pod", "a pod that speaks to its own address does not leave its own stack");
 		why_ends(w, WHY_DELIVERED, NULL);

@@ -2,6 +2,7 @@
 """Policies of the node itself: what reaches its sockets and what they reach, from outside, other nodes and pods; what nobody can close; and that
 what nobody confirms is taken back. Over both families; ingress in the tunnel, as it is, and encrypted."""
 
+import ipaddress
 import itertools
 import json
 import os
@@ -183,17 +184,77 @@ def drops(lab, reason):
     return next(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"] == reason)
 
 
+# To all on a link, and to its routers: the answer comes from another address.
+SHARED = 7004
+SHARED_SERVER = """
+import socket, sys, threading
+def serve(family, host):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    s.bind((host, %d))
+    while True:
+        s.sendto(b"here", s.recvfrom(100)[1])
+for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    threading.Thread(target=serve, args=(family, host), daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
+""" % SHARED
+ASK_ALL = """
+import json, socket, sys
+found = []
+for host in sys.argv[1:]:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        s.settimeout(.5)
+        try:
+            s.sendto(b"?", (host, %d))
+            found.append(s.recv(10) == b"here")
+        except OSError:
+            found.append(False)
+print(json.dumps(found))
+""" % SHARED
+
+
+def shared(lab, where, *addresses):
+    return json.loads(lab.exec(where, PYTHON, "-c", ASK_ALL, *addresses).stdout)
+
+
+HEAR_ALL = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', %d)); print('go', flush=True); s.recv(10); print('heard')" % SHARED
+
+
+def link_of(lab):
+    """n1's uplink; the addresses that its networks lead to all on it, and to all routers on it."""
+    for link in json.loads(lab.exec("n1", "ip", "-j", "addr").stdout):
+        nets = [ipaddress.ip_interface("%s/%d" % (a["local"], a["prefixlen"])).network for a in link["addr_info"] if a["local"] in lab.nodes["n1"]]
+        if nets:
+            return link["ifname"], *(str(n[-1] if n.version == 4 else n[0]) for n in nets)
+
+
 @pytest.mark.parametrize("lab", ["vxlan", "direct"] if FULL else ["vxlan"], indirect=True)
 def test_P11_no_way_around_it(lab):
-    """Through a Service, by packets that cannot be judged; and the node's own questions to pods elsewhere are answered."""
+    """Through a Service, by packets that cannot be judged, by what it shares with others on its link, also where a network comes later; and the node's own
+    questions to pods elsewhere are answered, and what it says to all goes out."""
     far = next(p["ips"] for p in lab.status()["pods"] if p["name"] == "far")
     lab.apply(*node_behind_a_service(lab))
     soon("a Service before any policy", lambda: by_service(lab, 30071) and by_service(lab, 30072))
     before = drops(lab, "fragment_tiny")
     lab.exec("world", PYTHON, "-c", TINY, lab.nodes["n1"][0], CLOSED)
     assert drops(lab, "fragment_tiny") == before, "no policy, no look at it"
-    lab.apply(closes())
-    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    link, to_all, to_routers = link_of(lab)
+    with running(lab, "n1", PYTHON, "-c", SHARED_SERVER, says="ready"):
+        soon("a neighbour before any policy", lambda: shared(lab, "n2", to_all) == [True])
+        soon("a pod before any policy", lambda: shared(lab, "default/near", to_all, to_routers) == [True, True])
+        lab.apply(closes())
+        soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+        assert confirm(lab).returncode == 0
+        lab.exec("n1", "ip", "addr", "add", "192.0.2.1/25", "dev", link)
+        assert shared(lab, "n2", to_all) == [False] and shared(lab, "default/near", to_all, to_routers) == [False, False]
+        soon("a network that came later", lambda: shared(lab, "default/near", "192.0.2.127") == [False])
+        lab.exec("n1", "ip", "addr", "del", "192.0.2.1/25", "dev", link)
+        assert why(lab, "default/near", end(to_routers, SHARED)) == ("denied", "ClusterNetworkPolicy host ingress[1]")
+    with running(lab, "n2", PYTHON, "-c", HEAR_ALL, says="go") as hears:
+        soon("what the node itself says to all", lambda: shared(lab, "n1", to_all) and hears.poll() is not None)
     soon("an open one by the Service", lambda: by_service(lab, 30071))
     assert by_service(lab, 30072) is False
     lab.exec("world", PYTHON, "-c", TINY, lab.nodes["n1"][0], CLOSED)
