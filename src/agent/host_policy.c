@@ -238,22 +238,50 @@ static void try_out(struct host_policy *h)
 	api_trial_stop(h->test); /* what it found would be of the former */
 }
 
+/* Has the API all of what was confirmed last (as it was, or changed)? */
+static bool has_last(const struct host_policy *h)
+{
+	json_t *object;
+	const char *name;
+
+	json_object_foreach(h->record.last, name, object)
+		if (!json_object_get(h->wanted, name))
+			return false;
+	return json_object_size(h->record.last) > 0;
+}
+
+/* It no longer means the node, which may be for a moment (a label), or it is deleted, which opens the node for good. */
+static void open_node(struct host_policy *h)
+{
+	struct host_record *r = &h->record;
+
+	if (json_object_size(decided(h)))
+		log_warn("the last policy of the node itself is gone: the node is open");
+	r->unmeant = (r->unmeant || json_object_size(r->confirmed)) && has_last(h);
+	set_confirmed(h, h->effective);
+	end_trial(h);
+}
+
 /* Nothing is wanted, or what was confirmed: needs no trial. */
 static void decide(struct host_policy *h)
 {
 	struct host_record *r = &h->record;
 
 	if (!json_object_size(h->effective)) {
-		if (json_object_size(decided(h)))
-			log_warn("the last policy of the node itself is gone: the node is open");
-		set_confirmed(h, h->effective);
-		end_trial(h);
-	} else if (json_equal(h->effective, r->confirmed) || json_equal(h->effective, r->last)) {
+		open_node(h);
+		return;
+	}
+	if (json_equal(h->effective, r->confirmed) || json_equal(h->effective, r->last)) {
 		set_confirmed(h, h->effective);
 		end_trial(h);
 	} else if (!json_equal(h->effective, r->trial)) {
+		if (r->unmeant && has_last(h)) { /* what comes back without a word */
+			json_decref(r->confirmed);
+			r->confirmed = json_copy(r->last);
+		}
 		try_out(h);
 	}
+	r->unmeant = false;
 }
 
 static void note_since(struct host_policy *h)

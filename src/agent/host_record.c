@@ -59,6 +59,7 @@ int host_record_parse(struct host_record *r, const char *what, const char *text,
 	}
 	take_set(&r->confirmed, confirmed);
 	take_set(&r->last, is_set(last) ? last : confirmed);
+	r->unmeant = json_is_true(json_object_get(j, "unmeant"));
 	if (is_set(trial) && json_object_size(trial))
 		take_set(&r->trial, trial);
 	r->taken_back = r->trial && json_is_true(json_object_get(j, "takenBack"));
@@ -71,8 +72,8 @@ int host_record_parse(struct host_record *r, const char *what, const char *text,
 
 char *host_record_format(const struct host_record *r)
 {
-	_cleanup_json_ json_t *j = json_pack("{ss*, sO, sO, sO*, sb, sb, sI, sI}", "boot", r->boot, "confirmed", r->confirmed, "last", r->last, "trial",
-					     r->trial, "takenBack", r->taken_back, "tested", r->tested, "until", (json_int_t)r->until, "since", (json_int_t)r->since);
+	_cleanup_json_ json_t *j = json_pack("{ss*, sO, sO, sb, sO*, sb, sb, sI, sI}", "boot", r->boot, "confirmed", r->confirmed, "last", r->last, "unmeant",
+					     r->unmeant, "trial", r->trial, "takenBack", r->taken_back, "tested", r->tested, "until", (json_int_t)r->until, "since", (json_int_t)r->since);
 
 	return json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
 }

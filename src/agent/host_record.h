@@ -9,6 +9,7 @@ struct host_record {
 	char *boot;	   /* the boot that the times are of; NULL: not known */
 	json_t *confirmed; /* comes back when a trial ends without a word; never NULL */
 	json_t *last;	   /* the last that was confirmed and not empty: it needs no trial again; never NULL */
+	bool unmeant;	   /* `last` was in force until it no longer meant the node, and the API has had it since: nothing has opened the node for good */
 	json_t *trial;	   /* NULL: none */
 	bool taken_back;   /* the trial has ended without a word */
 	bool tested;	   /* under it a new connection to the API server was made */

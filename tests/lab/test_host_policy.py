@@ -344,6 +344,9 @@ def test_P11_what_nobody_confirms_is_taken_back(lab):
     lab.apply(tighter)
     soon("another closed port", lambda: reached(lab, "world", OPEN) is False)
     assert state(lab) == "trial"
+    for label, means in (("other", "none"), ("n1", "trial")):  # nothing of it is gone when it means the node again
+        lab.kubectl("label", "node", "n1", "--overwrite", "kubernetes.io/hostname=" + label)
+        soon("a node that is meant, or is not", lambda: state(lab) == means)
     answered(lab, "world", FAILSAFE)
     soon("what was confirmed", lambda: state(lab) == "rolled back")
     soon("the open port", lambda: reached(lab, "world", OPEN) is True)
