@@ -5,6 +5,8 @@
 #include "hub/schema_meta.h"
 #include "hub/validate.h"
 
+#include <ctype.h>
+
 enum { LIST_MAX = 25, PRIORITY_MAX = 1000, NAME_MAX_LEN = 100 };
 
 #define API "io.networking.policy.v1alpha2."
@@ -21,7 +23,7 @@ static const struct schema port = {
 };
 
 static const struct schema transport = { API "ClusterNetworkPolicyPort", "What is said of a protocol.",
-					 FIELDS(OBJ("destinationPort", &port, "Ports at the destination; unset: all.")) };
+					 FIELDS(OBJ("destinationPort", &port, "Ports at the destination; must be there. All of a protocol: the range 1 to 65535.")) };
 
 static const struct schema protocol = {
 	API "ClusterNetworkPolicyProtocol", "A protocol, or a port by name: exactly one.",
@@ -49,7 +51,7 @@ static const struct schema egress_peer = {
 	API "ClusterNetworkPolicyEgressPeer", "Who may be at the other end: exactly one field.",
 	FIELDS(OBJ("namespaces", &schema_label_selector, "All pods of these namespaces."), OBJ("pods", &namespaced_pod, "These pods."),
 	       OBJ("nodes", &schema_label_selector, "These nodes."), STR_LIST("networks", "CIDRs, pods in them included."),
-	       STR_LIST("domainNames", "DNS names; only in rules that accept."))
+	       STR_LIST("domainNames", "DNS names of at least two labels, the first of which may be *; only in rules that accept."))
 };
 
 #define ACTIONS VALUES("Accept", "Deny", "Pass")
@@ -111,6 +113,32 @@ void policy_validate_pods(const json_t *peer, const struct path *at, struct erro
 	validate_label_selector(json_object_get(pods, "podSelector"), PATH(PATH(at, "pods"), "podSelector"), e);
 }
 
+static bool is_label(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)s[i]) && s[i] != '_' && s[i] != '-')
+			return false;
+	return len > 0 && s[0] != '-' && isalnum((unsigned char)s[len - 1]);
+}
+
+/* As upstream's pattern has it: two labels or more after "*.", a dot at the end if one likes. */
+static void validate_domain(const json_t *v, const struct path *at, struct errors *e)
+{
+	const char *name = json_str_or(v, ""), *s = str_has_prefix(name, "*.") ? name + 2 : name;
+	bool valid = true;
+	size_t n = 0;
+
+	while (valid && *s) {
+		size_t len = strcspn(s, ".");
+
+		valid = is_label(s, len);
+		s += len + (s[len] == '.');
+		n++;
+	}
+	if (!valid || n < 2)
+		err_invalid(e, at, v, "must be a DNS name of at least two labels, the first of which may be \"*\"");
+}
+
 static void validate_peer(const json_t *peer, bool accepts, const struct path *at, struct errors *e)
 {
 	const json_t *networks = json_object_get(peer, "networks"), *names = json_object_get(peer, "domainNames"), *v;
@@ -124,6 +152,8 @@ static void validate_peer(const json_t *peer, bool accepts, const struct path *a
 	json_array_foreach(networks, i, v)
 		validate_cidr(v, PATH_AT(PATH(at, "networks"), i), e);
 	validate_list(names, 1, PATH(at, "domainNames"), e);
+	json_array_foreach(names, i, v)
+		validate_domain(v, PATH_AT(PATH(at, "domainNames"), i), e);
 	if (names && !accepts)
 		err_forbidden(e, PATH(at, "domainNames"), "may only stand in rules that accept");
 }
@@ -133,8 +163,10 @@ static void validate_ports(const json_t *transport_, const struct path *at, stru
 	const json_t *p = json_object_get(transport_, "destinationPort"), *r = json_object_get(p, "range");
 	const struct path *here = PATH(at, "destinationPort");
 
-	if (!p)
+	if (!p) { /* upstream: at least one property, and there is no other */
+		err_required(e, here, NULL);
 		return;
+	}
 	one_of(p, here, e);
 	if (r && json_integer_value(json_object_get(r, "start")) >= json_integer_value(json_object_get(r, "end")))
 		err_invalid(e, PATH(here, "range"), r, "`start` must be less than `end`");

@@ -112,6 +112,23 @@ REFUSED = [(admin_policy(ADMIN, "c", "Accept", priority=1), "action"), (admin_po
            (admin_policy(BASELINE, "other"), "name"), (admin_policy(BASELINE, "default", "Pass"), "action")]
 
 
+def cluster_policy(protocol=None, names=None):
+    rule = {"action": "Accept", "to": [{"domainNames": names} if names else {"namespaces": {}}], **({"protocols": [protocol]} if protocol else {})}
+    return {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "c"},
+            "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}, "egress": [rule]}}
+
+
+def test_CNP_8_what_upstream_refuses_is_refused(hub):
+    for policy, field in ((cluster_policy({"tcp": {}}), "tcp.destinationPort"), (cluster_policy({"udp": {"destinationPort": {}}}), "udp.destinationPort"),
+                          *((cluster_policy(names=[n]), "domainNames[0]") for n in ("x", "*.x", "a..b", "-a.b", "a.*.b", "*"))):
+        refused = hub.kubectl("apply", "-f", "-", stdin=json.dumps(policy), check=False)
+        assert refused.returncode != 0 and field in refused.stderr, (policy, refused.stderr)
+    for policy in (cluster_policy({"tcp": {"destinationPort": {"range": {"start": 1, "end": 65535}}}}), cluster_policy(names=["*.example.com", "a-1.b_c.example."])):
+        hub.kubectl("apply", "-f", "-", stdin=json.dumps(policy))
+    assert "unset: all" not in hub.kubectl("explain", "cnp.spec.egress.protocols.tcp").stdout
+    hub.kubectl("delete", "cnp", "c")
+
+
 def test_predecessors_of_cluster_network_policy(hub, kubectls):
     """Beside it, in an older version of its group: its rules in other words, and a status that a node may write."""
     for kubectl in kubectls:
