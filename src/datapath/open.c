@@ -5,10 +5,12 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "datapath/attach.h"
+#include "datapath/inherit.h"
 #include "datapath/pins.h"
 #include "datapath/priv.h"
 #include "weft/config.h"
 
+#include "inherit.skel.h"
 #include "sweep.skel.h"
 #include "from_mesh.skel.h"
 #include "from_net.skel.h"
@@ -307,8 +309,8 @@ static void size_map(struct bpf_map *map, const char *name, const struct dp_conf
 		bpf_map__set_max_entries(map, policy_max(config->policy_rule_max));
 }
 
-/* A map that counts the entries of a table is a new one, too, where the table is: the old one's sweep goes on until the programs are
- * loaded, and what it ends there would be taken off here again when its copy ends. */
+/* A map that counts the entries of a table is a new one, too, where the table is: what the old one loses until all programs are replaced is nothing
+ * that the new one has. */
 static const struct counts {
 	const char *table, *map;
 } counts[] = { { "flows", "endpoint_flows" }, { "nat_claims", "nat_shares" } };
@@ -316,8 +318,10 @@ static const struct counts {
 static int adopt_map(struct datapath *dp, struct bpf_object *obj, struct bpf_map *map, char **ret_error)
 {
 	_cleanup_free_ char *path = xasprintf("%s/maps/%s", dp->dir, bpf_map__name(map));
-	int r = pins_adopt(map, bpf_object__btf(obj), path);
+	int r = inheritance_adopt(dp->inheritance, map);
 
+	if (r == 0)
+		r = pins_adopt(map, bpf_object__btf(obj), path);
 	if (r < 0)
 		*ret_error = xasprintf("cannot adopt the pinned map %s: %s", path, strerror(-r));
 	return r;
@@ -373,7 +377,7 @@ static int publish_maps(struct datapath *dp, struct bpf_object *obj)
 
 		if (bpf_map__is_internal(map))
 			continue;
-		r = pins_publish(map, path);
+		r = inheritance_has(bpf_map__name(map)) ? inheritance_publish(dp->inheritance, map, path) : pins_publish(map, path);
 		if (r < 0)
 			return r;
 	}
@@ -515,6 +519,31 @@ static int start_sweep(struct datapath *dp, const struct dp_config *config, char
 	return r < 0 ? r : run_once(obj, "start_sweep");
 }
 
+/* What the old tables have now, or what has come to them since. */
+static int inherit(struct datapath *dp, const struct bpf_object *obj)
+{
+	if (!obj)
+		return 0;
+	return inheritance_pass(dp->inheritance, bpf_program__fd(bpf_object__find_program_by_name(obj, "inherit_flow")),
+				bpf_program__fd(bpf_object__find_program_by_name(obj, "inherit_claim")));
+}
+
+/* @ret stays NULL where nothing is left to anybody. */
+static int load_inherit(struct datapath *dp, const struct dp_config *config, struct bpf_object **ret, char **ret_error)
+{
+	const void *elf;
+	size_t size;
+	int r;
+
+	if (!inheritance_is_any(dp->inheritance))
+		return 0;
+	elf = inherit__elf_bytes(&size);
+	r = open_object("inherit", elf, size, ret);
+	if (r == 0)
+		r = load_object(dp, *ret, 0, config, ret_error);
+	return r < 0 ? r : inheritance_open_shares(dp->inheritance);
+}
+
 static bool is_map_of_ours(const char *name, const void *ctx)
 {
 	const struct datapath *dp = ctx;
@@ -550,8 +579,8 @@ static int pin_programs(struct datapath *dp)
 	return 0;
 }
 
-/* Replaces the program of every filter and link of ours by the one just loaded. */
-static int replace_attached(struct datapath *dp)
+/* Replaces the program of every filter of ours by the one just loaded. */
+static int replace_filters(struct datapath *dp)
 {
 	struct if_nameindex *links = if_nameindex();
 	int first = 0, r;
@@ -571,8 +600,23 @@ static int replace_attached(struct datapath *dp)
 				}
 		}
 	if_freenameindex(links);
-	r = dp_replace_tcx(dp);
-	dp_note_error(&first, r);
+	return first;
+}
+
+/* The loaded programs take the place of those that are attached, and their tables that of the old ones. */
+static int replace_attached(struct datapath *dp, const struct bpf_object *inheriting)
+{
+	int first = 0, r;
+
+	r = inherit(dp, inheriting);
+	if (r == 0)
+		r = inheritance_pin(dp->inheritance);
+	if (r < 0)
+		return r;
+	dp_note_error(&first, replace_filters(dp));
+	dp_note_error(&first, inherit(dp, inheriting));
+	dp_note_error(&first, dp_replace_tcx(dp));
+	dp_note_error(&first, inherit(dp, inheriting));
 	return first;
 }
 
@@ -624,6 +668,7 @@ static int choose_attach(struct datapath *dp, enum dp_attach attach, char **ret_
 
 static int open_all(struct datapath *dp, const struct dp_config *config, char **ret_error)
 {
+	_cleanup_(object_closep) struct bpf_object *inheriting = NULL;
 	int r;
 
 	r = check_config(config, ret_error);
@@ -647,11 +692,15 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	if (r < 0)
 		return r;
 	load_stale(dp, config);
-	dp_count_all_flows(dp); /* before anything is moved on somebody's share */
-	r = start_sweep(dp, config, ret_error);
+	r = load_inherit(dp, config, &inheriting, ret_error);
 	if (r < 0)
 		return r;
-	r = replace_attached(dp);
+	dp_count_all_flows(dp); /* before anything is moved on somebody's share */
+	r = start_sweep(dp, config, ret_error);
+	if (r == 0)
+		r = inherit(dp, inheriting);
+	if (r == 0)
+		r = replace_attached(dp, inheriting);
 	if (r == 0)
 		r = dp_policy_void(dp);
 	if (r == 0)
@@ -675,8 +724,10 @@ int datapath_open(const struct dp_config *config, struct datapath **ret, char **
 	dp->xdp = config->xdp;
 	dp->nat_max = config->nat_max;
 	dp->tunnel_ifindex = config->tunnel_ifindex;
+	dp->inheritance = inheritance_new();
 	before = libbpf_set_print(on_libbpf_print);
 	r = open_all(dp, config, &error);
+	dp->inheritance = inheritance_free(dp->inheritance);
 	libbpf_set_print(r < 0 ? before : on_libbpf_print); /* what can fail later answers by its result */
 	if (r < 0) {
 		*ret_error = error ? take_ptr(error) : xasprintf("cannot open the datapath: %s", strerror(-r));

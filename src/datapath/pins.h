@@ -24,6 +24,9 @@ int pins_adopt(struct bpf_map *map, const struct btf *btf, const char *path);
  */
 int pins_publish(struct bpf_map *map, const char *path);
 
+/* Pins the map in the place of the one that is pinned there. Return: 0, -errno. */
+int pins_replace(int fd, const char *path);
+
 /* Does a map of that name exist? */
 typedef bool pins_known_fn(const char *name, const void *ctx);
 

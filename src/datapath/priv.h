@@ -77,6 +77,7 @@ struct datapath {
 	enum dp_xdp xdp;
 	struct dp_xdp_uplink xdp_uplinks[LINKS_MAX]; /* as they were applied */
 	size_t n_xdp_uplinks;
+	struct inheritance *inheritance; /* during datapath_open() */
 	uint32_t flow_max, nat_max;
 	uint64_t recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* of all programs */
 	uint32_t tunnel_ifindex;

@@ -492,6 +492,52 @@ static void entries_move_into_a_table_of_another_size_and_expire_there(void)
 	CHECK(tcp_moved(&s));
 }
 
+static void leave_beside(const char *map, int fd)
+{
+	_cleanup_free_ char *maps = datapath_pin_dir(dp, 0), *path = xasprintf("%s/%s__before", maps, map);
+
+	CHECK_INT(bpf_obj_pin(fd, path), 0);
+	close(fd);
+}
+
+/* What the programs that are attached write to the old table after it has been copied. An answer that met the new table first has begun a flow
+ * of its own there, which policy judges as if the answer had asked. */
+static void what_began_between_copy_and_switch_is_taken_over(void)
+{
+	struct flow_state s;
+	int young, table;
+
+	flows_clear();
+	dp_config.flow_max = FLOW_MAX * 2;
+	harness_reopen();
+	young = dup(datapath_map_fd(dp, "flows_new"));
+	table = dup(datapath_map_fd(dp, "flows"));
+	tcp(true, "S");
+	udp(true, 5);
+	plant("flows", 6, FLOW_OPEN, 1);
+	dp_config.flow_max = FLOW_MAX;
+	harness_reopen();
+	flows_clear(); /* nothing was there to be copied */
+	tcp(false, "SA");
+	CHECK(tcp_in("flows_new", &s));
+	CHECK(s.initiator != pod_end());
+	leave_beside("flows_new", young);
+	leave_beside("flows", table);
+	harness_reopen();
+	CHECK(tcp_in("flows_new", &s));
+	CHECK_INT(s.initiator, pod_end());
+	CHECK(!(s.origin & FLOW_UNSURE));
+	CHECK(flow_get("flows_new", IPPROTO_UDP, A4, 5, WORLD4, 53, &s));
+	CHECK(flow_get("flows", IPPROTO_UDP, A4, 6, WORLD4, 53, &s));
+	CHECK_INT(share_of(1), 1);
+	CHECK_INT(share_of(0), 1);
+	tcp(false, "SA");
+	tcp(true, "A");
+	CHECK(tcp_moved(&s));
+	CHECK_INT(s.initiator, pod_end());
+	flows_clear();
+}
+
 static void flows_and_counters_outlive_a_restart(void)
 {
 	struct flow_state s;
@@ -558,6 +604,7 @@ int main(void)
 	RUN(a_turn_is_waited_for);
 	RUN(an_entry_without_a_turn_is_found);
 	RUN(entries_move_into_a_table_of_another_size_and_expire_there);
+	RUN(what_began_between_copy_and_switch_is_taken_over);
 	RUN(flows_and_counters_outlive_a_restart);
 	RUN(pins_that_no_program_names_go);
 	RUN(a_withdrawn_endpoint_is_locked_out);

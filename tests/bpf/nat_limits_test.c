@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NAT and masquerade, who gets a port and how long it is his: ranges, shares, the node's own ports, states and time-outs. */
+#include "base/str.h"
 #include "nat_node.h"
 
 #include <poll.h>
@@ -322,6 +323,119 @@ static void connections_outlive_the_agent(void)
 	restore();
 }
 
+static void pin_beside(const char *map, int fd)
+{
+	_cleanup_free_ char *maps = datapath_pin_dir(dp, 0), *path = xasprintf("%s/%s__before", maps, map);
+
+	CHECK_INT(bpf_obj_pin(fd, path), 0);
+	close(fd);
+}
+
+/* The two tables as they are, to be put beside the next ones. */
+static void keep(int fds[2])
+{
+	fds[0] = dup(datapath_map_fd(dp, "nat_claims"));
+	fds[1] = dup(datapath_map_fd(dp, "nat_forward"));
+}
+
+static void leave_beside(const int fds[2])
+{
+	pin_beside("nat_claims", fds[0]);
+	pin_beside("nat_forward", fds[1]);
+}
+
+static void converse(const char *pod, uint16_t port, uint16_t as)
+{
+	packet(IPPROTO_TCP, WORLD4, 443, OURS4, as, "SA");
+	arrive(REDIRECT);
+	packet(IPPROTO_TCP, pod, port, WORLD4, 443, "A");
+	CHECK_INT(leave().sport, as);
+}
+
+static uint16_t as_whom(const char *pod, uint16_t port, const char *flags)
+{
+	packet(IPPROTO_TCP, pod, port, WORLD4, 443, flags);
+	return leave().sport;
+}
+
+/* As many halves as @n claims have. */
+static void check_whole(unsigned n)
+{
+	uint8_t key[64];
+	unsigned forward = 0;
+	int map = datapath_map_fd(dp, "nat_forward");
+
+	for (int more = bpf_map_get_next_key(map, NULL, key); more == 0; more = bpf_map_get_next_key(map, key, key))
+		forward++;
+	CHECK_INT(forward, n);
+	CHECK_INT(claims_of(NAT_OWNER_ALL), n);
+}
+
+/* What was written to the old tables after they had been copied, as the programs that are attached go on to do until they are replaced. Until what
+ * they wrote is here, too, packets of these connections made claims anew: each of the other's port. */
+static void what_began_between_copy_and_switch_is_taken_over(void)
+{
+	uint16_t port, wrong;
+	struct nat_claim claim;
+	int old[2];
+
+	dp_config.nat_max = NAT_MAX * 2;
+	reopen();
+	keep(old);
+	CHECK_INT(as_whom(A4, 40000, "S"), 40000);
+	port = as_whom(B4, 40000, "S");
+	CHECK(port != 40000);
+	converse(A4, 40000, 40000);
+	converse(B4, 40000, port);
+	CHECK_INT(as_whom(A4, 40001, "S"), 40001);
+	converse(A4, 40001, 40001);
+	dp_config.nat_max = NAT_MAX;
+	reopen();
+	forget(); /* of the new tables: nothing was there to be copied */
+	CHECK_INT(as_whom(B4, 40000, "A"), 40000);
+	wrong = as_whom(A4, 40000, "A");
+	CHECK(wrong != 40000);
+	leave_beside(old);
+	reopen();
+	check_whole(3);
+	CHECK_INT(claims_of(1), 2);
+	CHECK_INT(claims_of(2), 1);
+	CHECK(wrong == port || !claim_get(IPPROTO_TCP, OURS4, wrong, WORLD4, 443, &claim));
+	CHECK(claim_get(IPPROTO_TCP, OURS4, 40000, WORLD4, 443, &claim));
+	CHECK_INT(claim.state.stage, FLOW_OPEN);
+	CHECK_INT(as_whom(A4, 40000, "A"), 40000);
+	CHECK_INT(as_whom(B4, 40000, "A"), port);
+	CHECK_INT(as_whom(A4, 40001, "A"), 40001);
+	restore();
+}
+
+/* Who has been answered meanwhile keeps what he has got; and what is left has no half there. */
+static void what_is_answered_does_not_give_way(void)
+{
+	uint16_t port;
+	int old[2];
+
+	dp_config.nat_max = NAT_MAX * 2;
+	reopen();
+	keep(old);
+	CHECK_INT(as_whom(A4, 40000, "S"), 40000);
+	converse(A4, 40000, 40000);
+	dp_config.nat_max = NAT_MAX;
+	reopen();
+	forget();
+	CHECK_INT(as_whom(B4, 40000, "S"), 40000);
+	converse(B4, 40000, 40000);
+	port = as_whom(A4, 40000, "S");
+	CHECK(port != 40000);
+	converse(A4, 40000, port);
+	leave_beside(old);
+	reopen();
+	check_whole(2);
+	CHECK_INT(as_whom(B4, 40000, "A"), 40000);
+	CHECK_INT(as_whom(A4, 40000, "A"), port);
+	restore();
+}
+
 static void a_deleted_pods_port_is_not_answered(void)
 {
 	packet(IPPROTO_UDP, B4, 5000, WORLD4, 53, "");
@@ -351,6 +465,8 @@ int main(void)
 	RUN(tcp_states);
 	RUN(a_reset_that_the_pod_does_not_believe);
 	RUN(connections_outlive_the_agent);
+	RUN(what_began_between_copy_and_switch_is_taken_over);
+	RUN(what_is_answered_does_not_give_way);
 	harness_done();
 	return test_end();
 }
