@@ -221,12 +221,22 @@ void agent_services_check(struct agent *a)
 	agent_services_changed(a);
 }
 
+static void look_after_maps(struct agent *a)
+{
+	int r = datapath_audit_services(a->dp);
+
+	if (r < 0)
+		log_warn("cannot look after the maps of Services", L_ERRNO(r));
+}
+
 void agent_services_tick(struct agent *a)
 {
 	struct services_view *s = &a->services;
 
-	if (a->dp)
+	if (a->dp) {
 		datapath_services_collect(a->dp);
+		look_after_maps(a);
+	}
 	if (a->dp && s->complete)
 		services_abort_stale(a);
 	services_health_tick(a);

@@ -47,12 +47,21 @@ static bool is_wanted(const struct entries *e, const void *key)
 	return false;
 }
 
-/* Keys of the map that are not wanted; they are listed before any goes, as the order of keys changes with a deletion. */
-static int remove_others(int map, const struct entries *want)
+/* The same prefix may be wanted twice. Sorted. */
+static size_t distinct(const struct entries *e)
 {
-	_cleanup_free_ uint8_t *keys = NULL;
-	size_t n = 0, cap = 0, size = want->key_size;
-	int first = 0;
+	size_t n = 0;
+
+	for (size_t i = 0; i < e->n; i++)
+		n += i == 0 || memcmp(e->data + i * stride(e), e->data + (i - 1) * stride(e), e->key_size) != 0;
+	return n;
+}
+
+/* The keys that are there, all of them before any goes, as their order changes with a deletion. */
+static uint8_t *list_keys(int map, size_t size, size_t *ret_n)
+{
+	uint8_t *keys = NULL;
+	size_t n = 0, cap = 0;
 
 	for (;;) {
 		if ((n + 1) * size > cap) {
@@ -63,47 +72,62 @@ static int remove_others(int map, const struct entries *want)
 			break;
 		n++;
 	}
-	for (size_t i = 0; i < n; i++)
-		if (!is_wanted(want, keys + i * size))
-			dp_note_error(&first, bpf_map_delete_elem(map, keys + i * size));
-	return first;
+	*ret_n = n;
+	return keys;
 }
 
-/* Makes the map hold exactly these. Writing what is there already does no harm. */
-static int sync_map(int map, struct entries *want)
+/* Somebody else's doing, when the same was wanted the last time. Takes the data of @want. */
+static void note_repairs(struct datapath *dp, enum dp_map map, struct entries *want, size_t changed)
 {
-	int first = 0;
+	struct dp_nat_wanted *before = &dp->repair.nat[map == MAP_NAT_EXEMPT];
+
+	if (changed && before->data && before->n == want->n && memcmp(before->data, want->data, want->n * stride(want)) == 0)
+		dp_repaired(dp, DP_REPAIR_ENTRY, "%zu entries of %s", changed, dp_map_names[map]);
+	free(before->data);
+	*before = (struct dp_nat_wanted){ take_ptr(want->data), want->n };
+}
+
+/* Makes the map hold exactly these, and takes their data. Writing what is there already does no harm; of what is there the keys are asked for, and
+ * the value where it is more than that the key is there: in a trie a look-up may find a wider one. */
+static int sync_map(struct datapath *dp, enum dp_map map, struct entries *want)
+{
+	size_t n_there, kept = 0, changed = 0;
+	int fd = dp->maps[map], first = 0;
+	_cleanup_free_ uint8_t *there = list_keys(fd, want->key_size, &n_there);
 
 	qsort_r(want->data, want->n, stride(want), compare_keys, &want->key_size);
+	for (size_t i = 0; i < n_there; i++)
+		kept += is_wanted(want, there + i * want->key_size);
 	for (size_t i = 0; i < want->n; i++) {
 		const uint8_t *key = want->data + i * stride(want);
+		struct nat_uplink now;
 
-		dp_note_error(&first, bpf_map_update_elem(map, key, key + want->key_size, BPF_ANY));
+		changed += map == MAP_NAT_UPLINKS && bpf_map_lookup_elem(fd, key, &now) == 0 && memcmp(&now, key + want->key_size, sizeof(now)) != 0;
+		dp_note_error(&first, bpf_map_update_elem(fd, key, key + want->key_size, BPF_ANY));
 	}
-	dp_note_error(&first, remove_others(map, want));
+	for (size_t i = 0; i < n_there; i++)
+		if (!is_wanted(want, there + i * want->key_size))
+			dp_note_error(&first, bpf_map_delete_elem(fd, there + i * want->key_size));
+	note_repairs(dp, map, want, changed + distinct(want) - kept + n_there - kept);
 	return first;
 }
 
 static int apply_uplinks(struct datapath *dp, const struct dp_masquerade *m)
 {
 	struct entries want = entries_new(m->n_uplinks, sizeof(uint32_t), sizeof(struct nat_uplink));
-	int r;
 
 	for (size_t i = 0; i < m->n_uplinks; i++) {
 		struct nat_uplink value = { .addrs = { dp_addr_encode(&m->uplinks[i].addrs[0]), dp_addr_encode(&m->uplinks[i].addrs[1]) } };
 
 		entries_add(&want, &m->uplinks[i].ifindex, &value);
 	}
-	r = sync_map(dp->maps[MAP_NAT_UPLINKS], &want);
-	free(want.data);
-	return r;
+	return sync_map(dp, MAP_NAT_UPLINKS, &want);
 }
 
 static int apply_exempt(struct datapath *dp, const struct dp_masquerade *m)
 {
 	struct entries want = entries_new(m->n_exempt, sizeof(struct nat_exempt_key), sizeof(uint32_t));
 	uint32_t yes = 1;
-	int r;
 
 	for (size_t i = 0; i < m->n_exempt; i++) {
 		const struct dp_exempt *e = &m->exempt[i];
@@ -112,24 +136,31 @@ static int apply_exempt(struct datapath *dp, const struct dp_masquerade *m)
 		memcpy(key.addr, &e->prefix.addr, 16);
 		entries_add(&want, &key, &yes);
 	}
-	r = sync_map(dp->maps[MAP_NAT_EXEMPT], &want);
-	free(want.data);
-	return r;
+	return sync_map(dp, MAP_NAT_EXEMPT, &want);
 }
 
 static int apply_reserved(struct datapath *dp, const struct dp_masquerade *m)
 {
+	unsigned changed = 0;
 	int r = 0;
 
+	if (!dp->repair.reserved)
+		dp->repair.reserved = xnew0_array(uint64_t, NAT_RESERVED_WORDS);
 	for (uint32_t i = 0; i < NAT_RESERVED_WORDS && r == 0; i++) {
 		uint64_t word = 0, now = 0;
 
 		for (uint32_t bit = 0; m->reserved && bit < 64; bit++)
 			word |= (uint64_t)m->reserved[i * 64 + bit] << bit;
 		r = bpf_map_lookup_elem(dp->maps[MAP_NAT_RESERVED], &i, &now);
-		if (r == 0 && now != word)
+		if (r == 0 && now != word) {
 			r = bpf_map_update_elem(dp->maps[MAP_NAT_RESERVED], &i, &word, BPF_ANY);
+			changed += dp->repair.reserved_known && dp->repair.reserved[i] == word;
+		}
+		dp->repair.reserved[i] = word;
 	}
+	dp->repair.reserved_known = r == 0;
+	if (changed)
+		dp_repaired(dp, DP_REPAIR_ENTRY, "%u entries of %s", changed, dp_map_names[MAP_NAT_RESERVED]);
 	return r;
 }
 

@@ -747,6 +747,9 @@ struct datapath *datapath_close(struct datapath *dp)
 	dp_close_sockets(dp);
 	free(dp->repair.routes);
 	free(dp->repair.guard);
+	free(dp->repair.nat[0].data);
+	free(dp->repair.nat[1].data);
+	free(dp->repair.reserved);
 	for (int i = 0; i < HOOK_COUNT; i++)
 		bpf_object__close(dp->objects[i]);
 	close_fd(dp->lock_fd);

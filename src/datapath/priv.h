@@ -94,6 +94,12 @@ struct datapath {
 		size_t n_routes;
 		struct node_route_key *guard; /* sorted */
 		size_t n_guard;
+		struct dp_nat_wanted {
+			uint8_t *data; /* sorted: keys, each with its value */
+			size_t n;
+		} nat[2]; /* uplinks, and what is exempt */
+		uint64_t *reserved;
+		bool reserved_known;
 	} repair;
 	struct dp_nat_uplink *nat_addrs; /* as they were applied */
 	size_t n_nat_addrs;

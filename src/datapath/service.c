@@ -105,27 +105,26 @@ struct change {
 	bool needed[SERVICE_ROLES];
 };
 
-static struct service_backend encode_backend(const struct service_state *st, uint8_t proto, const struct backend_state *b, uint8_t roles)
+struct service_backend services_encode_backend(const struct service_state *st, const struct backend_state *b, uint8_t roles)
 {
 	return (struct service_backend){
-		.addr = b->addr, .port = b->port, .proto = proto, .roles = roles, .flags = b->flags, .service = st->id };
+		.addr = b->addr, .port = b->port, .proto = st->proto, .roles = roles, .flags = b->flags, .service = st->id };
 }
 
-static int write_backend(struct datapath *dp, const struct service_state *st, uint8_t proto, const struct backend_state *b,
-			 uint8_t roles)
+static int write_backend(struct datapath *dp, const struct service_state *st, const struct backend_state *b, uint8_t roles)
 {
-	struct service_backend value = encode_backend(st, proto, b, roles);
+	struct service_backend value = services_encode_backend(st, b, roles);
 
 	return services_write(dp, MAP_SERVICE_BACKENDS, &b->id, &value);
 }
 
 /* Who is no endpoint any more is chosen by nobody, and those who are connected with it may have to know. */
-static int write_gone(struct datapath *dp, const struct service_state *st, uint8_t proto, const struct backend_state *b)
+static int write_gone(struct datapath *dp, const struct service_state *st, const struct backend_state *b)
 {
 	struct backend_state gone = *b;
 
 	gone.flags |= SERVICE_GONE;
-	return write_backend(dp, st, proto, &gone, 0);
+	return write_backend(dp, st, &gone, 0);
 }
 
 static struct backend_state *find_old(struct service_state *st, const struct backend_state *b)
@@ -167,7 +166,7 @@ static int put_backends(struct datapath *dp, struct services *s, struct service_
 		if (old && !(b->roles & ~old->roles) && b->flags == old->flags)
 			continue;
 		batch.ids[batch.n] = b->id;
-		batch.values[batch.n++] = encode_backend(st, want->proto, b, old ? old->roles | b->roles : b->roles);
+		batch.values[batch.n++] = services_encode_backend(st, b, old ? old->roles | b->roles : b->roles);
 		if (batch.n == WRITES_AT_ONCE)
 			r = flush_backends(dp, &batch);
 	}
@@ -296,7 +295,7 @@ static int put_frontends(struct datapath *dp, struct services *s, struct service
 
 /* ---- who may come ---- */
 
-static struct service_source_key source_key(uint32_t id, const struct prefix *p)
+struct service_source_key services_source_key(uint32_t id, const struct prefix *p)
 {
 	struct service_source_key key = { .len = 32 + p->len, .service = id };
 
@@ -306,7 +305,7 @@ static struct service_source_key source_key(uint32_t id, const struct prefix *p)
 
 int services_delete_source(struct datapath *dp, uint32_t id, const struct prefix *p)
 {
-	struct service_source_key key = source_key(id, p);
+	struct service_source_key key = services_source_key(id, p);
 
 	return services_delete(dp, MAP_SERVICE_SOURCES, &key);
 }
@@ -325,7 +324,7 @@ static int put_sources(struct datapath *dp, struct service_state *st, const stru
 	int first = 0;
 
 	for (size_t i = 0; i < want->n_sources; i++) {
-		struct service_source_key key = source_key(st->id, &want->sources[i]);
+		struct service_source_key key = services_source_key(st->id, &want->sources[i]);
 
 		if (!has_prefix(st->sources, st->n_sources, &want->sources[i]))
 			dp_note_error(&first, services_write(dp, MAP_SERVICE_SOURCES, &key, &yes));
@@ -344,8 +343,7 @@ static int put_sources(struct datapath *dp, struct service_state *st, const stru
 /* ---- the end of a change ---- */
 
 /* Whoever left a set is no longer chosen, also not by affinity. */
-static int drop_roles(struct datapath *dp, struct services *s, struct service_state *st, const struct dp_service *want,
-		      const struct change *c)
+static int drop_roles(struct datapath *dp, struct services *s, struct service_state *st, const struct change *c)
 {
 	int first = 0;
 
@@ -357,10 +355,10 @@ static int drop_roles(struct datapath *dp, struct services *s, struct service_st
 			continue;
 		s->left = true;
 		if (now && now->id == old->id) {
-			dp_note_error(&first, write_backend(dp, st, want->proto, now, now->roles));
+			dp_note_error(&first, write_backend(dp, st, now, now->roles));
 			continue;
 		}
-		dp_note_error(&first, write_gone(dp, st, want->proto, old));
+		dp_note_error(&first, write_gone(dp, st, old));
 		services_retire(s, old->id, 0);
 	}
 	return first;
@@ -412,6 +410,9 @@ int datapath_put_service(struct datapath *dp, const struct dp_service *want)
 	st = find_state(s, want->key);
 	if (!st)
 		st = state_new(s, want);
+	if (want->n_frontends) /* one that goes has none, and no protocol */
+		st->proto = want->proto;
+	st->failed = true;
 	r = put_backends(dp, s, st, want, &c);
 	if (r == 0)
 		r = put_sets(dp, s, st, want, &c);
@@ -422,13 +423,16 @@ int datapath_put_service(struct datapath *dp, const struct dp_service *want)
 		return r;
 	}
 	r = put_frontends(dp, s, st, want, &c);
-	dp_note_error(&r, drop_roles(dp, s, st, want, &c));
+	dp_note_error(&r, drop_roles(dp, s, st, &c));
 	take_change(s, st, &c);
+	st->failed = r < 0;
 	return r;
 }
 
 static void state_free(struct services *s, struct service_state *st)
 {
+	if (s->audit.at == &st->by_key)
+		s->audit.at = htab_next(&s->by_key, s->audit.at);
 	htab_remove(&s->by_key, &st->by_key);
 	for (int role = 0; role < SERVICE_ROLES; role++)
 		free(st->sets[role].backends);
@@ -481,6 +485,7 @@ struct services *services_free(struct services *s)
 	htab_done(&s->adopted_sets);
 	free(s->retired);
 	free(s->slots);
+	free(s->nodes);
 	free(s);
 	return NULL;
 }

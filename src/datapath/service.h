@@ -57,6 +57,15 @@ int datapath_services_end(struct datapath *dp);
 /* Deletes what has been out of use for a second. To be called now and then. */
 void datapath_services_collect(struct datapath *dp);
 
+/**
+ * datapath_audit_services() - the next entries of Services' maps and of service_nodes: what is not as it was put is put back, and told
+ *
+ * To be called once a second or so: each look is bounded, and a large node's entries are looked at within half a minute.
+ *
+ * Return: 0 or the first error.
+ */
+int datapath_audit_services(struct datapath *dp);
+
 /* Sockets of the node and its pods whose endpoint is lost to them: connected UDP, where it serves no more; TCP, where it is removed and the
  * Service asks for a reset (SERVICE_RESET). Ordered by namespace, then socket. */
 struct dp_stale {

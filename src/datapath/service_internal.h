@@ -26,6 +26,8 @@ struct service_state {
 	struct htab_node by_key;
 	char *key;
 	uint32_t id;
+	uint8_t proto;
+	bool failed; /* the last change: what the maps have of it is not certain */
 	struct set_state sets[SERVICE_ROLES];
 	struct backend_state *backends; /* sorted by address and port */
 	size_t n_backends;
@@ -67,6 +69,12 @@ struct retired {
 	uint32_t id, chunks; /* chunks: of the set; 0: it is a backend */
 };
 
+/* Of service_nodes. */
+struct service_node_entry {
+	struct ip_addr addr;
+	uint32_t kind;
+};
+
 struct services {
 	struct htab by_key, frontends, adopted, adopted_sets;
 	uint32_t next_service, next_set, next_backend; /* the highest so far */
@@ -75,6 +83,12 @@ struct services {
 	uint64_t writes, aborted, n_backends, n_slots;
 	bool left; /* a backend has left that sockets may be connected with */
 	uint32_t *slots; /* room for one set */
+	struct service_node_entry *nodes; /* as they were applied */
+	size_t n_nodes;
+	struct { /* where the audit goes on: first the nodes, then the ports */
+		size_t node;
+		struct htab_node *at;
+	} audit;
 };
 
 /* The services of @dp; read from the maps at the first call. Return: 0, -errno. */
@@ -94,6 +108,8 @@ struct adopted *services_find_adopted(struct services *s, uint32_t id);
 struct adopted_set *services_find_adopted_set(struct services *s, uint32_t id);
 void services_free_adopted(struct services *s, struct adopted *a);
 void services_free_adopted_set(struct services *s, struct adopted_set *a);
+struct service_backend services_encode_backend(const struct service_state *st, const struct backend_state *b, uint8_t roles);
+struct service_source_key services_source_key(uint32_t id, const struct prefix *p);
 /* Prefix @p of service @id may not come any more. */
 int services_delete_source(struct datapath *dp, uint32_t id, const struct prefix *p);
 void services_retire(struct services *s, uint32_t id, uint32_t chunks);

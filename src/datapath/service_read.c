@@ -108,14 +108,32 @@ static bool is_wanted(const struct dp_service_node *nodes, size_t n, const struc
 	return false;
 }
 
+/* For the audit. Of an address that was named twice the last word counts, so it is asked for. */
+static void note_nodes(struct services *s, int map, const struct dp_service_node *nodes, size_t n)
+{
+	free(s->nodes);
+	s->nodes = xnew0_array(struct service_node_entry, n + 1);
+	s->n_nodes = s->audit.node = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct service_node_entry *e = &s->nodes[s->n_nodes];
+
+		memcpy(&e->addr, &nodes[i].addr, sizeof(e->addr));
+		s->n_nodes += bpf_map_lookup_elem(map, &e->addr, &e->kind) == 0;
+	}
+}
+
 int datapath_apply_service_nodes(struct datapath *dp, const struct dp_service_node *nodes, size_t n)
 {
-	int map = dp->maps[MAP_SERVICE_NODES], first = 0;
+	int map = dp->maps[MAP_SERVICE_NODES], first = 0, r;
 	struct ip_addr key, next;
+	struct services *s;
 	bool more;
 
 	if (n > SERVICE_NODES_MAX)
 		return -E2BIG;
+	r = services_get(dp, &s);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < n; i++) {
 		uint32_t want = nodes[i].this_node ? SERVICE_NODE_THIS : SERVICE_NODE_OTHER, there = 0;
 
@@ -129,5 +147,6 @@ int datapath_apply_service_nodes(struct datapath *dp, const struct dp_service_no
 		if (!is_wanted(nodes, n, &key))
 			dp_note_error(&first, bpf_map_delete_elem(map, &key));
 	}
+	note_nodes(s, map, nodes, n);
 	return first;
 }

@@ -323,6 +323,55 @@ static void connections_outlive_the_agent(void)
 	restore();
 }
 
+static char told[256];
+
+static void on_repair(enum dp_repair what, const char *text, void *ctx)
+{
+	(void)ctx;
+	CHECK_INT(what, DP_REPAIR_ENTRY);
+	snprintf(told, sizeof(told), "%s", text);
+}
+
+static void check_told(const struct dp_masquerade *m, const char *text)
+{
+	*told = 0;
+	CHECK_INT(datapath_apply_masquerade(dp, m), 0);
+	CHECK_STR(told, text);
+}
+
+/* What is wanted otherwise than before is no repair. */
+static void what_somebody_takes_away_is_put_back_and_told(void)
+{
+	static bool reserved[65536] = { [30000] = true };
+	struct dp_exempt exempt[2] = { { .prefix = prefix_of(&(struct addr[]){ addr_of("10.0.0.0") }[0], 104) },
+				       { .prefix = prefix_of(&(struct addr[]){ addr_of("10.1.0.0") }[0], 112) } };
+	struct dp_nat_uplink uplink;
+	struct dp_masquerade m = rules(&uplink, exempt, 2, reserved);
+	uint32_t word = 30000 / 64;
+	uint64_t none = 0;
+	uint8_t key[64];
+
+	datapath_on_repair(dp, on_repair, NULL);
+	check_told(&m, "");
+	check_told(&m, "");
+	clear_map("nat_exempt");
+	check_told(&m, "2 entries of nat_exempt");
+	CHECK_INT(bpf_map_get_next_key(datapath_map_fd(dp, "nat_exempt"), NULL, key), 0);
+	CHECK_INT(bpf_map_delete_elem(datapath_map_fd(dp, "nat_exempt"), key), 0);
+	check_told(&m, "1 entries of nat_exempt");
+	clear_map("nat_uplinks");
+	check_told(&m, "1 entries of nat_uplinks");
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, "nat_uplinks"), &if_uplink, &(struct nat_uplink){}, BPF_ANY), 0);
+	check_told(&m, "1 entries of nat_uplinks");
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, "nat_reserved"), &word, &none, BPF_ANY), 0);
+	check_told(&m, "1 entries of nat_reserved");
+	m.n_exempt = 1;
+	check_told(&m, "");
+	m.reserved = NULL;
+	check_told(&m, "");
+	restore();
+}
+
 static void pin_beside(const char *map, int fd)
 {
 	_cleanup_free_ char *maps = datapath_pin_dir(dp, 0), *path = xasprintf("%s/%s__before", maps, map);
@@ -465,6 +514,7 @@ int main(void)
 	RUN(tcp_states);
 	RUN(a_reset_that_the_pod_does_not_believe);
 	RUN(connections_outlive_the_agent);
+	RUN(what_somebody_takes_away_is_put_back_and_told);
 	RUN(what_began_between_copy_and_switch_is_taken_over);
 	RUN(what_is_answered_does_not_give_way);
 	harness_done();

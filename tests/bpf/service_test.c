@@ -402,6 +402,123 @@ static void one_change_writes_what_it_concerns(void)
 	CHECK(costs[1] <= 5); /* a chunk, a frontend, a backend */
 }
 
+/* What is out of use goes after a second. */
+static void collect(size_t backends_left)
+{
+	for (int i = 0; i < 200 && count_keys("service_backends") > backends_left; i++) {
+		datapath_services_collect(dp);
+		poll(NULL, 0, 50);
+	}
+	CHECK_INT(count_keys("service_backends"), backends_left);
+}
+
+/* ---- what somebody else takes away ---- */
+
+static char told[256];
+
+static void on_repair(enum dp_repair what, const char *text, void *ctx)
+{
+	(void)ctx;
+	CHECK_INT(what, DP_REPAIR_ENTRY);
+	snprintf(told, sizeof(told), "%s", text);
+}
+
+/* All entries of a map, to be compared. */
+struct dump {
+	size_t n;
+	uint8_t key[8][64], value[8][64];
+};
+
+static struct dump dump_of(const char *map)
+{
+	int fd = datapath_map_fd(dp, map);
+	struct dump d = {};
+
+	for (void *last = NULL; d.n < 8 && bpf_map_get_next_key(fd, last, d.key[d.n]) == 0; last = d.key[d.n++])
+		CHECK_INT(bpf_map_lookup_elem(fd, d.key[d.n], d.value[d.n]), 0);
+	CHECK(d.n < 8);
+	return d;
+}
+
+/* @changed: else it is deleted. */
+static void damage(const char *map, const struct dump *d, bool changed)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		uint8_t value[64] = {};
+
+		CHECK_INT(changed ? bpf_map_update_elem(datapath_map_fd(dp, map), d->key[i], value, BPF_ANY) :
+				    bpf_map_delete_elem(datapath_map_fd(dp, map), d->key[i]), 0);
+	}
+}
+
+static void check_mended(const char *map, const char *text)
+{
+	struct dump before = dump_of(map), after;
+
+	CHECK(before.n > 0);
+	for (int changed = 0; changed < 2; changed++) {
+		*told = 0;
+		damage(map, &before, changed && !streq(map, "service_sources"));
+		CHECK_INT(datapath_audit_services(dp), 0);
+		CHECK_STR(told, text);
+		after = dump_of(map);
+		CHECK_INT(after.n, before.n);
+		for (size_t i = 0; i < before.n; i++) {
+			uint8_t value[64] = {};
+
+			CHECK_INT(bpf_map_lookup_elem(datapath_map_fd(dp, map), before.key[i], value), 0);
+			CHECK(memcmp(value, before.value[i], sizeof(value)) == 0);
+		}
+		*told = 0;
+		CHECK_INT(datapath_audit_services(dp), 0);
+		CHECK_STR(told, "");
+	}
+}
+
+/* A node that is named twice is no reason to write it again and again. */
+static void what_somebody_takes_away_is_put_back_and_told(void)
+{
+	struct dp_service_node nodes[] = { { addr_of("192.0.2.1"), false }, { addr_of("192.0.2.2"), false }, { addr_of("192.0.2.1"), true } };
+	struct prefix source = prefix_of(&(struct addr[]){ addr_of("10.8.0.0") }[0], 120);
+	struct dp_service s;
+
+	harness_reopen();
+	datapath_on_repair(dp, on_repair, NULL);
+	s = service_of("mended", VIP4, IPPROTO_TCP, 3);
+	frontend.flags |= SERVICE_SOURCES;
+	s.sources = &source;
+	s.n_sources = 1;
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(datapath_services_end(dp), 0);
+	collect(3);
+	CHECK_INT(datapath_apply_service_nodes(dp, nodes, ARRAY_SIZE(nodes)), 0);
+	check_mended("service_nodes", "2 addresses of nodes, where node ports are");
+	check_mended("service_frontends", "1 entries of Services");
+	check_mended("service_slots", "1 entries of Services");
+	check_mended("service_backends", "3 entries of Services");
+	check_mended("service_sources", "1 entries of Services");
+	CHECK_INT(datapath_apply_service_nodes(dp, NULL, 0), 0);
+	CHECK_INT(datapath_del_service(dp, "mended"), 0);
+	CHECK_INT(datapath_audit_services(dp), 0); /* what has gone does not come back */
+	CHECK_INT(count_keys("service_frontends"), 0);
+	collect(0);
+}
+
+/* Of 10,000 Services each look takes some, so that nobody waits for it; and all have been looked at before half a minute is over. */
+static void a_large_audit_goes_in_turns(void)
+{
+	int fd = datapath_map_fd(dp, "service_frontends"), looks = 0;
+	struct service_key key = {};
+
+	CHECK_INT(datapath_audit_services(dp), 0);
+	CHECK_INT(bpf_map_get_next_key(fd, NULL, &key), 0);
+	CHECK_INT(bpf_map_delete_elem(fd, &key), 0);
+	for (struct service_frontend f; bpf_map_lookup_elem(fd, &key, &f) < 0 && looks < 30; looks++)
+		CHECK_INT(datapath_audit_services(dp), 0);
+	printf("# looks until one of %zu frontends was back: %d\n", count_keys("service_frontends"), looks);
+	CHECK(looks > 0 && looks < 30);
+}
+
 static void what_is_left_behind_goes_after_a_restart(void)
 {
 	uint64_t before;
@@ -435,16 +552,6 @@ static struct dp_service large_service(size_t n)
 	s.backends = many;
 	s.n_backends = n;
 	return s;
-}
-
-/* What is out of use goes after a second. */
-static void collect(size_t backends_left)
-{
-	for (int i = 0; i < 200 && count_keys("service_backends") > backends_left; i++) {
-		datapath_services_collect(dp);
-		poll(NULL, 0, 50);
-	}
-	CHECK_INT(count_keys("service_backends"), backends_left);
 }
 
 /* More endpoints and slots than go into one call of the kernel, some of them new: all are there, each once. */
@@ -510,7 +617,9 @@ int main(void)
 	RUN(SVC_21_datagrams_follow_their_endpoint);
 	RUN(an_untranslated_peer_keeps_its_name);
 	RUN(one_change_writes_what_it_concerns);
+	RUN(a_large_audit_goes_in_turns);
 	RUN(what_is_left_behind_goes_after_a_restart);
+	RUN(what_somebody_takes_away_is_put_back_and_told);
 	RUN(a_large_service_is_written_in_pieces);
 	RUN(a_full_map_is_said_and_harms_nobody);
 	harness_done();
