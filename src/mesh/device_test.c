@@ -335,6 +335,10 @@ static void uapi_answers(void)
 	    {"public_key=" HEX1 "\nsomething_new=1\nerrno=0\n", 0},
 	    {"public_key=" HEX1 "\nallowed_ip=10.0.0.1/24\nerrno=0\n", -EINVAL},
 	    {"public_key=" HEX1 "\nendpoint=10.0.0.1\nerrno=0\n", -EINVAL},
+	    {"public_key=" HEX1 "\nendpoint=[fe80::1%2]:7\nerrno=0\n", 0},
+	    {"public_key=" HEX1 "\nendpoint=[fe80::1%eth0.7]:7\nerrno=0\n", 0},
+	    {"public_key=" HEX1 "\nendpoint=[fe80::1%2:7\nerrno=0\n", -EINVAL},
+	    {"public_key=" HEX1 "\nendpoint=fe80::1%2]:7\nerrno=0\n", -EINVAL},
 	    {"public_key=" HEX1 "\nlast_handshake_time_sec=-1\nerrno=0\n", -EINVAL},
 	    {"nonsense\nerrno=0\n", -EINVAL},
 	};
@@ -351,11 +355,12 @@ static void uapi_answers(void)
 
 static void uapi_reads_a_device(void)
 {
-	char text[] = "private_key=" HEX2 "\nlisten_port=7\nfwmark=9\npublic_key=" HEX2 "\npublic_key=" HEX1
+	char text[] = "private_key=" HEX2 "\nlisten_port=7\nfwmark=9\npublic_key=" HEX2 "\nendpoint=[fe80::1%2]:7\npublic_key=" HEX1
 		      "\npreshared_key=" HEX2 "\nprotocol_version=1\nendpoint=[fd00::1]:51820\nlast_handshake_time_sec=12\n"
 		      "last_handshake_time_nsec=5\ntx_bytes=3\nrx_bytes=4\npersistent_keepalive_interval=25\n"
 		      "allowed_ip=fd00::/64\nallowed_ip=10.0.0.0/24\nerrno=0\n";
 	const struct mesh_peer *p;
+	struct addr link_local;
 	struct mesh_device d;
 
 	CHECK_INT(mesh_uapi_parse(text, &d), 0);
@@ -364,6 +369,8 @@ static void uapi_reads_a_device(void)
 	p = find(&d, 1);
 	CHECK(p == d.peers && p->handshake_s == 12 && p->tx_bytes == 3 && p->rx_bytes == 4 && p->keepalive_s == 25);
 	CHECK(p->n_allowed == 2 && p->port == 51820);
+	p = find(&d, 2);
+	CHECK(addr_parse("fe80::1", &link_local) == 0 && addr_eq(&p->endpoint, &link_local) && p->port == 7);
 	mesh_device_done(&d);
 }
 

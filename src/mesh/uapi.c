@@ -121,13 +121,23 @@ static int take_allowed(struct mesh_peer *p, const char *value)
 	return 0;
 }
 
-static int take_peer_line(struct mesh_peer *p, const char *key, const char *value)
+/* A peer that speaks from an address of its link is at "[fe80::1%2]:7". Which link that is plays no part in what is wanted of it. */
+static int take_endpoint(struct mesh_peer *p, char *value)
+{
+	char *scope = strchr(value, '%'), *end = scope ? strchr(scope, ']') : NULL;
+
+	if (end)
+		memmove(scope, end, strlen(end) + 1);
+	return addr_port_parse(value, &p->endpoint, &p->port) < 0 ? -EINVAL : 0;
+}
+
+static int take_peer_line(struct mesh_peer *p, const char *key, char *value)
 {
 	uint64_t v = 0;
 	int r = 0;
 
 	if (streq(key, "endpoint"))
-		return addr_port_parse(value, &p->endpoint, &p->port) < 0 ? -EINVAL : 0;
+		return take_endpoint(p, value);
 	if (streq(key, "allowed_ip"))
 		return take_allowed(p, value);
 	if (streq(key, "replaces")) {
@@ -148,7 +158,7 @@ static int take_peer_line(struct mesh_peer *p, const char *key, const char *valu
 	return r;
 }
 
-static int take_line(struct answer *a, const char *key, const char *value)
+static int take_line(struct answer *a, const char *key, char *value)
 {
 	uint8_t public[MESH_KEY];
 	int r;
