@@ -88,16 +88,9 @@ const struct schema schema_baseline_policy = {
 	       OBJ("status", &status, "State of the policy."))
 };
 
-static void one_of(const json_t *j, const struct path *at, struct errors *e)
-{
-	if (json_object_size(j) != 1)
-		err_invalid(e, at, j, "must have exactly one field");
-}
-
 static void validate_list(const json_t *list, size_t min, const struct path *at, struct errors *e)
 {
-	if (list && (json_array_size(list) < min || json_array_size(list) > LIST_MAX))
-		err_invalid(e, at, NULL, "must have %zu to %d items", min, LIST_MAX);
+	policy_validate_list(list, min, LIST_MAX, at, e);
 }
 
 static void validate_peer(const json_t *peer, const struct path *at, struct errors *e)
@@ -105,7 +98,7 @@ static void validate_peer(const json_t *peer, const struct path *at, struct erro
 	const json_t *networks = json_object_get(peer, "networks"), *v;
 	size_t i;
 
-	one_of(peer, at, e);
+	policy_one_of(peer, at, e);
 	policy_validate_pods(peer, at, e);
 	if (json_object_get(peer, "nodes"))
 		validate_label_selector(json_object_get(peer, "nodes"), PATH(at, "nodes"), e);
@@ -130,7 +123,7 @@ static void validate_port(const json_t *p, const json_t *peers, const struct pat
 {
 	const json_t *range = json_object_get(p, "portRange"), *name = json_object_get(p, "namedPort");
 
-	one_of(p, at, e);
+	policy_one_of(p, at, e);
 	if (range && json_integer_value(json_object_get(range, "start")) >= json_integer_value(json_object_get(range, "end")))
 		err_invalid(e, PATH(at, "portRange"), range, "`start` must be less than `end`");
 	if (name && !has_pods_only(peers))
@@ -162,16 +155,8 @@ static void validate_rules(const json_t *rules, const char *side, const struct p
 
 void admin_policy_validate(const json_t *obj, const json_t *old, struct errors *e)
 {
-	const struct path *at = PATH(NULL, "spec");
-	const json_t *spec = json_object_get(obj, "spec"), *who = json_object_get(spec, "subject");
-
 	(void)old;
-	if (who) {
-		one_of(who, PATH(at, "subject"), e);
-		policy_validate_pods(who, PATH(at, "subject"), e);
-	}
-	validate_rules(json_object_get(spec, "ingress"), "from", PATH(at, "ingress"), e);
-	validate_rules(json_object_get(spec, "egress"), "to", PATH(at, "egress"), e);
+	policy_validate_spec(obj, validate_rules, e);
 }
 
 void baseline_policy_validate(const json_t *obj, const json_t *old, struct errors *e)

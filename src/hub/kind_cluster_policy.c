@@ -89,16 +89,21 @@ const struct schema schema_cluster_policy = {
 		   "State of the policy."))
 };
 
-static void one_of(const json_t *j, const struct path *at, struct errors *e)
+void policy_one_of(const json_t *j, const struct path *at, struct errors *e)
 {
 	if (json_object_size(j) != 1)
 		err_invalid(e, at, j, "must have exactly one field");
 }
 
+void policy_validate_list(const json_t *list, size_t min, size_t max, const struct path *at, struct errors *e)
+{
+	if (list && (json_array_size(list) < min || json_array_size(list) > max))
+		err_invalid(e, at, NULL, "must have %zu to %zu items", min, max);
+}
+
 static void validate_list(const json_t *list, size_t min, const struct path *at, struct errors *e)
 {
-	if (list && (json_array_size(list) < min || json_array_size(list) > LIST_MAX))
-		err_invalid(e, at, NULL, "must have %zu to %d items", min, LIST_MAX);
+	policy_validate_list(list, min, LIST_MAX, at, e);
 }
 
 void policy_validate_pods(const json_t *peer, const struct path *at, struct errors *e)
@@ -144,7 +149,7 @@ static void validate_peer(const json_t *peer, bool accepts, const struct path *a
 	const json_t *networks = json_object_get(peer, "networks"), *names = json_object_get(peer, "domainNames"), *v;
 	size_t i;
 
-	one_of(peer, at, e);
+	policy_one_of(peer, at, e);
 	policy_validate_pods(peer, at, e);
 	if (json_object_get(peer, "nodes"))
 		validate_label_selector(json_object_get(peer, "nodes"), PATH(at, "nodes"), e);
@@ -167,7 +172,7 @@ static void validate_ports(const json_t *transport_, const struct path *at, stru
 		err_required(e, here, NULL);
 		return;
 	}
-	one_of(p, here, e);
+	policy_one_of(p, here, e);
 	if (r && json_integer_value(json_object_get(r, "start")) >= json_integer_value(json_object_get(r, "end")))
 		err_invalid(e, PATH(here, "range"), r, "`start` must be less than `end`");
 }
@@ -189,7 +194,7 @@ static void validate_protocol(const json_t *p, const json_t *peers, const struct
 	const char *key;
 	json_t *v;
 
-	one_of(p, at, e);
+	policy_one_of(p, at, e);
 	json_object_foreach((json_t *)p, key, v) {
 		if (!streq(key, "destinationNamedPort"))
 			validate_ports(v, PATH(at, key), e);
@@ -226,18 +231,23 @@ static void validate_rules(const json_t *rules, const char *side, const struct p
 		validate_rule(rule, side, PATH_AT(at, i), e);
 }
 
-void cluster_policy_validate(const json_t *obj, const json_t *old, struct errors *e)
+void policy_validate_spec(const json_t *obj, void (*rules)(const json_t *list, const char *side, const struct path *at, struct errors *e), struct errors *e)
 {
 	const struct path *at = PATH(NULL, "spec");
 	const json_t *spec = json_object_get(obj, "spec"), *who = json_object_get(spec, "subject");
 
-	(void)old;
 	if (who) {
-		one_of(who, PATH(at, "subject"), e);
+		policy_one_of(who, PATH(at, "subject"), e);
 		policy_validate_pods(who, PATH(at, "subject"), e);
 	}
-	validate_rules(json_object_get(spec, "ingress"), "from", PATH(at, "ingress"), e);
-	validate_rules(json_object_get(spec, "egress"), "to", PATH(at, "egress"), e);
+	rules(json_object_get(spec, "ingress"), "from", PATH(at, "ingress"), e);
+	rules(json_object_get(spec, "egress"), "to", PATH(at, "egress"), e);
+}
+
+void cluster_policy_validate(const json_t *obj, const json_t *old, struct errors *e)
+{
+	(void)old;
+	policy_validate_spec(obj, validate_rules, e);
 }
 
 const struct column cluster_policy_columns[] = {

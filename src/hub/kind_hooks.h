@@ -34,7 +34,12 @@ void networkpolicy_validate(const json_t *obj, const json_t *old, struct errors 
 /* kind_cluster_policy.c */
 extern const struct column cluster_policy_columns[];
 void cluster_policy_validate(const json_t *obj, const json_t *old, struct errors *e);
+/* What it has in common with its forerunners. */
+void policy_one_of(const json_t *j, const struct path *at, struct errors *e);
+void policy_validate_list(const json_t *list, size_t min, size_t max, const struct path *at, struct errors *e);
 void policy_validate_pods(const json_t *peer, const struct path *at, struct errors *e); /* `namespaces` or `pods` of a subject or peer */
+/* Subject, and @rules of either direction. */
+void policy_validate_spec(const json_t *obj, void (*rules)(const json_t *list, const char *side, const struct path *at, struct errors *e), struct errors *e);
 
 /* kind_admin_policy.c */
 extern const struct column admin_policy_columns[];
