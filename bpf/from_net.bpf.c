@@ -29,6 +29,12 @@ static __always_inline bool is_of_others(const struct __sk_buff *skb)
 	return skb->pkt_type == PACKET_OTHERHOST || is_of_a_vlan(skb);
 }
 
+/* What the node itself says to many the stack gives back to its own sockets here: without a frame, and judged where it left. */
+static __always_inline bool is_echoed(const struct __sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_LOOPBACK;
+}
+
 /* Below a tag of VLAN 0 another such one: the stack takes it off after us, and what nobody has looked at would be inside. */
 static __always_inline bool is_tagged_again(struct __sk_buff *skb)
 {
@@ -169,9 +175,7 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 		return config.host && host_is_end(&pkt->dst) ? drop(skb, pkt, why) : TC_ACT_OK;
 	if (pkt->icmp == ICMP_ND)
 		return announce_nd(skb, pkt);
-	if (packet_is_multicast(pkt))
-		return TC_ACT_OK;
-	if (is_to_many(skb))
+	if (packet_is_multicast(pkt) || is_to_many(skb))
 		return to_stack(skb, pkt);
 	way = nat_return(skb, pkt);
 	why = nat_back_drop(way);
@@ -198,7 +202,7 @@ int from_net(struct __sk_buff *skb)
 	struct endpoint *ep;
 	enum drop_reason why;
 
-	if (unlikely(is_of_others(skb)))
+	if (unlikely(is_of_others(skb) || is_echoed(skb)))
 		return TC_ACT_OK;
 	if (unlikely(is_tagged_again(skb)))
 		return drop(skb, &pkt, DROP_VLAN);

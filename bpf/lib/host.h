@@ -16,11 +16,28 @@ enum host_end {
 	HOST_ADOPTS, /* and what nobody saw begin may have begun before the policy */
 };
 
+/* What goes to a group, or to all on a link, is for this node, too: policies speak of all of them by one address of each family. */
+static __always_inline void host_name_groups(struct ip_addr *addr)
+{
+	if (addr_is_v4(addr)) {
+		if ((addr->b[12] & 0xf0) == 0xe0 || addr->w[3] == bpf_htonl(INADDR_BROADCAST))
+			*addr = (struct ip_addr){ .b = POLICY_GROUPS4 };
+	} else if (addr->b[0] == 0xff) {
+		*addr = (struct ip_addr){ .b = POLICY_GROUPS6 };
+	}
+}
+
 /* Does a policy speak of this address of the node's? */
 __global enum host_end host_end_of(const struct ip_addr *addr)
 {
-	struct policy_endpoint_value *v = addr ? policy_endpoint_of(addr, policy_revision()) : NULL;
+	struct policy_endpoint_value *v;
+	struct ip_addr name;
 
+	if (!addr)
+		return HOST_OPEN;
+	name = *addr;
+	host_name_groups(&name);
+	v = policy_endpoint_of(&name, policy_revision());
 	if (!v || (policy_is_over(v) && v->after == POLICY_OPEN))
 		return HOST_OPEN;
 	return v->adopts && bpf_ktime_get_boot_ns() < v->adopts ? HOST_ADOPTS : HOST_JUDGED;
@@ -31,10 +48,16 @@ static __always_inline bool host_is_end(const struct ip_addr *addr)
 	return host_end_of(addr) != HOST_OPEN;
 }
 
-/* Errors, neighbours and multicast are no conversations; later fragments are nothing without their first. */
+/* Of which groups the node is: without, switches and routers that listen to it would bring it none. IPv6's word of it is ICMP_ND. */
+static __always_inline bool host_is_igmp(const struct packet *pkt)
+{
+	return !pkt->v6 && pkt->proto == IPPROTO_IGMP && packet_is_multicast(pkt);
+}
+
+/* Errors and neighbours are no conversations; later fragments are nothing without their first. */
 static __always_inline bool host_has_flow(const struct packet *pkt)
 {
-	return (pkt->icmp == ICMP_NOT || pkt->icmp == ICMP_QUERY) && pkt->fragment != FRAGMENT_LATER && !packet_is_multicast(pkt);
+	return (pkt->icmp == ICMP_NOT || pkt->icmp == ICMP_QUERY) && pkt->fragment != FRAGMENT_LATER && !host_is_igmp(pkt);
 }
 
 /* In flow_state.stack, which says nothing else of a flow of the node's: nobody saw who began it. */
@@ -62,11 +85,15 @@ static __always_inline enum drop_reason host_begin(struct flow_key *key, __u8 en
 	return why;
 }
 
+/* How a packet meets host_track(). A connection that is not known may be one that nobody saw begin: while the node's first policy is young (the agent's to the API
+ * is older), and always where the node sends, as only a socket that has the connection does. Else whoever sends would begin it. */
+enum { HOST_SENDS = 1, HOST_IS_YOUNG = 2 };
+
 /* What is denied in its midst keeps its entry: without, its next packet might pass as somebody else's.
  *
- * @adopts: is a connection that is not known one that nobody saw begin? It is while the node's first policy is young (the agent's to the API is older); and always
- * where the node sends, as only a socket that has the connection does. Else whoever sends would begin it. */
-__global enum drop_reason host_track(struct packet *pkt, bool adopts)
+ * To a group it has the flow of all groups where it comes in, as that has the policy. Where the node sends, a group is nobody, as another host is: what it says
+ * there does not meet its own ingress. @how: bits of the enum above. */
+__global enum drop_reason host_track(struct packet *pkt, __u8 how)
 {
 	__u32 now = tick_now(), revision = policy_revision();
 	struct flow_state *f;
@@ -77,10 +104,12 @@ __global enum drop_reason host_track(struct packet *pkt, bool adopts)
 	if (!pkt)
 		return DROP_NONE;
 	end = flow_key_of(pkt, &key);
+	if (!(how & HOST_SENDS))
+		host_name_groups(&key.addr[end ^ 1]);
 	f = bpf_map_lookup_elem(&flows_new, &key);
 	if (!f || flow_is_stale(key.proto, f, now) ||
 	    (key.proto == IPPROTO_TCP && flow_is_begun(pkt) && (end != f->initiator || f->stage == FLOW_RESET))) /* the ports are used again */
-		return host_begin(&key, end, pkt, now, adopts);
+		return host_begin(&key, end, pkt, now, how);
 	if (f->seen != now)
 		f->seen = now;
 	why = host_judge(&key, f, pkt, revision);
@@ -102,5 +131,5 @@ static __always_inline enum drop_reason host_check(struct packet *pkt, const str
 	if (!config.host || !host_has_flow(pkt))
 		return DROP_NONE;
 	what = host_end_of(end);
-	return what == HOST_OPEN ? DROP_NONE : host_track(pkt, what == HOST_ADOPTS || end == &pkt->src);
+	return what == HOST_OPEN ? DROP_NONE : host_track(pkt, (end == &pkt->src ? HOST_SENDS : 0) | (what == HOST_ADOPTS ? HOST_IS_YOUNG : 0));
 }

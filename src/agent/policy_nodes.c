@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/policy_nodes.h"
+#include "weft/policy.h"
+
+/* For groups, in the programs' eyes. */
+static const struct addr groups[] = { { .b = POLICY_GROUPS4 }, { .b = POLICY_GROUPS6 } };
 
 static struct label_in *labels_of(const struct model_labels *l, size_t *ret_n)
 {
@@ -24,11 +28,13 @@ static bool shared_addr(const struct prefix *net, struct addr *ret)
 
 static void put_host(struct policy *to, const struct label_in *labels, size_t n_labels, const struct addr *own, size_t n, const struct policy_links *links)
 {
-	_cleanup_free_ struct addr *all = xnew0_array(struct addr, n + links->n + 1);
+	_cleanup_free_ struct addr *all = xnew0_array(struct addr, n + links->n + ARRAY_SIZE(groups));
 
 	memcpy(all, own, n * sizeof(*all));
 	for (size_t i = 0; i < links->n; i++)
 		n += shared_addr(&links->all[i].net, &all[n]);
+	for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
+		all[n++] = groups[i];
 	policy_set_host(to, labels, n_labels, all, n);
 }
 

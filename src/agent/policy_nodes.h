@@ -13,7 +13,7 @@ struct policy_links {
 };
 
 /* @host: it is this node, and policies may speak of it; by what its links lead to it, NULL: it is another. Beside its addresses that are, of each network
- * there, the broadcast address (IPv4) and the routers' anycast address (IPv6, RFC 4291 2.6.1): to peers they are nobody's. */
+ * there, the broadcast address (IPv4) and the routers' anycast address (IPv6, RFC 4291 2.6.1), and all groups (POLICY_GROUPS4, POLICY_GROUPS6): to peers they are nobody's. */
 void policy_nodes_put(struct policy *to, const struct model_node *node, const struct policy_links *host);
 /* The pod ranges of all nodes. */
 void policy_nodes_put_ranges(struct policy *to, const struct model *m);

@@ -70,12 +70,15 @@ bool why_is_own(struct walk *w, const struct addr *a)
 	return rtnl_find_way(w->a->nl, &(struct rtnl_way){.src = *a, .dst = *a}, &way) == 0 && way.type == RTN_LOCAL;
 }
 
-/* Or is it one of those that the stack takes with others of a link: broadcast, anycast? */
-static bool is_for_node(struct walk *w, const struct addr *a)
+/* Is the destination the node's, or one that the stack takes with others of a link: a group, broadcast, anycast? */
+static bool is_for_node(struct walk *w)
 {
+	const struct addr *a = &w->dst.addr;
 	struct route way;
 
-	return why_is_own(w, a) || (rtnl_find_way(w->a->nl, &(struct rtnl_way){.dst = *a}, &way) == 0 && (way.type == RTN_BROADCAST || way.type == RTN_ANYCAST));
+	if (w->dst.kind == OBSERVE_GROUP || why_is_own(w, a))
+		return true;
+	return rtnl_find_way(w->a->nl, &(struct rtnl_way){.dst = *a}, &way) == 0 && (way.type == RTN_BROADCAST || way.type == RTN_ANYCAST);
 }
 
 static bool in_own_range(const struct walk *w, const struct addr *a)
@@ -285,7 +288,7 @@ static void walk_from_pod(struct walk *w)
 		return why_deliver_to_pod(w, "from_pod", true);
 	if (datapath_find_node_route(w->a->dp, &w->dst.addr, &route) == 0)
 		return why_send_to_node(w, "from_pod", &route);
-	if (is_for_node(w, &w->dst.addr) && !check_host(w, "from_pod", false))
+	if (is_for_node(w) && !check_host(w, "from_pod", false))
 		return;
 	why_step(w, "from_pod", "neither a pod of this node nor in another node's range: the stack's");
 	ask_stack(w, ep);
@@ -314,6 +317,13 @@ static const char *enter(struct walk *w)
 		why_step(w, "from_net", "comes by an uplink, from outside of the cluster's ranges");
 		return "from_net";
 	}
+	if (w->dst.kind == OBSERVE_GROUP) {
+		why_step(w, "from_net", "node_routes: the source belongs to another node; to a group it comes by an uplink, as it is");
+		if (route.transport != DP_TUNNEL || route.plain)
+			return "from_net";
+		why_dropped(w, "from_net", DROP_PLAIN_SOURCE);
+		return NULL;
+	}
 	if (route.transport == DP_MESH) {
 		why_step(w, "from_mesh", "node_routes: the source belongs to another node; accepted from its key only");
 		return "from_mesh";
@@ -334,7 +344,7 @@ void why_arrive(struct walk *w, const char *at)
 	if (w->dst_ep.id) {
 		if (why_check_flow(w, at, w->dst_ep.id) && why_check_policy(w, at, false))
 			why_deliver_to_pod(w, at, true);
-	} else if (is_for_node(w, &w->dst.addr)) {
+	} else if (is_for_node(w)) {
 		if (!check_host(w, at, false))
 			return;
 		why_step(w, at, "for this node: the stack's");
@@ -349,11 +359,12 @@ void why_arrive(struct walk *w, const char *at)
 
 void why_walk(struct walk *w)
 {
+	const char *at;
 	bool here;
 
 	if (!w->translated && why_service(w))
 		return;
-	here = w->dst_ep.id || is_for_node(w, &w->dst.addr) || in_own_range(w, &w->dst.addr);
+	here = w->dst_ep.id || is_for_node(w) || in_own_range(w, &w->dst.addr);
 	if (w->src_ep.id && addr_eq(&w->src.addr, &w->dst.addr)) {
 		why_step(w, "pod", "a pod that speaks to its own address does not leave its own stack");
 		why_ends(w, WHY_DELIVERED, NULL);
@@ -365,7 +376,9 @@ void why_walk(struct walk *w)
 		why_step(w, w->a->opt.node_name, "the source is in this node's range, but no pod of this node has it: nobody sends so");
 		why_ends(w, WHY_ELSEWHERE, NULL);
 	} else if (here) {
-		why_arrive(w, enter(w));
+		at = enter(w);
+		if (at)
+			why_arrive(w, at);
 	} else {
 		why_step(w, w->a->opt.node_name, "neither end is on this node");
 		why_ends(w, WHY_ELSEWHERE, why_node_of(&w->src) ? why_node_of(&w->src) : why_node_of(&w->dst));

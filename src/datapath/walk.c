@@ -200,10 +200,21 @@ static uint64_t now_boot_ns(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
+/* As host_name_groups() in bpf/lib/host.h. */
+static struct addr name_of_end(const struct addr *end)
+{
+	static const uint8_t to_all[4] = { 255, 255, 255, 255 };
+
+	if (!addr_is_v4(end))
+		return end->b[0] == 0xff ? (struct addr){ .b = POLICY_GROUPS6 } : *end;
+	return end->b[12] >> 4 == 14 || memcmp(end->b + 12, to_all, 4) == 0 ? (struct addr){ .b = POLICY_GROUPS4 } : *end;
+}
+
 int datapath_judge(struct datapath *dp, const struct addr *end, const struct addr *peer, bool egress, uint8_t proto, uint16_t port,
 		   struct dp_judgement *ret)
 {
 	struct ask ask = { .key.direction = egress ? POLICY_EGRESS : POLICY_INGRESS, .port.protocol = proto, .number = port };
+	struct addr name = name_of_end(end);
 	struct policy_endpoint_value v;
 	struct policy_state state;
 	uint32_t zero = 0;
@@ -212,7 +223,7 @@ int datapath_judge(struct datapath *dp, const struct addr *end, const struct add
 	*ret = (struct dp_judgement){ .verdict = DP_UNJUDGED };
 	if (r < 0 || state.revision == 0) /* never applied: everything is allowed */
 		return r;
-	r = dp_policy_read_endpoint(dp, end, &v);
+	r = dp_policy_read_endpoint(dp, &name, &v);
 	if (r < 0 || v.gone)
 		return r;
 	if (v.until && now_boot_ns() >= v.until) /* a trial that nobody confirmed */

@@ -38,8 +38,9 @@ struct dp_judgement {
 };
 /**
  * datapath_judge() - the probes of bpf/lib/policy.h, in the same order
- * @end: whose policy is asked; @peer: the other end, also the same one: a pod that speaks to itself through a Service is asked at both (CNP-12);
- *	 of a pod that speaks to its own address no program is asked
+ * @end: whose policy is asked; of a group (multicast, 255.255.255.255) the node's
+ * @peer: the other end, also the same one: a pod that speaks to itself through a Service is asked at both (CNP-12); of a pod that speaks to its own address no
+ *	  program is asked
  * @port: of the destination, host order; 0 with ICMP
  *
  * Return: 0, -errno.

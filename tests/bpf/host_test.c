@@ -4,12 +4,15 @@
 #include "base/test.h"
 #include "harness.h"
 #include "policy/policy.h"
+#include "weft/policy.h"
 
 #include <err.h>
 #include <time.h>
 
 #define UNDERLAY4 "192.0.2.1"
+#define UNDERLAY6 "fd30::1"
 #define PEER4 "198.51.100.20"
+#define PEER6 "fe80::20"
 
 static const uint64_t never = 0, past = 1, far = UINT64_MAX;
 static struct policy_apply applied;
@@ -49,15 +52,20 @@ static void apply(uint64_t until, uint64_t adopts)
 		CHECK_INT(policy_apply_finish(&applied), 0);
 }
 
-/* The node's own 22 takes nothing; it asks for no 80. */
-static void start(uint64_t until, uint64_t adopts)
+static void start_open(void)
 {
-	const struct addr own[] = { addr_of(UNDERLAY4), addr_of(NODE4) };
+	const struct addr own[] = { addr_of(UNDERLAY4), addr_of(UNDERLAY6), addr_of(NODE4), { .b = POLICY_GROUPS4 }, { .b = POLICY_GROUPS6 } };
 
 	flows_clear();
 	policy_free(compiler);
 	compiler = policy_new();
 	policy_set_host(compiler, NULL, 0, own, ARRAY_SIZE(own));
+}
+
+/* The node's own 22 takes nothing; it asks for no 80. */
+static void start(uint64_t until, uint64_t adopts)
+{
+	start_open();
 	put("in", "nodes-from", "Deny", 22);
 	put("out", "nodes", "Deny", 80);
 	apply(until, adopts);
@@ -160,6 +168,77 @@ static void what_the_node_goes_on_with_is_known_again(void)
 	CHECK(leaves(22, 443, "A")); /* as the one who asks 443 */
 }
 
+/* Nothing but DHCP's answers comes in; with @subject "nodes", nothing but DHCP's goes out. */
+static void close_all(const char *subject)
+{
+	static const char rules[] = "{\"tier\": \"Admin\", \"priority\": 1, \"subject\": {\"namespaces\": {}}, \"egress\": ["
+				    "{\"action\": \"Accept\", \"to\": [{\"networks\": [\"0.0.0.0/0\"]}], \"protocols\": [{\"udp\": {\"destinationPort\": {\"number\": 68}}}]},"
+				    "{\"action\": \"Deny\", \"to\": [{\"networks\": [\"0.0.0.0/0\", \"::/0\"]}]}]}";
+	json_t *object = json_pack("{ss, s{ss, s{ss}}, so}", "kind", "ClusterNetworkPolicy", "metadata", "name", "closed", "annotations", "weft.dev/subject",
+				   subject, "spec", json_loads(rules, 0, NULL));
+	struct policy_spec *spec;
+	char *why = NULL;
+
+	start_open();
+	if (policy_spec_parse(object, NULL, &spec, &why) < 0)
+		errx(1, "%s", why);
+	policy_put_object(compiler, spec);
+	json_decref(object);
+	apply(never, never);
+	last_drop();
+}
+
+/* @port: of UDP, the type of ICMP, else nothing. */
+static bool passes(const char *program, const char *src, const char *dst, uint8_t proto, uint16_t port)
+{
+	static const uint8_t to_all[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	struct addr a = addr_of(src);
+
+	frame_ether(&f, to_all, mac_host_a, addr_is_v4(&a) ? ETH_P_IP : ETH_P_IPV6);
+	frame_ip(&f, src, dst, proto);
+	if (proto == IPPROTO_UDP)
+		frame_udp(&f, 5353, port);
+	else if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
+		frame_icmp(&f, port, 0, 7);
+	else
+		frame_payload(&f, 8);
+	frame_end(&f);
+	return run(program, &f, if_uplink).verdict != TC_ACT_SHOT;
+}
+
+enum { PING4 = 8, MLD_QUERY = 130, VRRP = 112 };
+
+static void what_neighbours_say_to_many_is_for_the_node(void)
+{
+	start_open();
+	CHECK(passes("from_net", PEER4, "224.0.0.251", IPPROTO_UDP, 5353));
+	close_all("nodes-from");
+	CHECK(!passes("from_net", PEER4, "255.255.255.255", IPPROTO_UDP, 5353));
+	CHECK_INT(last_drop(), DROP_POLICY_INGRESS);
+	CHECK(!passes("from_net", PEER4, "224.0.0.251", IPPROTO_UDP, 5353));
+	CHECK(!passes("from_net", PEER4, "239.255.255.250", IPPROTO_UDP, 1900));
+	CHECK(!passes("from_net", PEER4, "224.0.0.18", VRRP, 0));
+	CHECK(!passes("from_net", PEER4, "224.0.0.1", IPPROTO_ICMP, PING4));
+	CHECK(!passes("from_net", "0.0.0.0", "255.255.255.255", IPPROTO_UDP, 67));
+	CHECK(!passes("from_net", PEER6, "ff02::fb", IPPROTO_UDP, 5353));
+	CHECK(!passes("from_net", PEER6, "ff02::1", IPPROTO_ICMPV6, ICMPV6_ECHO_REQUEST));
+	CHECK(passes("from_net", PEER4, "255.255.255.255", IPPROTO_UDP, 68));
+	CHECK(passes("from_net", PEER4, "224.0.0.1", IPPROTO_IGMP, 0));
+	CHECK(passes("from_net", PEER6, "ff02::1", IPPROTO_ICMPV6, MLD_QUERY));
+}
+
+static void what_the_node_says_to_many_is_asked_of_its_egress_only(void)
+{
+	close_all("nodes-from");
+	CHECK(passes("to_net", UNDERLAY4, "255.255.255.255", IPPROTO_UDP, 5353) && passes("to_net", UNDERLAY4, "224.0.0.251", IPPROTO_UDP, 5353));
+	CHECK(passes("to_net", UNDERLAY6, "ff02::fb", IPPROTO_UDP, 5353));
+	close_all("nodes");
+	CHECK(!passes("to_net", UNDERLAY4, "224.0.0.251", IPPROTO_UDP, 5353) && !passes("to_net", UNDERLAY6, "ff02::fb", IPPROTO_UDP, 5353));
+	CHECK(passes("to_net", UNDERLAY4, "255.255.255.255", IPPROTO_UDP, 68));
+	CHECK(passes("to_net", UNDERLAY4, "224.0.0.22", IPPROTO_IGMP, 0));
+	CHECK(passes("from_net", PEER4, "224.0.0.251", IPPROTO_UDP, 5353));
+}
+
 int main(void)
 {
 	harness_init();
@@ -169,6 +248,8 @@ int main(void)
 	RUN(after_a_trial_the_programs_go_back_to_what_was_confirmed);
 	RUN(connections_older_than_the_policy_go_on_for_a_while);
 	RUN(what_the_node_goes_on_with_is_known_again);
+	RUN(what_neighbours_say_to_many_is_for_the_node);
+	RUN(what_the_node_says_to_many_is_asked_of_its_egress_only);
 	policy_apply_forget(&applied);
 	policy_free(compiler);
 	harness_done();

@@ -184,7 +184,7 @@ def drops(lab, reason):
     return next(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"] == reason)
 
 
-# To all on a link, and to its routers: the answer comes from another address.
+# To all on a link, to its routers, to a group: the answer comes from another address. "%" names the link.
 SHARED = 7004
 SHARED_SERVER = """
 import socket, sys, threading
@@ -202,31 +202,41 @@ sys.stdin.read()
 """ % SHARED
 ASK_ALL = """
 import json, socket, sys
-found = []
-for host in sys.argv[1:]:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        s.settimeout(.5)
-        try:
-            s.sendto(b"?", (host, %d))
-            found.append(s.recv(10) == b"here")
-        except OSError:
-            found.append(False)
+what, socks, found = bytes.fromhex(sys.argv[1]), [], []
+for asked in sys.argv[2:]:
+    host, _, link = asked.partition("%%")
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    if link:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
+    s.settimeout(.5)
+    s.sendto(what, (host, %d))
+    socks.append(s)
+for s in socks:
+    try:
+        found.append(s.recv(10) == b"here")
+    except OSError:
+        found.append(False)
 print(json.dumps(found))
 """ % SHARED
+TO_MANY = ("255.255.255.255", "224.0.0.1", "ff02::1")
 
 
-def shared(lab, where, *addresses):
-    return json.loads(lab.exec(where, PYTHON, "-c", ASK_ALL, *addresses).stdout)
+def shared(lab, where, *addresses, what=b"?"):
+    return json.loads(lab.exec(where, PYTHON, "-c", ASK_ALL, what.hex(), *addresses).stdout)
+
+
+def to_many(lab, node, what=b"?"):
+    return shared(lab, node, *(a + "%" + link_of(lab, node)[0] for a in TO_MANY), what=what)
 
 
 HEAR_ALL = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', %d)); print('go', flush=True); s.recv(10); print('heard')" % SHARED
 
 
-def link_of(lab):
-    """n1's uplink; the addresses that its networks lead to all on it, and to all routers on it."""
-    for link in json.loads(lab.exec("n1", "ip", "-j", "addr").stdout):
-        nets = [ipaddress.ip_interface("%s/%d" % (a["local"], a["prefixlen"])).network for a in link["addr_info"] if a["local"] in lab.nodes["n1"]]
+def link_of(lab, node="n1"):
+    """Its uplink; the addresses that its networks lead to all on it, and to all routers on it."""
+    for link in json.loads(lab.exec(node, "ip", "-j", "addr").stdout):
+        nets = [ipaddress.ip_interface("%s/%d" % (a["local"], a["prefixlen"])).network for a in link["addr_info"] if a["local"] in lab.nodes[node]]
         if nets:
             return link["ifname"], *(str(n[-1] if n.version == 4 else n[0]) for n in nets)
 
@@ -236,6 +246,7 @@ def test_P11_no_way_around_it(lab):
     """Through a Service, by packets that cannot be judged, by what it shares with others on its link, also where a network comes later; and the node's own
     questions to pods elsewhere are answered, and what it says to all goes out."""
     far = next(p["ips"] for p in lab.status()["pods"] if p["name"] == "far")
+    near = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "near")
     lab.apply(*node_behind_a_service(lab))
     soon("a Service before any policy", lambda: by_service(lab, 30071) and by_service(lab, 30072))
     before = drops(lab, "fragment_tiny")
@@ -243,13 +254,17 @@ def test_P11_no_way_around_it(lab):
     assert drops(lab, "fragment_tiny") == before, "no policy, no look at it"
     link, to_all, to_routers = link_of(lab)
     with running(lab, "n1", PYTHON, "-c", SHARED_SERVER, says="ready"):
-        soon("a neighbour before any policy", lambda: shared(lab, "n2", to_all) == [True])
+        soon("a neighbour before any policy", lambda: shared(lab, "n2", to_all) == [True] and to_many(lab, "n2") == [True] * 3)
         soon("a pod before any policy", lambda: shared(lab, "default/near", to_all, to_routers) == [True, True])
         lab.apply(closes())
         soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
         assert confirm(lab).returncode == 0
         lab.exec("n1", "ip", "addr", "add", "192.0.2.1/25", "dev", link)
         assert shared(lab, "n2", to_all) == [False] and shared(lab, "default/near", to_all, to_routers) == [False, False]
+        assert to_many(lab, "n2") == [False] * 3
+        assert why(lab, lab.nodes["n2"][0], end("224.0.0.1", SHARED)) == ("denied", "ClusterNetworkPolicy host ingress[1]")
+        # Its own sockets hear what it says; where a frame would have its addresses, this has a pod's.
+        soon("itself", lambda: to_many(lab, "n1", b"??" + ipaddress.ip_address(near).packed * 4) == [True] * 3)
         soon("a network that came later", lambda: shared(lab, "default/near", "192.0.2.127") == [False])
         lab.exec("n1", "ip", "addr", "del", "192.0.2.1/25", "dev", link)
         assert why(lab, "default/near", end(to_routers, SHARED)) == ("denied", "ClusterNetworkPolicy host ingress[1]")

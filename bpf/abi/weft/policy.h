@@ -91,6 +91,11 @@ struct policy_endpoint_value {
 	__u32 gone;   /* as if there were no entry */
 };
 
+/* In policy_endpoints, for all groups that packets for the node may go to (multicast, and 255.255.255.255): the first of each family, which no group has
+ * (RFC 1112 4, RFC 4291 2.7). */
+#define POLICY_GROUPS4 { [10] = 0xff, 0xff, 224 }
+#define POLICY_GROUPS6 { 0xff }
+
 /* An update takes effect at one instant: what it makes of an address or an endpoint stands beside what was, and holds from the revision `since` on, which
  * policy_state gets when all is written. A program reads the revision once for all that it asks for one packet. The first members are those of the struct
  * without "turn" in its name, and what holds then; so an older agent's entry is one that has turned. */
