@@ -151,10 +151,6 @@ int from_pod(struct __sk_buff *skb)
 	if (unlikely(!way.ep && !way.route) && addr_is_loopback(&pkt.dst)) /* the node's own, if its kernel would take it (route_localnet) */
 		return drop(skb, &pkt, DROP_LOOPBACK);
 	if (config.inbound && unlikely(may_serve(&way))) {
-		int answered = unlikely(pkt.icmp == ICMP_QUERY) ? echo_answer(skb, &pkt) : TC_ACT_UNSPEC;
-
-		if (answered != TC_ACT_UNSPEC)
-			return answered;
 		service = outbound_enter(skb, &pkt, pod->id);
 		if (service == INBOUND_TRANSLATED)
 			find_way(&pkt, &way);
@@ -164,6 +160,12 @@ int from_pod(struct __sk_buff *skb)
 	why = check_flow(skb, &pkt, pod, service == INBOUND_TRANSLATED ? FLOW_TRANSLATED : 0);
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
+	if (config.inbound && unlikely(pkt.icmp == ICMP_QUERY) && may_serve(&way)) {
+		int answered = echo_answer(skb, &pkt);
+
+		if (answered != TC_ACT_UNSPEC)
+			return answered;
+	}
 	return send(skb, &pkt, &way, pod, service == INBOUND_TRANSLATED);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* A pod pings a Service's address: nobody has it, so the datapath answers in its name. It says that the address is a Service's, not that
- * somebody serves. Fragmented requests are left alone. */
+ * somebody serves. No endpoint gets it, so policy knows it by the address itself: one outside of the cluster, judged before. Fragmented requests are left alone. */
 #pragma once
 
 #include "lib/answer.h"

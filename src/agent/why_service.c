@@ -126,6 +126,8 @@ static bool is_answered_echo(struct walk *w)
 	free(set.backends);
 	if (!there)
 		return false;
+	if (!why_check_flow(w, "from_pod", w->src_ep.id) || !why_check_policy(w, "from_pod", true))
+		return true;
 	why_step(w, "from_pod", "a Service's address: an echo is answered in its name, whoever serves");
 	why_ends(w, WHY_DELIVERED, NULL);
 	return true;

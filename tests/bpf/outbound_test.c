@@ -7,7 +7,7 @@ static const struct pair {
 	const char *a, *b, *vip, *any;
 } pairs[] = { { A4, B4, "10.96.0.10", "0.0.0.0" }, { A6, B6, "fd96::10", "::" } };
 
-enum { CLIENT = 40000, VIP_PORT = 53, SERVER = 5353 };
+enum { CLIENT = 40000, VIP_PORT = 53, SERVER = 5353, PING4 = 8 };
 
 static void serve(const struct pair *p, uint8_t proto)
 {
@@ -152,6 +152,16 @@ static void a_begins_nothing(void)
 	CHECK_INT(datapath_policy_commit(dp, 0), 0);
 }
 
+static void nobody_is_judged(void)
+{
+	for (size_t i = 0; i < 2; i++) {
+		struct addr a = addr_of(pairs[i].a);
+
+		CHECK_INT(datapath_policy_change(dp, DP_POLICY_ENDPOINTS, &a, NULL), 0);
+	}
+	CHECK_INT(datapath_policy_commit(dp, 0), 0);
+}
+
 /* To answer is not to begin: what the endpoint's packet opened is no way to ask a Service. */
 static void the_client_is_judged_as_such(void)
 {
@@ -172,6 +182,31 @@ static void the_client_is_judged_as_such(void)
 	}
 }
 
+/* A ping of the Service's address is answered in its name, and what policy closes is closed for it, too. */
+static void a_ping_of_a_service_is_egress(void)
+{
+	for (size_t i = 0; i < 2; i++) {
+		const struct pair *p = &pairs[i];
+		struct service_key address = { .addr = ip_of(p->vip), .scope = SERVICE_INTERNAL };
+		struct service_frontend fe = { .service = 1, .flags = SERVICE_ADDRESS };
+		uint64_t before = forwards_of(FORWARD_ECHO);
+
+		serve(p, IPPROTO_UDP);
+		put("service_frontends", &address, &fe);
+		frame_ether(&f, mac_host_a, mac_pod_a, i ? ETH_P_IPV6 : ETH_P_IP);
+		frame_ip(&f, p->a, p->vip, i ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+		frame_icmp(&f, i ? ICMPV6_ECHO_REQUEST : PING4, 0, 7);
+		frame_end(&f);
+		nobody_is_judged();
+		CHECK_INT(run("from_pod", &f, if_a).verdict, REDIRECT);
+		CHECK_INT(forwards_of(FORWARD_ECHO), before + 1);
+		a_begins_nothing();
+		last_drop();
+		CHECK_DROP("from_pod", &f, if_a, DROP_POLICY_EGRESS);
+		CHECK_INT(forwards_of(FORWARD_ECHO), before + 1);
+	}
+}
+
 int main(void)
 {
 	harness_quiet = true;
@@ -184,6 +219,7 @@ int main(void)
 	RUN(who_asks_a_service_is_the_client);
 	RUN(a_server_that_pushes_on_a_forgotten_flow);
 	RUN(the_client_is_judged_as_such);
+	RUN(a_ping_of_a_service_is_egress);
 	harness_done();
 	return test_end();
 }

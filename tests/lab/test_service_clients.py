@@ -241,6 +241,25 @@ def test_SVC_45_a_cluster_address_answers_pings(lab, who):
             assert done.returncode == 0 and "2 received" in done.stdout, done.stdout
 
 
+def test_NP_3_a_ping_of_a_cluster_address_is_egress(lab):
+    """Of the address itself, as no endpoint gets it; and `weft why` says so."""
+    def pings(vip):
+        return lab.exec("default/me", "ping", "-n", "-c", 1, "-W", 1, vip, check=False).returncode == 0
+
+    def verdict(vip):
+        return json.loads(lab.exec("n1", WEFT, "why", "-o", "json", "default/me", vip, check=False).stdout)["verdict"]
+
+    four, six = sorted(addresses(lab, "web"), key=lambda a: ":" in a)
+    assert verdict(four) == verdict(six) == "delivered"
+    lab.apply({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "no-egress"}, "spec": {
+        "podSelector": {"matchLabels": {"app": "self"}}, "policyTypes": ["Egress"], "egress": [{"to": [{"ipBlock": {"cidr": four + "/32"}}]}]}})
+    wait_for("the policy", lambda: not pings(six))
+    wait_for("what it allows", lambda: pings(four))
+    assert (verdict(four), verdict(six)) == ("delivered", "denied")
+    lab.kubectl("delete", "networkpolicy", "no-egress")
+    wait_for("none", lambda: pings(six))
+
+
 def test_SVC_8_an_address_that_no_service_has_goes_nowhere(lab, tmp_path):
     """Told so at once, from inside and from outside, where the world leads the range to a node; from inside nothing leaves the node."""
     spare = ["10.96.99.99", "fd00:96::99"]
