@@ -127,11 +127,22 @@ bool why_check_flow(struct walk *w, const char *at, uint32_t owner)
 
 /* ---- policy ---- */
 
+static const char denied_by_default[] = "default (no rule allows it)";
+
+static const char *name_of_rule(const struct dp_judgement *j, const char *rule)
+{
+	if (j->verdict == DP_LOCKED)
+		return "the lock: its policy could not be put in place";
+	if (rule)
+		return rule;
+	return j->verdict == DP_ALLOWED ? "default (no rule denies it)" : denied_by_default;
+}
+
 /* It passes, for what would stop it only observes. */
 static void note_trial(struct walk *w, const char *at, bool egress, const struct dp_judgement *j)
 {
 	_cleanup_free_ char *rule = seeing_rule(w->a, j->trial_rule);
-	const char *by = rule ? rule : "no rule that allows it";
+	const char *by = rule ? rule : denied_by_default;
 
 	if (!j->would_deny)
 		return;
@@ -157,8 +168,7 @@ bool why_check_policy(struct walk *w, const char *at, bool egress)
 		return true;
 	}
 	rule = seeing_rule(w->a, j.rule);
-	why_step(w, at, "policy, %s of %s: %s by %s", direction, name_of(end), j.verdict == DP_ALLOWED ? "allowed" : "denied",
-		 j.verdict == DP_LOCKED ? "the lock: its policy could not be put in place" : rule ? rule : "no rule that allows it");
+	why_step(w, at, "policy, %s of %s: %s by %s", direction, name_of(end), j.verdict == DP_ALLOWED ? "allowed" : "denied", name_of_rule(&j, rule));
 	if (j.verdict == DP_ALLOWED) {
 		note_trial(w, at, egress, &j);
 		return true;
@@ -476,6 +486,7 @@ void why_done(struct walk *w)
 	json_decref(w->would_deny);
 	json_decref(w->service);
 	json_decref(w->endpoints);
+	json_decref(w->others);
 	free(w->rule);
 	free(w->ask);
 }
@@ -500,6 +511,8 @@ static json_t *answer(const struct walk *w)
 		json_object_set(o, "service", w->service);
 	if (w->endpoints)
 		json_object_set(o, "endpoints", w->endpoints);
+	if (json_array_size(w->others))
+		json_object_set(o, "others", w->others);
 	return o;
 }
 

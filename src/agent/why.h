@@ -29,7 +29,7 @@ struct walk {
 	char *rule; /* that denied it, or NULL */
 	json_t *would_deny; /* array: the rules of policies that only observe which would deny it */
 	char *ask;  /* the node that decides the rest, or NULL */
-	json_t *service, *endpoints; /* whom the destination is, and what becomes of it at each endpoint; or NULL */
+	json_t *service, *endpoints, *others; /* whom the destination is, what becomes of it at each endpoint, and at how many more of them; or NULL */
 };
 
 const char *why_verdict_name(enum verdict v);

@@ -6,7 +6,10 @@
 #include "agent/why.h"
 #include "base/str.h"
 
-enum { ENDPOINTS_MAX = 32 }; /* that are walked to */
+enum {
+	SHOWN_MAX = 32,	   /* endpoints that are shown step by step; the others by what becomes of it there */
+	WALKED_MAX = 4096, /* a walk is some 50 looks into maps, meanwhile the agent does nothing else */
+};
 
 /* Who asks, where, and what is found. */
 struct ask {
@@ -242,8 +245,7 @@ static bool same_text(const char *a, const char *b)
 	return a && b ? streq(a, b) : a == b;
 }
 
-/* Takes one endpoint's answer into the whole; @first: it is the first. */
-static void take_answer(struct walk *w, const struct walk *to, uint32_t slots, bool first)
+static void show_answer(struct walk *w, const struct walk *to, uint32_t slots)
 {
 	json_t *o = json_pack("{so, sI}", "endpoint", observe_end_json(&to->dst), "slots", (json_int_t)slots);
 
@@ -251,7 +253,44 @@ static void take_answer(struct walk *w, const struct walk *to, uint32_t slots, b
 		json_object_set_new(o, "source", observe_end_json(&to->src));
 	why_put_verdict(to, o);
 	json_array_append_new(w->endpoints, o);
-	json_array_extend(w->would_deny, to->would_deny);
+}
+
+/* One more of those with the same answer. */
+static void count_answer(struct walk *w, const struct walk *to)
+{
+	_cleanup_json_ json_t *answer = json_object();
+	json_t *o;
+	size_t i;
+
+	why_put_verdict(to, answer);
+	json_array_foreach(w->others, i, o)
+		if (json_equal(json_object_get(o, "answer"), answer)) {
+			json_object_set_new(o, "count", json_integer(json_integer_value(json_object_get(o, "count")) + 1));
+			return;
+		}
+	json_array_append_new(w->others, json_pack("{si, so, sO}", "count", 1, "first", observe_end_json(&to->dst), "answer", answer));
+}
+
+static bool has(json_t *list, const json_t *item)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o)
+		if (json_equal(o, item))
+			return true;
+	return false;
+}
+
+/* Takes one endpoint's answer into the whole; @first: it is the first. */
+static void take_answer(struct walk *w, const struct walk *to, bool first)
+{
+	json_t *rule;
+	size_t i;
+
+	json_array_foreach(to->would_deny, i, rule)
+		if (!has(w->would_deny, rule))
+			json_array_append(w->would_deny, rule);
 	if (first) {
 		w->verdict = to->verdict;
 		w->reason = to->reason;
@@ -273,29 +312,43 @@ static void take_answer(struct walk *w, const struct walk *to, uint32_t slots, b
 	}
 }
 
+static void walk_to_one(struct walk *w, const struct ask *q, const struct dp_service_slot *b, size_t nth)
+{
+	struct walk to = { .a = w->a, .proto = w->proto, .bytes = w->bytes, .translated = true };
+
+	to.steps = nth < SHOWN_MAX ? json_incref(w->steps) : json_array();
+	to.would_deny = json_array();
+	walk_to_endpoint(w, q, b, &to);
+	take_answer(w, &to, nth == 0);
+	if (nth < SHOWN_MAX)
+		show_answer(w, &to, b->slots);
+	else
+		count_answer(w, &to);
+	why_done(&to);
+}
+
 static void walk_to_endpoints(struct walk *w, const struct ask *q, uint32_t only)
 {
-	size_t n = 0, more = 0;
+	size_t n = 0;
 
 	w->endpoints = json_array();
+	w->others = json_array();
 	for (size_t i = 0; i < q->set.n_backends; i++) {
 		const struct dp_service_slot *b = &q->set.backends[i];
-		struct walk to = { .a = w->a, .proto = w->proto, .bytes = w->bytes, .translated = true };
 
 		if (!(b->roles & 1 << q->set.frontend.role) || (only && b->id != only))
 			continue;
-		if (n == ENDPOINTS_MAX) {
-			more++;
-			continue;
-		}
-		to.steps = json_incref(w->steps);
-		to.would_deny = json_array();
-		walk_to_endpoint(w, q, b, &to);
-		take_answer(w, &to, b->slots, n++ == 0);
-		why_done(&to);
+		if (n < WALKED_MAX)
+			walk_to_one(w, q, b, n);
+		n++;
 	}
-	if (more)
-		why_step(w, q->at, "%zu more endpoints: not walked to, and not in the answer", more);
+	if (n > SHOWN_MAX)
+		why_step(w, q->at, "%zu more endpoints: their steps are left out", n - SHOWN_MAX);
+	if (n > WALKED_MAX) { /* what is not known of some is not known */
+		why_step(w, q->at, "%zu of them are not walked to", n - WALKED_MAX);
+		w->verdict = WHY_DEPENDS;
+		json_array_append_new(w->others, json_pack("{sI, s{ss}}", "count", (json_int_t)(n - WALKED_MAX), "answer", "verdict", "unknown"));
+	}
 	if (n == 0) { /* whom the slots name, serves no more */
 		why_step(w, q->at, "%s", drop_reason_text(DROP_SERVICE_REFUSED));
 		w->reason = DROP_SERVICE_REFUSED;

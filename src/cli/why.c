@@ -94,6 +94,9 @@ static bool passes(const json_t *answer)
 	json_array_foreach(json_object_get(answer, "endpoints"), i, e)
 		if (!passes(e))
 			return false;
+	json_array_foreach(json_object_get(answer, "others"), i, e)
+		if (!passes(json_object_get(e, "answer")))
+			return false;
 	return true;
 }
 
@@ -135,6 +138,23 @@ static void print_endpoint(const json_t *e)
 	print_rest(e);
 }
 
+/* And at as many more. */
+static void print_others(const json_t *o)
+{
+	const json_t *first = json_object_get(o, "first"), *answer = json_object_get(o, "answer");
+	struct buf name = { 0 };
+
+	printf("  at %lld more", field_number(o, "count"));
+	if (first) {
+		observe_one_end(first, &name);
+		printf(", %s%s", name.data, field_number(o, "count") > 1 ? " among them" : "");
+		buf_done(&name);
+	}
+	printf(": ");
+	print_verdict(answer);
+	print_rest(answer);
+}
+
 static void print(const json_t *answer)
 {
 	const json_t *s, *endpoints = json_object_get(answer, "endpoints");
@@ -152,6 +172,8 @@ static void print(const json_t *answer)
 	if (json_array_size(endpoints) > 1)
 		json_array_foreach(endpoints, i, s)
 			print_endpoint(s);
+	json_array_foreach(json_object_get(answer, "others"), i, s)
+		print_others(s);
 }
 
 static int show(const struct wish *w)

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -446,6 +447,33 @@ def test_weft_why_goes_on_to_a_services_endpoints(lab, services):
     assert (code, answer["verdict"]) == (3, "denied") and "default/in" in answer["rule"], answer
     code, answer = why("default/far", services["one"][0])
     assert (code, answer["verdict"], answer["ask"]) == (3, "elsewhere", "n2"), answer
+
+
+MANY = 60
+
+
+@in_one_way
+def test_weft_why_answers_for_endpoints_that_it_does_not_show(lab):
+    """One that is allowed among many that are not: whichever are shown, the verdict is that of all."""
+    lab.apply(policy("out", pods={"app": "near"}, policyTypes=["Egress"], egress=[{"to": [of(app="server")]}]), service("many"), {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "many-0", "labels": {"kubernetes.io/service-name": "many"}},
+        "addressType": "IPv4", "ports": [{"name": "tcp", "protocol": "TCP", "port": 8080}],
+        "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in [lab.ips["server"][0]] + ["198.51.100.%d" % i for i in range(1, MANY)]]})
+    settled(lab, "near", "other", False)
+    vip = json.loads(lab.kubectl("get", "svc", "many", "-o", "json").stdout)["spec"]["clusterIPs"][0]
+
+    def why():
+        done = lab.exec("n1", "weft", "why", "-o", "json", "default/near", vip + ":80", check=False)
+        answer = json.loads(done.stdout)
+        return done.returncode, answer, answer.get("endpoints", []) + [o["answer"] for o in answer.get("others", []) for _ in range(o["count"])]
+    wait_for("all endpoints", lambda: len(why()[2]) == MANY)
+    code, answer, all_ = why()
+    assert (code, answer["verdict"], len(answer["endpoints"])) == (3, "depends", 32), answer
+    assert sorted(e["verdict"] for e in all_) == ["delivered"] + ["denied"] * (MANY - 1)
+    text = lab.exec("n1", "weft", "why", "default/near", vip + ":80", check=False).stdout
+    assert re.search(r"^  at \d+ more, .* among them: denied, policy_egress, by NetworkPolicy default/out", text, re.M) and "their steps are left out" in text, text
+    lab.kubectl("delete", "svc", "many")
+    lab.kubectl("delete", "endpointslice", "many-0", check=False)
 
 
 @in_one_way
