@@ -33,6 +33,8 @@ static void str_escape_cases(void)
 	}
 	str_escape(out, 4, "ab\n");
 	CHECK_STR(out, "ab"); /* an escape is never cut in half */
+	str_show(out, sizeof(out), "from \"a\\nb\": \x1b[31m\n");
+	CHECK_STR(out, "from \"a\\nb\": \\x1b[31m\\n"); /* what is quoted has been escaped before */
 }
 
 static void parse_u64_cases(void)

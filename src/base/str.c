@@ -79,13 +79,14 @@ static size_t escape_byte(char out[5], unsigned char c)
 	return snprintf(out, 5, "\\x%02x", c);
 }
 
-void str_escape(char *out, size_t size, const char *s)
+/* @also: what else is not left as it is */
+static void escape(char *out, size_t size, const char *s, const char *also)
 {
 	size_t used = 0;
 
 	assert(size > 0);
 	while (*s) {
-		size_t n = *s == '\\' || *s == '"' ? 0 : utf8_printable((const unsigned char *)s);
+		size_t n = strchr(also, *s) ? 0 : utf8_printable((const unsigned char *)s);
 		char piece[5];
 		size_t len = n;
 
@@ -98,6 +99,16 @@ void str_escape(char *out, size_t size, const char *s)
 		s += n ? n : 1;
 	}
 	out[used] = 0;
+}
+
+void str_escape(char *out, size_t size, const char *s)
+{
+	escape(out, size, s, "\\\"");
+}
+
+void str_show(char *out, size_t size, const char *s)
+{
+	escape(out, size, s, "");
 }
 
 int parse_u64(const char *s, uint64_t max, uint64_t *ret)

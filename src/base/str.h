@@ -20,6 +20,9 @@ char *xvasprintf(const char *fmt, va_list ap);
  */
 void str_escape(char *out, size_t size, const char *s);
 
+/* The same, but double quotes and backslashes stay: for a message that is shown as it is. What it quotes has been escaped where it was quoted. */
+void str_show(char *out, size_t size, const char *s);
+
 /**
  * parse_u64() - a decimal number, whole string, no sign, no spaces
  * @max: the largest value accepted

@@ -10,7 +10,7 @@ const char *field_text(const json_t *o, const char *key)
 	static unsigned next;
 	char *out = bufs[next++ % AT_ONCE];
 
-	str_escape(out, TEXT_MAX, json_str_or(json_object_get(o, key), ""));
+	str_show(out, TEXT_MAX, json_str_or(json_object_get(o, key), ""));
 	return out;
 }
 

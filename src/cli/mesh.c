@@ -16,7 +16,7 @@ static int rotate(const char *socket)
 		puts("The next key is announced; the node changes to it within seconds (weft status, wg show).");
 		return 0;
 	}
-	str_escape(why, sizeof(why), r < 0 ? strerror(-r) : a.msg);
+	str_show(why, sizeof(why), r < 0 ? strerror(-r) : a.msg);
 	fprintf(stderr, "weft mesh: %s\n", why);
 	return 1;
 }

@@ -45,7 +45,7 @@ static int complain(const char *what, const char *detail)
 {
 	char shown[300];
 
-	str_escape(shown, sizeof(shown), detail);
+	str_show(shown, sizeof(shown), detail);
 	fprintf(stderr, "weft observe: %s%s%s; weft observe --help lists the options\n", what, *shown ? ": " : "", shown);
 	return -EINVAL;
 }
@@ -161,7 +161,7 @@ static int say(const char *socket, const char *why, const char *hint)
 	char shown[128], what[256];
 
 	str_escape(shown, sizeof(shown), socket);
-	str_escape(what, sizeof(what), why);
+	str_show(what, sizeof(what), why);
 	fprintf(stderr, "weft observe: %s: %s%s\n", shown, what, hint);
 	return 1;
 }

@@ -49,7 +49,7 @@ static int complain(const char *what, const char *detail)
 {
 	char shown[600];
 
-	str_escape(shown, sizeof(shown), detail ? detail : "");
+	str_show(shown, sizeof(shown), detail ? detail : "");
 	fprintf(stderr, "weft policy test: %s%s%s\n", what, *shown ? ": " : "", shown);
 	return -EINVAL;
 }

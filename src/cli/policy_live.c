@@ -14,7 +14,7 @@ struct args {
 
 static const char *shown(const char *s, char out[static 512])
 {
-	str_escape(out, 512, s ? s : "");
+	str_show(out, 512, s ? s : "");
 	return out;
 }
 

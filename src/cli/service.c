@@ -89,7 +89,7 @@ static size_t print_frontend(const json_t *f)
 	json_array_foreach(json_object_get(f, "kernel"), i, item)
 		printf("      backend %-8lld %-46s %lld slots\n", field_number(item, "id"), field_text(item, "address"), field_number(item, "slots"));
 	json_array_foreach(differences, i, item) {
-		str_escape(line, sizeof(line), json_str_or(item, ""));
+		str_show(line, sizeof(line), json_str_or(item, ""));
 		printf("      DIFFERS: %s\n", line);
 	}
 	return json_array_size(differences);
@@ -118,7 +118,7 @@ static size_t print_service(const json_t *svc)
 		printf("  Announced: %s on %s by %s\n", field_text(item, "address"), field_text(item, "interface"),
 		       *field_text(item, "node") ? field_text(item, "node") : field_text(item, "state"));
 	json_array_foreach(json_object_get(svc, "refused"), i, item) {
-		str_escape(line, sizeof(line), json_str_or(item, ""));
+		str_show(line, sizeof(line), json_str_or(item, ""));
 		printf("  Refused: %s\n", line);
 	}
 	return differences;
@@ -147,7 +147,7 @@ static int ask(const struct args *a)
 
 	if (r < 0 || !answer.result) {
 		str_escape(shown, sizeof(shown), a->socket);
-		str_escape(why, sizeof(why), r < 0 ? strerror(-r) : answer.msg);
+		str_show(why, sizeof(why), r < 0 ? strerror(-r) : answer.msg);
 		fprintf(stderr, "weft service: %s: %s%s\n", shown, why,
 			r == -ENOENT || r == -ECONNREFUSED ? "; weftd does not run there" : "");
 		return 1;

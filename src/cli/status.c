@@ -240,7 +240,7 @@ static void print_warnings(const json_t *s)
 	json_array_foreach(json_at(s, "warnings"), i, w) {
 		char line[512];
 
-		str_escape(line, sizeof(line), json_str_or(w, ""));
+		str_show(line, sizeof(line), json_str_or(w, ""));
 		printf("Warning     %s\n", line);
 	}
 }
@@ -256,7 +256,7 @@ static void print_xdp(const json_t *datapath)
 		if (streq(json_str_or(mode, "off"), "off"))
 			continue;
 		str_escape(name, sizeof(name), uplink);
-		str_escape(line, sizeof(line), json_str_or(mode, ""));
+		str_show(line, sizeof(line), json_str_or(mode, ""));
 		printf("            XDP on %s: %s\n", name, line);
 	}
 	if (field_number(datapath, "xdpPackets"))
@@ -303,7 +303,7 @@ static int show(const char *socket, bool as_json)
 		char shown[128], why[256];
 
 		str_escape(shown, sizeof(shown), socket);
-		str_escape(why, sizeof(why), r < 0 ? strerror(-r) : a.msg);
+		str_show(why, sizeof(why), r < 0 ? strerror(-r) : a.msg);
 		fprintf(stderr, "weft status: %s: %s%s\n", shown, why,
 			r == -ENOENT || r == -ECONNREFUSED ? "; weftd does not run there" : "");
 		return 1;

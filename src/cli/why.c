@@ -35,7 +35,7 @@ static int complain(const char *what, const char *detail)
 {
 	char shown[300];
 
-	str_escape(shown, sizeof(shown), detail);
+	str_show(shown, sizeof(shown), detail);
 	fprintf(stderr, "weft why: %s%s%s; weft why --help explains\n", what, *shown ? ": " : "", shown);
 	return -EINVAL;
 }
@@ -111,7 +111,7 @@ static void print_rest(const json_t *answer)
 	json_array_foreach(json_object_get(answer, "wouldDeny"), i, rule) {
 		char text[700];
 
-		str_escape(text, sizeof(text), json_str_or(rule, ""));
+		str_show(text, sizeof(text), json_str_or(rule, ""));
 		printf("; would be denied by %s, which only observes", text);
 	}
 	if (*field_text(answer, "ask"))
@@ -185,7 +185,7 @@ static int show(const struct wish *w)
 		char shown[128], why[300];
 
 		str_escape(shown, sizeof(shown), w->socket);
-		str_escape(why, sizeof(why), r < 0 ? strerror(-r) : a.msg);
+		str_show(why, sizeof(why), r < 0 ? strerror(-r) : a.msg);
 		fprintf(stderr, "weft why: %s: %s%s\n", shown, why,
 			r == -ENOENT || r == -ECONNREFUSED ? "; weftd does not run there" : "");
 		return EXIT_FAILED;

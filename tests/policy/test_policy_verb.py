@@ -144,3 +144,8 @@ def test_what_cannot_be_read_is_exit_code_2(tmp_path, text, complaint):
 def test_foreign_text_cannot_drive_the_terminal(tmp_path):
     done = run(tmp_path, PODS + 'expect: [{from: "default/\\e]0;x", to: default/b, port: 80, expect: deny}]')
     assert done.returncode == 2 and "\x1b" not in done.stderr
+
+
+def test_a_complaint_quotes_foreign_text_once():
+    done = subprocess.run([WEFT, "why", 'a"\x1bb', "world"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith('weft why: from "a\\"\\x1bb": expected '), done.stderr
