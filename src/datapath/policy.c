@@ -281,24 +281,45 @@ bool datapath_policy_is_untold(struct datapath *dp)
 	return read_state(dp, &s) == 0 && s.revision == 0;
 }
 
-/* What an agent that died has written for a revision that it never gave: some of an update. What holds stays, what would is forgotten. The keys are gathered
- * first, as a walk over a hash that shrinks under it starts anew. */
-static int undo_map(struct datapath *dp, enum dp_policy_map map, uint32_t revision)
-{
-	_cleanup_free_ union entry *keys = NULL;
-	union entry key, *last = NULL, next, v;
-	int fd = dp->maps[maps[map]], first = 0;
-	size_t n = 0, cap = 0;
+/* Is the entry one of those that are looked for? */
+typedef bool meant_fn(struct datapath *dp, enum dp_policy_map map, const union entry *key, const void *ctx);
 
+/* The keys of all entries that are meant. They are gathered before anything is done to them: a walk over a hash that shrinks under it starts anew when its place is
+ * gone. */
+static union entry *gather(struct datapath *dp, enum dp_policy_map map, meant_fn *is_meant, const void *ctx, size_t *ret_n)
+{
+	union entry key, *keys = NULL, *last = NULL, next;
+	size_t cap = 0;
+
+	*ret_n = 0;
 	memset(&next, 0, sizeof(next));
-	while (bpf_map_get_next_key(fd, last, &next) == 0) {
+	while (bpf_map_get_next_key(dp->maps[maps[map]], last, &next) == 0) {
 		key = next;
 		last = &key;
-		if (bpf_map_lookup_elem(fd, &key, &v) < 0 || dp_policy_has_turned(since_of(map, &v), revision))
+		if (!is_meant(dp, map, &key, ctx))
 			continue;
-		GROW(keys, n, cap);
-		keys[n++] = key;
+		GROW(keys, *ret_n, cap);
+		keys[(*ret_n)++] = key;
 	}
+	return keys;
+}
+
+static bool has_not_turned(struct datapath *dp, enum dp_policy_map map, const union entry *key, const void *ctx)
+{
+	const uint32_t *revision = ctx;
+	union entry v;
+
+	return bpf_map_lookup_elem(dp->maps[maps[map]], key, &v) == 0 && !dp_policy_has_turned(since_of(map, &v), *revision);
+}
+
+/* What an agent that died has written for a revision that it never gave: some of an update. What holds stays, what would is forgotten. */
+static int undo_map(struct datapath *dp, enum dp_policy_map map, uint32_t revision)
+{
+	size_t n;
+	_cleanup_free_ union entry *keys = gather(dp, map, has_not_turned, &revision, &n);
+	int fd = dp->maps[maps[map]], first = 0;
+	union entry v;
+
 	for (size_t i = 0; i < n; i++) {
 		if (bpf_map_lookup_elem(fd, &keys[i], &v) < 0)
 			continue;
@@ -388,38 +409,35 @@ static uint32_t generation_of(enum dp_policy_map map, const union entry *k)
 	}
 }
 
-/* Deletes what belongs to a generation that is not @used. The keys are gathered first: a walk over a hash that shrinks under it
- * starts anew when its place is gone. */
-static int sweep_map(struct datapath *dp, enum dp_policy_map map, const bool used[GENERATIONS])
+static bool is_of_no_generation(struct datapath *dp _unused_, enum dp_policy_map map, const union entry *key, const void *ctx)
 {
-	_cleanup_free_ union entry *keys = NULL;
-	union entry key, *last = NULL, next;
-	int fd = dp->maps[maps[map]], first = 0;
-	size_t n = 0, cap = 0;
+	uint32_t generation = generation_of(map, key);
+	const bool *used = ctx;
 
-	memset(&next, 0, sizeof(next));
-	while (bpf_map_get_next_key(fd, last, &next) == 0) {
-		key = next;
-		last = &key;
-		if (generation_of(map, &key) < GENERATIONS && used[generation_of(map, &key)])
-			continue;
-		GROW(keys, n, cap);
-		keys[n++] = key;
-	}
+	return generation >= GENERATIONS || !used[generation];
+}
+
+static int delete_meant(struct datapath *dp, enum dp_policy_map map, meant_fn *is_meant, const void *ctx)
+{
+	size_t n;
+	_cleanup_free_ union entry *keys = gather(dp, map, is_meant, ctx, &n);
+	int first = 0;
+
 	for (size_t i = 0; i < n; i++) {
-		int r = bpf_map_delete_elem(fd, &keys[i]);
+		int r = bpf_map_delete_elem(dp->maps[maps[map]], &keys[i]);
 
 		dp_note_error(&first, r == -ENOENT ? 0 : r);
 	}
 	return first;
 }
 
+/* Deletes what belongs to a generation that is not @used. */
 static int sweep(struct datapath *dp, const bool used[GENERATIONS])
 {
 	int first = 0;
 
 	for (int map = 0; map < DP_POLICY_ENDPOINTS; map++)
-		dp_note_error(&first, sweep_map(dp, map, used));
+		dp_note_error(&first, delete_meant(dp, map, is_of_no_generation, used));
 	return first;
 }
 
@@ -442,30 +460,22 @@ static int compare_addr(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct addr));
 }
 
-static int sweep_endpoints(struct datapath *dp, const struct addr *keep, size_t n)
-{
-	_cleanup_free_ struct ip_addr *gone = NULL;
-	struct ip_addr key, *last = NULL, next;
-	size_t n_gone = 0, cap = 0;
-	int first = 0;
+struct addr_list {
+	const struct addr *all; /* sorted */
+	size_t n;
+};
 
-	while (bpf_map_get_next_key(dp->maps[MAP_POLICY_ENDPOINTS], last, &next) == 0) {
-		key = next;
-		last = &key;
-		if (bsearch(&key, keep, n, sizeof(*keep), compare_addr))
-			continue;
-		GROW(gone, n_gone, cap);
-		gone[n_gone++] = key;
-	}
-	for (size_t i = 0; i < n_gone; i++)
-		dp_note_error(&first, bpf_map_delete_elem(dp->maps[MAP_POLICY_ENDPOINTS], &gone[i]));
-	return first;
+static bool is_no_endpoint(struct datapath *dp _unused_, enum dp_policy_map map _unused_, const union entry *key, const void *ctx)
+{
+	const struct addr_list *keep = ctx;
+
+	return !bsearch(&key->ip, keep->all, keep->n, sizeof(*keep->all), compare_addr);
 }
 
 int datapath_policy_finish(struct datapath *dp, const struct addr *endpoints, size_t n)
 {
 	bool used[GENERATIONS] = { false };
-	int first = sweep_endpoints(dp, endpoints, n);
+	int first = delete_meant(dp, DP_POLICY_ENDPOINTS, is_no_endpoint, &(struct addr_list){ endpoints, n });
 
 	used[dp->policy_generation] = true;
 	dp_note_error(&first, sweep(dp, used));
