@@ -128,15 +128,15 @@ static void on_namespace(struct policies *p, const struct model_namespace *ns, b
 
 static void on_node(struct policies *p, const struct model_node *node, bool gone)
 {
-	bool host = p->host && streq(node->name, p->node);
+	bool own = streq(node->name, p->node);
 
 	p->nodes_dirty = p->cluster_dirty = true;
 	if (gone) {
 		policy_del_node(p->policy, node->name);
 		return;
 	}
-	policy_nodes_put(p->policy, node, host ? &(struct policy_links){ p->links, p->n_links } : NULL);
-	if (host)
+	policy_nodes_put(p->policy, node, own ? &(struct policy_links){ p->links, p->n_links } : NULL);
+	if (own && p->host)
 		host_policy_node_changed(p->host);
 }
 
@@ -533,7 +533,9 @@ struct policies *policies_new(sd_event *event, struct model *m, const struct opt
 	p->policy = policy_new();
 	policy_set_modes(p->policy, opt->policy_mode == POLICY_MODE_OBSERVE, opt->policy_default == POLICY_DEFAULT_DENY);
 	policy_set_trial_room(p->policy, opt->policy_rule_table_size / 2);
-	if (opt->policy_host) {
+	if (!opt->policy_host) {
+		policy_set_hostless(p->policy);
+	} else {
 		p->host = host_policy_new(event, opt, p->policy, host_changed, p);
 		if (!p->host)
 			return policies_free(p);

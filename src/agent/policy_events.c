@@ -22,6 +22,15 @@ static void tell_object(struct agent *a, enum policy_kind kind, const char *name
 							     "PolicyInvalid", message, NULL, NULL });
 }
 
+static void tell_hostless(struct agent *a, const char *name, const char *detail)
+{
+	const struct model_policy *p = policies_find_object(a->policies, KIND_CLUSTER, "", name);
+
+	if (p)
+		events_is_so(&a->events, &(struct event_in){ policy_kind_api_version(KIND_CLUSTER), policy_kind_name(KIND_CLUSTER), "", name, p->uid,
+							     "PolicyNotEnforced", detail, NULL, NULL });
+}
+
 /* @subject: "NetworkPolicy a/b", "AdminNetworkPolicy b"; of what concerns a pod: "a/b" */
 static void on_problem(enum policy_problem what, const char *subject, const char *detail, void *ctx)
 {
@@ -36,6 +45,8 @@ static void on_problem(enum policy_problem what, const char *subject, const char
 		tell_pod(a, namespace_, name, "PolicyLocked", detail);
 	else if (what == PROBLEM_TRIAL_TOO_LARGE || what == PROBLEM_TRIAL_NO_ROOM)
 		tell_pod(a, namespace_, name, "PolicyNotObserved", detail);
+	else if (what == PROBLEM_HOSTLESS)
+		tell_hostless(a, name, detail);
 	else if (what == PROBLEM_INVALID_OBJECT && policy_kind_parse(kind_name, &kind) == 0)
 		tell_object(a, kind, namespace_, name, detail);
 }

@@ -33,7 +33,8 @@ static json_t *wanted_condition(const struct agent *a, const struct model_policy
 	if (!e)
 		return NULL;
 	if (!e->n)
-		message = xstrdup(streq(p->mode, "observe") ? "understood; it only observes" : "understood");
+		message = xasprintf("understood%s%s", streq(p->mode, "observe") ? "; it only observes" : "",
+				    policy_subject_is_nodes(p->subject) ? "; nodes where policy.host is off do not enforce it" : "");
 	else if (e->total == 1)
 		message = xasprintf("fails closed: %s", e->text[0]);
 	else

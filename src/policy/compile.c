@@ -69,13 +69,15 @@ struct policy_stats policy_stats(const struct policy *p)
 	return s;
 }
 
-static void object_problems(const struct object *o, policy_problem_fn *fn, void *ctx)
+static void object_problems(const struct policy *p, const struct object *o, policy_problem_fn *fn, void *ctx)
 {
 	const struct policy_spec *s = o->spec;
 	_cleanup_free_ char *name = xasprintf("%s %s%s%s", policy_kind_name(s->kind), s->namespace_, *s->namespace_ ? "/" : "", s->name);
 
 	for (unsigned i = 0; i < s->errors.n; i++)
 		fn(PROBLEM_INVALID_OBJECT, name, s->errors.text[i], ctx);
+	if (p->hostless && object_means_host(p, o))
+		fn(PROBLEM_HOSTLESS, name, "means nodes where policy.host is off: not enforced there", ctx);
 }
 
 static void pod_problems(const struct policy *p, const struct pod *pod, policy_problem_fn *fn, void *ctx)
@@ -109,7 +111,7 @@ void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ct
 
 	for (n = htab_begin(&p->objects); n; n = htab_next(&p->objects, n))
 		if (!container_of(n, struct object, by_name)->spec->after)
-			object_problems(container_of(n, struct object, by_name), fn, ctx);
+			object_problems(p, container_of(n, struct object, by_name), fn, ctx);
 	list_for_each(pod, &p->local, local_link)
 		pod_problems(p, pod, fn, ctx);
 }

@@ -51,10 +51,17 @@ static unsigned count_pods(const struct policy *p, const struct object *o)
 	return n;
 }
 
+static const char *mode_of(const struct policy *p, const struct policy_spec *s)
+{
+	if (p->hostless && s->of_nodes)
+		return "off";
+	return p->observe_all || s->observes ? "observe" : "enforce";
+}
+
 static json_t *object_json(const struct policy *p, const struct object *o, bool rules)
 {
 	const struct policy_spec *s = o->spec;
-	json_t *j = json_pack("{ss, ss, ss, ss, ss, si, sb, sb, sI}", "mode", p->observe_all || s->observes ? "observe" : "enforce", "kind", policy_kind_name(s->kind), "namespace", s->namespace_, "name",
+	json_t *j = json_pack("{ss, ss, ss, ss, ss, si, sb, sb, sI}", "mode", mode_of(p, s), "kind", policy_kind_name(s->kind), "namespace", s->namespace_, "name",
 			      s->name, "tier", tiers[s->tier], "priority", s->priority, "isolatesIngress", s->isolates[POLICY_INGRESS],
 			      "isolatesEgress", s->isolates[POLICY_EGRESS], "pods", (json_int_t)count_pods(p, o));
 	json_t *list = json_array(), *errors = json_array();
@@ -111,7 +118,7 @@ json_t *policy_pod_json(const struct policy *p, const char *namespace_, const ch
 	struct pod *pod, *found = NULL;
 
 	list_for_each(pod, &p->local, local_link)
-		if (streq(pod->ns->name, namespace_) && streq(pod->name, name))
+		if (!(pod->host && p->hostless) && streq(pod->ns->name, namespace_) && streq(pod->name, name))
 			found = pod;
 	for (unsigned i = 0; found && all_of(found) && i < all_of(found)->n_objects; i++)
 		json_array_append_new(objects, object_json(p, all_of(found)->objects[i], true));

@@ -65,6 +65,8 @@ bool policy_del_node(struct policy *p, const char *name);
 /* This node as an endpoint: policies of nodes (weft.dev/subject) select it by its labels. An address that comes twice counts once. It is there a second time, as what it is when the trial of its
  * policies has ended by itself: of those that policy_spec_set_after() has marked. */
 void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_labels, const struct addr *addrs, size_t n_addrs);
+/* Before anything is put: policies of nodes are not in force here. Of those that mean the host policy_each_problem() says so. */
+void policy_set_hostless(struct policy *p);
 /* See struct policy_endpoint_value: until when the node's own policies are in force (from then on those marked as after), and adopt connections. Each 0: for
  * ever, never. */
 struct policy_host_times {
@@ -112,7 +114,7 @@ bool policy_find_rule(const struct policy *p, uint32_t rule, struct policy_rule_
 /* "NetworkPolicy default/web ingress[0]" */
 void policy_rule_format(const struct policy *p, uint32_t rule, char *out, size_t size);
 
-enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE, PROBLEM_TRIAL_NO_ROOM, PROBLEM_HOST_TOO_LARGE };
+enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE, PROBLEM_TRIAL_NO_ROOM, PROBLEM_HOST_TOO_LARGE, PROBLEM_HOSTLESS };
 /* What is wrong now: objects that fail closed (with their errors), endpoints locked down. @subject: "NetworkPolicy a/b", "a/pod". */
 typedef void policy_problem_fn(enum policy_problem what, const char *subject, const char *detail, void *ctx);
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx);

@@ -383,9 +383,22 @@ void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_l
 			p->host_addrs[p->n_host_addrs++] = addrs[i];
 }
 
+void policy_set_hostless(struct policy *p)
+{
+	p->hostless = true;
+}
+
 void policy_set_host_times(struct policy *p, struct policy_host_times times)
 {
 	p->host_times = times;
+}
+
+bool object_means_host(const struct policy *p, const struct object *o)
+{
+	uint64_t hash;
+	const struct pod *host = find_pod(p, "", "node", &hash);
+
+	return host && object_selects(o, host);
 }
 
 bool policy_selects_host(struct policy *p, const struct policy_spec *spec)

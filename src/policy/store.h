@@ -236,6 +236,7 @@ struct policy {
 	bool trials_left_out; /* by the last compile */
 	unsigned retiring;
 	bool observe_all, deny_default; /* policy_set_modes() */
+	bool hostless;			/* policy_set_hostless() */
 	uint64_t ported_version; /* when classes with named ports last changed */
 	struct class_ **ported;	 /* classes with named ports */
 	size_t n_ported, cap_ported;
@@ -257,6 +258,8 @@ void object_use(struct policy *p, struct object *o, int by);
 int object_cmp(const struct object *a, const struct object *b); /* order of judgement */
 bool subject_means(const struct peer *subject, const struct pod *pod);
 bool object_selects(const struct object *o, const struct pod *pod);
+/* The node itself, whether or not it is in force there. */
+bool object_means_host(const struct policy *p, const struct object *o);
 
 /* peer.c */
 struct peer *peer_get(struct policy *p, const struct peer_spec *spec);

@@ -173,6 +173,8 @@ static void choose_psets(struct policy *p, struct pod *pod, struct key *k)
 	bool deny = p->deny_default && !pod->host, deny_in_force = deny && !p->observe_all;
 	struct pset *all;
 
+	if (pod->host && p->hostless)
+		return;
 	select_from(k, &pod->ns->objects, pod);
 	select_from(k, &p->cluster_objects, pod);
 	if (k->n > 1)

@@ -524,3 +524,24 @@ def test_weft_why_agrees_with_packets(lab, services, seed):
     while wrong and time.monotonic() < end:
         wrong = differ()
     assert not wrong, "seed %d: %s" % (seed, wrong)
+
+
+@in_one_way
+def test_P11_a_policy_of_nodes_says_where_it_is_not_enforced(lab):
+    """policy.host is off: each condition says what follows from the object, an Event that there is such a node among those that it means."""
+    lab.apply(*[{"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": node, "annotations": {"weft.dev/subject": "nodes"}},
+                 "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {"matchLabels": {"kubernetes.io/hostname": node}}},
+                          "egress": [{"action": "Deny", "to": [{"networks": ["192.0.2.0/24"]}]}]}} for node in ("n1", "n9")])
+
+    def get(what):
+        return json.loads(lab.kubectl("get", what, "-A", "-o", "json").stdout)["items"]
+
+    def accepted():
+        return {(c["status"], c["message"]) for o in get("cnp") for c in o.get("status", {}).get("conditions", [{"status": None, "message": None}])}
+    wait_for("both conditions", lambda: accepted() == {("True", "understood; nodes where policy.host is off do not enforce it")})
+    told = wait_for("an Event", lambda: [e for e in get("events") if e["reason"] == "PolicyNotEnforced"])
+    assert [(e["involvedObject"]["name"], e["message"]) for e in told] == [("n1", "means nodes where policy.host is off: not enforced there")]
+    wait_for("the status", lambda: "policy.host is off" in lab.exec("n1", "weft", "status", check=False).stdout)
+    assert "policy.host is off" not in lab.exec("n2", "weft", "status", check=False).stdout
+    listed = json.loads(lab.exec("n1", "weft", "policy", "list", "-o", "json").stdout)["policies"]
+    assert {(p["name"], p["mode"]) for p in listed} == {("n1", "off"), ("n9", "off")}
