@@ -12,7 +12,7 @@ const volatile __u32 fresh; /* of whose id: each packet begins another flow; 0: 
 const volatile __u16 service; /* the port that they all ask for; 0: another one after each round of source ports */
 const volatile __u8 frame[ETH_LEN];
 const volatile __u32 l3; /* 0 where packets have no Ethernet header */
-const volatile __be32 source;
+const volatile __be32 source, destination;
 const volatile __u16 mark; /* in tc_index, and the word that proves it (lib/mark.h) */
 const volatile __u64 word;
 const volatile __u32 tunnel_from, tunnel_to, tunnel_id; /* as if it had come out of the tunnel; tunnel_id 0: it has not */
@@ -25,17 +25,17 @@ struct {
 	__type(value, __u32);
 } next SEC(".maps");
 
-struct { /* the datapath's */
+struct asks { /* the datapath's */
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, FLOW_ASKS_MAX);
 	__type(key, __u32);
 	__type(value, struct flow_asks);
-} flow_asks SEC(".maps");
+} flow_asks SEC(".maps"), nat_asks SEC(".maps");
 
-static __always_inline void forgive(void)
+static __always_inline void forgive(struct asks *map)
 {
 	__u32 id = fresh;
-	struct flow_asks *asks = bpf_map_lookup_elem(&flow_asks, &id);
+	struct flow_asks *asks = bpf_map_lookup_elem(map, &id);
 
 	if (asks)
 		asks->unanswered = 0;
@@ -58,6 +58,7 @@ int next_flow(struct __sk_buff *skb)
 			((__u8 *)data)[i] = frame[i];
 	ip->ttl = 64;
 	ip->saddr = source;
+	ip->daddr = destination;
 	skb->tc_index = mark;
 	skb->cb[0] = word;
 	skb->cb[1] = word >> 32;
@@ -65,7 +66,9 @@ int next_flow(struct __sk_buff *skb)
 	tcp->source = bpf_htons((turn * 40503u) & flow_mask);
 	if (fresh) {
 		tcp->dest = bpf_htons(service ? service : 1 + (turn >> 16)); /* other ones, once all have been */
-		forgive();
+		forgive(&flow_asks);
+		if (service)
+			forgive(&nat_asks);
 	}
 	turn++;
 	if (tunnel_id && bpf_skb_set_tunnel_key(skb, &key, sizeof(key), 0))
