@@ -158,7 +158,7 @@ static __always_inline int enter(struct __sk_buff *skb, struct packet *pkt)
 		return way;
 	mss_clamp(skb, pkt, MSS_POD_GETS); /* by the way to the client: the endpoint's node sees only ours */
 	why = inbound_begin(skb, pkt, way, skb->ifindex);
-	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_EXTERNAL) : -why;
+	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_EXTERNAL | INBOUND_BEGUN) : -why;
 }
 
 /* For no pod as it is. What is neither an answer to what was translated, nor for a Service, is the stack's, untouched. */

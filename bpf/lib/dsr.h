@@ -76,7 +76,7 @@ static __always_inline int dsr_enter(struct __sk_buff *skb, struct packet *pkt)
 	uplink = dsr_uplink(skb, pkt);
 	if (uplink)
 		why = inbound_begin(skb, pkt, way, uplink);
-	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_FORWARDED) : -why;
+	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_FORWARDED | INBOUND_BEGUN) : -why;
 }
 
 /* What another node sent on: for an endpoint of this node, or for nobody. */

@@ -67,6 +67,9 @@ static __always_inline int inbound_direct(struct __sk_buff *skb, struct packet *
 	return INBOUND_DIRECT;
 }
 
+/* Beside the scope of inbound_enter(): its entries have just been made, nothing is asked again. */
+#define INBOUND_BEGUN 0x100
+
 /* May the connection go on with the endpoint that it has? TCP does until somebody ends it; what begins anew, and datagrams, turn to
  * another one when theirs is gone (SVC-21). */
 static __always_inline bool inbound_backend_serves(const struct packet *pkt, const struct nat_forward *forward)
@@ -260,7 +263,7 @@ __global int inbound_error(struct __sk_buff *skb, struct packet *pkt)
 
 /**
  * inbound_enter() - a packet that is for no pod: is it for a Service?
- * @scope: enum service_scope: from outside, a pod's, or sent on by another node
+ * @scope: enum service_scope: from outside, a pod's, or sent on by another node; and INBOUND_BEGUN
  *
  * @pkt is parsed, no multicast, and changed with the packet. Return: enum inbound_way, INBOUND_CHOSEN + id, or - enum drop_reason.
  */
@@ -277,15 +280,17 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 	nat_key_of(pkt, true, &key);
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (!forward || !forward->backend)
-		return inbound_choose(pkt, scope);
+		return scope & INBOUND_BEGUN ? -DROP_NAT_EXHAUSTED /* ended meanwhile, by another CPU */ : inbound_choose(pkt, scope);
 	fragment_note(pkt);
-	if (unlikely(!inbound_goes_on(pkt, forward, scope) || (forward->direct && scope == SERVICE_FORWARDED))) {
-		inbound_forget(&key, forward);
-		return inbound_choose(pkt, scope);
+	if (!(scope & INBOUND_BEGUN)) {
+		if (unlikely(!inbound_goes_on(pkt, forward, scope) || (forward->direct && scope == SERVICE_FORWARDED))) {
+			inbound_forget(&key, forward);
+			return inbound_choose(pkt, scope);
+		}
+		if (unlikely(inbound_has_ended(pkt, scope)))
+			return -DROP_HOP_LIMIT;
+		nat_touch_out(pkt, forward);
 	}
-	if (unlikely(inbound_has_ended(pkt, scope)))
-		return -DROP_HOP_LIMIT;
-	nat_touch_out(pkt, forward);
 	as.addr = forward->addr;
 	as.port = forward->port;
 	to.addr = forward->to;

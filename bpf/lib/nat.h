@@ -104,9 +104,14 @@ static __always_inline void nat_share_add(__u32 owner, __s64 n)
 		__sync_fetch_and_add(all, n);
 }
 
-static __always_inline enum drop_reason nat_check_share(__u32 owner)
+/* Where the owner's claims are counted, and where everybody's. */
+struct nat_shares_of {
+	__u64 *held, *all;
+};
+
+static __always_inline enum drop_reason nat_check_share(__u32 owner, struct nat_shares_of *ret)
 {
-	__u64 *held = nat_share(owner), *all = nat_share(NAT_OWNER_ALL);
+	__u64 *held = ret->held = nat_share(owner), *all = ret->all = nat_share(NAT_OWNER_ALL);
 
 	if (!held || !all || (owner != NAT_OWNER_NODE && (__s64)*held >= (__s64)config.nat_share))
 		return DROP_NAT_SHARE;
@@ -285,6 +290,7 @@ struct nat_try {
 	__u32 port_min, port_max, modulus;
 	__u32 at, step; /* the sequence of ports that are tried */
 	bool choice;	/* may it be another port than the inside end's own? */
+	bool of_node;	/* may a socket of the node have the port? */
 	enum nat_taking result;
 };
 
@@ -305,7 +311,7 @@ static __always_inline bool nat_is_same(const struct nat_claim *a, const struct 
 	return a->port == b->port && addr_eq(&a->addr, &b->addr) && a->front_port == b->front_port && addr_eq(&a->front, &b->front);
 }
 
-static __always_inline enum nat_taking nat_take(struct nat_try *t, __be16 port)
+static __noinline enum nat_taking nat_take(struct nat_try *t, __be16 port)
 {
 	struct nat_claim *there;
 	long r;
@@ -314,7 +320,7 @@ static __always_inline enum nat_taking nat_take(struct nat_try *t, __be16 port)
 	there = bpf_map_lookup_elem(&nat_claims, &t->key);
 	if (there)
 		return nat_is_same(there, &t->fresh) ? NAT_OURS_ALREADY : NAT_BUSY;
-	if (nat_node_has(t->skb, &t->key))
+	if (t->of_node && nat_node_has(t->skb, &t->key))
 		return NAT_BUSY;
 	r = bpf_map_update_elem(&nat_claims, &t->key, &t->fresh, BPF_NOEXIST);
 	if (r == -17 /* EEXIST: another CPU was faster */)
@@ -337,16 +343,13 @@ static __always_inline __u32 nat_next_port(struct nat_try *t)
 	return port <= t->port_max && nat_port_allowed(t, port) ? port : 0;
 }
 
-/* The @i-th try: first the inside end's own port. Return: 1 to stop. */
-static long nat_try_next(__u32 i, struct nat_try *t)
+/* Return: 1 to stop. */
+static long nat_try_next(__u32 i __attribute__((unused)), struct nat_try *t)
 {
-	__be16 port = t->fresh.port;
+	__be16 port = bpf_htons(nat_next_port(t));
 
-	if (i > 0)
-		port = bpf_htons(nat_next_port(t));
-	if (i > 0 ? !port : t->choice && !nat_port_allowed(t, bpf_ntohs(port)))
-		return 0;
-	t->result = nat_take(t, port);
+	if (port)
+		t->result = nat_take(t, port);
 	return t->result != NAT_BUSY;
 }
 
@@ -355,9 +358,13 @@ static long nat_try_next(__u32 i, struct nat_try *t)
 static __always_inline void nat_allocate(struct nat_try *t)
 {
 	t->result = NAT_BUSY;
+	if (!t->choice || nat_port_allowed(t, bpf_ntohs(t->fresh.port)))
+		t->result = nat_take(t, t->fresh.port);
+	if (likely(t->result != NAT_BUSY) || !t->choice)
+		return;
 	t->at = bpf_get_prandom_u32() % t->modulus;
 	t->step = 1 + bpf_get_prandom_u32() % (t->modulus - 1);
-	bpf_loop(t->choice ? 1 + NAT_TRIES : 1, nat_try_next, t, 0);
+	bpf_loop(NAT_TRIES, nat_try_next, t, 0);
 }
 
 /* What a connection that begins is given. */
@@ -403,6 +410,7 @@ static __always_inline bool nat_would_forge(const struct packet *pkt, const stru
 __global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *pkt, struct nat_want *w)
 {
 	struct nat_try t = { .skb = skb };
+	struct nat_shares_of shares;
 	enum drop_reason why;
 
 	if (!pkt || !w)
@@ -410,7 +418,7 @@ __global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *
 	nat_key_wanted(pkt, w, &t.key);
 	if (nat_would_forge(pkt, w, &t.key))
 		return DROP_NAT_TUNNEL;
-	why = nat_check_share(w->owner);
+	why = nat_check_share(w->owner, &shares);
 	if (why != DROP_NONE)
 		return why;
 	if (!nat_may_ask(w->owner))
@@ -420,20 +428,22 @@ __global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *
 	t.fresh.port = pkt->sport;
 	t.fresh.state.seen = tick_now();
 	t.fresh.state.owner = w->owner;
-	t.fresh.state.origin = nat_asks_count(w->owner) ? FLOW_ASKED : 0;
+	t.fresh.state.origin = nat_owner_is_pod(w->owner) ? FLOW_ASKED : 0;
 	if (w->backend) {
 		t.fresh.front = pkt->dst;
 		t.fresh.front_port = pkt->dport;
 		t.fresh.uplink = w->uplink;
 	}
 	t.choice = nat_has_choice(pkt);
+	t.of_node = !nat_owner_is_pod(w->owner) || !addr_eq(&w->as.addr, &pkt->src); /* a pod's own address is no node's */
 	nat_allocate(&t);
 	if (t.result == NAT_BUSY)
 		return DROP_NAT_EXHAUSTED;
 	if (t.result == NAT_NO_ROOM)
 		return DROP_NAT_TABLE_FULL;
 	if (t.result == NAT_TAKEN) {
-		nat_share_add(w->owner, 1);
+		__sync_fetch_and_add(shares.held, 1);
+		__sync_fetch_and_add(shares.all, 1);
 		if (t.fresh.state.origin & FLOW_ASKED)
 			nat_asked(w->owner);
 	}

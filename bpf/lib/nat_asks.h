@@ -17,7 +17,7 @@ struct {
 } nat_asks SEC(".maps");
 
 /* The node's own claims and clients' from outside have no bound of this kind. */
-static __always_inline bool nat_asks_count(__u32 owner)
+static __always_inline bool nat_owner_is_pod(__u32 owner)
 {
 	return owner != NAT_OWNER_NODE && owner != NAT_OWNER_INBOUND;
 }
@@ -46,7 +46,7 @@ static __always_inline bool nat_may_ask(__u32 owner)
 {
 	struct flow_asks *asks;
 
-	if (!nat_asks_count(owner))
+	if (!nat_owner_is_pod(owner))
 		return true;
 	asks = bpf_map_lookup_elem(&nat_asks, &owner);
 	if (!asks)

@@ -48,7 +48,7 @@ static __always_inline int outbound_enter(struct __sk_buff *skb, struct packet *
 	if (likely(way < INBOUND_CHOSEN))
 		return way;
 	why = outbound_begin(skb, pkt, owner, way - INBOUND_CHOSEN);
-	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_INTERNAL) : -why;
+	return why == DROP_NONE ? inbound_enter(skb, pkt, SERVICE_INTERNAL | INBOUND_BEGUN) : -why;
 }
 
 /* An endpoint's answer, or a router's word about what was sent to it, on its way to a pod of this node: from the Service again. */

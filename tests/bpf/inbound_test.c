@@ -138,6 +138,35 @@ static void svc_21_udp_turns_to_another_endpoint_at_once(void)
 	CHECK_ENDS(v, WORLD4, 40000, B4, 8080);
 }
 
+static uint8_t only_claims_stage(void)
+{
+	struct nat_claim claim = {};
+	struct nat_key key;
+
+	CHECK_INT(bpf_map_get_next_key(datapath_map_fd(dp, "nat_claims"), NULL, &key), 0);
+	CHECK_INT(bpf_map_lookup_elem(datapath_map_fd(dp, "nat_claims"), &key, &claim), 0);
+	return claim.state.stage;
+}
+
+/* What a node sends on by DSR it sees no answers to: a second datagram tells that there was one, the first does not. */
+static void a_datagram_sent_on_is_no_conversation_before_the_second(void)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct family *a = &families[i];
+
+		forget();
+		service(a->any, NODE_PORT, IPPROTO_UDP, a->remote, 8080, SERVICE_DSR, 1);
+		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 4);
+		through("from_net", if_uplink);
+		CHECK_INT(out.verdict, REDIRECT);
+		CHECK_INT(only_claims_stage(), FLOW_HALF_OPEN);
+		packet(IPPROTO_UDP, a->client, 40000, a->ours, NODE_PORT, "", 4);
+		through("from_net", if_uplink);
+		CHECK_INT(out.verdict, REDIRECT);
+		CHECK_INT(only_claims_stage(), FLOW_OPEN);
+	}
+}
+
 /* The entry of the connection's way out is of an earlier tick. */
 static void let_a_tick_go_by(void)
 {
@@ -662,6 +691,7 @@ int main(void)
 	RUN(svc_17_answers_come_back_by_a_direct_node);
 	RUN(svc_47_one_client_two_addresses_one_endpoint);
 	RUN(established_connections_outlive_the_frontend);
+	RUN(a_datagram_sent_on_is_no_conversation_before_the_second);
 	RUN(svc_21_udp_turns_to_another_endpoint_at_once);
 	RUN(svc_21_a_port_that_changes_hands_takes_its_clients_along);
 	RUN(svc_19_nobody_serves);
