@@ -13,7 +13,7 @@ FULL = os.environ.get("WEFT_TEST_TIER") == "full"
 BOOTS = {"ways": ["announce_test", "drop_test", "host_test", "path_test", "flow_test", "geneve_test", "mss_test", "nat_test", "outer_test", "recent_test",
                   "stack_test", "unwrap_test", "xdp_test", "program_bench --budget /t/budget.txt"]}
 if FULL:
-    BOOTS["rest"] = ["event_test", "fragment_test", "guard_test", "inbound_test", "nat_limits_test", "policy_test", "service_test", "packets_test"]
+    BOOTS["rest"] = ["event_test", "fragment_test", "guard_test", "inbound_test", "nat_limits_test", "policy_test", "policy_update_test", "policy_room_test", "service_test", "packets_test"]
 
 
 @pytest.mark.parametrize("boot", BOOTS)
