@@ -55,6 +55,7 @@ bench: build ## figures beside the peers, interleaved (root)
 	@chrt -f 10 $(BUILD)/tests/bpf/program_bench
 	@$(BUILD)/tests/policy/policy_bench
 	@$(BUILD)/tests/bpf/policy_bench
+	@$(BUILD)/tests/bpf/policy_cold
 	@$(PYTHON) tests/bench/policy_live.py
 	@$(PYTHON) tests/bench/policy_first.py
 	@$(BUILD)/tests/service_bench

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "policy/lookup.h"
 #include "policy/policy.h"
+#include "policy_cluster.h"
 
 #include <malloc.h>
 #include <sys/resource.h>
@@ -70,17 +71,6 @@ static void put_pods(struct policy *p, unsigned n, unsigned namespaces, unsigned
 		in.addrs[1] = (struct addr){ .b = { 0xfd, 0, 2, 0x44, [12] = i >> 24, i >> 16, i >> 8, i } };
 		policy_put_pod(p, &in);
 	}
-}
-
-static char *network_policy(unsigned i, unsigned namespaces)
-{
-	return xasprintf("{\"kind\": \"NetworkPolicy\", \"metadata\": {\"name\": \"p%u\", \"namespace\": \"ns%u\"}, \"spec\": {"
-			 "\"podSelector\": {\"matchLabels\": {\"app\": \"a%u\"}}, \"policyTypes\": [\"Ingress\", \"Egress\"],"
-			 "\"ingress\": [{\"from\": [{\"podSelector\": {\"matchLabels\": {\"app\": \"a%u\"}}}, {\"namespaceSelector\": {\"matchLabels\": "
-			 "{\"team\": \"t%u\"}}}], \"ports\": [{\"port\": 8080}, {\"port\": 9000, \"endPort\": 9100}]}],"
-			 "\"egress\": [{\"to\": [{\"ipBlock\": {\"cidr\": \"192.0.2.0/24\", \"except\": [\"192.0.2.%u/32\"]}}]},"
-			 "{\"to\": [{\"namespaceSelector\": {}}], \"ports\": [{\"protocol\": \"UDP\", \"port\": 53}]}]}}",
-			 i, i % namespaces, i / namespaces % 50, (i + 1) % 50, i % 20, i % 256);
 }
 
 static size_t map_entries(const struct policy_maps *m)
