@@ -148,8 +148,8 @@ static void add_session(struct buf *out, const struct peer *p, struct session *s
 				       .confirmed = atomic_load(&s->confirmed),
 				       .crosses = s->crosses,
 				       .born_ns = s->born_ns,
-				       .sent = atomic_load(&s->sent),
-				       .window = s->window };
+				       .sent = atomic_load(&s->sent) };
+	replay_save(&s->window, &h.window);
 	memcpy(h.pub, p->noise.pub, KEY_LEN);
 	memcpy(h.send_key, s->send_key, KEY_LEN);
 	memcpy(h.recv_key, s->recv_key, KEY_LEN);
@@ -509,7 +509,7 @@ static void restore_session(struct engine *e, const struct handover_session *h, 
 	s->expired = h->expired;
 	s->confirmed = h->confirmed;
 	s->sent = h->sent;
-	s->window = h->window;
+	replay_load(&s->window, &h->window);
 	memcpy(s->send_key, h->send_key, KEY_LEN);
 	memcpy(s->recv_key, h->recv_key, KEY_LEN);
 	if (device_restore_session(p, s, h->slot) < 0)

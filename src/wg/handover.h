@@ -21,7 +21,7 @@ struct handover_session {
 	int64_t born_ns;
 	uint64_t sent;
 	uint8_t send_key[KEY_LEN], recv_key[KEY_LEN];
-	struct replay window;
+	struct replay_record window;
 };
 
 struct handover_peer {

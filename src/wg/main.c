@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -314,6 +315,16 @@ static void detach_output(void)
 		close(null);
 }
 
+/* Texts of a configuration of thousands of peers are big and short-lived. The C library would have the heap grow for them after the first one that is freed, and
+ * what lives on above them would keep it so: mappings of their own go back at once. */
+static void give_back_big_blocks(void)
+{
+	enum { BIG = 64 << 10 };
+
+	(void)mallopt(M_MMAP_THRESHOLD, BIG);
+	(void)mallopt(M_TRIM_THRESHOLD, BIG);
+}
+
 static int on_hangup(sd_event_source *s _unused_, const struct signalfd_siginfo *si _unused_, void *ctx _unused_)
 {
 	return 0; /* a closed terminal is no reason to end */
@@ -433,6 +444,7 @@ int main(int argc, char **argv)
 	int ready = -1, r;
 
 	harden_early();
+	give_back_big_blocks();
 	o.engine.workers = default_workers();
 	o.engine.limits = default_limits;
 	read_environment(&o);

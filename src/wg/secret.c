@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Size classes in steps of 64 bytes, chunks of 64 KiB that are never given back: a device's peers come and go, but
- * seldom shrink by orders of magnitude. */
+/* Size classes in steps of 64 bytes, cut one after the other out of chunks of 64 KiB that are never given back: a device's peers come and go, but
+ * seldom shrink by orders of magnitude. What is not cut is not touched, and the many sizes that OpenSSL asks for a few times share their pages. */
 #include "wg/secret.h"
 
 #include "wg/crypto.h"
@@ -15,6 +15,8 @@ struct free_block {
 	struct free_block *next;
 };
 static struct free_block *pools[CLASSES + 1];
+static uint8_t *uncut;
+static size_t n_uncut;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static uint8_t *map(size_t size)
@@ -30,17 +32,30 @@ static uint8_t *map(size_t size)
 	return p;
 }
 
-static void grow_pool(size_t class)
+static void give_back(void *p, size_t class)
+{
+	struct free_block *b = p;
+
+	b->next = pools[class];
+	pools[class] = b;
+}
+
+/* All zero, as the kernel gave it. */
+static void *cut(size_t class)
 {
 	size_t size = class * STEP;
-	uint8_t *chunk = map(CHUNK);
+	uint8_t *p;
 
-	for (size_t at = 0; at + size <= CHUNK; at += size) {
-		struct free_block *b = (struct free_block *)(chunk + at);
-
-		b->next = pools[class];
-		pools[class] = b;
+	if (n_uncut < size) {
+		if (n_uncut)
+			give_back(uncut, n_uncut / STEP);
+		uncut = map(CHUNK);
+		n_uncut = CHUNK;
 	}
+	p = uncut;
+	uncut += size;
+	n_uncut -= size;
+	return p;
 }
 
 void *secret_alloc(size_t size)
@@ -52,19 +67,20 @@ void *secret_alloc(size_t size)
 	if (size > POOLED_MAX)
 		return map(size);
 	pthread_mutex_lock(&lock);
-	if (!pools[class])
-		grow_pool(class);
 	b = pools[class];
-	pools[class] = b->next;
+	if (b) {
+		pools[class] = b->next;
+		b->next = NULL;
+	} else {
+		b = cut(class);
+	}
 	pthread_mutex_unlock(&lock);
-	b->next = NULL;
 	return b;
 }
 
 void secret_free(void *p, size_t size)
 {
 	size_t class = (size + STEP - 1) / STEP;
-	struct free_block *b = p;
 
 	if (!p)
 		return;
@@ -74,8 +90,7 @@ void secret_free(void *p, size_t size)
 	}
 	wipe(p, class * STEP);
 	pthread_mutex_lock(&lock);
-	b->next = pools[class];
-	pools[class] = b;
+	give_back(p, class);
 	pthread_mutex_unlock(&lock);
 }
 

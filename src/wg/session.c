@@ -17,6 +17,9 @@ struct session *session_new(int64_t now)
 
 void session_free(struct session *s)
 {
+	if (!s)
+		return;
+	replay_done(&s->window);
 	secret_free(s, sizeof(*s));
 }
 

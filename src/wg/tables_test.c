@@ -28,6 +28,7 @@ static void replay_edges(void)
 	CHECK(!replay_accept(&r, 2, limit));
 	CHECK(replay_accept(&r, limit - REPLAY_WINDOW, limit));
 	CHECK(!replay_accept(&r, limit - 1 - REPLAY_WINDOW, limit));
+	replay_done(&r);
 }
 
 static void replay_against_model(void)
@@ -36,7 +37,6 @@ static void replay_against_model(void)
 	static bool seen[1 << 18];
 	uint64_t top = 0;
 
-	memset(&r, 0, sizeof(r));
 	srandom(1);
 	for (int i = 0; i < 400000; i++) {
 		uint64_t jump = random() % 1000 == 0 ? random() % 20000 : random() % 3;
@@ -53,6 +53,29 @@ static void replay_against_model(void)
 			top = c;
 	}
 	CHECK(top > 100000);
+	replay_done(&r);
+}
+
+/* At each of the places where its shape changes it means the same to another process. */
+static void replay_goes_on_elsewhere(void)
+{
+	static const uint64_t counters[] = { 0, 3, 64, 200, 255, 256, 257, 300, REPLAY_WINDOW, REPLAY_WINDOW + 255, 3 * REPLAY_WINDOW };
+
+	for (size_t n = 0; n <= ARRAY_SIZE(counters); n++) {
+		struct replay a = { 0 }, b = { 0 };
+		struct replay_record record;
+
+		for (size_t i = 0; i < n; i++)
+			CHECK(replay_accept(&a, counters[i], UINT64_MAX));
+		CHECK_INT(a.ring != NULL, n && counters[n - 1] >= 64 * REPLAY_FEW_WORDS);
+		replay_save(&a, &record);
+		replay_load(&b, &record);
+		CHECK_INT(b.ring != NULL, a.ring != NULL);
+		for (uint64_t c = 0; c < 4 * REPLAY_WINDOW; c += 1 + c / 300)
+			CHECK_INT(replay_accept(&b, c, UINT64_MAX), replay_accept(&a, c, UINT64_MAX));
+		replay_done(&a);
+		replay_done(&b);
+	}
 }
 
 enum { MODEL_MAX = 400 };
@@ -304,6 +327,7 @@ int main(void)
 		return 1;
 	RUN(replay_edges);
 	RUN(replay_against_model);
+	RUN(replay_goes_on_elsewhere);
 	RUN(allowedips_against_model);
 	RUN(qsbr_waits_for_readers);
 	RUN(indexes);

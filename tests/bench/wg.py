@@ -10,7 +10,6 @@ the rounds' ratios. Round trips are compared in many short turns with both tunne
 """
 
 import argparse
-import base64
 import json
 import os
 import platform
@@ -160,22 +159,10 @@ def crypto_alone():
     return {k: med([r[k] for r in runs]) for k in runs[0]}
 
 
-def memory(peers=1000):
+def memory():
     world = nodes.World()
     try:
-        n = world.node("n")
-        e = world.engine(n, "wg0", "weft")
-        conf = "[Interface]\nPrivateKey = %s\nListenPort = 51820\n" % e.key.private
-        for i in range(peers):
-            conf += "[Peer]\nPublicKey = %s\nAllowedIPs = 10.%d.%d.0/24\nEndpoint = 127.0.0.1:9\n" % (
-                base64.b64encode(os.urandom(32)).decode(), i // 250, i % 250)
-        with open(n.path("/run/conf"), "w") as f:
-            f.write(conf)
-        n.run("wg", "setconf", "wg0", "/run/conf")
-        e.address("10.200.0.1/24")
-        nodes.wait_for(lambda: "51820" in n.out("ss", "-Huln"), message="the engine listens")
-        with open("/proc/%d/status" % e.pid()) as f:
-            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) / 1024
+        return nodes.memory_of_a_crowd(world)
     finally:
         world.close()
 

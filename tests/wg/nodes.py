@@ -420,3 +420,57 @@ def transfer_udp(client, server, to, sizes, port=5002):
         assert got == sent
     c.close()
     s.close()
+
+
+def rss_kb(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+
+class Crowd:
+    """Many peers of one engine (crowd.c)."""
+
+    def __init__(self, world, count, env=None, extra=()):
+        self.node, there = world.node("n"), world.node("there")
+        world.wire(self.node, there, "192.168.8.")
+        self.engine = world.engine(self.node, "wg0", "weft", env=env, extra=["--persist", "--state-dir", "/run/state", *extra])
+        self.engine.wg("private-key @%s listen-port 51820" % self.engine.key.private)
+        self.process = there.spawn([os.path.join(os.path.dirname(BIN), "tests/wgcrowd"), "192.168.8.2", "20000",
+                                    base64.b64decode(self.engine.key.public).hex(), str(count), "192.168.8.1"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.peers = [self.process.stdout.readline().split() for _ in range(count)]
+        self.node.ip("link set wg0 up")
+
+    def introduce(self, each):
+        self.node.run("wg", "addconf", "wg0", "/dev/stdin", input="".join("[Peer]\nPublicKey=%s\nAllowedIPs=10.70.%d.%d/32\n" % (
+            base64.b64encode(bytes.fromhex(key)).decode(), i // 250, i % 250 + 1) + each(port) for i, (key, port) in enumerate(self.peers)))
+
+    def say(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        return map(int, self.process.stdout.readline().split())
+
+
+def memory_of_a_crowd(world, count=1000):
+    """Resident MB of an engine of two workers that has two sessions with each of its peers (one that it began and the next, that they have), four prefixes each, has been configured again, and has carried a stream."""
+    crowd = Crowd(world, count, {"WEFT_WG_WORKERS": "2"})
+    e, other = crowd.engine, world.node("other")
+    ports = {port: i for i, (_, port) in enumerate(crowd.peers)}
+    crowd.say("again")
+    crowd.introduce(lambda port: "AllowedIPs=fd70:%x::/64,fd71::%x/128,10.%d.%d.0/24\nEndpoint=192.168.8.2:%s\nPersistentKeepalive=25\n" % (
+        ports[port] + 1, ports[port] + 1, 100 + (ports[port] >> 8), ports[port] & 255, port))
+    crowd.hear()
+    crowd.say("ask")
+    assert sum(crowd.hear()) == count
+    world.wire(crowd.node, other, "192.168.6.")
+    far = world.engine(other, "wg0", "weft")
+    far.wg("private-key @%s listen-port 51820 peer %s allowed-ips 10.9.0.1/32" % (far.key.private, e.key.public))
+    far.address("10.9.0.2/24")
+    e.wg("peer %s allowed-ips 10.9.0.2/32 endpoint 192.168.6.2:51820" % far.key.public)
+    e.address("10.9.0.1/24")
+    transfer_tcp(crowd.node, other, "10.9.0.2", 16 << 20)
+    transfer_tcp(other, crowd.node, "10.9.0.1", 16 << 20)
+    crowd.node.run("wg", "syncconf", "wg0", "/dev/stdin", input=crowd.node.out("wg", "showconf", "wg0"))
+    return rss_kb(e.pid()) / 1024

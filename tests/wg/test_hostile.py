@@ -2,7 +2,6 @@
 """Hostile networks and hard ends: a middle box that replays, reorders, duplicates, truncates and flips; floods; silence
 towards strangers; killed engines and what they have saved."""
 
-import base64
 import contextlib
 import os
 import random
@@ -17,7 +16,7 @@ import time
 
 import pytest
 
-from nodes import BIN, WEFT, Key, flood, transfer_tcp, wait_for
+from nodes import BIN, WEFT, Crowd, Key, flood, memory_of_a_crowd, rss_kb, transfer_tcp, wait_for
 
 FULL = os.environ.get("WEFT_TEST_TIER") == "full"
 UDPLOAD = os.path.join(os.path.dirname(BIN), "tests/udpload")
@@ -160,11 +159,6 @@ def test_W_3_silence_towards_strangers(world):
     assert ea.node.ping("10.9.0.2") == 3
 
 
-def rss_kb(pid):
-    with open("/proc/%d/status" % pid) as f:
-        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
-
-
 def put_first(*processes):
     """Before all of the machine's other work: what is judged is the flood against the tunnel."""
     for p in processes:
@@ -244,32 +238,6 @@ def test_W_10_killed_engine_recovers(world):
 CROWDS = [1000] + ([8000] if os.environ.get("WEFT_TEST_TIER") == "full" else [])
 
 
-class Crowd:
-    """Many peers of one engine (crowd.c)."""
-
-    def __init__(self, world, count):
-        self.node, there = world.node("n"), world.node("there")
-        world.wire(self.node, there, "192.168.8.")
-        self.engine = world.engine(self.node, "wg0", "weft", extra=["--persist", "--state-dir", "/run/state"])
-        self.engine.wg("private-key @%s listen-port 51820" % self.engine.key.private)
-        self.process = there.spawn([os.path.join(os.path.dirname(BIN), "tests/wgcrowd"), "192.168.8.2", "20000",
-                                    base64.b64decode(self.engine.key.public).hex(), str(count), "192.168.8.1"],
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.peers = [self.process.stdout.readline().split() for _ in range(count)]
-        self.node.ip("link set wg0 up")
-
-    def introduce(self, each):
-        self.node.run("wg", "addconf", "wg0", "/dev/stdin", input="".join("[Peer]\nPublicKey=%s\nAllowedIPs=10.70.%d.%d/32\n" % (
-            base64.b64encode(bytes.fromhex(key)).decode(), i // 250, i % 250 + 1) + each(port) for i, (key, port) in enumerate(self.peers)))
-
-    def say(self, word):
-        self.process.stdin.write(word + "\n")
-        self.process.stdin.flush()
-
-    def hear(self):
-        return map(int, self.process.stdout.readline().split())
-
-
 @pytest.mark.parametrize("count", CROWDS)
 def test_W_10_killed_engine_recovers_all_its_sessions(world, count):
     """All peers are asked, and their answers come: none has to be asked again."""
@@ -298,6 +266,11 @@ def test_W_8_a_thousand_peers_that_ask_at_once_are_no_flood(world):
     responses, cookies = crowd.hear()
     alone = "ifma" not in open("/proc/cpuinfo").read() or "lanes" in os.environ.get("WEFT_WG_DISABLE", "")
     assert (responses, cookies) == (1000, 0) or alone
+
+
+def test_W_8_a_thousand_peers_in_few_megabytes(world):
+    """The issue's bound is 15 MB."""
+    assert memory_of_a_crowd(world) <= 13
 
 
 def recorded_initiation(ea, eb):
