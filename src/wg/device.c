@@ -422,6 +422,16 @@ void device_routes_changed(struct device *d)
 	}
 }
 
+void device_forget_sources(struct device *d)
+{
+	struct peer *p;
+
+	list_for_each(p, &d->order, all) {
+		peer_forget_source(p);
+		p->way_out = 0;
+	}
+}
+
 static void handle_events(struct peer *p, uint32_t events, int64_t now)
 {
 	struct device *d = p->device;

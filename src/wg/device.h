@@ -87,6 +87,8 @@ void device_set_endpoint(struct peer *p, const struct endpoint *e, int64_t now);
 /* A peer with which packets came and went by one interface, and that routing reaches by another one now, is spoken to from an address
  * that goes with it. Where they went different ways before, the address that the peer speaks to is all that it can expect. */
 void device_routes_changed(struct device *d);
+/* What was learned about our own addresses is nothing any more, as by another mark routing may go anywhere. */
+void device_forget_sources(struct device *d);
 /* Of a saved state: when the last handshake was (wall clock). Who may still have that session is asked for a new one once we are up. */
 void device_restore_handshake(struct peer *p, int64_t real_ns);
 void device_set_up(struct device *d, bool up, int64_t now);

@@ -436,6 +436,7 @@ int engine_set_fwmark(struct engine *e, uint32_t fwmark)
 		r = udp_set_mark(&e->udp[i], fwmark);
 	if (r == 0) {
 		e->fwmark = fwmark;
+		device_forget_sources(&e->device);
 		state_touch(e->state);
 	}
 	return r;

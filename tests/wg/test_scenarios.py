@@ -234,6 +234,23 @@ def test_mark_and_default_route(world):
     assert ea.node.out("wg", "show", "wg0", "fwmark").strip() == "0xca6c"
 
 
+def test_another_mark_is_another_way(world):
+    """By the rule of the new mark packets leave by another interface: with its address, not the one that the peer has spoken to."""
+    ea, eb = world.pair()
+    a, b = ea.node, eb.node
+    world.wire(a, b, "192.168.12.", names=("new-a", "new-b"))
+    for n in (a, b):
+        for name in ["all", *(("new-a", "to-b") if n is a else ("new-b", "to-a"))]:
+            n.run("sysctl", "-qw", "net.ipv4.conf.%s.rp_filter=0" % name)
+    a.ip("route add 192.168.9.2/32 via 192.168.12.2 dev new-a table 77")
+    a.ip("rule add fwmark 7 table 77")
+    assert a.ping("10.9.0.2") == 3 and eb.show("endpoints")[0] == "192.168.9.1:51820"
+    ea.wg("fwmark 7")
+    assert a.ping("10.9.0.2") == 3 and eb.show("endpoints")[0] == "192.168.12.1:51820"
+    ea.wg("fwmark 0")
+    assert a.ping("10.9.0.2") == 3 and eb.show("endpoints")[0] == "192.168.9.1:51820"
+
+
 def test_no_endless_loop(world):
     """The peer's endpoint lies inside the tunnel, with a session that works: its packets would be sealed for ever."""
     ea, eb = world.pair()
