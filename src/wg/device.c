@@ -389,6 +389,8 @@ static void confirm(struct peer *p, int64_t now)
 	atomic_store(&p->next, NULL);
 	device_reset_handshake(p); /* an initiation of ours has been overtaken: one session is enough */
 	device_handshake_done(p);
+	if (p->device->ops->peer_changed)
+		p->device->ops->peer_changed(p->device->ctx, p);
 	device_flush_staged(p, now);
 }
 

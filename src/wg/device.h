@@ -27,7 +27,9 @@ struct device_ops {
 	void (*changed)(void *ctx); /* the configuration. May be NULL */
 	/* An initiation was accepted, and is not answered yet: after a crash its timestamp has to be known. May be NULL. */
 	void (*accepted)(void *ctx, struct peer *p);
-	/* Worth saving: where the peer is, or the time of its last handshake. May be NULL. */
+	/* The answer to ours was accepted, and the session is not used yet: after a crash it has to be known whom to ask. May be NULL. */
+	void (*answered)(void *ctx, struct peer *p);
+	/* Worth saving: where the peer is, or that it has confirmed a session. May be NULL. */
 	void (*peer_changed)(void *ctx, struct peer *p);
 	/* By which interface a datagram to @e leaves from the source in it. Return: its index, or -errno. May be NULL. */
 	int (*way_out)(void *ctx, const struct endpoint *e);

@@ -96,6 +96,13 @@ static void op_accepted(void *ctx, struct peer *p)
 	state_accepted(e->state, p);
 }
 
+static void op_answered(void *ctx, struct peer *p)
+{
+	struct engine *e = ctx;
+
+	state_answered(e->state, p);
+}
+
 static void op_peer_changed(void *ctx, struct peer *p)
 {
 	struct engine *e = ctx;
@@ -147,6 +154,7 @@ static const struct device_ops ops = {
 	.send_staged = op_send_staged,
 	.changed = op_changed,
 	.accepted = op_accepted,
+	.answered = op_answered,
 	.peer_changed = op_peer_changed,
 	.way_out = op_way_out,
 	.wake = op_wake,

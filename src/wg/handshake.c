@@ -198,8 +198,6 @@ void device_handshake_done(struct peer *p)
 	device_inherit(p);
 	p->last_handshake_real_ns = d->ops->real_time(d->ctx);
 	d->stats.handshakes_completed++;
-	if (d->ops->peer_changed)
-		d->ops->peer_changed(d->ctx, p);
 }
 
 static void note_authentic(struct peer *p, int64_t now, const struct endpoint *source, size_t len)
@@ -331,6 +329,8 @@ static void on_response(struct device *d, int64_t now, const struct step *step)
 		return;
 	}
 	note_authentic(p, now, &step->m->from, sizeof(*msg));
+	if (d->ops->answered)
+		d->ops->answered(d->ctx, p);
 	s = install_ours(p, now);
 	device_handshake_done(p);
 	/* The responder may not send before it has heard from us on the new keys. */

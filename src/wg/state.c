@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NAME.conf is the text of the configuration protocol, secrets included, mode 0600, replaced atomically at most ten times
  * a second, when the configuration has changed. NAME.peers (ledger.h) has what changes by itself: an accepted initiation is in it before it is answered, so
- * that after a crash a recorded one is as old as before it; where peers are and when they shook hands follows within a tenth of
- * a second. NAME.timestamp is a TAI64N stamp a minute ahead of the newest one sent: a start takes it as "sent", so a
+ * that after a crash a recorded one is as old as before it, and the answer to one of ours before the session is used, so that the peer is asked at once; where peers
+ * are and when they confirmed a session follows within a tenth of a second. NAME.timestamp is a TAI64N stamp a minute ahead of the newest one sent: a start takes it as "sent", so a
  * clock that was set back (a machine without a battery, a restored image) never makes us send an old one, and it is
  * written about once a minute instead of at each handshake.
  *
@@ -136,6 +136,18 @@ void state_accepted(struct state *s, struct peer *p)
 	record.handshake_ns = s->engine->device.ops->real_time(s->engine);
 	if (add_records(s, &record, 1) < 0)
 		state_touch_peer(s, p);
+}
+
+/* Before its records are written anew at the start, the file of before says of most peers that they had a session: while all of them answer, nobody waits for the
+ * disk to hear it again. */
+void state_answered(struct state *s, struct peer *p)
+{
+	const struct device *d = p->device;
+
+	if (s && s->begins && d->ops->real_time(d->ctx) - p->last_handshake_real_ns < d->limits.reject_after_time)
+		state_touch_peer(s, p);
+	else
+		state_accepted(s, p);
 }
 
 static void forget_unsaved(struct state *s)

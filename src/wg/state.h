@@ -36,5 +36,7 @@ void state_touch(struct state *s);
 void state_touch_peer(struct state *s, struct peer *p);
 /* We are about to answer an initiation of the peer's: save now. */
 void state_accepted(struct state *s, struct peer *p);
+/* We are about to use a session that the peer has answered for: save now. */
+void state_answered(struct state *s, struct peer *p);
 void state_reserve_timestamp(struct state *s, const uint8_t timestamp[static TIMESTAMP_LEN]);
 const struct state_stats *state_stats(const struct state *s);

@@ -273,6 +273,19 @@ def test_W_8_a_thousand_peers_in_few_megabytes(world):
     assert memory_of_a_crowd(world) <= 13
 
 
+def test_W_10_a_session_of_the_last_moment_is_known(world):
+    """Killed as soon as the peer has the session that we began: it has nothing to say, and would believe in it for 180 seconds."""
+    ea, eb = world.pair(extra_a=["--persist", "--state-dir", "/run/state", "--metrics", "unix:/run/metrics"])
+    wait_for(lambda: "public_key" in saved(ea.node.path("/run/state/wg0.conf")) and os.path.exists(ea.node.path("/run/state/wg0.peers")),
+             message="the configuration is saved (within 0.1 s)")
+    with ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.sendto(b"x", ("10.9.0.2", 9))
+    wait_for(eb.handshake_age, interval=0, message="a session")
+    ea.kill()
+    ea.start()
+    wait_for(lambda: ea.metric("initiations_sent_total") > 0, message="b is asked")
+
+
 def recorded_initiation(ea, eb):
     """Of a's, as somebody on the way has it."""
     with eb.node.entered():
