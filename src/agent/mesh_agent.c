@@ -15,21 +15,24 @@
 const char MESH_DEVICE[] = "weft-wg";
 static const char RUN_DIR[] = "/var/run/wireguard";
 
-static void tell_lost(struct agent *a)
+static void tell_foreign(struct agent *a)
 {
 	struct mesh_status s;
 
 	mesh_status(a->mesh.mesh, &s);
 	if (s.lost != a->mesh.lost)
 		repairs_note(&a->repairs, REPAIR_PEER, s.lost - a->mesh.lost, MESH_DEVICE);
+	if (s.changed != a->mesh.changed)
+		repairs_note(&a->repairs, REPAIR_DEVICE, s.changed - a->mesh.changed, "key, port or mark of weft-wg");
 	a->mesh.lost = s.lost;
+	a->mesh.changed = s.changed;
 }
 
 static void on_mesh(void *ctx)
 {
 	struct agent *a = ctx;
 
-	tell_lost(a);
+	tell_foreign(a);
 	agent_mesh_set_health(a);
 	agent_mesh_publish(a);
 }

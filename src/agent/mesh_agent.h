@@ -32,7 +32,7 @@ struct agent_mesh {
 	uint64_t rotation_us; /* when its present step began */
 	int64_t switched_s;   /* when this node began to speak under the next key, by the wall clock */
 	unsigned attempt;
-	uint64_t lost; /* of mesh_status, as it was told last */
+	uint64_t lost, changed; /* of mesh_status, as they were told last */
 };
 
 static inline bool mesh_is_on(const struct options *o)

@@ -17,7 +17,7 @@
 	X(MAP_ENTRY, "map_entry", "an entry of a map was gone or changed")                                             \
 	X(PIN, "pin", "a pinned map or program was unlinked")                                                          \
 	X(SYSCTL, "sysctl", "a sysctl was changed")                                                                   \
-	X(PEER, "peer", "a WireGuard peer was gone")
+	X(PEER, "peer", "a WireGuard peer was gone or changed")
 
 enum repair {
 #define REPAIR_ENUM(name, label, text) REPAIR_##name,

@@ -133,22 +133,39 @@ static struct mesh_step *add_step(struct mesh_change *c, const uint8_t key[stati
 	return s;
 }
 
+/* May it speak as another that is wanted, which it should not? (A predecessor that is not wanted goes, and that with it.) */
+static bool is_mistaken(const struct mesh_device *want_all, const struct mesh_peer *have)
+{
+	const struct mesh_peer *want = mesh_device_find(want_all, have->key);
+
+	if (!have->has_predecessor || !want || !mesh_device_find(want_all, have->predecessor))
+		return false;
+	return !want->has_predecessor || memcmp(want->predecessor, have->predecessor, MESH_KEY) != 0;
+}
+
 /* Gains come first, for all peers: a prefix is never without an owner. */
-static void gain(const struct mesh_device *all, const struct mesh_peer *want, int64_t now_s, struct mesh_change *c)
+static void gain(const struct mesh_device *all, const struct mesh_device *want_all, const struct mesh_peer *want, int64_t now_s, struct mesh_change *c)
 {
 	const struct mesh_peer *have = mesh_device_find(all, want->key);
-	struct mesh_step s = {.create = !have};
-	bool moved = !have || !addr_eq(&have->endpoint, &want->endpoint) || have->port != want->port;
+	struct mesh_step s = {0};
+	bool moved;
 
+	if (have && is_mistaken(want_all, have)) {
+		add_step(c, have->key)->remove = true;
+		have = NULL;
+	}
+	moved = !have || !addr_eq(&have->endpoint, &want->endpoint) || have->port != want->port;
+	s.create = !have;
 	s.set_endpoint = moved && !addr_is_zero(&want->endpoint) && (!have || addr_is_zero(&have->endpoint) || is_silent(have, now_s));
 	s.endpoint = want->endpoint;
 	s.port = want->port;
 	s.set_keepalive = have ? have->keepalive_s != want->keepalive_s : want->keepalive_s != 0;
 	s.keepalive_s = want->keepalive_s;
+	s.clear_psk = have && have->has_psk;
 	s.n_add = missing(want, have, &s.add);
 	s.set_predecessor = want->has_predecessor && !(have && have->has_predecessor) && mesh_device_find(all, want->predecessor);
 	memcpy(s.predecessor, want->predecessor, MESH_KEY);
-	if (!s.create && !s.set_endpoint && !s.set_keepalive && !s.set_predecessor && !s.n_add)
+	if (!s.create && !s.set_endpoint && !s.set_keepalive && !s.clear_psk && !s.set_predecessor && !s.n_add)
 		return;
 	memcpy(s.key, want->key, MESH_KEY);
 	*add_step(c, want->key) = s;
@@ -158,7 +175,7 @@ static void lose(const struct mesh_device *want_all, const struct mesh_peer *hav
 {
 	const struct mesh_peer *want = mesh_device_find(want_all, have->key);
 	struct prefix *extra = NULL, *left;
-	size_t n = want ? missing(have, want, &extra) : 0, n_left = 0;
+	size_t n = want && !is_mistaken(want_all, have) ? missing(have, want, &extra) : 0, n_left = 0;
 
 	if (!want) {
 		add_step(c, have->key)->remove = true;
@@ -224,7 +241,7 @@ void mesh_diff(const struct mesh_device *have, const struct mesh_device *given, 
 	ret->set_mark = have->mark != want.mark;
 	ret->mark = want.mark;
 	for (size_t i = 0; i < want.n_peers; i++)
-		gain(have, &want.peers[i], now_s, ret);
+		gain(have, &want, &want.peers[i], now_s, ret);
 	for (size_t i = 0; i < have->n_peers; i++)
 		lose(&want, &have->peers[i], ret);
 	mesh_device_done(&want);
@@ -253,6 +270,47 @@ size_t mesh_count_lost(const struct mesh_device *before, const struct mesh_devic
 		n += wanted && !wanted->has_successor && !wanted->has_predecessor && !mesh_device_find(now, wanted->key);
 	}
 	return n;
+}
+
+static bool same_prefixes(const struct mesh_peer *a, const struct mesh_peer *b)
+{
+	if (a->n_allowed != b->n_allowed)
+		return false;
+	for (size_t i = 0; i < a->n_allowed; i++)
+		if (!prefix_eq(&a->allowed[i], &b->allowed[i]))
+			return false;
+	return true;
+}
+
+static bool was_changed(const struct mesh_peer *before, const struct mesh_peer *now, const struct mesh_device *want_all, const struct mesh_peer *want)
+{
+	return (before->keepalive_s == want->keepalive_s && now->keepalive_s != want->keepalive_s) ||
+	       (same_prefixes(before, want) && !same_prefixes(now, want)) || (!is_mistaken(want_all, before) && is_mistaken(want_all, now));
+}
+
+size_t mesh_count_changed(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want, bool alone)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < now->n_peers; i++) {
+		const struct mesh_peer *p = &now->peers[i], *was = mesh_device_find(before, p->key), *wanted = mesh_device_find(want, p->key);
+
+		if (p->has_psk && !(was && was->has_psk))
+			n++;
+		else if (alone)
+			n += wanted ? was && was_changed(was, p, want, wanted) : !was;
+	}
+	return n;
+}
+
+static bool same_device(const struct mesh_device *a, const struct mesh_device *b)
+{
+	return a->has_key == b->has_key && same_secret(a->key, b->key) && a->port == b->port && a->mark == b->mark;
+}
+
+bool mesh_was_changed(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want)
+{
+	return same_device(before, want) && !same_device(now, want);
 }
 
 bool mesh_hold_back(const struct mesh_device *have, struct mesh_device *want, bool late)

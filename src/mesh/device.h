@@ -19,6 +19,7 @@ struct mesh_peer {
 	bool has_predecessor; /* an engine that knows of it moves the prefixes by itself, and takes packets of either key */
 	uint8_t predecessor[MESH_KEY];
 	/* as found */
+	bool has_psk; /* a preshared key, of which none is ever wanted; itself it is not kept */
 	int64_t handshake_s; /* seconds since 1970; 0: never */
 	uint64_t rx_bytes, tx_bytes;
 };
@@ -53,6 +54,7 @@ struct mesh_step {
 	uint16_t port;
 	bool set_keepalive;
 	uint16_t keepalive_s;
+	bool clear_psk;
 	bool set_predecessor;
 	uint8_t predecessor[MESH_KEY];
 	struct prefix *add; /* taken from whoever has it */
@@ -80,6 +82,7 @@ bool mesh_change_is_empty(const struct mesh_change *c);
  * Nothing is flushed: a prefix that moves is added to its new owner, who takes it over in that moment, and a peer goes last.
  * An endpoint is told to a new peer, or to one that has been silent for longer than a session lives; else the one at which
  * the peer was last heard stays (it may have roamed). A peer whose successor has had a handshake hands its prefixes to it.
+ * Where two wanted peers may speak as each other though they should not, the successor is made anew: nothing else parts them.
  * O((n + prefixes) log n)
  */
 void mesh_diff(const struct mesh_device *have, const struct mesh_device *want, int64_t now_s, struct mesh_change *ret);
@@ -90,6 +93,12 @@ void mesh_device_forget(struct mesh_device *d, const struct mesh_change *c);
 /* Wanted peers that were there and are there no more, key rotation apart: nobody of us removes such, unless they were not wanted for a while
  * (mesh_device_forget()). All sorted. */
 size_t mesh_count_lost(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want);
+
+/* Peers that were as they should be and no longer are, or that nobody wants and that were not there. All sorted.
+ * @alone: nobody of us wrote in between, and no key changes hands; else only preshared keys count, which nobody of us sets */
+size_t mesh_count_changed(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want, bool alone);
+/* Was the device itself as it should be, key, port and mark, and no longer is? When nobody of us wrote in between. */
+bool mesh_was_changed(const struct mesh_device *before, const struct mesh_device *now, const struct mesh_device *want);
 
 /**
  * mesh_hold_back() - leave the first handshake to those peers that begin

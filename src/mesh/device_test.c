@@ -53,6 +53,8 @@ static void apply(struct mesh_device *d, const struct mesh_change *c)
 		if (s->remove && p) {
 			free(p->allowed);
 			*p = d->peers[--d->n_peers];
+			for (size_t k = 0; k < d->n_peers; k++)
+				d->peers[k].has_predecessor &= memcmp(d->peers[k].predecessor, s->key, MESH_KEY) != 0;
 			continue;
 		}
 		if (!p && !s->create)
@@ -64,6 +66,7 @@ static void apply(struct mesh_device *d, const struct mesh_change *c)
 		}
 		if (s->set_keepalive)
 			p->keepalive_s = s->keepalive_s;
+		p->has_psk &= !s->clear_psk;
 		for (size_t a = 0; a < s->n_add + s->n_take; a++) {
 			const struct prefix *prefix = a < s->n_add ? &s->add[a] : &s->take[a - s->n_add];
 
@@ -107,12 +110,25 @@ static void random_device(struct mesh_device *d, unsigned *seed)
 	mesh_device_sort(d);
 }
 
+/* What nobody of us says, or takes back by itself. */
+static void random_hand(struct mesh_device *d, unsigned *seed)
+{
+	for (size_t i = 0; i < d->n_peers; i++) {
+		size_t other = rand_r(seed) % d->n_peers;
+
+		d->peers[i].has_psk = rand_r(seed) % 2;
+		d->peers[i].has_predecessor = other != i && rand_r(seed) % 4 == 0;
+		memcpy(d->peers[i].predecessor, d->peers[other].key, MESH_KEY);
+	}
+}
+
 static bool same(const struct mesh_device *a, const struct mesh_device *b)
 {
 	bool eq = a->n_peers == b->n_peers && a->port == b->port;
 
 	for (size_t i = 0; eq && i < a->n_peers; i++)
 		eq = memcmp(a->peers[i].key, b->peers[i].key, MESH_KEY) == 0 && a->peers[i].keepalive_s == b->peers[i].keepalive_s &&
+		     a->peers[i].has_psk == b->peers[i].has_psk && a->peers[i].has_predecessor == b->peers[i].has_predecessor &&
 		     a->peers[i].n_allowed == b->peers[i].n_allowed &&
 		     (a->peers[i].n_allowed == 0 ||
 		      memcmp(a->peers[i].allowed, b->peers[i].allowed, a->peers[i].n_allowed * sizeof(struct prefix)) == 0) &&
@@ -129,6 +145,7 @@ static void the_difference_leads_from_any_device_to_any(void)
 		struct mesh_change c;
 
 		random_device(&have, &seed);
+		random_hand(&have, &seed);
 		random_device(&want, &seed);
 		mesh_diff(&have, &want, NOW, &c);
 		apply(&have, &c);
@@ -209,6 +226,7 @@ static void a_successor_takes_over_when_it_was_heard(void)
 
 /* ---- UAPI ---- */
 
+#define HEX0 "0000000000000000000000000000000000000000000000000000000000000000"
 #define HEX1 "0100000000000000000000000000000000000000000000000000000000000000"
 #define HEX2 "0200000000000000000000000000000000000000000000000000000000000000"
 
@@ -237,6 +255,103 @@ static void who_was_there_and_is_wanted_is_lost(void)
 	CHECK_INT(mesh_count_lost(&before, &now, &want), 0);
 	mesh_device_done(&before);
 	mesh_device_done(&now);
+	mesh_device_done(&want);
+}
+
+static void what_somebody_changed_is_counted(void)
+{
+	static const struct {
+		const char *what;
+		size_t alone, wrote; /* counted when nobody of us wrote, and when somebody did */
+	} cases[] = {{"nothing", 0, 0}, {"keepalive", 1, 0}, {"gained", 1, 0}, {"lost", 1, 0}, {"psk", 1, 1}, {"twin", 1, 0}, {"stranger", 1, 0},
+		     {"endpoint", 0, 0}, {"both", 2, 1}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct mesh_device want = {0}, now = {0}, none = {0};
+		const char *what = cases[i].what;
+		struct prefix more = P("10.9.0.0/24");
+
+		for (uint8_t key = 1; key < 4; key++)
+			add(&want, key, "10.0.0.1:1", "10.0.0.0/24")->allowed[0].addr.b[14] = key;
+		mesh_device_copy(&want, &now);
+		now.peers[0].keepalive_s = streq(what, "keepalive");
+		if (streq(what, "gained"))
+			mesh_peer_allow(&now.peers[0], &more);
+		now.peers[0].n_allowed -= streq(what, "lost");
+		now.peers[0].has_psk = streq(what, "psk") || streq(what, "both");
+		now.peers[0].port += streq(what, "endpoint"); /* it may have roamed */
+		now.peers[1].has_predecessor = streq(what, "twin");
+		memcpy(now.peers[1].predecessor, now.peers[0].key, MESH_KEY);
+		now.peers[1].keepalive_s = streq(what, "both");
+		if (streq(what, "stranger"))
+			add(&now, 9, NULL, NULL);
+		CHECK_INT(mesh_count_changed(&want, &now, &want, true), cases[i].alone);
+		CHECK_INT(mesh_count_changed(&want, &now, &want, false), cases[i].wrote);
+		CHECK_INT(mesh_count_changed(&now, &now, &want, true), 0); /* once */
+		CHECK_INT(mesh_count_changed(&none, &want, &want, true), 0); /* a new device */
+		mesh_device_done(&now);
+		mesh_device_done(&want);
+	}
+}
+
+static void a_device_that_somebody_changed_is_told(void)
+{
+	struct mesh_device want = {.has_key = true, .port = 7}, now = want, other = want;
+
+	CHECK(!mesh_was_changed(&want, &now, &want));
+	now.mark = 1;
+	other.key[31] = 1;
+	CHECK(mesh_was_changed(&want, &now, &want) && mesh_was_changed(&want, &other, &want));
+	CHECK(!mesh_was_changed(&now, &other, &want) && !mesh_was_changed(&now, &want, &want));
+	now.mark = 0;
+	now.port = 0;
+	CHECK(mesh_was_changed(&want, &now, &want));
+}
+
+/* Two that may speak as each other, and no key is being changed. */
+static void twins_that_nobody_wants_are_parted(void)
+{
+	struct mesh_device have = {0}, want = {0};
+	struct mesh_change c;
+	struct mesh_peer *heir;
+
+	add(&have, 1, NULL, "10.0.1.0/24");
+	heir = add(&have, 2, NULL, "10.0.2.0/24");
+	heir->has_predecessor = true;
+	heir->predecessor[0] = 1;
+	mesh_device_copy(&have, &want);
+	mesh_diff(&have, &want, NOW, &c);
+	CHECK(mesh_change_is_empty(&c)); /* wanted */
+	mesh_change_done(&c);
+	want.peers[1].has_predecessor = false;
+	mesh_diff(&have, &want, NOW, &c);
+	CHECK(c.n_steps == 2 && c.steps[0].key[0] == 2 && c.steps[0].remove && c.steps[1].create && c.steps[1].n_add == 1);
+	apply(&have, &c);
+	CHECK(same(&have, &want));
+	mesh_change_done(&c);
+	mesh_device_done(&have);
+	mesh_device_done(&want);
+}
+
+static void a_preshared_key_goes(void)
+{
+	struct mesh_device have = {0}, want = {0};
+	static char message[MESH_GENL_MESSAGE];
+	struct buf out = {0};
+	struct mesh_change c;
+	size_t next;
+
+	add(&have, 1, NULL, NULL)->has_psk = true;
+	add(&want, 1, NULL, NULL);
+	mesh_diff(&have, &want, NOW, &c);
+	mesh_uapi_format(&c, &out);
+	CHECK_STR(out.data, "set=1\npublic_key=" HEX1 "\nupdate_only=true\npreshared_key=" HEX0 "\n\n");
+	CHECK_INT(c.n_steps, 1);
+	CHECK_INT(mesh_genl_parse(mesh_genl_set_peer(message, 30, 7, &c.steps[0], 0, &next), &have), 0); /* both directions use the same attributes */
+	CHECK(have.n_peers == 1 && !have.peers[0].has_psk);
+	buf_done(&out);
+	mesh_change_done(&c);
+	mesh_device_done(&have);
 	mesh_device_done(&want);
 }
 
@@ -340,6 +455,7 @@ static void uapi_answers(void)
 	    {"public_key=" HEX1 "\nendpoint=[fe80::1%2:7\nerrno=0\n", -EINVAL},
 	    {"public_key=" HEX1 "\nendpoint=fe80::1%2]:7\nerrno=0\n", -EINVAL},
 	    {"public_key=" HEX1 "\nlast_handshake_time_sec=-1\nerrno=0\n", -EINVAL},
+	    {"public_key=" HEX1 "\npreshared_key=00\nerrno=0\n", -EINVAL},
 	    {"nonsense\nerrno=0\n", -EINVAL},
 	};
 
@@ -355,7 +471,7 @@ static void uapi_answers(void)
 
 static void uapi_reads_a_device(void)
 {
-	char text[] = "private_key=" HEX2 "\nlisten_port=7\nfwmark=9\npublic_key=" HEX2 "\nendpoint=[fe80::1%2]:7\npublic_key=" HEX1
+	char text[] = "private_key=" HEX2 "\nlisten_port=7\nfwmark=9\npublic_key=" HEX2 "\nendpoint=[fe80::1%2]:7\npreshared_key=" HEX0 "\npublic_key=" HEX1
 		      "\npreshared_key=" HEX2 "\nprotocol_version=1\nendpoint=[fd00::1]:51820\nlast_handshake_time_sec=12\n"
 		      "last_handshake_time_nsec=5\ntx_bytes=3\nrx_bytes=4\npersistent_keepalive_interval=25\n"
 		      "allowed_ip=fd00::/64\nallowed_ip=10.0.0.0/24\nerrno=0\n";
@@ -368,9 +484,9 @@ static void uapi_reads_a_device(void)
 	CHECK(d.has_key && d.key[0] == 2 && d.port == 7 && d.mark == 9 && d.n_peers == 2);
 	p = find(&d, 1);
 	CHECK(p == d.peers && p->handshake_s == 12 && p->tx_bytes == 3 && p->rx_bytes == 4 && p->keepalive_s == 25);
-	CHECK(p->n_allowed == 2 && p->port == 51820);
+	CHECK(p->n_allowed == 2 && p->port == 51820 && p->has_psk);
 	p = find(&d, 2);
-	CHECK(addr_parse("fe80::1", &link_local) == 0 && addr_eq(&p->endpoint, &link_local) && p->port == 7);
+	CHECK(addr_parse("fe80::1", &link_local) == 0 && addr_eq(&p->endpoint, &link_local) && p->port == 7 && !p->has_psk);
 	mesh_device_done(&d);
 }
 
@@ -407,6 +523,25 @@ static void genl_says_what_it_reads(void)
 	mesh_device_done(&d);
 }
 
+/* As the kernel says it. */
+static void genl_reads_that_there_is_a_preshared_key(void)
+{
+	static char buf[MESH_GENL_MESSAGE];
+	struct mesh_step s = {.key = {5}, .clear_psk = true};
+	struct mesh_device d = {0};
+	size_t next;
+	struct nlmsghdr *nlh = mesh_genl_set_peer(buf, 30, 7, &s, 0, &next);
+	char *key = memmem(buf, nlh->nlmsg_len, "\x24\0\2\0", 4); /* struct nlattr of WGPEER_A_PRESHARED_KEY */
+
+	CHECK(key);
+	if (!key)
+		return;
+	key[4 + 31] = 1;
+	CHECK_INT(mesh_genl_parse(nlh, &d), 0);
+	CHECK(d.n_peers == 1 && d.peers[0].has_psk);
+	mesh_device_done(&d);
+}
+
 static void genl_refuses_what_is_cut_off(void)
 {
 	static char buf[MESH_GENL_MESSAGE], cut[MESH_GENL_MESSAGE];
@@ -433,12 +568,17 @@ int main(void)
 	RUN(a_peer_that_roamed_stays_where_it_was_heard);
 	RUN(a_successor_takes_over_when_it_was_heard);
 	RUN(who_was_there_and_is_wanted_is_lost);
+	RUN(what_somebody_changed_is_counted);
+	RUN(a_device_that_somebody_changed_is_told);
+	RUN(twins_that_nobody_wants_are_parted);
+	RUN(a_preshared_key_goes);
 	RUN(of_two_that_meet_one_begins);
 	RUN(uapi_says_the_difference);
 	RUN(uapi_says_who_replaces_whom_once_both_are_there);
 	RUN(uapi_answers);
 	RUN(uapi_reads_a_device);
 	RUN(genl_says_what_it_reads);
+	RUN(genl_reads_that_there_is_a_preshared_key);
 	RUN(genl_refuses_what_is_cut_off);
 	return test_end();
 }

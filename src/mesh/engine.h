@@ -35,7 +35,10 @@ struct mesh {
 	bool written; /* since the last look that found nothing to do */
 	char *error;
 	unsigned starts;
-	uint64_t lost; /* peers that were gone though nobody of us had removed them */
+	uint64_t lost; /* peers that were gone or changed though nobody of us had done it */
+	uint64_t changed; /* and how often the device itself was */
+	bool wrote;    /* since the last look: what differs may be our own doing */
+	bool heirs;    /* at the last look a key was changing hands: what moves may be the engine's doing */
 	bool is_new;   /* device or engine: what it lacks nobody took away */
 	sd_event_source *timer;
 };

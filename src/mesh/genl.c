@@ -6,6 +6,8 @@
 
 enum { PEERS_MAX = 65536, ATTRS_MAX = 32 };
 
+static const uint8_t no_key[MESH_KEY];
+
 struct nlmsghdr *mesh_genl_find_family(void *buf)
 {
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -90,6 +92,8 @@ struct nlmsghdr *mesh_genl_set_peer(void *buf, uint16_t family, uint32_t ifindex
 		put_endpoint(nlh, s);
 	if (!s->remove && from == 0 && s->set_keepalive)
 		mnl_attr_put_u16(nlh, WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, s->keepalive_s);
+	if (!s->remove && from == 0 && s->clear_psk)
+		mnl_attr_put(nlh, WGPEER_A_PRESHARED_KEY, MESH_KEY, no_key);
 	if (!s->remove && n)
 		put_prefixes(nlh, s->add + from, n);
 	mnl_attr_nest_end(nlh, peer);
@@ -182,6 +186,8 @@ static int parse_peer(const struct nlattr *one, struct mesh_device *d)
 		r = parse_endpoint(t.at[WGPEER_A_ENDPOINT], p);
 	if (has(&t, WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, 2))
 		p->keepalive_s = mnl_attr_get_u16(t.at[WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL]);
+	if (has(&t, WGPEER_A_PRESHARED_KEY, MESH_KEY)) /* whether there is one is all that is kept of it */
+		p->has_psk = memcmp(mnl_attr_get_payload(t.at[WGPEER_A_PRESHARED_KEY]), no_key, MESH_KEY) != 0;
 	if (has(&t, WGPEER_A_LAST_HANDSHAKE_TIME, 16)) /* struct __kernel_timespec */
 		memcpy(&p->handshake_s, mnl_attr_get_payload(t.at[WGPEER_A_LAST_HANDSHAKE_TIME]), 8);
 	if (has(&t, WGPEER_A_RX_BYTES, 8))

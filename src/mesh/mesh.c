@@ -77,10 +77,24 @@ static void differ(struct mesh *m, struct mesh_change *ret)
 	mesh_device_done(&want);
 }
 
+/* What somebody else has done since the last look. Return: anything? */
+static bool note_foreign(struct mesh *m, const struct mesh_device *have)
+{
+	bool heirs = key_changes_hands(m), alone = !m->is_new && !m->wrote && !heirs && !m->heirs;
+	size_t lost = m->is_new ? 0 : mesh_count_lost(&m->have, have, &m->want);
+	bool changed = alone && mesh_was_changed(&m->have, have, &m->want);
+
+	lost += m->wanted ? mesh_count_changed(&m->have, have, &m->want, alone) : 0;
+	m->lost += lost;
+	m->changed += changed;
+	m->is_new = m->wrote = false;
+	m->heirs = heirs;
+	return lost || changed;
+}
+
 void mesh_on_read(struct mesh *m, int r, struct mesh_device *have)
 {
 	struct mesh_change change;
-	size_t lost;
 	bool news;
 
 	m->busy = false;
@@ -90,10 +104,7 @@ void mesh_on_read(struct mesh *m, int r, struct mesh_device *have)
 		finish_look(m, false);
 		return;
 	}
-	lost = m->is_new ? 0 : mesh_count_lost(&m->have, have, &m->want);
-	m->lost += lost;
-	m->is_new = false;
-	news = lost || handshakes_differ(&m->have, have);
+	news = note_foreign(m, have) || handshakes_differ(&m->have, have);
 	mesh_device_done(&m->have);
 	m->have = *have;
 	*have = (struct mesh_device){0};
@@ -109,7 +120,7 @@ void mesh_on_read(struct mesh *m, int r, struct mesh_device *have)
 		finish_look(m, false);
 	} else {
 		m->again = false;
-		m->busy = m->written = true;
+		m->busy = m->written = m->wrote = true;
 		mesh_device_forget(&m->have, &change); /* who is wanted again before the next look was not lost */
 		m->engine->write(m, &change);
 	}
@@ -288,7 +299,7 @@ int mesh_remove_device(struct rtnl *nl, const char *name)
 void mesh_status(const struct mesh *m, struct mesh_status *ret)
 {
 	*ret = (struct mesh_status){
-	    .engine = m->engine ? m->engine->name : "", .settled = m->settled, .error = m->error, .starts = m->starts, .lost = m->lost, .device = &m->have};
+	    .engine = m->engine ? m->engine->name : "", .settled = m->settled, .error = m->error, .starts = m->starts, .lost = m->lost, .changed = m->changed, .device = &m->have};
 }
 
 int mesh_new(sd_event *event, const struct mesh_options *options, mesh_fn *fn, void *ctx, struct mesh **ret)

@@ -52,7 +52,8 @@ struct mesh_status {
 	bool settled;	    /* what was wanted last is in force */
 	const char *error;  /* why not, or NULL */
 	unsigned starts;    /* of the engine, by us */
-	uint64_t lost;	    /* peers that somebody else removed, and that were put back */
+	uint64_t lost;	    /* peers that somebody else removed or changed, and that were put back */
+	uint64_t changed;   /* times that somebody else changed the device's key, port or mark */
 	const struct mesh_device *device; /* as it was read last; never NULL */
 };
 void mesh_status(const struct mesh *m, struct mesh_status *ret);

@@ -2,6 +2,8 @@
 #include "mesh/uapi.h"
 #include "base/str.h"
 
+static const uint8_t no_key[MESH_KEY];
+
 static void add_key(struct buf *out, const char *name, const uint8_t key[static MESH_KEY])
 {
 	static const char digits[] = "0123456789abcdef";
@@ -42,6 +44,8 @@ static void add_step(struct buf *out, const struct mesh_step *s)
 		(void)buf_addf(out, "endpoint=%s\n", addr_port_format(&s->endpoint, s->port, text));
 	if (s->set_keepalive)
 		(void)buf_addf(out, "persistent_keepalive_interval=%u\n", s->keepalive_s);
+	if (s->clear_psk)
+		add_key(out, "preshared_key", no_key);
 	if (s->set_predecessor)
 		add_key(out, "replaces", s->predecessor);
 	add_prefixes(out, "", s->add, s->n_add);
@@ -131,6 +135,17 @@ static int take_endpoint(struct mesh_peer *p, char *value)
 	return addr_port_parse(value, &p->endpoint, &p->port) < 0 ? -EINVAL : 0;
 }
 
+/* Whether there is one is all that is kept of it. */
+static int take_psk(struct mesh_peer *p, const char *value)
+{
+	uint8_t key[MESH_KEY];
+	int r = parse_key(value, key);
+
+	p->has_psk = r == 0 && memcmp(key, no_key, MESH_KEY) != 0;
+	explicit_bzero(key, sizeof(key));
+	return r;
+}
+
 static int take_peer_line(struct mesh_peer *p, const char *key, char *value)
 {
 	uint64_t v = 0;
@@ -140,6 +155,8 @@ static int take_peer_line(struct mesh_peer *p, const char *key, char *value)
 		return take_endpoint(p, value);
 	if (streq(key, "allowed_ip"))
 		return take_allowed(p, value);
+	if (streq(key, "preshared_key"))
+		return take_psk(p, value);
 	if (streq(key, "replaces")) {
 		p->has_predecessor = true;
 		return parse_key(value, p->predecessor);

@@ -245,8 +245,8 @@ def test_an_entry_of_the_guard_comes_back_and_is_told():
         assert "guard" in lab.node_status("n1")["repairs"]["recent"][0]["where"] and "put back what somebody else" in lab.logs_of("n1")
 
 
-def test_wireguard_peers_that_somebody_removes_come_back_and_are_told():
-    """One of two, then both. That an interface goes is another thing, and so is a node that goes."""
+def test_wireguard_peers_that_somebody_removes_or_changes_are_put_back_and_it_is_told():
+    """Removed: one of two, then both. That an interface goes is another thing, and so is a node that goes."""
     with Lab(nodes=3, transport="wireguard", set=SETTINGS) as lab:
         lab.apply(*spread_pods(3, each=1))
         lab.wait_ready()
@@ -254,16 +254,26 @@ def test_wireguard_peers_that_somebody_removes_come_back_and_are_told():
         peers = lambda: sh(lab, "wg show weft-wg peers").split()
         before = sorted(peers())
         assert len(before) == 2 and count(lab, "peer") == 0
+        dump = lambda: sorted(l.split("\t")[0:2] + l.split("\t")[7:] for l in sh(lab, "wg show weft-wg dump").splitlines()[1:])
+        assert all(psk == "(none)" for _, psk, _ in dump())
+        whole, device = dump(), count(lab, "device")
+        key = sh(lab, "wg genpsk").strip()
+        sh(lab, "echo '%s' | wg set weft-wg fwmark 9 peer '%s' preshared-key /dev/stdin peer '%s' persistent-keepalive 7" % (key, *before))
+        wait_for("two repairs", lambda: count(lab, "peer") == 2, timeout=AUDIT)
+        wait_for("both as they were", lambda: dump() == whole and sh(lab, "wg show weft-wg fwmark").strip() == "off", timeout=AUDIT)
+        wait_for("the mark is told", lambda: count(lab, "device") == device + 1, timeout=AUDIT)
+        wait_for("all is well", lambda: lab.node_status("n1")["mesh"]["settled"], timeout=AUDIT)
+        assert key not in lab.logs_of("n1") and key not in json.dumps(lab.node_status("n1"))
         sh(lab, "wg set weft-wg peer '%s' remove" % before[0])
-        wait_for("one repair", lambda: count(lab, "peer") == 1, timeout=AUDIT)
+        wait_for("another", lambda: count(lab, "peer") == 3, timeout=AUDIT)
         wait_for("the peer", lambda: sorted(peers()) == before, timeout=AUDIT)
         sh(lab, "; ".join("wg set weft-wg peer '%s' remove" % p for p in before))
-        wait_for("two more", lambda: count(lab, "peer") == 3, timeout=AUDIT)
+        wait_for("two more", lambda: count(lab, "peer") == 5, timeout=AUDIT)
         assert lab.node_status("n1")["repairs"]["recent"][0]["what"] == "peer" and "a WireGuard peer was gone" in lab.logs_of("n1")
         sh(lab, "ip link del weft-wg")
         wait_for("the interface with its peers", lambda: sh(lab, "wg show weft-wg peers || true").split() and sorted(peers()) == before, timeout=AUDIT)
         assert_matrix(lab, 1)
-        assert count(lab, "peer") == 3
+        assert count(lab, "peer") == 5
 
 
 def test_repairs_stay_zero_when_nobody_interferes():
