@@ -372,8 +372,9 @@ static int start(struct options *o, struct ground *g, struct engine *e, struct s
 
 	if (g->taken_over)
 		r = handover_restore(&g->handover, e);
+	/* A socket that was given to us is ours to watch, and to remove, only where users look for it. */
 	if (r == 0)
-		r = server_new(e, g->listen_fd, getenv("WG_UAPI_FD") ? NULL : path, server);
+		r = server_new(e, g->listen_fd, getenv("WG_UAPI_FD") && !server_is_at(g->listen_fd, path) ? NULL : path, server);
 	if (r == 0 && o->metrics)
 		r = open_metrics(o, g, e, metrics);
 	if (r == 0)

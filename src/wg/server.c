@@ -84,6 +84,16 @@ int server_listen(const char *dir, const char *name)
 	return r < 0 ? r : take_fd(fd);
 }
 
+bool server_is_at(int fd, const char *path)
+{
+	struct sockaddr_un a = { 0 };
+	socklen_t len = sizeof(a) - 1;
+	struct stat bound, there;
+
+	return getsockname(fd, (struct sockaddr *)&a, &len) == 0 && a.sun_path[0] && stat(a.sun_path, &bound) == 0 && stat(path, &there) == 0 &&
+	       S_ISSOCK(there.st_mode) && bound.st_dev == there.st_dev && bound.st_ino == there.st_ino;
+}
+
 static void client_free(struct client *c)
 {
 	list_remove(&c->all);
@@ -224,7 +234,7 @@ static int on_removed(sd_event_source *source _unused_, int fd, uint32_t events 
 
 	if (read(fd, buf, sizeof(buf)) < 0)
 		return 0;
-	if (!s->path || access(s->path, F_OK) == 0)
+	if (!s->path || access(s->path, F_OK) == 0 || errno != ENOENT)
 		return 0;
 	log_info("the configuration socket was removed: ending", L_STR("interface", s->engine->tun.name));
 	return sd_event_exit(s->engine->event, 0);

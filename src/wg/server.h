@@ -12,6 +12,9 @@ int server_probe(const char *dir, const char *name);
 /* Return: a listening descriptor on DIR/NAME.sock (mode 0600), or -errno: -EADDRINUSE when somebody answers there. */
 int server_listen(const char *dir, const char *name);
 
+/* Is it @path that the socket is bound to? */
+bool server_is_at(int fd, const char *path);
+
 /**
  * server_new() - serve requests on a listening socket
  * @fd: taken over
