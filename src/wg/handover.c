@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { MAGIC = 0x77676836, FDS_A_MESSAGE = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
+enum { MAGIC = 0x77676836, FDS_A_MESSAGE = 16, TURNS_MAX = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
 
 /* The socket's, the page's, the TUN's, the programs', the sockets'. */
 enum { FDS_MAX = 2 + TUN_QUEUES_MAX + STEER_FDS + 2 * TUN_QUEUES_MAX };
@@ -406,19 +406,40 @@ static int take_body(struct handover *h, const struct handover_header *head)
 	return r;
 }
 
-int handover_take(const char *dir, const char *name, struct handover *ret)
+static int ask(const char *dir, const char *name, struct handover_header *ret, int *ret_conn)
 {
 	static const char request[] = "handover=1\n\n";
+	_cleanup_close_ int conn = connect_to(dir, name);
+	int r = conn;
+
+	if (r >= 0)
+		r = send_all(conn, request, strlen(request));
+	if (r == 0)
+		r = receive_all(conn, ret, sizeof(*ret));
+	if (r == 0)
+		*ret_conn = take_fd(conn);
+	return r;
+}
+
+/* An engine that ends before it has said a word has handed over to somebody who asked before us, and who has the socket now: it is that one's turn to be asked. */
+static int ask_in_turn(const char *dir, const char *name, struct handover_header *ret, int *ret_conn)
+{
+	int r = ask(dir, name, ret, ret_conn);
+
+	for (int turn = 1; (r == -ECONNRESET || r == -EPIPE) && turn < TURNS_MAX; turn++)
+		r = ask(dir, name, ret, ret_conn);
+	return r;
+}
+
+int handover_take(const char *dir, const char *name, struct handover *ret)
+{
 	struct handover h = HANDOVER_NONE;
 	struct handover_header head;
-	int r = h.conn = connect_to(dir, name);
+	int r = ask_in_turn(dir, name, &head, &h.conn);
 
 	if (r < 0)
 		return r;
-	r = send_all(h.conn, request, strlen(request));
-	if (r == 0)
-		r = receive_all(h.conn, &head, sizeof(head));
-	if (r == 0 && !header_ok(&head, name))
+	if (!header_ok(&head, name))
 		r = -EPROTO;
 	if (r == 0)
 		r = take_fds(&h, &head);

@@ -57,6 +57,30 @@ def test_W_10_planned_restart_keeps_the_source_address(world, outer):
         assert ea.show("endpoints")[0] == endpoint
 
 
+def waits_in(process, call):
+    """For an answer of somebody's: the number of the system call that it is in."""
+    with open("/proc/%d/syscall" % process.pid) as f:
+        return f.read().split()[0] == {"connect": {"x86_64": "42", "aarch64": "203"}, "recvfrom": {"x86_64": "45", "aarch64": "207"}}[call][os.uname().machine]
+
+
+def test_W_10_successors_at_once_take_turns(world):
+    """Each takes over, from the one before; the last one stays."""
+    ea, _ = world.pair()
+    assert ea.node.ping("10.9.0.2") == 3
+    at = ea.show("latest-handshakes")
+    engines = [ea.process]
+    ea.process.send_signal(signal.SIGSTOP)
+    for _ in range(3):
+        ea.start(extra=["--takeover"], wait=False)
+        engines.append(ea.process)
+        wait_for(lambda: waits_in(ea.process, "recvfrom"), message="it has asked")
+    engines[0].send_signal(signal.SIGCONT)
+    wait_for(lambda: sum(p.poll() is None for p in engines) == 1, message="one of them is left")
+    ea.process = next(p for p in engines if p.poll() is None)
+    assert [p.returncode for p in engines if p is not ea.process] == [0, 0, 0], ea.log()
+    assert ea.answers() and ea.node.ping("10.9.0.2") == 3 and ea.show("latest-handshakes") == at
+
+
 def page(node, port):
     """As a scraper gets it."""
     with node.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
@@ -92,12 +116,7 @@ def test_a_second_start_does_not_touch_the_interface(world):
             waiting.append(s)
             s.connect(n.path("/run/wireguard/wg0.sock"))
     second = n.spawn([*WEFT, "wg0"], stderr=subprocess.PIPE, text=True)
-    connect = {"x86_64": "42", "aarch64": "203"}[os.uname().machine]
-
-    def asks():
-        with open("/proc/%d/syscall" % second.pid) as f:
-            return f.read().split()[0] == connect
-    wait_for(asks, message="it asks")
+    wait_for(lambda: waits_in(second, "connect"), message="it asks")
     assert not any("tun" in os.readlink("/proc/%d/fd/%s" % (second.pid, fd)) for fd in os.listdir("/proc/%d/fd" % second.pid))
     first.process.send_signal(signal.SIGCONT)
     for s in waiting:
