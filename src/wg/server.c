@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nonblocking throughout: a client that reads or writes slowly, or never, costs a bounded buffer and after a while its
- * connection. Requests of thousands of peers come in pieces; the answer to "get" is made in one go. */
+ * connection. Requests of thousands of peers come in pieces, each byte of which is looked at once; the answer to "get" is made in one go, and before it has left nothing
+ * more is read. */
 #include "wg/server.h"
 
 #include "base/buf.h"
@@ -17,7 +18,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-enum { CLIENTS_MAX = 32 };
+enum { CLIENTS_MAX = 32, REQUEST_LINE_MAX = 4096 /* the longest that means something has some hundred bytes */ };
 #define IDLE_USEC (UINT64_C(60) * 1000 * 1000)
 
 struct client {
@@ -25,6 +26,7 @@ struct client {
 	struct server *server;
 	int fd;
 	struct buf in, out;
+	size_t begin, line, seen; /* in @in: of the request, and of its line, that are not whole yet; what was looked at */
 	size_t sent;
 	bool ended; /* asks no more, and may still read */
 	sd_event_source *io, *timer;
@@ -112,7 +114,7 @@ static int flush_out(struct client *c)
 		ssize_t n = send(c->fd, c->out.data + c->sent, c->out.len - c->sent, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EAGAIN)
-			return sd_event_source_set_io_events(c->io, (c->ended ? 0 : EPOLLIN) | EPOLLOUT);
+			return sd_event_source_set_io_events(c->io, EPOLLOUT);
 		if (n < 0)
 			return -errno;
 		c->sent += n;
@@ -150,23 +152,63 @@ static int answer(struct client *c, char *request)
 	return flush_out(c);
 }
 
+/* Looks for the empty line that ends a request. Return: whether there is one, at @line; -EINVAL for what is no text: a NUL would hide what follows it. */
+static int find_end(struct client *c)
+{
+	while (c->seen < c->in.len) {
+		const char *from = c->in.data + c->seen;
+		const char *end = memchr(from, '\n', c->in.len - c->seen);
+		size_t at = end ? (size_t)(end - c->in.data) : c->in.len;
+
+		if (at - c->line > REQUEST_LINE_MAX || memchr(from, 0, at - c->seen))
+			return -EINVAL;
+		c->seen = at + (end != NULL);
+		if (!end)
+			break;
+		if (at == c->line)
+			return 1;
+		c->line = c->seen;
+	}
+	return 0;
+}
+
+static void drop_served(struct client *c)
+{
+	if (c->begin == c->in.len)
+		buf_done(&c->in);
+	else
+		buf_drop(&c->in, c->begin);
+	c->line -= c->begin;
+	c->seen -= c->begin;
+	c->begin = 0;
+}
+
+static int refuse(struct client *c)
+{
+	c->begin = c->line = c->seen = c->in.len;
+	c->ended = true;
+	(void)buf_addf(&c->out, "errno=%d\n\n", -EINVAL);
+	return flush_out(c);
+}
+
 /* All whole requests that have come. */
 static int serve(struct client *c)
 {
-	int r = 0;
+	int r = 0, found;
 
-	while (r == 0 && !c->out.len && c->in.len) {
-		char *end = strstr(c->in.data, "\n\n");
-		size_t used;
+	while (r == 0 && !c->out.len && (found = find_end(c))) {
+		char *request = c->in.data + c->begin;
 
-		if (!end)
+		if (found < 0) {
+			r = refuse(c);
 			break;
-		*end = '\0';
-		used = end + 2 - c->in.data;
-		r = answer(c, c->in.data);
-		wipe(c->in.data, used);
-		buf_drop(&c->in, used);
+		}
+		c->in.data[MAX(c->line, c->begin + 1) - 1] = '\0'; /* the line before ends here; one that begins with its end has none */
+		r = answer(c, request);
+		wipe(request, c->seen - c->begin);
+		c->begin = c->line = c->seen;
 	}
+	drop_served(c);
 	return r;
 }
 
@@ -176,17 +218,14 @@ static int on_client(sd_event_source *s _unused_, int fd, uint32_t events, void 
 	int r = 0;
 
 	(void)sd_event_source_set_time_relative(c->timer, IDLE_USEC);
-	if (events & EPOLLOUT && c->out.len)
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR) && c->out.len)
 		r = flush_out(c);
-	if (r == 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
+	if (r == 0 && !c->out.len && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		ssize_t n = buf_read_fd(&c->in, fd);
 
 		c->ended |= n == 0;
 		r = n < 0 && n != -EAGAIN ? n : 0;
 	}
-	/* A NUL would hide what follows it. */
-	if (r == 0 && c->in.len && strlen(c->in.data) != c->in.len)
-		r = -EINVAL;
 	if (r == 0)
 		r = serve(c);
 	if (r == 0 && c->ended)

@@ -235,6 +235,21 @@ def test_names_with_quotes_and_half_closed_questions(world):
     assert e.process.poll() is None
 
 
+def test_no_question_without_an_end(world):
+    """Each line has a bound, and is looked at as it comes; what was asked before is answered. Many short lines are a question still."""
+    node = world.node("n")
+    e = world.engine(node, "wg0", "weft")
+    for endless in (b"set=1\n" + b"x" * 8192, b"x" * 8192, b"set=1\nfwmark=1\0"):
+        with contextlib.closing(uapi(node, "wg0")) as s:
+            s.sendall(b"set=1\nfwmark=7\n\n\n" + endless)
+            assert read_all(s) == "errno=0\n\nerrno=-22\n\nerrno=-22\n\n"
+    with contextlib.closing(uapi(node, "wg0")) as s:
+        s.sendall(b"set=1\n" + b"fwmark=9\n" * 200000 + b"\nget=1\n\n")
+        s.shutdown(socket.SHUT_WR)
+        assert read_all(s) == "errno=0\n\nfwmark=9\nerrno=0\n\n"
+    assert e.process.poll() is None
+
+
 def uapi(node, name):
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(60)
