@@ -212,6 +212,18 @@ struct ground {
 	bool taken_over;
 };
 
+/* An engine that answers under another name, as its interface has been given this one, or that is another program: each of its queues gets a part of the packets.
+ * One that was killed may still be about to let go. */
+static int await_queues(const char *name)
+{
+	const int64_t end = clock_now() + NS_PER_S;
+	int r;
+
+	while ((r = tun_queues(name)) > 0 && clock_now() < end)
+		usleep(10 * 1000);
+	return r > 0 ? -EBUSY : r;
+}
+
 static int open_ground(const struct options *o, struct ground *g)
 {
 	int tun_fd = env_fd("WG_TUN_FD"), r;
@@ -237,6 +249,12 @@ static int open_ground(const struct options *o, struct ground *g)
 			  r == -EADDRINUSE   ? "another engine answers for the interface" :
 					       "cannot look for another engine",
 			  L_STR("directory", o->run_dir), L_STR("interface", o->interface), L_ERRNO(r));
+		return r;
+	}
+	r = tun_fd >= 0 ? 0 : await_queues(o->interface);
+	if (r < 0) {
+		log_error(r == -EBUSY ? "another program serves the interface" : "cannot look for another program's queues", L_STR("interface", o->interface),
+			  L_ERRNO(r));
 		return r;
 	}
 	r = tun_fd >= 0 ? tun_adopt(tun_fd, &o->engine.features, &g->tun) :

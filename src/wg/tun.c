@@ -4,7 +4,10 @@
 #include "wg/tun.h"
 
 #include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -96,6 +99,74 @@ int tun_adopt(int fd, const struct features *want, struct tun *ret)
 	set_offloads(&t, want);
 	*ret = t;
 	return 0;
+}
+
+struct tun_info {
+	bool is_tun;
+	uint32_t queues;
+};
+
+static int on_info(const struct nlattr *attr, void *ctx)
+{
+	struct tun_info *info = ctx;
+	const struct nlattr *data;
+
+	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
+		info->is_tun = strcmp(mnl_attr_get_str(attr), "tun") == 0;
+	if (mnl_attr_get_type(attr) != IFLA_INFO_DATA)
+		return MNL_CB_OK;
+	mnl_attr_for_each_nested(data, attr) {
+		if (mnl_attr_get_type(data) == IFLA_TUN_NUM_QUEUES && mnl_attr_validate(data, MNL_TYPE_U32) >= 0)
+			info->queues = mnl_attr_get_u32(data);
+	}
+	return MNL_CB_OK;
+}
+
+static int on_link(const struct nlmsghdr *nlh, void *ctx)
+{
+	const struct nlattr *attr;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct ifinfomsg)) {
+		if (mnl_attr_get_type(attr) == IFLA_LINKINFO)
+			(void)mnl_attr_parse_nested(attr, on_info, ctx);
+	}
+	return MNL_CB_OK;
+}
+
+static int ask_for_link(struct mnl_socket *nl, unsigned index, struct tun_info *ret)
+{
+	uint8_t buf[16384];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct ifinfomsg *info;
+	ssize_t n;
+
+	nlh->nlmsg_type = RTM_GETLINK;
+	nlh->nlmsg_flags = NLM_F_REQUEST;
+	info = mnl_nlmsg_put_extra_header(nlh, sizeof(*info));
+	info->ifi_index = index;
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0 || mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+	if (n < 0 || mnl_cb_run(buf, n, 0, mnl_socket_get_portid(nl), on_link, ret) < 0)
+		return errno == ENODEV ? 0 : -errno;
+	return 0;
+}
+
+int tun_queues(const char *name)
+{
+	unsigned index = if_nametoindex(name);
+	struct tun_info info = { 0 };
+	struct mnl_socket *nl;
+	int r;
+
+	if (!index)
+		return 0;
+	nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	if (!nl)
+		return -errno;
+	r = ask_for_link(nl, index, &info);
+	mnl_socket_close(nl);
+	return r < 0 ? r : info.is_tun ? (int)MIN(info.queues, (uint32_t)INT32_MAX) : 0;
 }
 
 void tun_close(struct tun *t)

@@ -31,6 +31,8 @@ struct tun {
 int tun_open(const char *name, unsigned queues, const struct features *want, struct tun *ret);
 /* An already attached descriptor from somebody else; takes it over on success. */
 int tun_adopt(int fd, const struct features *want, struct tun *ret);
+/* Return: how many queues programs have opened of an interface that can have several; 0 also when it is not there; -errno. */
+int tun_queues(const char *name);
 void tun_close(struct tun *t);
 /* The interface outlives us. Return: 0 or -errno. */
 int tun_persist(const struct tun *t);

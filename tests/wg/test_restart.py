@@ -127,6 +127,18 @@ def test_a_second_start_does_not_touch_the_interface(world):
     assert "the path of the configuration socket is too long" in long.stderr and long.returncode == 1
 
 
+def test_a_served_interface_under_another_name_is_left_alone(world):
+    """Its engine answers under the name of before: who is told the new one would open queues beside it, and get a part of its packets."""
+    n = world.node("n")
+    first = world.engine(n, "wg0", "weft", extra=["--persist"])
+    n.ip("link set wg0 name wg1")
+    second = n.run(*WEFT, "wg1", check=False)
+    assert second.returncode == 1 and "another program serves the interface" in second.stderr
+    first.kill()
+    first.name = "wg1"
+    first.start()
+
+
 def test_another_engine_keeps_its_page(world):
     n = world.node("n")
     first = world.engine(n, "wg0", "weft", extra=["--metrics", "unix:/run/metrics"])
