@@ -17,10 +17,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { MAGIC = 0x77676836, FDS_A_MESSAGE = 16, TURNS_MAX = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
+enum { MAGIC = 0x77676837, FDS_A_MESSAGE = 16, TURNS_MAX = 16, TIMEOUT_MS = 5000, SESSIONS_MAX = 3 * PEERS_MAX, STAGED_GIVEN_MAX = 64 << 20 };
 
-/* The socket's, the page's, the TUN's, the programs', the sockets'. */
-enum { FDS_MAX = 2 + TUN_QUEUES_MAX + STEER_FDS + 2 * TUN_QUEUES_MAX };
+/* The socket's, the log's, the page's, the TUN's, the programs', the sockets'. */
+enum { FDS_MAX = 3 + TUN_QUEUES_MAX + STEER_FDS + 2 * TUN_QUEUES_MAX };
 
 enum { READY = 1, GO = 2 };
 
@@ -212,6 +212,7 @@ static unsigned collect_fds(const struct engine *e, int listen_fd, struct handov
 	unsigned n = 0;
 
 	fds[n++] = listen_fd;
+	fds[n++] = STDERR_FILENO;
 	if (e->metrics) {
 		snprintf(h->metrics_where, sizeof(h->metrics_where), "%s", metrics_where(e->metrics));
 		fds[n++] = metrics_fd(e->metrics);
@@ -351,7 +352,7 @@ static bool header_ok(const struct handover_header *h, const char *name)
 
 static int take_fds(struct handover *h, const struct handover_header *head)
 {
-	unsigned n = 1 + !!*head->metrics_where + head->n_tun + (head->steered ? STEER_FDS : 0), at = 0;
+	unsigned n = 2 + !!*head->metrics_where + head->n_tun + (head->steered ? STEER_FDS : 0), at = 0;
 	int fds[FDS_MAX], r;
 
 	for (unsigned i = 0; i < head->n_udp; i++)
@@ -360,6 +361,7 @@ static int take_fds(struct handover *h, const struct handover_header *head)
 	if (r < 0)
 		return r;
 	h->listen_fd = fds[at++];
+	h->log_fd = fds[at++];
 	if (*head->metrics_where)
 		h->metrics_fd = fds[at++];
 	memcpy(h->metrics_where, head->metrics_where, sizeof(h->metrics_where));
@@ -642,6 +644,7 @@ void handover_done(struct handover *h)
 	secret_free(h->exchanges, (h->n_exchanges + 1) * sizeof(*h->exchanges));
 	free(h->staged);
 	wipe(h->cookie_secret, HASH_LEN);
+	h->log_fd = close_fd(h->log_fd);
 	h->metrics_fd = close_fd(h->metrics_fd);
 	h->conn = close_fd(h->conn);
 }

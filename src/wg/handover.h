@@ -55,6 +55,7 @@ struct handover {
 	unsigned n_udp;
 	struct steer_programs steer; /* for as many workers as sockets */
 	int listen_fd;
+	int log_fd; /* the predecessor's standard error; -1: taken */
 	int metrics_fd; /* listens at metrics_where; -1: it has no page, or it was taken */
 	char metrics_where[METRICS_WHERE_MAX];
 	uint16_t port;
@@ -74,7 +75,7 @@ struct handover {
 	size_t staged_len;
 };
 
-#define HANDOVER_NONE ((struct handover){ .conn = -1, .listen_fd = -1, .metrics_fd = -1, .steer = STEER_PROGRAMS_NONE })
+#define HANDOVER_NONE ((struct handover){ .conn = -1, .listen_fd = -1, .log_fd = -1, .metrics_fd = -1, .steer = STEER_PROGRAMS_NONE })
 
 /**
  * handover_take() - the successor's side: get everything from the engine that answers at DIR/NAME.sock

@@ -26,6 +26,7 @@ struct options {
 	const char *interface, *run_dir, *metrics;
 	struct engine_options engine;
 	bool foreground, takeover, seccomp;
+	bool keeps_log; /* in the background */
 };
 
 static const char usage_text[] =
@@ -95,6 +96,7 @@ static void read_environment(struct options *o)
 	v = getenv("WG_PROCESS_FOREGROUND");
 	o->foreground = v && streq(v, "1");
 	v = getenv("LOG_LEVEL");
+	o->keeps_log = v && *v && !streq(v, "silent");
 	if (!v || streq(v, "error") || streq(v, "silent"))
 		log_set_level(LOG_ERROR);
 	else if (streq(v, "verbose") || streq(v, "debug"))
@@ -320,17 +322,28 @@ static int go_background(int *ret_ready)
 	return 0;
 }
 
-static void detach_output(void)
+/* Who asks for a log by LOG_LEVEL gets it in the background, too, as of wireguard-go. Who does not, and takes over, goes on with the predecessor's. */
+static void detach_output(bool keeps_log, int log_fd)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (null < 0)
 		return;
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
-	dup2(null, STDERR_FILENO);
-	if (null > STDERR_FILENO)
-		close(null);
+	if (!keeps_log)
+		dup2(log_fd >= 0 ? log_fd : null, STDERR_FILENO);
+}
+
+/* A socket or the TUN in the place of one of them would be written to as if it were the log. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	close_fd(fd);
 }
 
 /* Texts of a configuration of thousands of peers are big and short-lived. The C library would have the heap grow for them after the first one that is freed, and
@@ -425,6 +438,7 @@ static void choose_workers(struct options *o, struct ground *g)
 static int run(struct options *o, struct ground *g, int ready)
 {
 	_cleanup_(sd_event_unrefp) sd_event *event = NULL;
+	_cleanup_close_ int log_fd = take_fd(g->handover.log_fd);
 	struct engine *e = NULL;
 	struct server *server = NULL;
 	struct metrics *metrics = NULL;
@@ -446,7 +460,8 @@ static int run(struct options *o, struct ground *g, int ready)
 		if (ready >= 0) {
 			(void)!write(ready, "", 1);
 			close(ready);
-			detach_output();
+			detach_output(o->keeps_log, log_fd);
+			log_fd = close_fd(log_fd);
 		}
 		r = sd_event_loop(event);
 	}
@@ -462,6 +477,7 @@ int main(int argc, char **argv)
 	struct ground g = { .tun = TUN_NONE, .listen_fd = -1, .handover = HANDOVER_NONE };
 	int ready = -1, r;
 
+	fill_standard_descriptors();
 	harden_early();
 	give_back_big_blocks();
 	o.engine.workers = default_workers();

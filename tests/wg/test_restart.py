@@ -139,6 +139,39 @@ def test_a_served_interface_under_another_name_is_left_alone(world):
     first.start()
 
 
+def test_the_log_goes_on_in_the_background(world):
+    """With LOG_LEVEL to its starter's standard error, as wireguard-go's; without, to where the predecessor's went."""
+    n = world.node("n")
+    logs = [n.path("/run/log%d" % i) for i in range(4)]
+
+    def start(i, level):
+        with open(logs[i], "wb") as log:
+            env = {k: v for k, v in os.environ.items() if k != "LOG_LEVEL"}
+            assert subprocess.run(n.command([WEFT[0], "--takeover", "wg0"]), env=dict(env, **level), stdout=log, stderr=log, timeout=30).returncode == 0
+
+    def said(i, port):
+        """An error is told there, and nowhere else."""
+        before = [open(log).read() for log in logs[:3]]
+        with n.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("0.0.0.0", port))
+            n.run("wg", "set", "wg0", "listen-port", port)
+            n.ip("link set wg0 up")
+            wait_for(lambda: "cannot start the data path" in open(logs[i]).read()[len(before[i]):], message="the log goes to %d" % i)
+        n.ip("link set wg0 down")
+        assert all(open(log).read() == before[j] for j, log in enumerate(logs[:3]) if j != i)
+
+    for i in range(3):
+        open(logs[i], "w").close()
+    start(0, {"LOG_LEVEL": "error"})
+    said(0, 7001)
+    start(1, {})
+    said(0, 7002)
+    start(2, {"LOG_LEVEL": "error"})
+    said(2, 7003)
+    start(3, {"LOG_LEVEL": "silent"})
+    said(2, 7004)
+
+
 def test_another_engine_keeps_its_page(world):
     n = world.node("n")
     first = world.engine(n, "wg0", "weft", extra=["--metrics", "unix:/run/metrics"])
