@@ -130,12 +130,27 @@ static void guard_node(struct guarded *g, const struct addr *a)
 	guard_prefix(g, &host, true);
 }
 
+static bool is_among_pods(const struct guarded *pods, const struct addr *a)
+{
+	for (size_t i = 0; i < pods->n; i++)
+		if (prefix_contains(&pods->list[i].prefix, a))
+			return true;
+	return false;
+}
+
+/* Not its addresses in pod ranges, as the longer prefix counts: there they are guarded as pods', also towards other nodes. */
+static void guard_own(struct guarded *g, const struct node_facts *f, const struct guarded *pods)
+{
+	for (size_t i = 0; i < f->n_own; i++)
+		if (!is_among_pods(pods, &f->own[i]))
+			guard_node(g, &f->own[i]);
+}
+
 int agent_mesh_guard(struct agent *a)
 {
 	struct prefix configured[LIST_PREFIXES_MAX];
 	_cleanup_free_ struct model_node **nodes = NULL;
-	_cleanup_free_ struct dp_guarded *list = NULL;
-	struct guarded g = {0};
+	struct guarded g = {0}, pods = {0};
 	size_t n_nodes, n_configured;
 	int r = list_prefixes(a->opt.mesh_pod_ranges, configured, &n_configured);
 
@@ -144,17 +159,21 @@ int agent_mesh_guard(struct agent *a)
 	assert(r == 0); /* checked when it was read */
 	nodes = model_nodes_sorted(a->model, &n_nodes);
 	for (size_t i = 0; i < n_nodes; i++)
+		for (unsigned k = 0; k < nodes[i]->n_cidrs; k++)
+			guard_prefix(&pods, &nodes[i]->cidrs[k], false);
+	for (size_t i = 0; i < n_configured; i++)
+		guard_prefix(&pods, &configured[i], false);
+	for (size_t i = 0; i < n_nodes; i++)
 		for (unsigned k = 0; k < nodes[i]->n_addrs; k++)
 			guard_node(&g, &nodes[i]->addrs[k]);
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
 		guard_node(&g, &a->facts.underlays[i].addr);
-	for (size_t i = 0; i < n_nodes; i++) /* after the addresses: of two equal prefixes the later counts */
-		for (unsigned k = 0; k < nodes[i]->n_cidrs; k++)
-			guard_prefix(&g, &nodes[i]->cidrs[k], false);
-	for (size_t i = 0; i < n_configured; i++)
-		guard_prefix(&g, &configured[i], false);
-	list = g.list;
+	guard_own(&g, &a->facts, &pods);
+	for (size_t i = 0; i < pods.n; i++) /* after the addresses: of two equal prefixes the later counts */
+		guard_prefix(&g, &pods.list[i].prefix, false);
 	r = datapath_apply_guard(a->dp, g.list, g.n);
+	free(pods.list);
+	free(g.list);
 	return r;
 }
 

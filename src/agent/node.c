@@ -16,6 +16,7 @@ enum { VXLAN_OVERHEAD_V4 = 50 };
 void node_facts_done(struct node_facts *f)
 {
 	free(f->underlays);
+	free(f->own);
 	*f = (struct node_facts){0};
 }
 
@@ -126,6 +127,16 @@ static void add_underlays(struct node_facts *f, const struct tables *t, const st
 	}
 }
 
+static void add_own(struct node_facts *f, const struct tables *t)
+{
+	for (size_t i = 0; i < t->n_addrs; i++) {
+		const struct link *l = link_of(t, t->addrs[i].ifindex);
+
+		if (addr_is_routable(&t->addrs[i].addr) && !(l && streq(l->name, "kube-ipvs0")))
+			f->own[f->n_own++] = t->addrs[i].addr;
+	}
+}
+
 int node_read_facts(struct rtnl *nl, const struct options *o, const struct model_node *node, struct node_facts *ret,
 		    char **ret_error)
 {
@@ -152,6 +163,8 @@ int node_read_facts(struct rtnl *nl, const struct options *o, const struct model
 	f.underlays = xnew0_array(struct route_underlay, t.n_addrs + 1);
 	add_underlays(&f, &t, o, node, true);
 	add_underlays(&f, &t, o, node, false);
+	f.own = xnew0_array(struct addr, t.n_addrs + 1);
+	add_own(&f, &t);
 	*ret = f;
 	return 0;
 }

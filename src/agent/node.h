@@ -16,6 +16,8 @@ extern const char NODE_VXLAN_NAME[];
 struct node_facts {
 	struct route_underlay *underlays; /* in order of preference */
 	size_t n_underlays;
+	struct addr *own; /* every address of every interface that others might reach, in no order; not those of kube-ipvs0, which are Services' */
+	size_t n_own;
 	uint32_t uplinks[UPLINKS_MAX];
 	char uplink_names[UPLINKS_MAX][IF_NAMESIZE];
 	size_t n_uplinks;

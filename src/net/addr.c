@@ -105,6 +105,13 @@ const char *prefix_format(const struct prefix *p, char out[static PREFIX_TEXT_MA
 	return out;
 }
 
+bool addr_is_routable(const struct addr *a)
+{
+	if (addr_is_v4(a))
+		return a->b[12] != 0 && a->b[12] != 127 && a->b[12] < 224 && !(a->b[12] == 169 && a->b[13] == 254);
+	return a->b[0] != 0 && a->b[0] != 0xff && !(a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80);
+}
+
 bool prefix_contains(const struct prefix *p, const struct addr *a)
 {
 	struct prefix q = prefix_of(a, p->len);

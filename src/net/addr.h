@@ -45,6 +45,9 @@ static inline int addr_cmp(const struct addr *a, const struct addr *b)
 	return memcmp(a, b, sizeof(*a));
 }
 
+/* One node's, as other networks may reach it: neither of a group, nor of this host or this link only, nor of none at all. */
+bool addr_is_routable(const struct addr *a);
+
 struct addr addr_from_v4(struct in_addr a);
 struct addr addr_from_v6(const struct in6_addr *a);
 /* The bytes as the kernel wants them: 4 for IPv4, 16 for IPv6. */

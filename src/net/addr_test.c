@@ -83,6 +83,18 @@ static void macs(void)
 	CHECK_INT(mac_parse("02:57:0a:f4:00:+1", mac), -EINVAL);
 }
 
+static void routable(void)
+{
+	static const char *const yes[] = { "1.0.0.1", "10.0.0.1", "126.9.9.9", "169.253.0.1", "172.30.0.11", "223.255.255.255", "2001:db8::1", "fd00::1", "fec0::1" };
+	static const char *const no[] = { "0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "febf::1", "ff02::1" };
+	struct addr a;
+
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+		CHECK(addr_parse(yes[i], &a) == 0 && addr_is_routable(&a));
+	for (size_t i = 0; i < ARRAY_SIZE(no); i++)
+		CHECK(addr_parse(no[i], &a) == 0 && !addr_is_routable(&a));
+}
+
 int main(void)
 {
 	RUN(addr_round_trip);
@@ -90,5 +102,6 @@ int main(void)
 	RUN(addition_carries);
 	RUN(endpoints);
 	RUN(macs);
+	RUN(routable);
 	return test_end();
 }

@@ -48,14 +48,10 @@ const struct route_underlay *route_own_underlay(const struct route_config *c, in
 /* A peer may not lead us to ourselves, to this machine's inside, or to one link only. */
 static bool is_usable(const struct route_config *c, const struct addr *a)
 {
-	static const uint8_t link_local6[2] = {0xfe, 0x80};
-
 	for (size_t i = 0; i < c->n_underlays; i++)
 		if (addr_eq(&c->underlays[i].addr, a))
 			return false;
-	if (addr_is_v4(a))
-		return a->b[12] != 0 && a->b[12] != 127 && a->b[12] < 224 && !(a->b[12] == 169 && a->b[13] == 254);
-	return a->b[0] != 0 && a->b[0] != 0xff && !(a->b[0] == link_local6[0] && (a->b[1] & 0xc0) == link_local6[1]);
+	return addr_is_routable(a);
 }
 
 static const struct addr *peer_address(const struct route_config *c, const struct model_node *n, int family)

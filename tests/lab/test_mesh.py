@@ -95,24 +95,32 @@ def test_W_9_forged_plaintext_is_dropped(lab):
         fabric.close()
 
 
-def test_W_9_a_wrong_route_leads_nowhere(lab, tmp_path):
-    far4, far6 = ips(lab, "p2-0")
-    count = lambda: {d["reason"]: d["packets"] for d in lab.node_status("n1")["drops"]}["plaintext_out"]
-    before, capture = count(), Capture(lab, tmp_path / "pcap")
-    agent = processes(lab, "n1", "weftd")
+def test_W_9_a_wrong_route_leads_nowhere_from_any_address_of_the_node(lab, tmp_path):
+    """Nor from those of an interface that is no uplink, and sends by one: they are guarded as soon as the agent has seen them."""
+    near, far, first, further = ips(lab, "p1-0"), ips(lab, "p2-0"), ("172.30.0.11", "fd30::b"), ("172.30.0.111", "fd30::111")
+    drops = lambda why: {d["reason"]: d["packets"] for d in lab.node_status("n1")["drops"]}[why]
+    fabric, held = Wire(lab, "fabric", bridge(lab), CANARY), []
     try:
-        for pid in agents_held(lab, "n1"):
-            assert pid in agent
-        lab.exec("n1", "sh", "-c", "ip route replace %s/32 via 172.30.0.12; ip -6 route replace %s/128 via fd30::c" % (far4, far6))
-        assert not reaches(lab, "n1", far4) and not reaches(lab, "n1", far6)
+        lab.exec("n1", "sh", "-c", "ip link add further link eth0 type macvlan mode bridge && ip link set further up && "
+                 "ip addr add %s/24 dev further && ip addr add %s/64 dev further nodad" % further)
+        for src, dst in zip(far, further):
+            before = drops("plaintext_in")
+            wait_for("%s > %s dropped" % (src, dst), lambda: fabric.send([frame(src, dst, mac(lab, "n1"))]) or drops("plaintext_in") > before, timeout=20)
+        assert reaches(lab, "default/p2-0", further[0])  # to pods elsewhere it is the world: masqueraded
+        capture, before, held = Capture(lab, tmp_path / "pcap"), drops("plaintext_out"), agents_held(lab, "n1")
+        lab.exec("n1", "sh", "-c", "ip route replace %s/32 via 172.30.0.12; ip -6 route replace %s/128 via fd30::c dev further" % tuple(far))
+        pings = ["ping -c1 -W1 -I %s %s & " % pair for pair in zip(first + further, far + far)]
+        assert lab.exec("n1", "sh", "-c", "".join(pings) + "wait").stdout.count("100% packet loss") == 4
+        assert capture.stop() == 0
+        assert capture.leaks() == ([], 0)
     finally:
-        lab.exec("n1", "sh", "-c", "ip route del %s/32; ip -6 route del %s/128" % (far4, far6), check=False)
-        for pid in agent:
+        fabric.close()
+        lab.exec("n1", "sh", "-c", "ip link del further; ip route del %s/32" % far[0], check=False)
+        for pid in held:
             os.kill(pid, signal.SIGCONT)
-    wait_for("both were counted", lambda: count() >= before + 2)
-    assert capture.stop() == 0
-    assert capture.leaks() == ([], 0)
-    wait_for("the right way", lambda: reaches(lab, "n1", far4) and reaches(lab, "n1", far6))
+    wait_for("all were counted", lambda: drops("plaintext_out") >= before + 4)
+    wait_for("the right way", lambda: reaches(lab, "n1", far[0]) and reaches(lab, "n1", far[1]))
+    assert reaches(lab, "default/p2-0", near[1])
 
 
 def agents_held(lab, node):
