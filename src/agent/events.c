@@ -42,7 +42,7 @@ void events_done(struct events *e)
 {
 	struct htab_node *n;
 
-	while ((n = htab_begin(&e->told)))
+	while ((n = htab_any(&e->told)))
 		told_free(e, container_of(n, struct told, node));
 	htab_done(&e->told);
 }

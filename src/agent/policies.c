@@ -551,7 +551,7 @@ struct policies *policies_free(struct policies *p)
 
 	if (!p)
 		return NULL;
-	while ((n = htab_begin(&p->locals)))
+	while ((n = htab_any(&p->locals)))
 		local_free(p, container_of(n, struct local, by_pod));
 	htab_done(&p->locals);
 	host_policy_free(p->host);

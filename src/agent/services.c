@@ -256,7 +256,7 @@ void agent_services_stop(struct agent *a)
 	s->turn = sd_event_source_disable_unref(s->turn);
 	services_health_stop(a);
 	events_done(&s->events);
-	while ((i = htab_begin(&s->by_name)))
+	while ((i = htab_any(&s->by_name)))
 		entry_free(s, container_of(i, struct service_entry, node));
 	htab_done(&s->by_name);
 	free(s->pod_ranges);

@@ -44,6 +44,7 @@ void htab_insert(struct htab *t, uint64_t hash, struct htab_node *node)
 	if (t->count >= t->size)
 		grow(t);
 	b = bucket(t, hash);
+	t->lowest = MIN(t->lowest, (size_t)(b - t->buckets));
 	node->hash = hash;
 	node->next = *b;
 	*b = node;
@@ -86,6 +87,14 @@ struct htab_node *htab_next(const struct htab *t, const struct htab_node *node)
 	if (node->next)
 		return node->next;
 	return first_from(t, bucket(t, node->hash) - t->buckets + 1);
+}
+
+struct htab_node *htab_any(struct htab *t)
+{
+	struct htab_node *first = first_from(t, t->lowest);
+
+	t->lowest = first ? (size_t)(bucket(t, first->hash) - t->buckets) : t->size;
+	return first;
 }
 
 static uint64_t hash_seed(void)

@@ -19,6 +19,7 @@ struct htab {
 	struct htab_node **buckets; /* NULL while empty */
 	size_t size;		    /* a power of two, or 0 */
 	size_t count;
+	size_t lowest; /* for htab_any(): no bucket below this one has a node */
 };
 
 void htab_done(struct htab *t); /* frees the buckets; the objects are their owner's */
@@ -43,6 +44,10 @@ struct htab_node *htab_first(const struct htab *t, uint64_t hash); /* chain of t
 /* Iteration in bucket order: for (n = htab_begin(t); n; n = htab_next(t, n)). Fetch the next before removing one. */
 struct htab_node *htab_begin(const struct htab *t);
 struct htab_node *htab_next(const struct htab *t, const struct htab_node *node);
+
+/* One of them, NULL when there is none: while ((n = htab_any(t))) for who takes all out. It does not look through the emptied part of the table again and
+ * again, as htab_begin() would. */
+struct htab_node *htab_any(struct htab *t);
 
 /* Seeded at program start, so foreign names cannot be chosen to collide. */
 uint64_t hash_str(const char *s);

@@ -469,15 +469,15 @@ struct services *services_free(struct services *s)
 
 	if (!s)
 		return NULL;
-	while ((i = htab_begin(&s->by_key)))
+	while ((i = htab_any(&s->by_key)))
 		state_free(s, container_of(i, struct service_state, by_key));
-	while ((i = htab_begin(&s->frontends))) {
+	while ((i = htab_any(&s->frontends))) {
 		htab_remove(&s->frontends, i);
 		free(container_of(i, struct frontend_state, node));
 	}
-	while ((i = htab_begin(&s->adopted)))
+	while ((i = htab_any(&s->adopted)))
 		services_free_adopted(s, container_of(i, struct adopted, node));
-	while ((i = htab_begin(&s->adopted_sets)))
+	while ((i = htab_any(&s->adopted_sets)))
 		services_free_adopted_set(s, container_of(i, struct adopted_set, node));
 	htab_done(&s->by_key);
 	htab_done(&s->frontends);

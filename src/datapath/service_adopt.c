@@ -161,7 +161,7 @@ static int retire_adopted(struct datapath *dp, struct services *s)
 	struct htab_node *i;
 	int first = 0;
 
-	while ((i = htab_begin(&s->adopted))) {
+	while ((i = htab_any(&s->adopted))) {
 		struct adopted *a = container_of(i, struct adopted, node);
 
 		for (size_t k = 0; k < a->n_backends; k++)
@@ -170,7 +170,7 @@ static int retire_adopted(struct datapath *dp, struct services *s)
 			dp_note_error(&first, services_delete_source(dp, a->id, &a->sources[k]));
 		services_free_adopted(s, a);
 	}
-	while ((i = htab_begin(&s->adopted_sets))) {
+	while ((i = htab_any(&s->adopted_sets))) {
 		struct adopted_set *set = container_of(i, struct adopted_set, node);
 
 		if (!set->used)

@@ -170,7 +170,7 @@ struct model *model_free(struct model *m)
 	if (!m)
 		return NULL;
 	for (int table = 0; table < MODEL_TABLES; table++) {
-		while ((i = htab_begin(&m->tables[table])))
+		while ((i = htab_any(&m->tables[table])))
 			kinds[table].remove(m, i);
 		htab_done(&m->tables[table]);
 	}

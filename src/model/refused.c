@@ -111,7 +111,7 @@ void refused_done(struct model *m)
 {
 	struct htab_node *i;
 
-	while ((i = htab_begin(&m->refused)))
+	while ((i = htab_any(&m->refused)))
 		forget(m, container_of(i, struct model_refused, node));
 	htab_done(&m->refused);
 }
