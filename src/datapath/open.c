@@ -367,6 +367,19 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 	return MIN(r, 0);
 }
 
+/* What stands in it says nothing to other programs: marks are made with numbers that are drawn anew. */
+static bool is_of_no_use(const char *name)
+{
+	return streq(name, "flows_recent");
+}
+
+static int publish_map(struct datapath *dp, struct bpf_map *map, const char *path)
+{
+	if (inheritance_has(bpf_map__name(map)))
+		return inheritance_publish(dp->inheritance, map, path);
+	return is_of_no_use(bpf_map__name(map)) ? pins_replace(bpf_map__fd(map), path) : pins_publish(map, path);
+}
+
 static int publish_maps(struct datapath *dp, struct bpf_object *obj)
 {
 	struct bpf_map *map;
@@ -377,7 +390,7 @@ static int publish_maps(struct datapath *dp, struct bpf_object *obj)
 
 		if (bpf_map__is_internal(map))
 			continue;
-		r = inheritance_has(bpf_map__name(map)) ? inheritance_publish(dp->inheritance, map, path) : pins_publish(map, path);
+		r = publish_map(dp, map, path);
 		if (r < 0)
 			return r;
 	}

@@ -426,6 +426,24 @@ static void a_full_line_loses_no_packet(void)
 	harness_reopen();
 }
 
+/* Another size is another table, into which nothing is copied: programs that are loaded anew know no mark of those before. */
+static void a_table_of_another_size_is_empty(void)
+{
+	flows_clear();
+	put(&udp4, (struct flow_state){});
+	packet(&udp4, true, "");
+	CHECK(marks() > 0);
+	dp_config.flow_max = FLOW_MAX / 2;
+	harness_reopen();
+	CHECK_INT(marks(), 0);
+	put(&udp4, (struct flow_state){});
+	packet(&udp4, true, "");
+	CHECK(marks() > 0);
+	dp_config.flow_max = FLOW_MAX;
+	harness_reopen();
+	CHECK_INT(marks(), 0);
+}
+
 int main(void)
 {
 	harness_quiet = true;
@@ -442,6 +460,7 @@ int main(void)
 	RUN(marks_do_not_outlive_the_programs);
 	RUN(lines_are_used_as_conversations_need_them);
 	RUN(a_full_line_loses_no_packet);
+	RUN(a_table_of_another_size_is_empty);
 	harness_done();
 	return test_end();
 }
