@@ -8,7 +8,6 @@ import ctypes
 import errno
 import os
 import re
-import shutil
 import signal
 import socket
 import struct
