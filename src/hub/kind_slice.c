@@ -4,7 +4,7 @@
 #include "base/str.h"
 #include "net/addr.h"
 
-enum { ENDPOINTS_MAX = 1000, PORTS_MAX = 100, ADDRESSES_MAX = 100, SHOWN_MAX = 3 };
+enum { ENDPOINTS_MAX = 1000, PORTS_MAX = 20000, ADDRESSES_MAX = 100, SHOWN_MAX = 3 };
 
 void endpointslice_defaults(json_t *obj, const json_t *old)
 {

@@ -428,6 +428,31 @@ static void writes_are_few(void)
 	world_done(&w);
 }
 
+/* As many ports as the API allows a slice, not the hundred that it allows endpoints. */
+static void a_service_of_many_ports_has_endpoints(void)
+{
+	struct world w;
+	_cleanup_json_ json_t *s = NULL;
+	json_t *svc = service("s", "a", "SingleStack"), *ports = json_array();
+
+	world_init(&w, 1);
+	put_node(&w, "n1", "z1");
+	for (int i = 0; i < 120; i++) {
+		_cleanup_free_ char *name = xasprintf("p%d", i);
+
+		json_array_append_new(ports, json_pack("{ss si}", "name", name, "port", 1000 + i));
+	}
+	json_object_set_new(json_object_get(svc, "spec"), "ports", ports);
+	put(&w, "Service", svc);
+	put_pod(&w, pod("p", "a", "n1", 1, true));
+	settle(&w);
+	s = slices_of(&w, "s", NULL);
+	CHECK_INT(json_array_size(s), 1);
+	CHECK_INT(json_array_size(json_object_get(json_array_get(s, 0), "ports")), 120);
+	CHECK(first_endpoint(s));
+	world_done(&w);
+}
+
 /* What one pod's readiness costs among many services: those that select it, and nothing else. */
 static void a_pod_concerns_its_services_only(void)
 {
@@ -733,6 +758,7 @@ int main(void)
 	RUN(services_come_and_go);
 	RUN(slices_are_healed);
 	RUN(writes_are_few);
+	RUN(a_service_of_many_ports_has_endpoints);
 	RUN(a_pod_concerns_its_services_only);
 	RUN(random_history);
 	return test_end();
