@@ -15,7 +15,7 @@
 #define LB_ANNOTATION_POOL "weft.dev/load-balancer-pool" /* asks for a pool, by name */
 
 struct lb_input {
-	const json_t *const *pools; /* in the order in which they are used */
+	const json_t *const *pools; /* in the order in which they are used: the older first, so that a new one takes no range of theirs */
 	size_t n_pools;
 	const json_t *const *services; /* all, of whatever type: the older first */
 	size_t n_services;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A range that meets the cluster's own ranges, or one of a pool before it, is left out as a whole and the pool says so: half a
+/* A range that meets the cluster's own ranges, or one of an older pool, is left out as a whole and the pool says so: half a
  * range would be a surprise. A node's address is different: nodes come and go in the very networks whose free addresses pools
  * hold, so only that address is left out. */
 #include "hub/lb_pools.h"

@@ -278,6 +278,33 @@ static void s9_ranges_of_the_cluster_are_refused(void)
 	world_done(&w);
 }
 
+static void make_old(struct world *w, const char *kind, const char *name)
+{
+	json_t *j = json_deep_copy(store_get(w->hub.store, kind_of(kind), "", name)->json);
+
+	json_object_set_new(json_object_get(j, "metadata"), "creationTimestamp", json_string("2020-01-01T00:00:00Z"));
+	CHECK_INT(store_put(w->hub.store, kind_of(kind), j, NULL), 0);
+}
+
+/* Whatever they are called: who comes later takes nothing from a pool that serves. */
+static void an_older_pool_keeps_its_ranges(void)
+{
+	struct world w;
+
+	world_init(&w);
+	pool(&w, "zzz", "\"192.0.2.0/30\"", "");
+	make_old(&w, "LoadBalancerPool", "zzz");
+	service(&w, "default", "a", "", "");
+	settle(&w);
+	CHECK_STATE(&w, "default", "a", "192.0.2.0 True Assigned");
+	pool(&w, "aaa", "\"192.0.2.0-192.0.2.9\", \"198.51.100.0/30\"", "");
+	settle(&w);
+	CHECK_STR(json_str_at(pool_condition(&w, "aaa"), "message"), "192.0.2.0-192.0.2.9 overlaps pool zzz");
+	CHECK_STR(json_str_at(pool_condition(&w, "zzz"), "reason"), "Usable");
+	CHECK_STATE(&w, "default", "a", "192.0.2.0 True Assigned");
+	world_done(&w);
+}
+
 /* A claim in somebody's externalIPs takes nothing away from who has the address; it only keeps others from getting it. */
 static void s9_externalIPs_take_nothing(void)
 {
@@ -379,6 +406,7 @@ int main(void)
 	RUN(svc_5_classes_and_selectors);
 	RUN(s9_ranges_of_the_cluster_are_refused);
 	RUN(svc_5_what_others_give_stays);
+	RUN(an_older_pool_keeps_its_ranges);
 	RUN(s9_externalIPs_take_nothing);
 	RUN(addresses_survive_a_restart);
 	RUN(random_histories_never_give_an_address_twice);

@@ -159,7 +159,7 @@ size_t load_balancers_run(struct load_balancers *l)
 	if (!l->dirty)
 		return 0;
 	l->dirty = false;
-	hold(l, l->pool, false, &pools);
+	hold(l, l->pool, true, &pools);
 	hold(l, l->service, true, &services);
 	hold(l, l->namespace, false, &namespaces);
 	hold(l, l->node, false, &nodes);
