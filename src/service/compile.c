@@ -70,22 +70,42 @@ static void collect_vips(const struct service_env *env, const struct model_servi
 			v->vips[v->n_vips++] = svc->addrs[i].addr;
 }
 
-/* Ready endpoints of this node, of all ports: the health check's answer (KEP-1669: one that ends does not count). */
+static bool is_ready_here(const struct service_endpoint *e)
+{
+	return e->local && !e->terminating && e->roles & 1 << SERVICE_LOCAL;
+}
+
+static int addr_order(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct addr));
+}
+
+/* Of one family: each address once, however many of the ports it serves. */
+static uint32_t count_ready_addrs(const struct service_view *v, bool v6)
+{
+	_cleanup_free_ struct addr *all = NULL;
+	uint32_t distinct = 0;
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->n_ports; i++)
+		n += v->ports[i].v6 == v6 ? v->ports[i].n_endpoints : 0;
+	all = xnew0_array(struct addr, n + 1);
+	n = 0;
+	for (size_t i = 0; i < v->n_ports; i++)
+		for (size_t k = 0; v->ports[i].v6 == v6 && k < v->ports[i].n_endpoints; k++)
+			if (is_ready_here(&v->ports[i].endpoints[k]))
+				all[n++] = v->ports[i].endpoints[k].addr;
+	qsort(all, n, sizeof(*all), addr_order);
+	for (size_t i = 0; i < n; i++)
+		distinct += i == 0 || !addr_eq(&all[i], &all[i - 1]);
+	return distinct;
+}
+
+/* Ready endpoints of this node, of whichever ports: the health check's answer (KEP-1669: one that ends does not count). A pod has an address of each
+ * family. */
 static uint32_t count_local_ready(const struct service_view *v)
 {
-	uint32_t most = 0;
-
-	for (size_t i = 0; i < v->n_ports; i++) {
-		uint32_t n = 0;
-
-		for (size_t k = 0; k < v->ports[i].n_endpoints; k++) {
-			const struct service_endpoint *e = &v->ports[i].endpoints[k];
-
-			n += e->local && !e->terminating && (e->roles & 1 << SERVICE_LOCAL);
-		}
-		most = MAX(most, n);
-	}
-	return most;
+	return MAX(count_ready_addrs(v, false), count_ready_addrs(v, true));
 }
 
 struct service_view *service_compile(const struct service_env *env, const struct model_service *svc)

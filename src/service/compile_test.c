@@ -405,6 +405,24 @@ static void SVC_30_terminating_endpoints_are_not_healthy(void)
 	world_done(&w);
 }
 
+/* Whoever serves a port of several, and both, counts once; a pod's other family does not count again. */
+static void SVC_30_endpoints_of_all_ports_are_counted_once(void)
+{
+	struct world w = world_new();
+	_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+	world_service(&w, "s", "{'clusterIP':'10.96.0.10','clusterIPs':['10.96.0.10','fd96::10'],'ipFamilies':['IPv4','IPv6'],"
+				"'ports':[{'name':'http','port':80},{'name':'more','port':81}]}", NULL);
+	world_slice(&w, "s-1", "s", "IPv4", PORTS, (const char *const[]){"10.0.0.1 node=a", "10.0.0.4 node=b", NULL});
+	world_slice(&w, "s-2", "s", "IPv4", "[{'name':'more','port':8081}]", (const char *const[]){"10.0.0.2 node=a", NULL});
+	world_slice(&w, "s-3", "s", "IPv4", "[{'name':'http','port':8080},{'name':'more','port':8081}]", (const char *const[]){"10.0.0.3 node=a", NULL});
+	world_slice(&w, "s-4", "s", "IPv6", PORTS, (const char *const[]){"fd00::1 node=a", NULL});
+	v = world_compile(&w, "s");
+	CHECK_INT(v->n_ports, 4);
+	CHECK_INT(v->local_ready, 3);
+	world_done(&w);
+}
+
 /* ---- tiers ---- */
 
 /* Of the slots, how many per cent are in the zone? -1: of nobody else's there are any. */
@@ -562,6 +580,7 @@ int main(void)
 	RUN(SVC_42_a_family_has_its_own_source_ranges);
 	RUN(SVC_20_endpoints_that_are_not_used_are_not_removed);
 	RUN(SVC_30_terminating_endpoints_are_not_healthy);
+	RUN(SVC_30_endpoints_of_all_ports_are_counted_once);
 	RUN(SVC_44_host_ports);
 	RUN(SVC_44_a_service_and_an_older_pod_go_before);
 	RUN(tiers_stay_near_and_spill_by_weight);
