@@ -29,10 +29,10 @@ static void adopt(struct services *s, struct service_state *st, struct adopted *
 	size_t n = 0;
 
 	for (size_t i = 0; i < a->n_backends; i++)
-		if (a->backends[i].roles)
-			a->backends[n++] = a->backends[i];
-		else
+		if (a->backends[i].flags & SERVICE_GONE)
 			services_retire(s, a->backends[i].id, 0);
+		else /* also who may not be chosen now: whoever is connected with it stays so */
+			a->backends[n++] = a->backends[i];
 	a->n_backends = n;
 	st->id = a->id;
 	st->backends = take_ptr(a->backends);

@@ -539,6 +539,45 @@ static void what_is_left_behind_goes_after_a_restart(void)
 	CHECK_INT(datapath_del_service(dp, "many-7"), 0);
 }
 
+enum { WAITS_AT = 7777 };
+
+/* One that serves, and one that is not ready. */
+static struct dp_service waiting_service(void)
+{
+	struct dp_service s = service_of("waits", "10.97.9.9", IPPROTO_TCP, 2);
+
+	backends[0].port = backends[1].port = WAITS_AT;
+	backends[1].roles = 0;
+	return s;
+}
+
+/* Not ready, but there: who is connected with it is not told that it has gone. */
+static void an_endpoint_that_waits_keeps_its_entry_over_a_restart(void)
+{
+	struct dp_service s = waiting_service();
+	unsigned serving = 0, waiting = 0;
+	uint32_t id, *at = NULL;
+	struct service_backend b;
+
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	harness_reopen();
+	s = waiting_service();
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(writes(), 0);
+	CHECK_INT(datapath_services_end(dp), 0);
+	for (; bpf_map_get_next_key(datapath_map_fd(dp, "service_backends"), at, &id) == 0; at = &id) {
+		CHECK_INT(bpf_map_lookup_elem(datapath_map_fd(dp, "service_backends"), &id, &b), 0);
+		if (b.port != htons(WAITS_AT))
+			continue;
+		CHECK(!(b.flags & SERVICE_GONE));
+		serving += b.roles != 0;
+		waiting += b.roles == 0;
+	}
+	CHECK_INT(serving, 1);
+	CHECK_INT(waiting, 1);
+	CHECK_INT(datapath_del_service(dp, "waits"), 0);
+}
+
 enum { LARGE = 2100 };
 
 /* The first @n of so many endpoints. */
@@ -619,6 +658,7 @@ int main(void)
 	RUN(one_change_writes_what_it_concerns);
 	RUN(a_large_audit_goes_in_turns);
 	RUN(what_is_left_behind_goes_after_a_restart);
+	RUN(an_endpoint_that_waits_keeps_its_entry_over_a_restart);
 	RUN(what_somebody_takes_away_is_put_back_and_told);
 	RUN(a_large_service_is_written_in_pieces);
 	RUN(a_full_map_is_said_and_harms_nobody);
