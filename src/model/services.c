@@ -170,18 +170,24 @@ bool model_node_port_is_used(const struct model *m, uint8_t proto, uint16_t port
 }
 
 /* Pods with the same host port have to know. @by: 1 or -1. */
+static void count_node_port(struct model *m, uint8_t proto, uint16_t port, int by)
+{
+	if (!port)
+		return;
+	if (!m->node_ports)
+		m->node_ports = xnew0_array(uint16_t, NODE_PORTS);
+	m->node_ports[node_port_index(proto, port)] += by;
+	host_ports_mark(m, NULL, proto, port);
+}
+
+/* The health check's too: who asks it must not be answered by a pod. */
 static void count_node_ports(struct model *m, const struct model_service *s, int by)
 {
-	for (unsigned i = 0; s->proxied && i < s->n_ports; i++) {
-		const struct model_service_port *p = &s->ports[i];
-
-		if (!p->node_port)
-			continue;
-		if (!m->node_ports)
-			m->node_ports = xnew0_array(uint16_t, NODE_PORTS);
-		m->node_ports[node_port_index(p->proto, p->node_port)] += by;
-		host_ports_mark(m, NULL, p->proto, p->node_port);
-	}
+	if (!s->proxied)
+		return;
+	for (unsigned i = 0; i < s->n_ports; i++)
+		count_node_port(m, s->ports[i].proto, s->ports[i].node_port, by);
+	count_node_port(m, IPPROTO_TCP, s->health_port, by);
 }
 
 /* What was decoded goes, names stay. */

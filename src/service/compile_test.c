@@ -557,6 +557,12 @@ static void SVC_44_a_service_and_an_older_pod_go_before(void)
 	CHECK_STR(host_ports_of(&w, "new"), "172.16.0.1:30080>10.0.0.2:80 172.16.0.1:30080*>10.0.0.2:80");
 	world_service(&w, "s", "{'type':'NodePort','clusterIP':'10.96.0.10','ports':[{'port':80,'nodePort':30082}]}", NULL);
 	CHECK(!took(&w, "pod:new"));
+	world_service(&w, "s", "{'type':'LoadBalancer','externalTrafficPolicy':'Local','healthCheckNodePort':30080,'clusterIP':'10.96.0.10','ports':[{'port':80}]}", NULL);
+	CHECK(took(&w, "pod:new"));
+	CHECK_STR(host_ports_of(&w, "new"), "!host port 30080/TCP: it is a Service's node port");
+	world_service(&w, "s", "{'type':'LoadBalancer','externalTrafficPolicy':'Local','healthCheckNodePort':30090,'clusterIP':'10.96.0.10','ports':[{'port':80}]}", NULL);
+	CHECK(took(&w, "pod:new"));
+	CHECK_STR(host_ports_of(&w, "new"), "172.16.0.1:30080>10.0.0.2:80 172.16.0.1:30080*>10.0.0.2:80");
 	json_decref(gone);
 	world_done(&w);
 }
