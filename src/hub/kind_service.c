@@ -69,6 +69,7 @@ static void validate_port(const json_t *obj, const json_t *p, bool needs_name, c
 	else if (needs_name)
 		err_required(e, PATH(at, "name"), NULL);
 	validate_port_or_name(json_object_get(p, "targetPort"), PATH(at, "targetPort"), e);
+	validate_qualified_name(json_object_get(p, "appProtocol"), PATH(at, "appProtocol"), e);
 	if (json_integer_value(node_port) && !service_is_external(obj))
 		err_forbidden(e, PATH(at, "nodePort"), "may not be used when `type` is '%s'", service_type(obj));
 }
@@ -137,6 +138,31 @@ static void validate_addresses(const json_t *spec, struct errors *e)
 		validate_external_ip(v, PATH_AT(PATH(at, "externalIPs"), i), e);
 	json_array_foreach(json_object_get(spec, "loadBalancerSourceRanges"), i, v)
 		validate_cidr(v, PATH_AT(PATH(at, "loadBalancerSourceRanges"), i), e);
+	validate_qualified_name(json_object_get(spec, "loadBalancerClass"), PATH(at, "loadBalancerClass"), e);
+}
+
+/* The annotation from before the field. */
+static void validate_source_annotation(const json_t *obj, struct errors *e)
+{
+	static const char name[] = "service.beta.kubernetes.io/load-balancer-source-ranges";
+	const json_t *v = json_object_get(json_at(obj, "metadata", "annotations"), name);
+	const struct path *at = PATH_KEY(PATH(PATH(NULL, "metadata"), "annotations"), name);
+	_cleanup_free_ char *text = xstrdup(json_str_or(v, ""));
+	char *save = NULL;
+
+	if (!v)
+		return;
+	if (!streq(service_type(obj), "LoadBalancer"))
+		err_forbidden(e, at, "may only be used when `type` is 'LoadBalancer'");
+	for (char *part = strtok_r(text, ", ", &save); part; part = strtok_r(NULL, ", ", &save)) {
+		struct addr host;
+		struct prefix p;
+
+		if (prefix_parse(part, &p, &host) < 0) {
+			err_invalid(e, at, v, "must be a list of IP ranges. For example, 10.240.0.0/24,10.250.0.0/24");
+			return;
+		}
+	}
 }
 
 static void validate_external_name(const json_t *obj, struct errors *e)
@@ -220,6 +246,7 @@ void service_validate(const json_t *obj, const json_t *old, struct errors *e)
 	validate_labels(json_object_get(spec, "selector"), PATH(PATH(NULL, "spec"), "selector"), e);
 	validate_ports(obj, e);
 	validate_addresses(spec, e);
+	validate_source_annotation(obj, e);
 	validate_external_name(obj, e);
 	validate_policies(obj, e);
 	validate_ingress(obj, e);

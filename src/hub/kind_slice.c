@@ -65,6 +65,7 @@ void endpointslice_validate(const json_t *obj, const json_t *old, struct errors 
 
 		if (json_string_length(name))
 			validate_label(name, at, e);
+		validate_qualified_name(json_object_get(v, "appProtocol"), PATH(PATH_AT(PATH(NULL, "ports"), i), "appProtocol"), e);
 		if (json_object_get(names, json_str_or(name, "")))
 			err_duplicate(e, at, name);
 		json_object_set_new(names, json_str_or(name, ""), json_true());

@@ -92,6 +92,14 @@ static void validate_annotations(const json_t *annotations, const struct path *a
 		err_too_long(e, at, ANNOTATIONS_MAX);
 }
 
+void validate_qualified_name(const json_t *v, const struct path *at, struct errors *e)
+{
+	if (v && !label_key_is_valid(json_str_or(v, "")))
+		err_invalid(e, at, v,
+			    "must be a qualified name: at most 63 alphanumeric characters, '-', '_' or '.', with an alphanumeric one at both ends, and an "
+			    "optional DNS subdomain and '/' before it (e.g. example.com/my-name)");
+}
+
 void validate_meta(const struct kind *k, const json_t *obj, struct errors *e)
 {
 	const struct path *at = PATH(NULL, "metadata");
@@ -105,8 +113,7 @@ void validate_meta(const struct kind *k, const json_t *obj, struct errors *e)
 	validate_labels(json_object_get(meta, "labels"), PATH(at, "labels"), e);
 	validate_annotations(json_object_get(meta, "annotations"), PATH(at, "annotations"), e);
 	json_array_foreach(json_object_get(meta, "finalizers"), i, finalizer)
-		if (!label_key_is_valid(json_str_or(finalizer, "")))
-			err_invalid(e, PATH_AT(PATH(at, "finalizers"), i), finalizer, "must be a qualified name");
+		validate_qualified_name(finalizer, PATH_AT(PATH(at, "finalizers"), i), e);
 }
 
 void validate_meta_update(const json_t *obj, const json_t *old, struct errors *e)

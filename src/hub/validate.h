@@ -11,6 +11,8 @@ void validate_labels(const json_t *labels, const struct path *at, struct errors 
 void validate_label_selector(const json_t *selector, const struct path *at, struct errors *e);
 void validate_label(const json_t *v, const struct path *at, struct errors *e);	 /* DNS-1123 label */
 void validate_subdomain(const json_t *v, const struct path *at, struct errors *e); /* DNS-1123 subdomain */
+/* As a label's key: example.com/name. */
+void validate_qualified_name(const json_t *v, const struct path *at, struct errors *e);
 void validate_ip(const json_t *v, const struct path *at, struct errors *e);
 /* Why an address can be no endpoint's (nor an external address of a service), or NULL. */
 const char *endpoint_address_fault(const struct addr *a);

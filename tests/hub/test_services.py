@@ -214,6 +214,8 @@ def test_svc_5_load_balancer_without_node_ports(hub):
     ({"type": "NodePort", "clusterIP": "None"}, "may not be set to 'None' for NodePort services"),
     ({"loadBalancerClass": "a/b"}, "may only be used when `type` is 'LoadBalancer'"),
     ({"type": "NodePort", "loadBalancerSourceRanges": ["10.0.0.0/8"]}, "spec.loadBalancerSourceRanges: Forbidden: may only be used when"),
+    ({"type": "LoadBalancer", "loadBalancerClass": "a b"}, "spec.loadBalancerClass: Invalid value"),
+    ({"ports": [{"port": 80, "appProtocol": "a b"}]}, "spec.ports[0].appProtocol: Invalid value"),
     ({"externalIPs": ["127.0.0.1"]}, "may not be in the loopback range"),
     ({"externalIPs": ["169.254.1.1"]}, "may not be in the link-local range"),
     ({"clusterIP": "10.97.0.1"}, "the provided IP is not in the valid range"),
@@ -225,6 +227,18 @@ def test_svc_5_load_balancer_without_node_ports(hub):
 def test_refusals(hub, spec, message):
     no = create(hub, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bad"}, "spec": {"ports": [{"port": 80}], **spec}})
     assert no["code"] == 422 and message in no["message"], no
+
+
+def test_source_ranges_of_the_annotation(hub):
+    """As the API server has it: networks, and of load balancers only."""
+    def said(name, ranges, **spec):
+        return create(hub, {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}], **spec},
+                            "metadata": {"name": name, "annotations": {"service.beta.kubernetes.io/load-balancer-source-ranges": ranges}}})
+    no = said("garbage", "10.0.0.0/8,nonsense", type="LoadBalancer")
+    assert no["code"] == 422 and "must be a list of IP ranges" in no["message"], no
+    no = said("inside", "10.0.0.0/8")
+    assert no["code"] == 422 and "may only be used when `type` is 'LoadBalancer'" in no["message"], no
+    assert said("good", " 10.0.0.1/8, fd00::/8 ", type="LoadBalancer")["kind"] == "Service"
 
 
 def test_svc_10_readiness_termination_and_end(hub):
