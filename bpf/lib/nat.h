@@ -291,6 +291,7 @@ struct nat_try {
 	__u32 at, step; /* the sequence of ports that are tried */
 	bool choice;	/* may it be another port than the inside end's own? */
 	bool of_node;	/* may a socket of the node have the port? */
+	bool own;	/* is it the inside end's own that is tried? */
 	enum nat_taking result;
 };
 
@@ -311,7 +312,7 @@ static __always_inline bool nat_is_same(const struct nat_claim *a, const struct 
 	return a->port == b->port && addr_eq(&a->addr, &b->addr) && a->front_port == b->front_port && addr_eq(&a->front, &b->front);
 }
 
-static __noinline enum nat_taking nat_take(struct nat_try *t, __be16 port)
+static __always_inline enum nat_taking nat_take(struct nat_try *t, __be16 port)
 {
 	struct nat_claim *there;
 	long r;
@@ -343,12 +344,12 @@ static __always_inline __u32 nat_next_port(struct nat_try *t)
 	return port <= t->port_max && nat_port_allowed(t, port) ? port : 0;
 }
 
-/* Return: 1 to stop. */
-static long nat_try_next(__u32 i __attribute__((unused)), struct nat_try *t)
+/* One try: the inside end's own port, or another. Return: 1 to stop. */
+static __noinline long nat_try(__u32 i __attribute__((unused)), struct nat_try *t)
 {
-	__be16 port = bpf_htons(nat_next_port(t));
+	__be16 port = t->own ? t->fresh.port : bpf_htons(nat_next_port(t));
 
-	if (port)
+	if (t->own ? !t->choice || nat_port_allowed(t, bpf_ntohs(port)) : port != 0)
 		t->result = nat_take(t, port);
 	return t->result != NAT_BUSY;
 }
@@ -358,13 +359,13 @@ static long nat_try_next(__u32 i __attribute__((unused)), struct nat_try *t)
 static __always_inline void nat_allocate(struct nat_try *t)
 {
 	t->result = NAT_BUSY;
-	if (!t->choice || nat_port_allowed(t, bpf_ntohs(t->fresh.port)))
-		t->result = nat_take(t, t->fresh.port);
-	if (likely(t->result != NAT_BUSY) || !t->choice)
+	t->own = true;
+	if (likely(nat_try(0, t)) || !t->choice)
 		return;
+	t->own = false;
 	t->at = bpf_get_prandom_u32() % t->modulus;
 	t->step = 1 + bpf_get_prandom_u32() % (t->modulus - 1);
-	bpf_loop(NAT_TRIES, nat_try_next, t, 0);
+	bpf_loop(NAT_TRIES, nat_try, t, 0);
 }
 
 /* What a connection that begins is given. */
