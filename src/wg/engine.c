@@ -442,12 +442,13 @@ int engine_set_fwmark(struct engine *e, uint32_t fwmark)
 
 	for (unsigned i = 0; e->udp && r == 0 && i < e->options.workers; i++)
 		r = udp_set_mark(&e->udp[i], fwmark);
-	if (r == 0) {
-		e->fwmark = fwmark;
+	if (r < 0)
+		return r;
+	if (e->fwmark != fwmark) /* by it packets take other ways */
 		device_forget_sources(&e->device);
-		state_touch(e->state);
-	}
-	return r;
+	e->fwmark = fwmark;
+	state_touch(e->state);
+	return 0;
 }
 
 void engine_adopt_udp(struct engine *e, struct udp *udp, uint16_t port)
