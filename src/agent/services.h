@@ -18,6 +18,7 @@ struct services_view {
 	struct prefix *pod_ranges;
 	struct prefix *ranges; /* of cluster addresses; read once */
 	size_t n_ranges;
+	struct service_api api; /* env.api */
 	struct addr *own; /* this node's addresses: env.own */
 	uint64_t nodes;	      /* digest of what env was made from */
 	const struct datapath *dp; /* to which everything was told, */

@@ -22,6 +22,7 @@ uint64_t services_digest_nodes(const struct agent *a)
 		h = h * 31 + hash_mem(node->addrs, node->n_addrs * sizeof(*node->addrs));
 		h = h * 31 + hash_mem(node->cidrs, node->n_cidrs * sizeof(*node->cidrs));
 	}
+	h = h * 31 + hash_str(a->api_host ? a->api_host : "") + a->api_port;
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
 		h = h * 31 + hash_mem(&a->facts.underlays[i].addr, sizeof(struct addr));
 	return h;
@@ -62,6 +63,16 @@ static void take_own(struct agent *a)
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
 		add_own(s, &a->facts.underlays[i].addr);
 	s->env.own = s->own;
+}
+
+/* Where the kubeconfig says a name, nobody's address is known by it. */
+static void take_api(struct agent *a)
+{
+	struct services_view *s = &a->services;
+
+	s->api.port = a->api_port;
+	s->env.api = &s->api;
+	s->env.n_api = a->api_host && addr_parse(a->api_host, &s->api.addr) == 0;
 }
 
 /* ---- where node ports are: option service.nodePortAddresses ---- */
@@ -172,6 +183,7 @@ int services_take_nodes(struct agent *a)
 				      .dsr = a->opt.service_dsr,
 				      .tiers = a->opt.service_tiers};
 	take_own(a);
+	take_api(a);
 	count_tiers(&s->env, nodes, n);
 	return tell_nodes(a, nodes, n);
 }

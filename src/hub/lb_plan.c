@@ -156,6 +156,8 @@ static char *text_used(const struct lb_use *u, const char *ip)
 {
 	if (u->is_node)
 		return xasprintf("%s is an address of node %s", ip, meta(u->by, "name"));
+	if (u->is_api)
+		return xasprintf("%s is an address of the API server", ip);
 	return xasprintf("%s is used by Service %s/%s", ip, meta(u->by, "namespace"), meta(u->by, "name"));
 }
 
@@ -169,7 +171,7 @@ static void give_asked(struct lb_pools *p, struct claimant *c, int f)
 	if (!pool) {
 		fail(c, "AddressNotInPool", xasprintf("%s is in no LoadBalancerPool for this Service", ip));
 	} else if (u && u->by != c->svc) {
-		fail(c, u->is_node ? "AddressOfNode" : "AddressInUse", text_used(u, ip));
+		fail(c, u->is_node ? "AddressOfNode" : u->is_api ? "AddressOfAPIServer" : "AddressInUse", text_used(u, ip));
 	} else {
 		lb_pools_take(p, pool, &c->ask[f], c->svc);
 		c->have[f] = c->ask[f];

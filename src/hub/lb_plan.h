@@ -23,6 +23,8 @@ struct lb_input {
 	size_t n_namespaces;
 	const json_t *const *nodes;
 	size_t n_nodes;
+	const json_t *const *api; /* EndpointSlices of default/kubernetes */
+	size_t n_api;
 	const struct prefix *cluster; /* ranges of pods and of cluster addresses */
 	size_t n_cluster;
 	const char *now; /* for lastTransitionTime */

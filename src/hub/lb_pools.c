@@ -53,7 +53,7 @@ static const char *name_of(const json_t *obj)
 
 /* ---- what is taken ---- */
 
-const struct lb_use *lb_pools_use(const struct lb_pools *p, const struct addr *a)
+static struct lb_use *find_use(const struct lb_pools *p, const struct addr *a)
 {
 	struct lb_use *u = NULL;
 
@@ -61,24 +61,30 @@ const struct lb_use *lb_pools_use(const struct lb_pools *p, const struct addr *a
 	return u;
 }
 
-static void use(struct lb_pools *p, const struct addr *a, const json_t *by, bool is_node)
+const struct lb_use *lb_pools_use(const struct lb_pools *p, const struct addr *a)
 {
-	struct lb_use *u;
+	return find_use(p, a);
+}
 
-	if (lb_pools_use(p, a))
-		return;
+/* Return: what is noted; whoever was first stays. */
+static struct lb_use *use(struct lb_pools *p, const struct addr *a, const json_t *by)
+{
+	struct lb_use *u = find_use(p, a);
+
+	if (u)
+		return u;
 	u = xnew0(struct lb_use);
 	u->addr = *a;
 	u->by = by;
-	u->is_node = is_node;
 	htab_insert(&p->used, hash_mem(a, sizeof(*a)), &u->node);
+	return u;
 }
 
 void lb_pools_take(struct lb_pools *p, struct lb_pool *pool, const struct addr *a, const json_t *by)
 {
 	if (pool && !lb_pools_use(p, a))
 		pool->assigned++;
-	use(p, a, by, false);
+	use(p, a, by);
 }
 
 static void use_nodes(struct lb_pools *p)
@@ -91,7 +97,22 @@ static void use_nodes(struct lb_pools *p)
 			struct addr a;
 
 			if (addr_parse(json_str_or(json_object_get(v, "address"), ""), &a) == 0) /* not a host name */
-				use(p, &a, p->in->nodes[i], true);
+				use(p, &a, p->in->nodes[i])->is_node = true;
+		}
+	}
+}
+
+static void use_api(struct lb_pools *p)
+{
+	for (size_t i = 0; i < p->in->n_api; i++) {
+		json_t *v;
+		size_t k;
+
+		json_array_foreach(json_object_get(p->in->api[i], "endpoints"), k, v) {
+			struct addr a;
+
+			if (addr_parse(json_str_or(json_array_get(json_object_get(v, "addresses"), 0), ""), &a) == 0)
+				use(p, &a, p->in->api[i])->is_api = true;
 		}
 	}
 }
@@ -165,6 +186,7 @@ void lb_pools_init(struct lb_pools *p, const struct lb_input *in)
 {
 	*p = (struct lb_pools){ .in = in, .pools = xnew0_array(struct lb_pool, in->n_pools + 1) };
 	use_nodes(p);
+	use_api(p);
 	for (size_t i = 0; i < in->n_pools; i++)
 		add_pool(p, in->pools[i]);
 }

@@ -24,8 +24,8 @@ struct lb_pool {
 struct lb_use {
 	struct htab_node node;
 	struct addr addr;
-	const json_t *by; /* the Service, or the Node whose own it is */
-	bool is_node;
+	const json_t *by; /* the Service, the Node whose own it is, or the EndpointSlice with the API server */
+	bool is_node, is_api;
 };
 
 struct lb_pools {

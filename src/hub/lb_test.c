@@ -305,6 +305,27 @@ static void an_older_pool_keeps_its_ranges(void)
 	world_done(&w);
 }
 
+static void s9_the_API_servers_address_is_not_given(void)
+{
+	struct world w;
+
+	world_init(&w);
+	pool(&w, "p", "\"192.0.2.0/30\"", "");
+	service(&w, "default", "old", "", ",\"loadBalancerIP\":\"192.0.2.0\"");
+	settle(&w);
+	CHECK_STATE(&w, "default", "old", "192.0.2.0 True Assigned");
+	CHECK(try_put(&w, "EndpointSlice", json_pack("{s{ss ss s{ss}} ss s[{s[s]}] s[{ss si}]}", "metadata", "name", "kubernetes", "namespace",
+						     "default", "labels", "kubernetes.io/service-name", "kubernetes", "addressType", "IPv4",
+						     "endpoints", "addresses", "192.0.2.0", "ports", "name", "https", "port", 6443)));
+	service(&w, "default", "asks", "", ",\"loadBalancerIP\":\"192.0.2.0\"");
+	service(&w, "default", "any", "", "");
+	settle(&w);
+	CHECK_STATE(&w, "default", "old", "False AddressOfAPIServer");
+	CHECK_STATE(&w, "default", "asks", "False AddressOfAPIServer");
+	CHECK_STATE(&w, "default", "any", "192.0.2.1 True Assigned");
+	world_done(&w);
+}
+
 /* A claim in somebody's externalIPs takes nothing away from who has the address; it only keeps others from getting it. */
 static void s9_externalIPs_take_nothing(void)
 {
@@ -405,6 +426,7 @@ int main(void)
 	RUN(svc_5_what_is_asked_for);
 	RUN(svc_5_classes_and_selectors);
 	RUN(s9_ranges_of_the_cluster_are_refused);
+	RUN(s9_the_API_servers_address_is_not_given);
 	RUN(svc_5_what_others_give_stays);
 	RUN(an_older_pool_keeps_its_ranges);
 	RUN(s9_externalIPs_take_nothing);

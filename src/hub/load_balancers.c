@@ -9,7 +9,7 @@
 
 struct load_balancers {
 	struct hub *hub;
-	const struct kind *service, *pool, *node, *namespace;
+	const struct kind *service, *pool, *node, *namespace, *slice;
 	sd_event_source *deferred;
 	bool dirty;
 };
@@ -27,12 +27,22 @@ static bool differs(const struct change *c, const char *half, const char *field)
 	return c->type != CHANGE_MODIFIED || !(was == is || (was && is && json_equal(was, is)));
 }
 
+/* The slices that say where this hub is (controllers.c). */
+static const char *const api_slices[] = { "kubernetes", "kubernetes-ipv6" };
+
+static bool is_of_api(const char *name)
+{
+	return streq(name, api_slices[0]) || streq(name, api_slices[1]);
+}
+
 static bool has_a_say(const struct load_balancers *l, const struct change *c)
 {
 	if (c->obj->kind == l->service)
 		return is_balanced(c->obj) || is_balanced(c->prev);
 	if (c->obj->kind == l->node)
 		return differs(c, "status", "addresses");
+	if (c->obj->kind == l->slice)
+		return streq(c->obj->ns, "default") && is_of_api(c->obj->name);
 	if (c->obj->kind == l->namespace)
 		return differs(c, "metadata", "labels");
 	return c->obj->kind == l->pool;
@@ -78,6 +88,20 @@ static void hold(const struct load_balancers *l, const struct kind *k, bool by_a
 	h->json = xnew0_array(const json_t *, h->n + 1);
 	for (size_t i = 0; i < h->n; i++)
 		h->json[i] = h->objects[i]->json;
+}
+
+static void hold_api(const struct load_balancers *l, struct held *h)
+{
+	h->objects = xnew0_array(struct object *, ARRAY_SIZE(api_slices));
+	h->json = xnew0_array(const json_t *, ARRAY_SIZE(api_slices));
+	for (size_t i = 0; i < ARRAY_SIZE(api_slices); i++) {
+		struct object *o = store_get(l->hub->store, l->slice, "default", api_slices[i]);
+
+		if (!o)
+			continue;
+		h->objects[h->n] = object_ref(o);
+		h->json[h->n++] = o->json;
+	}
 }
 
 /* Return: was it written? */
@@ -150,7 +174,7 @@ static size_t cluster_ranges(const struct hub *hub, struct prefix out[static 2 *
 
 size_t load_balancers_run(struct load_balancers *l)
 {
-	_cleanup_(held_done) struct held pools = { 0 }, services = { 0 }, namespaces = { 0 }, nodes = { 0 };
+	_cleanup_(held_done) struct held pools = { 0 }, services = { 0 }, namespaces = { 0 }, nodes = { 0 }, api = { 0 };
 	struct prefix cluster[2 * FAMILIES_MAX];
 	char now[TIME_TEXT_MAX];
 	struct lb_plan plan;
@@ -163,9 +187,10 @@ size_t load_balancers_run(struct load_balancers *l)
 	hold(l, l->service, true, &services);
 	hold(l, l->namespace, false, &namespaces);
 	hold(l, l->node, false, &nodes);
+	hold_api(l, &api);
 	n = cluster_ranges(l->hub, cluster);
 	lb_plan_make(&(const struct lb_input){ pools.json, pools.n, services.json, services.n, namespaces.json, namespaces.n, nodes.json,
-					       nodes.n, cluster, n, time_now(now) },
+					       nodes.n, api.json, api.n, cluster, n, time_now(now) },
 		     &plan);
 	n = carry_out(l, &plan);
 	lb_plan_done(&plan);
@@ -189,6 +214,7 @@ int load_balancers_new(struct hub *hub, struct load_balancers **ret)
 				      .pool = kind_of("LoadBalancerPool"),
 				      .node = kind_of("Node"),
 				      .namespace = kind_of("Namespace"),
+				      .slice = kind_of("EndpointSlice"),
 				      .dirty = true };
 	if (hub->event) {
 		r = sd_event_add_defer(hub->event, &l->deferred, on_deferred, l);

@@ -46,6 +46,7 @@ struct model_service {
 	bool internal_local, external_local; /* traffic policies */
 	bool maglev;	      /* annotation weft.dev/service.algorithm: maglev */
 	bool pooled;	      /* its load balancer addresses come from a LoadBalancerPool: condition weft.dev/LoadBalancerAddresses */
+	bool given;	      /* no pool was ever there for it: they come from another controller, if it has some */
 	bool dsr;	      /* annotation weft.dev/service.forwarding: dsr */
 	bool reset;	      /* annotation weft.dev/service.removed-endpoints: reset */
 	unsigned generation;
@@ -77,6 +78,10 @@ struct model_slice {
 	bool v6;
 	unsigned generation;
 };
+
+/* The Service whose endpoints are the API servers. Claims of addresses are looked at again when it changes. */
+#define MODEL_API_NAMESPACE "default"
+#define MODEL_API_SERVICE "kubernetes"
 
 /* NULL when there is none. */
 struct model_service *model_find_service(const struct model *m, const char *namespace_, const char *name);

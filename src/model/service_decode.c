@@ -218,6 +218,7 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 {
 	const json_t *spec = json_object_get(object, "spec"), *annotations = json_at(object, "metadata", "annotations");
 	const char *type = json_str_or(json_object_get(spec, "type"), "ClusterIP");
+	const json_t *of_pools = json_condition(object, CONDITION_POOL);
 	int r;
 
 	*d = (struct decoded_service){.proxied = true, .digest = digest_of(object)};
@@ -242,6 +243,7 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 		d->health_port = 0; /* left over from what the Service was */
 	d->maglev = streq(json_string_value(json_object_get(annotations, ANNOTATION_ALGORITHM)), "maglev");
 	d->pooled = json_condition_is_true(object, CONDITION_POOL) /* written together with the addresses */;
+	d->given = !of_pools || streq(json_str_or(json_object_get(of_pools, "reason"), ""), "NoPool");
 	d->dsr = streq(json_string_value(json_object_get(annotations, ANNOTATION_FORWARDING)), "dsr");
 	d->reset = streq(json_string_value(json_object_get(annotations, ANNOTATION_REMOVED)), "reset");
 	return r;

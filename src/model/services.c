@@ -139,6 +139,24 @@ static bool mark_rival(const struct model_service_addr *a, void *ctx)
 	return true;
 }
 
+static bool mark_sharers(struct model_service *s, void *ctx)
+{
+	for (unsigned i = 0; i < s->n_addrs; i++)
+		if (s->addrs[i].kind != SERVICE_ADDR_CLUSTER)
+			model_each_service_at(ctx, &s->addrs[i].addr, mark_rival, ctx);
+	return true;
+}
+
+/* Its endpoints are others. They may say whether it may have what it claims, and so who else may: where the API server is, or leads to it. */
+static void mark_endpoints(struct model *m, struct service_ref *ref)
+{
+	mark_dirty(m, ref);
+	if (ref->service)
+		mark_sharers(ref->service, m);
+	if (streq(ref->namespace_, MODEL_API_NAMESPACE) && streq(ref->name, MODEL_API_SERVICE))
+		model_each_service(m, mark_sharers, m);
+}
+
 static void index_addrs(struct model *m, struct model_service *s)
 {
 	for (unsigned i = 0; i < s->n_addrs; i++) {
@@ -225,6 +243,7 @@ static void service_take(struct model *m, struct model_service *s, const struct 
 	s->dsr = d->dsr;
 	s->reset = d->reset;
 	s->pooled = d->pooled;
+	s->given = d->given;
 	index_addrs(m, s);
 	count_node_ports(m, s, 1);
 }
@@ -238,6 +257,7 @@ static struct model_service *service_new(struct model *m, const struct decoded_m
 	s->name = model_intern(m, meta->name);
 	htab_insert(&m->tables[MODEL_SERVICES], model_hash_name(meta->namespace_, meta->name), &s->by_name);
 	ref->service = s;
+	mark_endpoints(m, ref);
 	return s;
 }
 
@@ -271,9 +291,9 @@ void service_remove(struct model *m, void *object)
 	struct service_ref *ref = get_ref(m, s->namespace_, s->name);
 
 	service_clear(m, s);
-	ref->service = NULL;
-	mark_dirty(m, ref);
 	htab_remove(&m->tables[MODEL_SERVICES], &s->by_name);
+	ref->service = NULL;
+	mark_endpoints(m, ref);
 	model_unintern(m, s->namespace_);
 	model_unintern(m, s->name);
 	free(s);
@@ -315,14 +335,14 @@ static void join_service(struct model *m, struct model_slice *s)
 		if (strcmp(other->name, s->name) > 0)
 			break;
 	list_insert(&s->by_service, other->by_service.prev, &other->by_service);
-	mark_dirty(m, ref);
+	mark_endpoints(m, ref);
 }
 
 static void leave_service(struct model *m, struct model_slice *s)
 {
 	list_remove(&s->by_service);
 	if (*s->service)
-		mark_dirty(m, get_ref(m, s->namespace_, s->service));
+		mark_endpoints(m, get_ref(m, s->namespace_, s->service));
 }
 
 static void slice_clear(struct model *m, struct model_slice *s)

@@ -34,18 +34,26 @@ static bool is_older(const struct model_service *a, const struct model_service *
 	return strcmp(a->name, b->name) < 0;
 }
 
-static bool wants_port(const struct model_service *s, const struct model_service_port *port)
+/* Its port that is the same, or NULL. */
+static const struct model_service_port *find_port(const struct model_service *s, const struct model_service_port *port)
 {
 	for (unsigned i = 0; i < s->n_ports; i++)
 		if (s->ports[i].port == port->port && s->ports[i].proto == port->proto)
-			return true;
-	return false;
+			return &s->ports[i];
+	return NULL;
 }
 
 /* Whoever does not serve an address keeps nobody from it: else anybody could name an address in a Service of no use, and close it. */
 static bool is_served(const struct service_env *env, const struct model_service_addr *a)
 {
 	return a->of->proxied && (a->kind != SERVICE_ADDR_EXTERNAL || env->external_ips) && service_has_family(a->of, !addr_is_v4(&a->addr));
+}
+
+static bool has_port(const struct service_env *env, const struct model_service_addr *a, const struct model_service_port *port)
+{
+	const struct model_service_port *its = find_port(a->of, port);
+
+	return its && !service_takes_api(env, a, its);
 }
 
 static bool look_at_rival(const struct model_service_addr *a, void *ctx)
@@ -55,7 +63,7 @@ static bool look_at_rival(const struct model_service_addr *a, void *ctx)
 	if (a->of == r->svc || !is_served(r->env, a))
 		return true;
 	if (a->kind == SERVICE_ADDR_CLUSTER ||
-	    (r->port && wants_port(a->of, r->port) && is_older(a->of, r->svc)))
+	    (r->port && is_older(a->of, r->svc) && has_port(r->env, a, r->port)))
 		r->winner = a->of;
 	return !r->winner;
 }
@@ -150,6 +158,10 @@ static void add_addr(struct adder *a, const struct model_service_addr *at, const
 		enum service_role role = a->svc->internal_local ? SERVICE_LOCAL : SERVICE_CLUSTER;
 
 		add(a, &at->addr, sp->port, SERVICE_CLUSTER_IP, SERVICE_INTERNAL, role, 0);
+		return;
+	}
+	if (service_takes_api(a->env, at, sp)) {
+		service_note_refused(a->view, "%s %s, port %u: the API server has it", kind_text(at->kind), addr_format(&at->addr, text), sp->port);
 		return;
 	}
 	other = find_winner(a->env, a->svc, &at->addr, sp);

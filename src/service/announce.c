@@ -28,6 +28,7 @@ static bool is_announced(const struct collector *c, const struct model_service_a
 	else if (a->kind == SERVICE_ADDR_EXTERNAL)
 		may = c->from == ANNOUNCE_ALL && c->env->external_ips;
 	may = may && service_may_claim(c->env, a->of, &scratch, a); /* the compiler says what is refused */
+	may = may && (!service_is_api_address(c->env, &a->addr) || service_publishes_api(c->env, a));
 	for (size_t i = 0; i < scratch.n_refused; i++)
 		free(scratch.refused[i]);
 	return may;

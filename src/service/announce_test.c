@@ -84,6 +84,28 @@ static void S_9_what_others_have_is_not_announced(void)
 	world_done(&w);
 }
 
+/* Who announces the API server's address takes it, whatever ports are asked for; a Service that leads to the servers may. */
+static void S_9_the_API_servers_address_is_not_announced(void)
+{
+	static const char *const servers[] = {"203.0.113.1", NULL};
+	struct service_api asked = {.port = 443};
+	struct world w = world_new();
+
+	CHECK_INT(addr_parse("203.0.113.9", &asked.addr), 0);
+	w.env.api = &asked;
+	w.env.n_api = 1;
+	world_service(&w, "kubernetes", "{'clusterIP': '10.96.0.2', 'ports': [{'name': 'https', 'port': 443}]}", NULL);
+	world_slice(&w, "kubernetes", "kubernetes", "IPv4", "[{'name': 'https', 'port': 6443}]", servers);
+	put_service(&w, "bad", "203.0.113.9", true, "");
+	CHECK_STR(told(&w, ANNOUNCE_ALL), "");
+	put_service(&w, "bad", "203.0.113.1", false, "");
+	CHECK_STR(told(&w, ANNOUNCE_ALL), "");
+	put_service(&w, "lb", "203.0.113.9", true, "");
+	world_slice(&w, "lb-1", "lb", "IPv4", "[{'port': 6443}]", servers);
+	CHECK_STR(told(&w, ANNOUNCE_ALL), "203.0.113.9 lb: a b c d");
+	world_done(&w);
+}
+
 static void nodes_that_should_not(void)
 {
 	struct world w = world_new();
@@ -120,6 +142,7 @@ int main(void)
 	RUN(pooled_addresses_are_announced);
 	RUN(external_addresses_only_where_they_are_served);
 	RUN(S_9_what_others_have_is_not_announced);
+	RUN(S_9_the_API_servers_address_is_not_announced);
 	RUN(nodes_that_should_not);
 	RUN(SVC_17_local_only_where_somebody_is_ready);
 	return test_end();

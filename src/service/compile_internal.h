@@ -12,6 +12,13 @@ void service_collect_addresses(const struct service_env *env, const struct model
 /* May the Service have the address? @kind: where it is named. Refusals are noted in @v. */
 bool service_may_claim(const struct service_env *env, const struct model_service *svc, struct service_view *v,
 		       const struct model_service_addr *a);
+/* api_server.c. Is it an address at which an API server is, or is asked for? */
+bool service_is_api_address(const struct service_env *env, const struct addr *addr);
+/* Would the Service take from its address, by this port, what is the API server's? What another controller has given may be shared with it: there
+ * only the API's own port counts. */
+bool service_takes_api(const struct service_env *env, const struct model_service_addr *a, const struct model_service_port *port);
+/* Does a port of the Service lead to API servers, and to nobody else? */
+bool service_publishes_api(const struct service_env *env, const struct model_service_addr *a);
 /* A Service of the family is one that has a cluster address of it. */
 bool service_has_family(const struct model_service *svc, bool v6);
 /* A line for people, each once. */

@@ -298,6 +298,103 @@ static void S9_of_two_claims_the_older_one_counts(void)
 	world_done(&w);
 }
 
+/* default/kubernetes, whose endpoints are the API servers. */
+static void put_api(struct world *w, const char *const *servers)
+{
+	world_service(w, "kubernetes", "{'clusterIP':'10.96.0.1','ports':[{'name':'https','port':443}]}", NULL);
+	world_slice(w, "kubernetes", "kubernetes", "IPv4", "[{'name':'https','port':6443}]", servers);
+}
+
+/* A Service with an address of @kind: "external"; "pool"; "half": of a pool that has not all that is asked for; "given": of a load balancer, by another controller. */
+static void claim_port(struct world *w, const char *name, const char *kind, const char *address, int port, const char *created)
+{
+	json_t *o = json_pack("{s{ss, ss, ss}, s{ss, ss, s[{ss, si}]}}", "metadata", "name", name, "namespace", "default", "creationTimestamp",
+			      created, "spec", "type", "LoadBalancer", "clusterIP", "10.96.0.20", "ports", "name", "http", "port", port);
+
+	json_t *condition = json_pack("{ss, ss, ss}", "type", "weft.dev/LoadBalancerAddresses", "status", streq(kind, "pool") ? "True" : "False", "reason",
+				      streq(kind, "given") ? "NoPool" : streq(kind, "half") ? "NoPoolOfFamily" : "Assigned");
+
+	if (streq(kind, "external"))
+		json_object_set_new(json_object_get(o, "spec"), "externalIPs", json_pack("[s]", address));
+	else
+		json_object_set_new(o, "status", json_pack("{s{s[{ss}]}, s[O]}", "loadBalancer", "ingress", "ip", address, "conditions", condition));
+	json_decref(condition);
+	world_put(w, MODEL_SERVICES, o);
+}
+
+static bool has_it(struct world *w, const char *name)
+{
+	_cleanup_(service_view_freep) struct service_view *v = world_compile(w, name);
+	bool has = v->ports[0].n_addresses > 1; /* the cluster address is always there */
+
+	CHECK_INT(v->n_refused, !has);
+	return has;
+}
+
+static void S9_the_API_servers_address_is_refused(void)
+{
+	static const struct {
+		const char *kind, *address;
+		int port;
+		bool had;
+	} cases[] = {{"external", "203.0.113.1", 6443, false}, {"pool", "203.0.113.1", 6443, false}, {"given", "203.0.113.1", 6443, false},
+		     {"external", "203.0.113.9", 443, false},  {"pool", "203.0.113.9", 443, false},  {"given", "203.0.113.9", 443, false},
+		     {"external", "203.0.113.1", 80, false},   {"pool", "203.0.113.9", 80, false},   {"given", "203.0.113.9", 80, true},
+		     {"half", "203.0.113.9", 80, false},       {"half", "203.0.113.9", 443, false},
+		     {"external", "203.0.113.2", 6443, true},  {"pool", "203.0.113.2", 443, true},   {"given", "203.0.113.2", 443, true}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world w = world_new();
+		struct service_api asked = {.port = 443};
+
+		CHECK_INT(addr_parse("203.0.113.9", &asked.addr), 0);
+		w.env.external_ips = true;
+		w.env.api = &asked;
+		w.env.n_api = 1;
+		put_api(&w, (const char *const[]){"203.0.113.1", NULL});
+		claim_port(&w, "s", cases[i].kind, cases[i].address, cases[i].port, "2026-01-01T00:00:00Z");
+		world_slice(&w, "s-1", "s", "IPv4", PORTS, (const char *const[]){"10.0.0.1 node=b", NULL});
+		printf("# %s %s:%d\n", cases[i].kind, cases[i].address, cases[i].port);
+		CHECK_INT(has_it(&w, "s"), cases[i].had);
+		world_done(&w);
+	}
+}
+
+/* By a Service with the servers as its endpoints a cluster may publish its API; who leads elsewhere, or nowhere, keeps it from nothing. */
+static void S9_who_leads_to_the_API_servers_may_have_their_address(void)
+{
+	static const char *const servers[] = {"203.0.113.1", "203.0.113.2", NULL};
+	static const struct {
+		const char *endpoints[3];
+		const char *ports;
+		bool had;
+	} cases[] = {{{"203.0.113.1 ready", "203.0.113.2 ready"}, "[{'name':'http','port':6443}]", true},
+		     {{"203.0.113.1 serving terminating", "203.0.113.3"}, "[{'name':'http','port':6443}]", false},
+		     {{"203.0.113.1", "203.0.113.3 terminating"}, "[{'name':'http','port':6443}]", true}, /* who comes or goes is chosen by nobody */
+		     {{"203.0.113.1", "10.0.0.1"}, "[{'name':'http','port':6443}]", false},
+		     {{"203.0.113.9"}, "[{'name':'http','port':443}]", false}, /* itself */
+		     {{"203.0.113.1"}, "[{'name':'http','port':22}]", false},
+		     {{NULL}, "[{'name':'http','port':6443}]", false}};
+	struct service_api asked = {.port = 443};
+
+	CHECK_INT(addr_parse("203.0.113.9", &asked.addr), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world w = world_new();
+
+		w.env.api = &asked;
+		w.env.n_api = 1;
+		put_api(&w, servers);
+		claim_port(&w, "older", "pool", "203.0.113.9", 443, "2026-01-01T00:00:00Z");
+		world_slice(&w, "older-1", "older", "IPv4", PORTS, (const char *const[]){"10.0.0.1", NULL});
+		claim_port(&w, "lb", "pool", "203.0.113.9", 443, "2026-01-02T00:00:00Z");
+		world_slice(&w, "lb-1", "lb", "IPv4", cases[i].ports, cases[i].endpoints);
+		printf("# case %zu\n", i);
+		CHECK_INT(has_it(&w, "lb"), cases[i].had);
+		CHECK(!has_it(&w, "older"));
+		world_done(&w);
+	}
+}
+
 /* An older Service that names the address but does not serve it, as external addresses are off or it has not the family, closes nothing. */
 static void S9_a_claim_that_is_not_served_keeps_nobody_out(void)
 {
@@ -423,6 +520,57 @@ static void SVC_30_endpoints_of_all_ports_are_counted_once(void)
 	world_done(&w);
 }
 
+static void take_all(struct world *w)
+{
+	struct model_service_name n;
+
+	while (model_take_dirty_service(w->model, &n))
+		;
+}
+
+static bool took(struct world *w, const char *name)
+{
+	struct model_service_name n;
+	bool found = false;
+
+	while (model_take_dirty_service(w->model, &n))
+		found |= streq(n.name, name);
+	return found;
+}
+
+/* Who may have an address depends on where the API servers are, and on to whom those who want it lead. */
+static void S9_changes_of_the_API_are_seen(void)
+{
+	static const char *const first[] = {"203.0.113.1", NULL}, *const second[] = {"203.0.113.2", NULL};
+	struct world w = world_new();
+	json_t *slice = world_json("{'metadata':{'name':'kubernetes','namespace':'default'}}");
+
+	claim_port(&w, "s", "given", "203.0.113.1", 6443, "2026-01-01T00:00:00Z");
+	claim_port(&w, "rival", "given", "203.0.113.1", 6443, "2026-01-02T00:00:00Z");
+	claim_port(&w, "apart", "given", "203.0.113.7", 6443, "2026-01-02T00:00:00Z");
+	CHECK(has_it(&w, "s"));
+	take_all(&w);
+	put_api(&w, first);
+	CHECK(took(&w, "s") && !has_it(&w, "s"));
+	put_api(&w, second);
+	CHECK(took(&w, "s") && has_it(&w, "s"));
+	put_api(&w, second);
+	CHECK(!took(&w, "s"));
+	model_delete(w.model, MODEL_SLICES, slice);
+	CHECK(took(&w, "s"));
+	world_slice(&w, "s-1", "s", "IPv4", PORTS, first);
+	CHECK(took(&w, "rival"));
+	world_slice(&w, "s-1", "s", "IPv4", PORTS, second);
+	CHECK(!took(&w, "apart"));
+	put_api(&w, first);
+	take_all(&w);
+	json_object_set_new(json_object_get(slice, "metadata"), "name", json_string("kubernetes"));
+	model_delete(w.model, MODEL_SERVICES, slice);
+	CHECK(took(&w, "s") && has_it(&w, "s"));
+	json_decref(slice);
+	world_done(&w);
+}
+
 /* ---- tiers ---- */
 
 /* Of the slots, how many per cent are in the zone? -1: of nobody else's there are any. */
@@ -499,16 +647,6 @@ static const char *host_ports_of(struct world *w, const char *name)
 	return text;
 }
 
-static bool took(struct world *w, const char *name)
-{
-	struct model_service_name n;
-	bool found = false;
-
-	while (model_take_dirty_service(w->model, &n))
-		found |= streq(n.name, name);
-	return found;
-}
-
 static void SVC_44_host_ports(void)
 {
 	static const struct addr own[] = {{{[10] = 0xff, [11] = 0xff, [12] = 172, [13] = 16, [15] = 1}},
@@ -580,6 +718,9 @@ int main(void)
 	RUN(SVC_5_load_balancer_addresses);
 	RUN(SVC_6_external_ips_are_off_by_default);
 	RUN(S9_addresses_in_use_are_refused);
+	RUN(S9_the_API_servers_address_is_refused);
+	RUN(S9_who_leads_to_the_API_servers_may_have_their_address);
+	RUN(S9_changes_of_the_API_are_seen);
 	RUN(S9_of_two_claims_the_older_one_counts);
 	RUN(S9_a_claim_that_is_not_served_keeps_nobody_out);
 	RUN(SVC_18_42_affinity_and_source_ranges);

@@ -13,12 +13,19 @@
 enum service_tier { SERVICE_TIER_NODE, SERVICE_TIER_ZONE, SERVICE_TIER_REGION, SERVICE_TIER_FAR, SERVICE_TIERS };
 const char *service_tier_name(enum service_tier tier); /* "node", "zone", "region", "far" */
 
+struct service_api {
+	struct addr addr;
+	uint16_t port; /* host order */
+};
+
 /* What the compiler must know beside the Service. Borrowed for the call. */
 struct service_env {
 	const struct model *model; /* nodes: zones and regions of endpoints */
 	const char *node;	   /* this node's name; its zone and region are in the model, too */
 	const struct prefix *pod_ranges; /* of the cluster: no Service may claim an address in them */
 	size_t n_pod_ranges;
+	const struct service_api *api; /* where this node's agent asks for the API server; default/kubernetes says where the servers are */
+	size_t n_api;
 	const struct addr *own; /* this node's addresses, where host ports are */
 	size_t n_own;
 	bool host_ports;   /* are they served? */

@@ -264,6 +264,22 @@ def test_S10_loopback_of_the_node_is_not_reached(lab):
         lab.exec("n1", "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=0")
 
 
+def refusals(lab, name):
+    items = json.loads(lab.kubectl("get", "events", "-o", "json").stdout)["items"]
+    return [i["message"] for i in items if i["involvedObject"].get("name") == name and i["reason"] == "AddressRefused"]
+
+
+def test_S9_the_API_servers_address_is_not_to_be_had(lab):
+    there = json.loads(lab.kubectl("get", "endpointslices", "kubernetes", "-o", "json").stdout)
+    address, port = there["endpoints"][0]["addresses"][0], there["ports"][0]["port"]
+    lab.apply(service("thief", selector={"app": "web"}, externalIPs=[address], ports=[{"name": "http", "port": port, "targetPort": 8080}]))
+    wait_for("an Event about it", lambda: any(address in m for m in refusals(lab, "thief")))
+    for who in ("n1", "n2", "default/c"):
+        got = lab.exec(who, "curl", "-sk", "-m", 10, "https://%s:%d/healthz" % (address, port), check=False)
+        assert got.stdout == "ok", (who, got)
+    lab.kubectl("delete", "svc", "thief")
+
+
 def test_S10_endpoints_at_loopback_and_link_local_addresses_are_refused(lab):
     """By the API as upstream's does it, or by the node, with an Event."""
     lab.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "metadata"}, "spec": {"ports": [{"port": 80}]}})
