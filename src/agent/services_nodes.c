@@ -19,7 +19,7 @@ uint64_t services_digest_nodes(const struct agent *a)
 		h = h * 31 + hash_str(node->name);
 		h = h * 31 + hash_str(node->zone);
 		h = h * 31 + hash_str(node->region);
-		h = h * 31 + hash_mem(node->addrs, node->n_addrs * sizeof(*node->addrs));
+		h = h * 31 + hash_mem(node->addrs, (node->n_addrs + node->n_external) * sizeof(*node->addrs)) + node->n_addrs;
 		h = h * 31 + hash_mem(node->cidrs, node->n_cidrs * sizeof(*node->cidrs));
 	}
 	h = h * 31 + hash_str(a->api_host ? a->api_host : "") + a->api_port;

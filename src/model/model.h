@@ -45,11 +45,12 @@ struct model_node_addr {
 	struct htab_node node;
 	struct addr addr;
 	struct model_node *of;
+	bool external;
 };
 
 struct model_node {
 	struct htab_node by_name;
-	struct model_node_addr *by_addr; /* n_addrs of them: InternalIP */
+	struct model_node_addr *by_addr; /* one for each of addrs */
 	const char *name, *uid;
 	const char *zone, *region; /* "" when not said */
 	int64_t created;	   /* seconds since 1970; 0 when not said */
@@ -199,7 +200,8 @@ struct model_pod *model_find_pod(const struct model *m, const char *namespace_, 
 /* The pod that owns the address: hostNetwork and finished pods own none. */
 struct model_pod *model_find_pod_by_addr(const struct model *m, const struct addr *a);
 /* Of several nodes that claim the address the one whose name sorts first. */
-struct model_node *model_find_node_by_addr(const struct model *m, const struct addr *a);
+struct model_node *model_find_node_by_addr(const struct model *m, const struct addr *a); /* InternalIP */
+bool model_is_node_addr(const struct model *m, const struct addr *a); /* InternalIP or ExternalIP of any */
 struct model_namespace *model_find_namespace(const struct model *m, const char *name);
 struct model_policy *model_find_policy(const struct model *m, const char *namespace_, const char *name); /* NetworkPolicy */
 struct model_policy *model_find_policy_of(const struct model *m, enum model_table table, const char *namespace_, const char *name);

@@ -79,8 +79,10 @@ static void a_nodes_external_addresses_stand_behind_its_own(void)
 	CHECK_INT(n->n_external, 1);
 	CHECK(addr_eq(&n->addrs[0], &inner) && addr_eq(&n->addrs[1], &outer));
 	CHECK(node_at(m, "172.30.0.11") == n && !node_at(m, "203.0.113.1"));
+	CHECK(model_is_node_addr(m, &inner) && model_is_node_addr(m, &outer));
 	CHECK_INT(put(m, MODEL_NODES, ADDRESSES(ADDRESS("InternalIP", "172.30.0.11"))), 1);
 	CHECK_INT(n->n_addrs + n->n_external, 1);
+	CHECK(model_is_node_addr(m, &inner) && !model_is_node_addr(m, &outer));
 	model_free(m);
 }
 

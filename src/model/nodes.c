@@ -12,7 +12,7 @@ struct model_node *model_find_node(const struct model *m, const char *name)
 
 static void node_unindex(struct model *m, struct model_node *n)
 {
-	for (unsigned i = 0; i < n->n_addrs; i++)
+	for (unsigned i = 0; n->by_addr && i < n->n_addrs + n->n_external; i++)
 		htab_remove(&m->node_addrs, &n->by_addr[i].node);
 	free(n->by_addr);
 	n->by_addr = NULL;
@@ -20,10 +20,11 @@ static void node_unindex(struct model *m, struct model_node *n)
 
 static void node_index(struct model *m, struct model_node *n)
 {
-	n->by_addr = xnew0_array(struct model_node_addr, n->n_addrs);
-	for (unsigned i = 0; i < n->n_addrs; i++) {
+	n->by_addr = xnew0_array(struct model_node_addr, n->n_addrs + n->n_external);
+	for (unsigned i = 0; i < n->n_addrs + n->n_external; i++) {
 		n->by_addr[i].addr = n->addrs[i];
 		n->by_addr[i].of = n;
+		n->by_addr[i].external = i >= n->n_addrs;
 		htab_insert(&m->node_addrs, hash_mem(&n->addrs[i], sizeof(struct addr)), &n->by_addr[i].node);
 	}
 }
@@ -106,10 +107,18 @@ struct model_node *model_find_node_by_addr(const struct model *m, const struct a
 	for (struct htab_node *i = htab_first(&m->node_addrs, h); i; i = i->next) {
 		struct model_node_addr *entry = container_of(i, struct model_node_addr, node);
 
-		if (i->hash == h && addr_eq(&entry->addr, a) && (!best || strcmp(entry->of->name, best->name) < 0))
+		if (i->hash == h && !entry->external && addr_eq(&entry->addr, a) && (!best || strcmp(entry->of->name, best->name) < 0))
 			best = entry->of;
 	}
 	return best;
+}
+
+bool model_is_node_addr(const struct model *m, const struct addr *a)
+{
+	struct model_node_addr *entry;
+
+	HTAB_FIND(&m->node_addrs, hash_mem(a, sizeof(*a)), entry, node, addr_eq(&entry->addr, a));
+	return entry;
 }
 
 static int cmp_node_name(const void *a, const void *b)

@@ -97,7 +97,7 @@ bool service_may_claim(const struct service_env *env, const struct model_service
 	}
 	if (a->kind == SERVICE_ADDR_CLUSTER) /* the API server gives each once */
 		return true;
-	if (model_find_node_by_addr(env->model, &a->addr)) {
+	if (model_is_node_addr(env->model, &a->addr)) {
 		service_note_refused(v, "%s %s: a node has it", kind, text);
 		return false;
 	}

@@ -254,7 +254,7 @@ static void SVC_6_external_ips_are_off_by_default(void)
 
 static void S9_addresses_in_use_are_refused(void)
 {
-	static const char *const taken[] = {"172.16.0.3", "10.96.0.10", "10.244.3.4", "127.0.0.1", "169.254.1.1", "224.0.0.1"};
+	static const char *const taken[] = {"172.16.0.3", "203.0.113.7", "10.96.0.10", "10.244.3.4", "127.0.0.1", "169.254.1.1", "224.0.0.1"};
 	struct prefix pods;
 
 	prefix_parse("10.244.0.0/16", &pods, NULL);
@@ -266,6 +266,8 @@ static void S9_addresses_in_use_are_refused(void)
 		w.env.pod_ranges = &pods;
 		w.env.n_pod_ranges = 1;
 		world_service(&w, "victim", SPEC, NULL);
+		world_put(&w, MODEL_NODES, world_json("{'metadata':{'name':'e'},'status':{'addresses':[{'type':'InternalIP','address':'172.16.0.9'},"
+						      "{'type':'ExternalIP','address':'203.0.113.7'}]}}"));
 		claim(&w, "s", "2026-01-01T00:00:00Z", taken[i], taken[i], NULL);
 		v = world_compile(&w, "s");
 		CHECK(!find_address(v, SERVICE_EXTERNAL_IP, SERVICE_INTERNAL) && !find_address(v, SERVICE_LOAD_BALANCER, SERVICE_EXTERNAL));
