@@ -261,6 +261,7 @@ void agent_services_stop(struct agent *a)
 	htab_done(&s->by_name);
 	free(s->pod_ranges);
 	free(s->own);
+	free(s->held);
 	free(s->ranges);
 }
 

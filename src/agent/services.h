@@ -19,7 +19,7 @@ struct services_view {
 	struct prefix *ranges; /* of cluster addresses; read once */
 	size_t n_ranges;
 	struct service_api api; /* env.api */
-	struct addr *own; /* this node's addresses: env.own */
+	struct addr *own, *held; /* this node's addresses: env.own, env.held */
 	uint64_t nodes;	      /* digest of what env was made from */
 	const struct datapath *dp; /* to which everything was told, */
 	uint64_t dp_generation;	   /* and the how manieth one that was */

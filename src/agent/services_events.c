@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a Service asks for and does not get says so on the Service: `kubectl describe service` shows it. All nodes come to the same result;
- * the first one that is ready, by name, tells it. */
+/* What a Service asks for and does not get says so on the Service: `kubectl describe service` shows it. All nodes come to the same result,
+ * and the first one that is ready, by name, tells it; but what is refused for an address that only one node knows to be its own, that one tells. */
 #include "agent/agent.h"
 #include "agent/services_internal.h"
 #include "base/str.h"
@@ -27,15 +27,18 @@ static void tell_refused_host_ports(struct agent *a, const struct service_view *
 								     v->refused[i], NULL, NULL});
 }
 
-static void tell_refused(struct agent *a, const struct service_view *v)
+static void tell_refused(struct agent *a, const struct service_view *v, bool teller)
 {
 	const struct model_service *svc = model_find_service(a->model, v->namespace_, v->name);
 
-	for (size_t i = 0; svc && i < v->n_refused; i++)
+	for (size_t i = 0; svc && i < v->n_refused; i++) {
+		if (!teller && !v->refused_here[i])
+			continue;
 		events_is_so(&a->services.events,
 			     &(struct event_in){"v1", "Service", v->namespace_, v->name, svc->uid,
 						str_has_prefix(v->refused[i], "endpoint ") ? "EndpointRefused" : "AddressRefused",
 						v->refused[i], NULL, NULL});
+	}
 }
 
 static bool still_there(_unused_ const struct event_in *in, _unused_ void *ctx)
@@ -56,8 +59,8 @@ void services_tell(struct agent *a)
 
 		if (str_has_prefix(v->name, MODEL_HOST_POD))
 			tell_refused_host_ports(a, v);
-		else if (teller)
-			tell_refused(a, v);
+		else
+			tell_refused(a, v, teller);
 	}
 	s->tell = events_end(&s->events, still_there, a);
 }

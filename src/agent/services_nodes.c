@@ -24,7 +24,7 @@ uint64_t services_digest_nodes(const struct agent *a)
 	}
 	h = h * 31 + hash_str(a->api_host ? a->api_host : "") + a->api_port;
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
-		h = h * 31 + hash_mem(&a->facts.underlays[i].addr, sizeof(struct addr));
+		h = h * 31 + hash_mem(&a->facts.underlays[i].addr, sizeof(struct addr)) + a->facts.underlays[i].net.len;
 	return h;
 }
 
@@ -63,6 +63,18 @@ static void take_own(struct agent *a)
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
 		add_own(s, &a->facts.underlays[i].addr);
 	s->env.own = s->own;
+}
+
+static void take_held(struct agent *a)
+{
+	struct services_view *s = &a->services;
+
+	free(s->held);
+	s->held = xnew0_array(struct addr, a->facts.n_underlays + 1);
+	for (size_t i = 0; i < a->facts.n_underlays; i++)
+		if (a->facts.underlays[i].net.len < 128)
+			s->held[s->env.n_held++] = a->facts.underlays[i].addr;
+	s->env.held = s->held;
 }
 
 /* Where the kubeconfig says a name, nobody's address is known by it. */
@@ -183,6 +195,7 @@ int services_take_nodes(struct agent *a)
 				      .dsr = a->opt.service_dsr,
 				      .tiers = a->opt.service_tiers};
 	take_own(a);
+	take_held(a);
 	take_api(a);
 	count_tiers(&s->env, nodes, n);
 	return tell_nodes(a, nodes, n);

@@ -139,8 +139,20 @@ static bool mark_rival(const struct model_service_addr *a, void *ctx)
 	return true;
 }
 
+/* Pods with host ports: an address that a Service claims may be one of their nodes'. */
+static void mark_host_ports(struct model *m, const struct model_service *s)
+{
+	bool claims = false;
+
+	for (unsigned i = 0; i < s->n_addrs; i++)
+		claims |= s->addrs[i].kind != SERVICE_ADDR_CLUSTER;
+	for (unsigned i = 0; claims && i < s->n_ports; i++)
+		host_ports_mark(m, NULL, s->ports[i].proto, s->ports[i].port);
+}
+
 static bool mark_sharers(struct model_service *s, void *ctx)
 {
+	mark_host_ports(ctx, s);
 	for (unsigned i = 0; i < s->n_addrs; i++)
 		if (s->addrs[i].kind != SERVICE_ADDR_CLUSTER)
 			model_each_service_at(ctx, &s->addrs[i].addr, mark_rival, ctx);
@@ -212,6 +224,7 @@ static void count_node_ports(struct model *m, const struct model_service *s, int
 static void service_clear(struct model *m, struct model_service *s)
 {
 	unindex_addrs(m, s);
+	mark_host_ports(m, s);
 	count_node_ports(m, s, -1);
 	for (unsigned i = 0; i < s->n_ports; i++)
 		model_unintern(m, s->ports[i].name);
@@ -245,6 +258,7 @@ static void service_take(struct model *m, struct model_service *s, const struct 
 	s->pooled = d->pooled;
 	s->given = d->given;
 	index_addrs(m, s);
+	mark_host_ports(m, s);
 	count_node_ports(m, s, 1);
 }
 

@@ -83,6 +83,17 @@ static const char *kind_text(uint8_t kind)
 	return kind == SERVICE_ADDR_EXTERNAL ? "external address" : kind == SERVICE_ADDR_LOAD_BALANCER ? "load balancer address" : "cluster address";
 }
 
+/* What another controller has given may be on the uplink for that very reason. */
+static bool is_held(const struct service_env *env, const struct model_service_addr *a)
+{
+	if (a->kind == SERVICE_ADDR_LOAD_BALANCER && a->of->given)
+		return false;
+	for (size_t i = 0; i < env->n_held; i++)
+		if (addr_eq(&env->held[i], &a->addr))
+			return true;
+	return false;
+}
+
 bool service_may_claim(const struct service_env *env, const struct model_service *svc, struct service_view *v,
 		       const struct model_service_addr *a)
 {
@@ -101,6 +112,10 @@ bool service_may_claim(const struct service_env *env, const struct model_service
 		service_note_refused(v, "%s %s: a node has it", kind, text);
 		return false;
 	}
+	if (is_held(env, a)) {
+		service_note_refused_here(v, "%s %s: node %s has it on an uplink", kind, text, env->node);
+		return false;
+	}
 	for (size_t i = 0; i < env->n_pod_ranges; i++)
 		if (prefix_contains(&env->pod_ranges[i], &a->addr)) {
 			service_note_refused(v, "%s %s: in a range of pods", kind, text);
@@ -110,6 +125,39 @@ bool service_may_claim(const struct service_env *env, const struct model_service
 	if (other)
 		service_note_refused(v, "%s %s: Service %s/%s has it", kind, text, other->namespace_, other->name);
 	return !other;
+}
+
+bool service_may_claim_quietly(const struct service_env *env, const struct model_service_addr *a)
+{
+	struct service_view scratch = {};
+	bool may = service_may_claim(env, a->of, &scratch, a);
+
+	for (size_t i = 0; i < scratch.n_refused; i++)
+		free(scratch.refused[i]);
+	return may;
+}
+
+struct holder {
+	const struct service_env *env;
+	struct model_service_port port;
+	const struct model_service *found;
+};
+
+static bool look_at_holder(const struct model_service_addr *a, void *ctx)
+{
+	struct holder *h = ctx;
+
+	if (is_served(h->env, a) && has_port(h->env, a, &h->port) && service_may_claim_quietly(h->env, a))
+		h->found = a->of;
+	return !h->found;
+}
+
+const struct model_service *service_find_holder(const struct service_env *env, const struct addr *addr, uint8_t proto, uint16_t port)
+{
+	struct holder h = {.env = env, .port = {.port = port, .proto = proto}};
+
+	model_each_service_at(env->model, addr, look_at_holder, &h);
+	return h.found;
 }
 
 struct adder {

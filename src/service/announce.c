@@ -20,18 +20,14 @@ struct collector {
 
 static bool is_announced(const struct collector *c, const struct model_service_addr *a)
 {
-	struct service_view scratch = {};
 	bool may = false;
 
 	if (a->kind == SERVICE_ADDR_LOAD_BALANCER)
 		may = c->from == ANNOUNCE_ALL || a->of->pooled;
 	else if (a->kind == SERVICE_ADDR_EXTERNAL)
 		may = c->from == ANNOUNCE_ALL && c->env->external_ips;
-	may = may && service_may_claim(c->env, a->of, &scratch, a); /* the compiler says what is refused */
-	may = may && (!service_is_api_address(c->env, &a->addr) || service_publishes_api(c->env, a));
-	for (size_t i = 0; i < scratch.n_refused; i++)
-		free(scratch.refused[i]);
-	return may;
+	may = may && service_may_claim_quietly(c->env, a); /* the compiler says what is refused */
+	return may && (!service_is_api_address(c->env, &a->addr) || service_publishes_api(c->env, a));
 }
 
 static bool collect(struct model_service *svc, void *ctx)

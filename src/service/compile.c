@@ -14,19 +14,35 @@ const char *service_tier_name(enum service_tier tier)
 	return names[tier];
 }
 
-void service_note_refused(struct service_view *v, const char *fmt, ...)
+static void note_line(struct service_view *v, bool here, const char *fmt, va_list ap)
 {
-	_cleanup_free_ char *line = NULL;
-	va_list ap;
+	_cleanup_free_ char *line = xvasprintf(fmt, ap);
 
-	va_start(ap, fmt);
-	line = xvasprintf(fmt, ap);
-	va_end(ap);
 	for (size_t i = 0; i < v->n_refused; i++)
 		if (streq(v->refused[i], line))
 			return;
-	if (v->n_refused < SERVICE_REFUSED_MAX)
-		v->refused[v->n_refused++] = take_ptr(line);
+	if (v->n_refused == SERVICE_REFUSED_MAX)
+		return;
+	v->refused_here[v->n_refused] = here;
+	v->refused[v->n_refused++] = take_ptr(line);
+}
+
+void service_note_refused(struct service_view *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	note_line(v, false, fmt, ap);
+	va_end(ap);
+}
+
+void service_note_refused_here(struct service_view *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	note_line(v, true, fmt, ap);
+	va_end(ap);
 }
 
 bool service_has_family(const struct model_service *svc, bool v6)

@@ -21,7 +21,12 @@ bool service_takes_api(const struct service_env *env, const struct model_service
 bool service_publishes_api(const struct service_env *env, const struct model_service_addr *a);
 /* A Service of the family is one that has a cluster address of it. */
 bool service_has_family(const struct model_service *svc, bool v6);
-/* A line for people, each once. */
+/* The same, and nothing is noted. */
+bool service_may_claim_quietly(const struct service_env *env, const struct model_service_addr *a);
+/* The Service that serves the port there, or NULL. @proto: IPPROTO_*. */
+const struct model_service *service_find_holder(const struct service_env *env, const struct addr *addr, uint8_t proto, uint16_t port);
+/* A line for people, each once. _here: it is so on this node, and the others do not know. */
 void service_note_refused(struct service_view *v, const char *fmt, ...) _printf_(2, 3);
+void service_note_refused_here(struct service_view *v, const char *fmt, ...) _printf_(2, 3);
 /* Loopback, link-local, multicast, unspecified: no Service's and no endpoint's. NULL, or what it is. */
 const char *service_addr_fault(const struct addr *a);

@@ -540,6 +540,38 @@ static bool took(struct world *w, const char *name)
 	return found;
 }
 
+/* Of the uplink, and no Node object has it. What another controller gave may be there because it was given. */
+static void S9_this_nodes_further_addresses_are_refused(void)
+{
+	static const struct {
+		const char *kind;
+		bool had;
+	} cases[] = {{"external", false}, {"pool", false}, {"half", false}, {"given", true}};
+	struct addr further;
+
+	CHECK_INT(addr_parse("192.0.2.9", &further), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world w = world_new();
+		_cleanup_(service_view_freep) struct service_view *v = NULL;
+
+		w.env.external_ips = true;
+		w.env.held = &further;
+		w.env.n_held = 1;
+		claim_port(&w, "s", cases[i].kind, "192.0.2.9", 80, "2026-01-01T00:00:00Z");
+		printf("# %s\n", cases[i].kind);
+		CHECK_INT(has_it(&w, "s"), cases[i].had);
+		v = world_compile(&w, "s");
+		CHECK_INT(v->refused_here[0], !cases[i].had);
+		if (!cases[i].had)
+			CHECK(strstr(v->refused[0], "192.0.2.9: node a has it on an uplink"));
+		claim_port(&w, "s", cases[i].kind, "127.0.0.1", 80, "2026-01-01T00:00:00Z");
+		service_view_free(v);
+		v = world_compile(&w, "s");
+		CHECK(v->n_refused == 1 && !v->refused_here[0]); /* all nodes know */
+		world_done(&w);
+	}
+}
+
 /* Who may have an address depends on where the API servers are, and on to whom those who want it lead. */
 static void S9_changes_of_the_API_are_seen(void)
 {
@@ -673,6 +705,42 @@ static void SVC_44_host_ports(void)
 	world_done(&w);
 }
 
+/* A Service may have an address of the node, when another controller gives it one: then the port there is the Service's, and the pod's again when
+ * the Service goes. */
+static void SVC_44_a_services_address_is_the_services(void)
+{
+	static const char both[] = "172.16.0.1:8080>10.0.0.1:80 172.16.0.1:8080*>10.0.0.1:80 192.0.2.9:8080>10.0.0.1:80 192.0.2.9:8080*>10.0.0.1:80";
+	struct world w = world_new();
+	struct addr own[2];
+	json_t *gone = world_json("{'metadata':{'name':'vip','namespace':'default'}}");
+
+	CHECK(addr_parse("172.16.0.1", &own[0]) == 0 && addr_parse("192.0.2.9", &own[1]) == 0);
+	w.env.own = own;
+	w.env.held = own;
+	w.env.n_own = w.env.n_held = 2;
+	w.env.host_ports = w.env.external_ips = true;
+	put_host_pod(&w, "here", "a", 2, "10.0.0.1", "[{'containerPort':80,'hostPort':8080}]");
+	put_host_pod(&w, "named", "a", 2, "10.0.0.2", "[{'containerPort':80,'hostPort':8081,'hostIP':'192.0.2.9'}]");
+	CHECK_STR(host_ports_of(&w, "here"), both);
+	take_all(&w);
+	claim_port(&w, "vip", "given", "192.0.2.9", 8080, "2026-01-03T00:00:00Z");
+	CHECK(took(&w, "pod:here"));
+	CHECK_STR(host_ports_of(&w, "here"), "172.16.0.1:8080>10.0.0.1:80 172.16.0.1:8080*>10.0.0.1:80!host port 8080/TCP at 192.0.2.9: Service "
+					     "default/vip has it");
+	CHECK_STR(host_ports_of(&w, "named"), "192.0.2.9:8081>10.0.0.2:80 192.0.2.9:8081*>10.0.0.2:80");
+	claim_port(&w, "vip", "given", "192.0.2.9", 8081, "2026-01-03T00:00:00Z");
+	CHECK(took(&w, "pod:here"));
+	CHECK_STR(host_ports_of(&w, "here"), both);
+	CHECK_STR(host_ports_of(&w, "named"), "!host port 8081/TCP at 192.0.2.9: Service default/vip has it");
+	model_delete(w.model, MODEL_SERVICES, gone);
+	CHECK(took(&w, "pod:named"));
+	CHECK_STR(host_ports_of(&w, "named"), "192.0.2.9:8081>10.0.0.2:80 192.0.2.9:8081*>10.0.0.2:80");
+	claim_port(&w, "vip", "external", "192.0.2.9", 8081, "2026-01-03T00:00:00Z"); /* which it does not get */
+	CHECK_STR(host_ports_of(&w, "named"), "192.0.2.9:8081>10.0.0.2:80 192.0.2.9:8081*>10.0.0.2:80");
+	json_decref(gone);
+	world_done(&w);
+}
+
 static void SVC_44_a_service_and_an_older_pod_go_before(void)
 {
 	static const struct addr own = {{[10] = 0xff, [11] = 0xff, [12] = 172, [13] = 16, [15] = 1}};
@@ -723,6 +791,7 @@ int main(void)
 	RUN(S9_the_API_servers_address_is_refused);
 	RUN(S9_who_leads_to_the_API_servers_may_have_their_address);
 	RUN(S9_changes_of_the_API_are_seen);
+	RUN(S9_this_nodes_further_addresses_are_refused);
 	RUN(S9_of_two_claims_the_older_one_counts);
 	RUN(S9_a_claim_that_is_not_served_keeps_nobody_out);
 	RUN(SVC_18_42_affinity_and_source_ranges);
@@ -731,6 +800,7 @@ int main(void)
 	RUN(SVC_30_terminating_endpoints_are_not_healthy);
 	RUN(SVC_30_endpoints_of_all_ports_are_counted_once);
 	RUN(SVC_44_host_ports);
+	RUN(SVC_44_a_services_address_is_the_services);
 	RUN(SVC_44_a_service_and_an_older_pod_go_before);
 	RUN(tiers_stay_near_and_spill_by_weight);
 	return test_end();

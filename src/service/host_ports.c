@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pod's host ports. They are named by whoever may write the pod, so what somebody has already is not to be had by them: a Service's node
- * port, an older pod's host port, an address that is not the node's. */
+ * port or one of its addresses, an older pod's host port, an address that is not the node's. */
 #include "service/compile_internal.h"
 #include "base/str.h"
 
@@ -104,12 +104,24 @@ static void add_address(struct service_port *p, const struct addr *addr, enum se
 								  .role = SERVICE_CLUSTER};
 }
 
+/* Its Service came by way of another controller, or with an address that is nobody's for long: see service_may_claim(). */
+static bool is_taken(const struct service_env *env, struct service_view *v, const struct model_host_port *port, const struct addr *addr)
+{
+	const struct model_service *svc = service_find_holder(env, addr, port->proto, port->host_port);
+	char text[ADDR_TEXT_MAX];
+
+	if (svc)
+		service_note_refused(v, "host port %u/%s at %s: Service %s/%s has it", port->host_port, proto_text(port->proto),
+				     addr_format(addr, text), svc->namespace_, svc->name);
+	return svc;
+}
+
 /* A host port in one family. Return: was there an address for it? */
 static bool add_port(const struct service_env *env, const struct model_pod *pod, struct service_view *v, const struct model_host_port *port,
 		     bool v6)
 {
 	struct service_port *p = &v->ports[v->n_ports];
-	bool local = streq(pod->node, env->node);
+	bool local = streq(pod->node, env->node), there = false;
 	const struct addr *addrs;
 	size_t n = node_addresses(env, pod, &addrs);
 	char text[ADDR_TEXT_MAX];
@@ -131,12 +143,15 @@ static bool add_port(const struct service_env *env, const struct model_pod *pod,
 	for (size_t i = 0; i < n; i++) {
 		if (addr_is_v4(&addrs[i]) == v6 || !wants(port, &addrs[i]))
 			continue;
+		there = true;
+		if (is_taken(env, v, port, &addrs[i]))
+			continue;
 		add_address(p, &addrs[i], SERVICE_INTERNAL);
 		if (local)
 			add_address(p, &addrs[i], SERVICE_EXTERNAL);
 	}
 	v->n_ports++;
-	return p->n_addresses > 0;
+	return there;
 }
 
 static void add_host_port(const struct service_env *env, const struct model_pod *pod, struct service_view *v, const struct model_host_port *port)

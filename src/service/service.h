@@ -28,6 +28,8 @@ struct service_env {
 	size_t n_api;
 	const struct addr *own; /* this node's addresses, where host ports are */
 	size_t n_own;
+	const struct addr *held; /* those of its uplinks that lie in a network: a lone address (/32, /128) may be one that moves between nodes for a Service */
+	size_t n_held;
 	bool host_ports;   /* are they served? */
 	bool external_ips; /* are spec.externalIPs served? */
 	bool tiers;	   /* prefer near endpoints where nobody hints */
@@ -90,6 +92,7 @@ struct service_view {
 	struct addr *vips; /* cluster addresses: every other port of them is refused */
 	size_t n_vips;
 	char *refused[SERVICE_REFUSED_MAX]; /* endpoints and addresses that were not taken, a line for people each */
+	bool refused_here[SERVICE_REFUSED_MAX]; /* only this node knows of it */
 	size_t n_refused;
 	uint16_t health_port; /* healthCheckNodePort; 0: none */
 	uint32_t local_ready; /* ready endpoints of this node, for the health check */

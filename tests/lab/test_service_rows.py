@@ -269,15 +269,21 @@ def refusals(lab, name):
     return [i["message"] for i in items if i["involvedObject"].get("name") == name and i["reason"] == "AddressRefused"]
 
 
-def test_S9_the_API_servers_address_is_not_to_be_had(lab):
+def test_S9_addresses_that_somebody_has_are_not_to_be_had(lab):
+    """The API server's: whoever took it would keep the agents from hearing that he is gone. And another one of a node's uplink, which only that node knows."""
     there = json.loads(lab.kubectl("get", "endpointslices", "kubernetes", "-o", "json").stdout)
     address, port = there["endpoints"][0]["addresses"][0], there["ports"][0]["port"]
-    lab.apply(service("thief", selector={"app": "web"}, externalIPs=[address], ports=[{"name": "http", "port": port, "targetPort": 8080}]))
-    wait_for("an Event about it", lambda: any(address in m for m in refusals(lab, "thief")))
+    further, uplink = "172.30.0.231", lab.node_status("n2")["uplinks"][0]
+    lab.exec("n2", "ip", "addr", "add", further + "/24", "dev", uplink)
+    lab.apply(service("thief", selector={"app": "web"}, externalIPs=[address, further], ports=[{"name": "http", "port": port, "targetPort": 8080}]))
+    for refused in ("external address %s, port %d: the API server has it" % (address, port), "external address %s: node n2 has it on an uplink" % further):
+        wait_for("an Event about it", lambda: refused in refusals(lab, "thief"))
     for who in ("n1", "n2", "default/c"):
         got = lab.exec(who, "curl", "-sk", "-m", 10, "https://%s:%d/healthz" % (address, port), check=False)
         assert got.stdout == "ok", (who, got)
+    assert curl(lab, "n2", further, port) == 7
     lab.kubectl("delete", "svc", "thief")
+    lab.exec("n2", "ip", "addr", "del", further + "/24", "dev", uplink)
 
 
 def test_S10_endpoints_at_loopback_and_link_local_addresses_are_refused(lab):
