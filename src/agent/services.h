@@ -5,6 +5,7 @@
 #include "agent/events.h"
 #include "base/json.h"
 #include "datapath/service.h"
+#include "kube/client.h"
 #include "service/service.h"
 
 #include <systemd/sd-event.h>
@@ -18,7 +19,7 @@ struct services_view {
 	struct prefix *pod_ranges;
 	struct prefix *ranges; /* of cluster addresses; read once */
 	size_t n_ranges;
-	struct service_api api; /* env.api */
+	struct service_api api[1 + KUBE_PLACES_MAX]; /* env.api */
 	struct addr *own, *held; /* this node's addresses: env.own, env.held */
 	uint64_t nodes;	      /* digest of what env was made from */
 	const struct datapath *dp; /* to which everything was told, */

@@ -11,6 +11,8 @@ uint64_t services_digest_nodes(const struct agent *a)
 {
 	size_t n;
 	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(a->model, &n);
+	const struct kube_place *places;
+	size_t n_places = a->client ? kube_client_places(a->client, &places) : 0;
 	uint64_t h = n;
 
 	for (size_t i = 0; i < n; i++) {
@@ -22,6 +24,8 @@ uint64_t services_digest_nodes(const struct agent *a)
 		h = h * 31 + hash_mem(node->addrs, (node->n_addrs + node->n_external) * sizeof(*node->addrs)) + node->n_addrs;
 		h = h * 31 + hash_mem(node->cidrs, node->n_cidrs * sizeof(*node->cidrs));
 	}
+	for (size_t i = 0; i < n_places; i++)
+		h = h * 31 + hash_str(places[i].ip) + places[i].port;
 	h = h * 31 + hash_str(a->api_host ? a->api_host : "") + a->api_port;
 	for (size_t i = 0; i < a->facts.n_underlays; i++)
 		h = h * 31 + hash_mem(&a->facts.underlays[i].addr, sizeof(struct addr)) + a->facts.underlays[i].net.len;
@@ -77,14 +81,26 @@ static void take_held(struct agent *a)
 	s->env.held = s->held;
 }
 
-/* Where the kubeconfig says a name, nobody's address is known by it. */
+static void add_api(struct services_view *s, const char *ip, uint16_t port)
+{
+	struct service_api *api = &s->api[s->env.n_api];
+
+	api->port = port;
+	s->env.n_api += addr_parse(ip, &api->addr) == 0; /* a name is none */
+}
+
+/* As the kubeconfig says, and where that has led. */
 static void take_api(struct agent *a)
 {
 	struct services_view *s = &a->services;
+	const struct kube_place *places;
+	size_t n = a->client ? kube_client_places(a->client, &places) : 0;
 
-	s->api.port = a->api_port;
-	s->env.api = &s->api;
-	s->env.n_api = a->api_host && addr_parse(a->api_host, &s->api.addr) == 0;
+	s->env.api = s->api;
+	if (a->api_host)
+		add_api(s, a->api_host, a->api_port);
+	for (size_t i = 0; i < n; i++)
+		add_api(s, places[i].ip, places[i].port);
 }
 
 /* ---- where node ports are: option service.nodePortAddresses ---- */

@@ -18,6 +18,17 @@ int kube_client_new(sd_event *event, const struct kube_config *config, const cha
 struct kube_client *kube_client_free(struct kube_client *c);
 DEFINE_CLEANUP(struct kube_client *, kube_client_free)
 
+enum { KUBE_PLACES_MAX = 8 };
+
+/* Where a connection leads: the server, or the proxy before it. */
+struct kube_place {
+	char ip[46]; /* as text */
+	uint16_t port;
+};
+
+/* Where requests have been sent, the last few different places; a name may stand for several. Borrowed. Return: how many, up to KUBE_PLACES_MAX. */
+size_t kube_client_places(const struct kube_client *c, const struct kube_place **ret);
+
 struct kube_response {
 	int status;	   /* HTTP status; 0 when there was no complete answer */
 	json_t *body;	   /* borrowed for the callback; NULL when it is no JSON */

@@ -14,6 +14,8 @@ struct kube_client {
 	char *user_agent;
 	struct list transfers, calls;
 	unsigned n_transfers, n_short; /* n_short: under way, and will end */
+	struct kube_place places[KUBE_PLACES_MAX];
+	uint64_t n_places; /* that ever were; the newest ones are kept */
 };
 
 /* Frees the calls that are under way (their transfers are the client's). */

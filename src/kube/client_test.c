@@ -157,6 +157,28 @@ static void a_crowd_of_requests_shares_connections(void)
 	CHECK(scripted.accepted >= 1 && scripted.accepted <= 8);
 }
 
+/* Behind a name there may be several servers, or others tomorrow. */
+static void it_knows_where_requests_go(void)
+{
+	static const struct step steps[] = {{.want = "GET /x ", .status = 200, .body = "{}", .times = 2}, {0}};
+	_cleanup_free_ char *server = xasprintf("http://localhost:%u", scripted.port);
+	struct kube_config named = {.server = server}, nobody = {.server = (char[]){"http://127.0.0.1:1"}};
+	_cleanup_(kube_client_freep) struct kube_client *c = NULL, *deaf = NULL;
+	const struct kube_place *places;
+
+	CHECK_INT(kube_client_new(scripted.event, &named, "t", &c, NULL), 0);
+	CHECK_INT(kube_client_places(c, &places), 0);
+	scripted_play(steps);
+	for (int i = 0; i < 2; i++)
+		request(c, (struct kube_request){.method = "GET", .path = "/x"});
+	CHECK_INT(kube_client_places(c, &places), 1);
+	CHECK_STR(places[0].ip, "127.0.0.1");
+	CHECK_INT(places[0].port, scripted.port);
+	CHECK_INT(kube_client_new(scripted.event, &nobody, "t", &deaf, NULL), 0);
+	request(deaf, (struct kube_request){.method = "GET", .path = "/x"});
+	CHECK_INT(kube_client_places(deaf, &places), 0);
+}
+
 static void requests_that_cannot_be(void)
 {
 	_cleanup_free_ char *server = xasprintf("http://127.0.0.1:%u", 1);
@@ -194,6 +216,7 @@ int main(void)
 	}
 	RUN(requests_and_answers);
 	RUN(a_crowd_of_requests_shares_connections);
+	RUN(it_knows_where_requests_go);
 	RUN(requests_that_cannot_be);
 	RUN(given_up_while_it_connects);
 	scripted_stop();

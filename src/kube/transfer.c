@@ -222,6 +222,27 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 	return size * n;
 }
 
+static void note_place(struct kube_client *c, const char *ip, uint16_t port)
+{
+	struct kube_place *p;
+
+	for (size_t i = 0; i < MIN(c->n_places, (uint64_t)KUBE_PLACES_MAX); i++)
+		if (streq(c->places[i].ip, ip) && c->places[i].port == port)
+			return;
+	p = &c->places[c->n_places++ % KUBE_PLACES_MAX];
+	snprintf(p->ip, sizeof(p->ip), "%s", ip);
+	p->port = port;
+}
+
+/* libcurl: there is a connection, with whom TLS wants it to be, and the request is about to be sent. */
+static int on_connected(void *ctx, char *ip, char *own_ip _unused_, int port, int own_port _unused_)
+{
+	struct kube_transfer *t = ctx;
+
+	note_place(t->client, ip, port);
+	return CURL_PREREQFUNC_OK;
+}
+
 static void add_header(struct kube_transfer *t, const char *name, const char *value)
 {
 	_cleanup_free_ char *line = xasprintf("%s: %s", name, value);
@@ -320,6 +341,8 @@ int kube_transfer_start(struct kube_client *c, const struct kube_transfer_spec *
 	curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t);
+	curl_easy_setopt(t->easy, CURLOPT_PREREQFUNCTION, on_connected);
+	curl_easy_setopt(t->easy, CURLOPT_PREREQDATA, t);
 	curl_easy_setopt(t->easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
@@ -462,6 +485,12 @@ struct kube_client *kube_client_free(struct kube_client *c)
 	sd_event_unref(c->event);
 	free(c);
 	return NULL;
+}
+
+size_t kube_client_places(const struct kube_client *c, const struct kube_place **ret)
+{
+	*ret = c->places;
+	return MIN(c->n_places, (uint64_t)KUBE_PLACES_MAX);
 }
 
 sd_event *kube_client_event(const struct kube_client *c)
