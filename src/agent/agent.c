@@ -61,16 +61,6 @@ static int on_pass(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ct
 	return 0;
 }
 
-static void look_at_firewall(struct agent *a)
-{
-	char *now = firewall_warning();
-
-	if (now && !streq(now, a->firewall_warning))
-		log_warn("a foreign packet filter is in the way", L_STR("why", now));
-	free(a->firewall_warning);
-	a->firewall_warning = now;
-}
-
 static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 {
 	static unsigned tick;
@@ -90,7 +80,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 		a->next_audit_us = usec + a->opt.audit_seconds * 1000000;
 		a->pass_full = true;
 		outer_forget(a);
-		look_at_firewall(a);
+		agent_look_at_firewall(a);
 		agent_services_settle(a);
 		agent_mark_dirty(a, 0);
 	}
@@ -213,7 +203,12 @@ static int start(struct agent *a)
 		return r;
 	}
 	endpoints_set_repairs(a->endpoints, &a->repairs);
-	look_at_firewall(a);
+	r = agent_watch_firewall(a);
+	if (r < 0) {
+		log_error("cannot follow changes of nf_tables", L_ERRNO(r));
+		return r;
+	}
+	agent_look_at_firewall(a);
 	agent_services_settle(a);
 	r = node_install_plugin(&a->opt);
 	if (r < 0)
@@ -260,7 +255,7 @@ static void stop(struct agent *a)
 	a->model = model_free(a->model);
 	a->nl = rtnl_close(a->nl);
 	health_done(&a->health);
-	free(a->firewall_warning);
+	agent_unwatch_firewall(a);
 	free(a->host_boot_warning);
 	options_done(&a->opt);
 	sd_event_unref(a->event);
@@ -268,7 +263,7 @@ static void stop(struct agent *a)
 
 int agent_run(struct options *opt)
 {
-	struct agent a = {.opt = *opt, .started_s = time(NULL), .model = model_new(), .outer.ipsec_fd = -1};
+	struct agent a = {.opt = *opt, .started_s = time(NULL), .model = model_new(), .outer.ipsec_fd = -1, .firewall.events_fd = -1};
 	int r;
 
 	list_init(&a.waiting_adds);

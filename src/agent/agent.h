@@ -5,6 +5,7 @@
 
 #include "agent/endpoints.h"
 #include "agent/events.h"
+#include "agent/firewall.h"
 #include "agent/health.h"
 #include "agent/mesh_agent.h"
 #include "agent/metrics.h"
@@ -64,7 +65,8 @@ struct agent {
 	struct agent_mesh mesh;
 	struct prober *prober;	/* transport auto, from the first pass on */
 	char *prober_file;
-	char *probe_warning, *firewall_warning; /* or NULL */
+	char *probe_warning; /* or NULL */
+	struct firewall firewall;
 	struct repairs repairs;
 	uint64_t passes;
 	bool resync_said;

@@ -65,10 +65,3 @@ int node_write_conflist(const struct options *o);
 int node_remove_conflist(const struct options *o);
 /* Copies weft-cni from beside this program into cni.binDir; nothing when the option is empty. */
 int node_install_plugin(const struct options *o);
-
-/**
- * firewall_warning() - does a foreign filter drop forwarded packets by default (docker, ufw)?
- *
- * Looks at nf_tables base chains and legacy iptables. Return: one line for people, owned by the caller, or NULL.
- */
-char *firewall_warning(void);

@@ -61,6 +61,9 @@ static const struct option options[] = {
 	{ "datapath.encap", T_CHOICE, AT(encap), "auto", .choices = encaps,
 	  .help = "who makes outer packets of VXLAN and Geneve, and takes out what is in them: the kernel's tunnel device, where filters of the node have to see them, "
 		  "or auto: the datapath, past the stack, what it can, where a peer is reached by one plain route" },
+	{ "firewall.accept", T_BOOL, AT(firewall_accept), "on",
+	  .help = "chains of other packet filters (docker, ufw, firewalld) that drop by default are made to accept what goes to and comes from pods, and other nodes' "
+		  "packets for Weft's own UDP ports" },
 	{ "datapath.flowTableSize", T_UINT, AT(flow_table_size), "131072", 1024, 16777216,
 	  .help = "entries of each flow table" },
 	{ "masquerade.ipv4", T_CHOICE, AT(masquerade_ipv4), "auto", .choices = switches,

@@ -17,7 +17,8 @@
 	X(MAP_ENTRY, "map_entry", "an entry of a map was gone or changed")                                             \
 	X(PIN, "pin", "a pinned map or program was unlinked")                                                          \
 	X(SYSCTL, "sysctl", "a sysctl was changed")                                                                   \
-	X(PEER, "peer", "a WireGuard peer was gone or changed")
+	X(PEER, "peer", "a WireGuard peer was gone or changed")                                                       \
+	X(FIREWALL, "firewall", "a rule that accepts Weft's packets in another's packet filter was gone")
 
 enum repair {
 #define REPAIR_ENUM(name, label, text) REPAIR_##name,

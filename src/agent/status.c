@@ -256,8 +256,8 @@ static json_t *warnings(const struct agent *a)
 
 	if (a->probe_warning)
 		json_array_append_new(list, json_string(a->probe_warning));
-	if (a->firewall_warning)
-		json_array_append_new(list, json_string(a->firewall_warning));
+	if (a->firewall.warning)
+		json_array_append_new(list, json_string(a->firewall.warning));
 	if (a->planned && a->plan.error)
 		json_array_append_new(list, json_string(a->plan.error));
 	model_each_refused(a->model, add_refused, list);

@@ -33,6 +33,17 @@ static int remove_links(struct rtnl *nl)
 	return n_ours ? rtnl_del_links(nl, ours, n_ours, POD_LINK_DOOMED_GROUP) : 0;
 }
 
+/* In chains of others, so that theirs drop again what they dropped before. */
+static int remove_accepts(void)
+{
+	struct firewall_wants none = {0};
+	_cleanup_free_ char *warning = NULL;
+	unsigned made;
+
+	(void)firewall_settle(&none, &made, &warning);
+	return firewall_settle(&none, &made, &warning) > 0 ? -EBUSY : 0;
+}
+
 static int remove_node_addrs(struct rtnl *nl, const char *state)
 {
 	struct node_state s;
@@ -96,6 +107,7 @@ int agent_teardown(const struct options *o)
 	note("rules", rtnl_apply_rules(nl, NULL, 0, NULL));
 	note("routes", rtnl_apply_routes(nl, NULL, 0, NULL, 0, NULL));
 	note("neighbours", rtnl_apply_neighs(nl, NULL, 0, NULL, 0, NULL));
+	note("rules in other packet filters", remove_accepts());
 	note("tunnel device", node_remove_vxlan(nl));
 	note("WireGuard interface", mesh_remove_device(nl, MESH_DEVICE));
 	note("node addresses", remove_node_addrs(nl, state));

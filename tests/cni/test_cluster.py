@@ -259,13 +259,16 @@ def test_teardown_takes_the_node_out_of_service(cluster):
     c = with_nodes(cluster)
     c.pod("a")
     c.cni("ADD", "a").ok()
+    c.sh("iptables-nft -P FORWARD DROP")
+    wait_for("pods' packets are accepted there", lambda: "weft: from pods" in c.sh("nft list ruleset"))
     c.kill(signal.SIGTERM)
     assert "encap" in c.sh("ip route show proto 87"), "ending takes nothing away"
     p = c.inside(os.path.join(WEFT_BIN, "weftd"), "--teardown", "--set", "run.dir=" + c.run, "--set",
                  "cni.confDir=%s/net.d" % c.dir, stderr=subprocess.PIPE, text=True)
     _, err = p.communicate(timeout=60)
     assert p.returncode == 0, err
-    left = c.sh("ip link; ip route show table all; ip -6 route show table all; ip rule; ip -6 rule; ip neigh; ip addr show dev lo")
+    left = c.sh("ip link; ip route show table all; ip -6 route show table all; ip rule; ip -6 rule; ip neigh; ip addr show dev lo; nft list ruleset")
+    assert "policy drop" in left
     for trace in ("weft", "proto 87", "5757", "10.99.0.1"):
         assert trace not in left, left
     assert os.listdir(c.dir + "/net.d") == []
