@@ -107,7 +107,7 @@ static const struct kube_watch_ops watch_ops = {on_replace_begin, on_object, on_
 static int start_watch(struct agent *a, enum model_table t)
 {
 	struct kube_watch_config config = {
-	    .path = paths[t], .fallback_path = older_paths[t], .optional = is_optional(t), .ops = &watch_ops, .ctx = &a->watch_ctx[t]};
+	    .path = paths[t], .fallback_path = older_paths[t], .fields = model_fields(t), .optional = is_optional(t), .ops = &watch_ops, .ctx = &a->watch_ctx[t]};
 
 	a->watch_ctx[t] = (struct watch_ctx){a, t};
 	return kube_watch_new(a->client, &config, &a->watches[t]);

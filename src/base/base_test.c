@@ -205,6 +205,9 @@ static void json_errors_name_the_place(void)
 
 	CHECK(!json_parse("request body", "{\"a\":1,\n\"a\":2}", 14, &error));
 	CHECK(str_has_prefix(error, "request body: line 2, column "));
+	free(error);
+	CHECK(!json_parse("request body", "[1,\n2\0]", 7, &error));
+	CHECK_STR(error, "request body: line 2, column 2: a NUL");
 }
 
 static void json_strings_of_any_bytes(void)

@@ -2,17 +2,42 @@
 #include "base/json.h"
 #include "base/str.h"
 
+static void set_error(char **ret_error, const char *what, int line, int column, const char *why)
+{
+	char msg[256];
+
+	if (!ret_error)
+		return;
+	str_escape(msg, sizeof(msg), why);
+	*ret_error = xasprintf("%s: line %d, column %d: %s", what, line, column, msg);
+}
+
+/* jansson reads on over a NUL that follows a number or a word: that is taken for what it has not looked at yet. */
+static json_t *refuse_nul(const char *what, const char *text, const char *nul, json_t *j, char **ret_error)
+{
+	const char *start = text;
+	int line = 1;
+
+	for (const char *at = text; at < nul; at++)
+		if (*at == '\n') {
+			line++;
+			start = at + 1;
+		}
+	json_decref(j);
+	set_error(ret_error, what, line, nul - start + 1, "a NUL");
+	return NULL;
+}
+
 json_t *json_parse(const char *what, const char *text, size_t len, char **ret_error)
 {
 	json_error_t e;
 	json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+	const char *nul = j ? memchr(text, 0, len) : NULL;
 
-	if (!j && ret_error) {
-		char msg[256];
-
-		str_escape(msg, sizeof(msg), e.text);
-		*ret_error = xasprintf("%s: line %d, column %d: %s", what, e.line, e.column, msg);
-	}
+	if (nul)
+		return refuse_nul(what, text, nul, j, ret_error);
+	if (!j)
+		set_error(ret_error, what, e.line, e.column, e.text);
 	return j;
 }
 

@@ -34,9 +34,59 @@ static uint64_t status_retry_ms(const json_t *status)
 	return s > 0 ? MIN(s, (json_int_t)RETRY_AFTER_MAX_S) * 1000 : 0;
 }
 
-int kube_event_parse(const char *line, size_t len, struct kube_event *ret, char **ret_error)
+struct json_fields *kube_page_fields(const char *object)
 {
-	_cleanup_json_ json_t *j = json_parse("event", line, len, ret_error);
+	_cleanup_free_ char *text = object ? xasprintf("metadata(resourceVersion,continue),items(%s)", object) : xstrdup("metadata(resourceVersion,continue),items");
+
+	return json_fields_new(text);
+}
+
+/* An error is an object, too: a Status. */
+struct json_fields *kube_event_fields(const char *object)
+{
+	_cleanup_free_ char *text = object ? xasprintf("type,object(metadata(resourceVersion),code,reason,message,details(retryAfterSeconds),%s)", object) :
+					     xstrdup("type,object");
+
+	return json_fields_new(text);
+}
+
+int kube_page_parse(const char *text, size_t len, const struct json_fields *fields, struct kube_page *ret, char **ret_error)
+{
+	struct kube_page p = { 0 };
+	const json_t *items;
+
+	if (json_read_pieces("list", text, len, "items", fields, &p.objects, ret_error) < 0)
+		return -EBADMSG;
+	items = json_object_get(p.objects.rest, "items");
+	p.resource_version = json_str_at(p.objects.rest, "metadata", "resourceVersion");
+	p.next = json_str_at(p.objects.rest, "metadata", "continue");
+	if (p.next && !*p.next)
+		p.next = NULL;
+	/* an empty list may say null */
+	if (!p.resource_version || !*p.resource_version || (!json_is_array(items) && !json_is_null(items))) {
+		kube_page_done(&p);
+		if (ret_error)
+			*ret_error = xstrdup("the answer is no list");
+		return -EBADMSG;
+	}
+	*ret = p;
+	return 0;
+}
+
+json_t *kube_page_next(struct kube_page *p)
+{
+	return json_next_piece(&p->objects);
+}
+
+void kube_page_done(struct kube_page *p)
+{
+	json_pieces_done(&p->objects);
+	*p = (struct kube_page){ 0 };
+}
+
+int kube_event_parse(const char *line, size_t len, const struct json_fields *fields, struct kube_event *ret, char **ret_error)
+{
+	_cleanup_json_ json_t *j = json_read("event", line, len, fields, ret_error);
 	json_t *object = json_object_get(j, "object");
 	const char *rv = json_str_at(object, "metadata", "resourceVersion");
 	int type = parse_type(json_str_or(json_object_get(j, "type"), ""));

@@ -38,6 +38,7 @@ struct kube_watch {
 	const struct kube_watch_ops *ops;
 	void *ctx;
 	char *path, *fallback, *label_selector, *field_selector;
+	struct json_fields *page_fields, *event_fields;
 	unsigned page;
 	uint64_t min_ms, max_ms;
 
@@ -202,7 +203,7 @@ static bool on_line(const char *line, size_t len, void *ctx)
 			  L_UINT("max_bytes", w->lines.buf.max));
 		return true;
 	}
-	if (kube_event_parse(line, len, &ev, &error) < 0) {
+	if (kube_event_parse(line, len, w->event_fields, &ev, &error) < 0) {
 		w->status.refused++;
 		set_error(w, error);
 		if (++w->garbage >= GARBAGE_MAX) {
@@ -245,14 +246,13 @@ static const char *current_path(const struct kube_watch *w)
 	return w->in_fallback ? w->fallback : w->path;
 }
 
-static void deliver_page(struct kube_watch *w, json_t *items, bool first)
+static void deliver_page(struct kube_watch *w, struct kube_page *page, bool first)
 {
 	json_t *item;
-	size_t i;
 
 	if (first)
 		w->ops->replace_begin(w->ctx);
-	json_array_foreach(items, i, item) {
+	for (; (item = kube_page_next(page)); json_decref(item)) {
 		if (json_is_object(item)) {
 			w->status.objects++;
 			w->ops->object(item, w->ctx);
@@ -276,24 +276,22 @@ static void on_listed(struct kube_watch *w, const char *rv)
 
 static void on_page(struct kube_watch *w)
 {
+	_cleanup_(buf_done) struct buf body = w->body;
+	_cleanup_(kube_page_done) struct kube_page page = { 0 };
 	_cleanup_free_ char *error = NULL;
-	_cleanup_json_ json_t *j = json_parse("list", w->body.data ? w->body.data : "", w->body.len, &error);
-	const char *rv = json_str_at(j, "metadata", "resourceVersion"), *next = json_str_at(j, "metadata", "continue");
-	json_t *items = json_object_get(j, "items");
 	bool first = !w->next_page;
 
-	buf_done(&w->body);
-	/* an empty list may say null */
-	if (!j || !rv || !*rv || (!json_is_array(items) && !json_is_null(items)))
-		return retry(w, error ? error : "the answer is no list");
+	w->body = (struct buf){ .max = body.max };
+	if (kube_page_parse(body.data ? body.data : "", body.len, w->page_fields, &page, &error) < 0)
+		return retry(w, error);
 	alive(w);
 	if (first)
 		w->status.objects = 0;
-	deliver_page(w, items, first);
+	deliver_page(w, &page, first);
 	free(w->next_page);
-	w->next_page = next && *next ? xstrdup(next) : NULL;
+	w->next_page = page.next ? xstrdup(page.next) : NULL;
 	if (!w->next_page)
-		on_listed(w, rv);
+		on_listed(w, page.resource_version);
 	step(w);
 }
 
@@ -443,6 +441,8 @@ int kube_watch_new(struct kube_client *c, const struct kube_watch_config *config
 	w->fallback = config->fallback_path ? xstrdup(config->fallback_path) : NULL;
 	w->label_selector = config->label_selector ? xstrdup(config->label_selector) : NULL;
 	w->field_selector = config->field_selector ? xstrdup(config->field_selector) : NULL;
+	w->page_fields = kube_page_fields(config->fields);
+	w->event_fields = kube_event_fields(config->fields);
 	w->optional = config->optional;
 	w->page = config->page ? config->page : DEFAULT_PAGE;
 	w->lines.buf.max = config->max_event ? config->max_event : DEFAULT_EVENT;
@@ -468,6 +468,8 @@ struct kube_watch *kube_watch_free(struct kube_watch *w)
 	free(w->fallback);
 	free(w->label_selector);
 	free(w->field_selector);
+	json_fields_free(w->page_fields);
+	json_fields_free(w->event_fields);
 	free(w->rv);
 	free(w->next_page);
 	free(w->error);

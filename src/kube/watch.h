@@ -26,6 +26,7 @@ struct kube_watch_config {
 	const char *path;	   /* "/api/v1/pods" */
 	const char *fallback_path; /* tried when @path answers 404, e.g. an older API version; may be NULL */
 	const char *label_selector, *field_selector; /* or NULL */
+	const char *fields; /* what is read of an object (base/json_fields.h): what arrives has no more; NULL: everything */
 	bool optional; /* the server may not have it (404): then it is empty, and asked for again once a minute */
 	const struct kube_watch_ops *ops;	     /* must outlive the watch */
 	void *ctx;

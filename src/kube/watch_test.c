@@ -11,7 +11,7 @@ static const char *expected;
 
 static void tell(const char *what, json_t *o)
 {
-	buf_addf(&story, "%s%s%s ", what, o ? " " : "", o ? json_str_or(json_at(o, "metadata", "name"), "?") : "");
+	buf_addf(&story, "%s%s%s%s ", what, o ? " " : "", o ? json_str_or(json_at(o, "metadata", "name"), "?") : "", json_object_get(o, "spec") ? "+" : "");
 }
 static void on_begin(void *ctx _unused_)
 {
@@ -90,6 +90,22 @@ static void pages_then_events(void)
 	watch(steps, "begin obj a obj b obj c obj d synced up e up a del b ", (struct kube_watch_config){.page = 2},
 	      &s);
 	CHECK(s.synced && s.lists == 1 && s.objects == 4 && s.events == 3 && s.bookmarks == 1 && s.refused == 0);
+}
+
+static void objects_are_what_is_read_of_them(void)
+{
+#define WITH_SPEC(name) "{\"spec\":{},\"metadata\":{\"name\":\"" name "\",\"resourceVersion\":\"2\"}}"
+	static const struct step steps[] = {
+	    {.want = "limit=500 ", .status = 200, .body = LIST("1", "", WITH_SPEC("a"))},
+	    {.want = "resourceVersion=1&", .status = 200, .body = "{\"object\":" WITH_SPEC("b") ",\"type\":\"ADDED\"}\n" GONE},
+	    {.want = "limit=500 ", .status = 200, .body = LIST("3", "", "")},
+	    {.want = "resourceVersion=3&", .status = 200, .body = "", .then = HANG},
+	    {0},
+	};
+	struct kube_watch_status s;
+
+	watch(steps, "begin obj a+ synced up b+ begin synced ", (struct kube_watch_config){0}, &s);
+	watch(steps, "begin obj a synced up b begin synced ", (struct kube_watch_config){.fields = "metadata(name)"}, &s);
 }
 
 static void selectors_are_sent(void)
@@ -255,6 +271,7 @@ int main(void)
 		return 1;
 	}
 	RUN(pages_then_events);
+	RUN(objects_are_what_is_read_of_them);
 	RUN(selectors_are_sent);
 	RUN(resumes_after_a_cut_line);
 	RUN(expired_versions_are_listed_again);

@@ -231,4 +231,7 @@ size_t model_refused_count(const struct model *m);
 typedef bool model_refused_fn(const struct model_refused *r, void *ctx);
 void model_each_refused(const struct model *m, model_refused_fn *fn, void *ctx);
 
+/* What model_upsert() and model_delete() look at in objects of a table, in the words of base/json_fields.h. */
+const char *model_fields(enum model_table table);
+
 const char *model_table_name(enum model_table table); /* "nodes", "pods", … */

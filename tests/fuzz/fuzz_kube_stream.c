@@ -11,9 +11,10 @@ struct seen {
 
 static void check_event(const char *line, size_t len)
 {
+	_cleanup_(json_fields_freep) struct json_fields *fields = kube_event_fields("metadata(name)");
 	_cleanup_free_ char *error = NULL;
 	struct kube_event ev = { 0 };
-	int r = kube_event_parse(line, len, &ev, &error);
+	int r = kube_event_parse(line, len, fields, &ev, &error);
 
 	REQUIRE((r < 0) == (error != NULL));
 	if (r < 0) {
