@@ -3,6 +3,7 @@
  * afterwards (the peer's name, the sender of a datagram) is put back, from what the socket itself remembers.
  *
  * An IPv6 socket may speak IPv4 (::ffff:a.b.c.d): addresses have that form here anyway. */
+#include "lib/service_apart.h"
 #include "lib/service_sock.h"
 
 #include <linux/errno.h>
@@ -101,9 +102,29 @@ static __always_inline bool find_pair(struct bpf_sock_addr *ctx, const struct se
 	return false;
 }
 
+/* Does the socket need what it remembers there? */
+static __noinline bool pair_is_needed(struct bpf_sock_addr *ctx, const struct service_pair *of)
+{
+	struct service_pair p = *of; /* before 6.3 a map's key must lie in the function's own stack */
+	struct service_frontend *f = service_find(&p.vip, p.vip_port, ctx->protocol, SERVICE_INTERNAL);
+
+	return f && pair_lives(f, &p);
+}
+
+/* Where the next one goes when all places are taken: of whom may be heard no more. A pod's socket leaves a fifth Service to packets as long as there
+ * is none; the host's loses the oldest, and hears that endpoint by its own name. */
+static __always_inline __u32 find_place(struct bpf_sock_addr *ctx, const struct service_sock *s, bool pod)
+{
+#pragma unroll
+	for (int i = 0; i < SERVICE_PAIRS; i++)
+		if (!s->pairs[i].id || !pair_is_needed(ctx, &s->pairs[i]))
+			return i;
+	return pod ? SERVICE_PAIRS : s->next % SERVICE_PAIRS;
+}
+
 /* Remembers the way back. Return: false when the socket speaks to the backend under another name already: what comes from it could
- * not be told apart. */
-static __always_inline bool remember(struct bpf_sock_addr *ctx, const struct service_pair *pair, bool only)
+ * not be told apart; and when it has no room. */
+static __always_inline bool remember(struct bpf_sock_addr *ctx, const struct service_pair *pair, bool only, bool pod)
 {
 	struct service_sock *s = bpf_sk_storage_get(&service_socks, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	__u32 place;
@@ -116,7 +137,7 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx, const struct ser
 		s->next = 1;
 		return true;
 	}
-	place = s->next % SERVICE_PAIRS;
+	place = SERVICE_PAIRS;
 #pragma unroll
 	for (int i = 0; i < SERVICE_PAIRS; i++) {
 		struct service_pair *p = &s->pairs[i];
@@ -128,6 +149,8 @@ static __always_inline bool remember(struct bpf_sock_addr *ctx, const struct ser
 		else if (p->backend_port == pair->backend_port && addr_eq(&p->backend, &pair->backend))
 			return false;
 	}
+	if (place >= SERVICE_PAIRS)
+		place = find_place(ctx, s, pod);
 	if (place >= SERVICE_PAIRS)
 		return false;
 	s->pairs[place] = *pair;
@@ -157,6 +180,20 @@ static __always_inline int no_endpoint(enum service_answer answer, const struct 
 	}
 	service_count(SERVICE_DROPPED);
 	return pod ? ALLOW : refuse(-ETIMEDOUT); /* from_pod drops it */
+}
+
+/* Of a socket that speaks to others as well. Without a port it has not spoken yet, to nobody. */
+static __always_inline int leave_datagram(struct bpf_sock_addr *ctx, const struct service_netns *pod, const struct ip_addr *client, const struct ip_addr *vip,
+					  __be16 port)
+{
+	struct service_apart key = { .client = *client, .vip = *vip, .vip_port = port };
+	__u32 nothing = 0;
+
+	if (ctx->sk)
+		key.client_port = bpf_htons(ctx->sk->src_port);
+	if (pod && key.client_port && !bpf_map_lookup_elem(&service_aparts, &key))
+		bpf_map_update_elem(&service_aparts, &key, &nothing, BPF_ANY);
+	return leave_to_packets(pod);
 }
 
 /* @only: the socket speaks to nobody else from now on */
@@ -202,8 +239,8 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, bool v6, bool on
 	pair.vip_port = port;
 	pair.backend = b.addr;
 	pair.backend_port = b.port;
-	if (!remember(ctx, &pair, only))
-		return leave_to_packets(pod);
+	if (!remember(ctx, &pair, only, pod))
+		return only ? leave_to_packets(pod) : leave_datagram(ctx, pod, &ask.client, &vip, port);
 	service_count(SERVICE_TRANSLATED_SOCKET);
 	write_peer(ctx, v6, &b.addr, b.port);
 	return ALLOW;

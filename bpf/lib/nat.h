@@ -356,11 +356,11 @@ static __noinline long nat_try(__u32 i __attribute__((unused)), struct nat_try *
 
 /* Finds a port and claims it: the inside end's own if it can be had (endpoints behind NAT that look for each other like it
  * best), else up to NAT_TRIES others in an order that nobody can guess (RFC 6056 3.3.2). */
-static __always_inline void nat_allocate(struct nat_try *t)
+static __always_inline void nat_allocate(struct nat_try *t, bool other_port)
 {
 	t->result = NAT_BUSY;
 	t->own = true;
-	if (likely(nat_try(0, t)) || !t->choice)
+	if (likely(!other_port) && (likely(nat_try(0, t)) || !t->choice))
 		return;
 	t->own = false;
 	t->at = bpf_get_prandom_u32() % t->modulus;
@@ -375,7 +375,8 @@ struct nat_want {
 	__u32 backend;	   /* its id; 0: not inbound, the remote end stays as it is */
 	__u32 owner;	   /* endpoint id, NAT_OWNER_NODE, NAT_OWNER_INBOUND: on whose share */
 	__u32 uplink;	   /* inbound: by which answers leave */
-	__u32 direct;	   /* as in struct nat_forward */
+	__u16 direct;	   /* as in struct nat_forward */
+	__u16 other_port;  /* not the sender's own */
 };
 
 static __always_inline void nat_key_wanted(const struct packet *pkt, const struct nat_want *w, struct nat_key *key)
@@ -437,7 +438,7 @@ __global enum drop_reason nat_claim(struct __sk_buff *skb, const struct packet *
 	}
 	t.choice = nat_has_choice(pkt);
 	t.of_node = !nat_owner_is_pod(w->owner) || !addr_eq(&w->as.addr, &pkt->src); /* a pod's own address is no node's */
-	nat_allocate(&t);
+	nat_allocate(&t, w->other_port);
 	if (t.result == NAT_BUSY)
 		return DROP_NAT_EXHAUSTED;
 	if (t.result == NAT_NO_ROOM)

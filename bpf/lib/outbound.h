@@ -4,7 +4,7 @@
  * when its endpoint goes.
  *
  * It is the way of lib/inbound.h with the pod in the client's place: an entry in `nat_forward` leads to the endpoint, a claim leads
- * back. The pod keeps its address and, unless it has spoken from it to the same endpoint under another name (SVC-47), its port. Only
+ * back. The pod keeps its address and, unless it speaks from it to the same endpoint under another name, or its socket may do so (SVC-47), its port. Only
  * to itself it speaks as this node, as it would not take packets from its own address.
  *
  * Flow table and policy see the endpoint's address, not the Service's: on the way out they are asked after the translation, on the
@@ -12,6 +12,7 @@
 #pragma once
 
 #include "lib/inbound.h"
+#include "lib/service_apart.h"
 
 /* Both are read: with one of them the compiler would compute an index, of which the verifier does not know the bounds. */
 static __always_inline void outbound_node_addr(bool v6, struct ip_addr *ret)
@@ -21,6 +22,20 @@ static __always_inline void outbound_node_addr(bool v6, struct ip_addr *ret)
 
 	ret->q[0] = v6 ? six[0] : four[0];
 	ret->q[1] = v6 ? six[1] : four[1];
+}
+
+/* Is it a datagram of a socket that speaks to other Services' endpoints by itself? */
+__global bool outbound_is_apart(const struct packet *pkt)
+{
+	struct service_apart key = {};
+
+	if (!pkt)
+		return false;
+	key.client = pkt->src;
+	key.vip = pkt->dst;
+	key.client_port = pkt->sport;
+	key.vip_port = pkt->dport;
+	return bpf_map_lookup_elem(&service_aparts, &key);
 }
 
 /* As whom the pod speaks to the endpoint @id; the entries are made. */
@@ -36,6 +51,8 @@ static __always_inline enum drop_reason outbound_begin(struct __sk_buff *skb, co
 	w.as.addr = pkt->src;
 	if (addr_eq(&b->addr, &pkt->src))
 		outbound_node_addr(pkt->v6, &w.as.addr);
+	else if (pkt->proto == IPPROTO_UDP)
+		w.other_port = outbound_is_apart(pkt);
 	return nat_connect(skb, pkt, &w);
 }
 

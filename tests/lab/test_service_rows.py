@@ -41,6 +41,19 @@ for s in asked * 3:
     print(json.loads(s.recv(400))['pod'])
 """
 
+ONE_SOCKET = r"""
+import socket, sys
+asked = sys.argv[1:]
+s = socket.socket(socket.AF_INET6 if ':' in asked[0] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(10)
+for i in range(3):
+    for host in asked:
+        s.sendto(b'q', (host, 80))
+    heard = [s.recvfrom(500)[1][0] for host in asked]
+    assert sorted(heard) == sorted(asked), (heard, asked)
+print('ok')
+"""
+
 
 def service(name, **spec):
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
@@ -178,6 +191,24 @@ def test_SVC_47_one_port_of_a_client_two_services_one_endpoint(lab):
 
 MARK = b"weft-service-canary"
 SOURCES = {"loopback": ("127.0.0.1", "::1"), "loopback-net": ("127.9.9.9", None), "any": ("0.0.0.0", "::"), "multicast": ("224.0.0.5", "ff02::5")}
+
+
+def test_SVC_47_one_datagram_socket_asks_many_services(lab):
+    """More than a socket remembers, and several with one endpoint: each answers by the address that was asked."""
+    names = ["u%d" % i for i in range(6)]
+    lab.apply(*(service(n, selector={"app": "one" if i < 3 else "web"}, ports=[{"port": 80, "targetPort": 8080, "protocol": "UDP"}]) for i, n in enumerate(names)))
+    services = [vips(lab, n) for n in names]
+
+    def ask_all(who, addresses):
+        done = lab.exec(who, "python3", "-c", ONE_SOCKET, *addresses, check=False)
+        return done.stdout.strip() or done.stderr.strip().split("\n")[-1]
+
+    for family in range(2):
+        asked = [v[family] for v in services]
+        for a in asked[:1] + asked[3:]:
+            wait_for("%s serves" % a, lambda: ask_all("default/c", [a]) == "ok")
+        assert ask_all("default/c", asked) == "ok"
+        assert ask_all("n1", asked[2:4]) == "ok", "a socket of the node's own"
 
 
 def test_S10_nobody_outside_asks_as_the_node_itself(lab):

@@ -121,6 +121,14 @@ struct service_netns {
  * to several). It is the way back: recvmsg and getpeername replace the backend by the Service. */
 #define SERVICE_PAIRS 4
 
+/* `service_aparts` (LRU) → __u32, nothing: a socket's datagrams that from_pod translates. */
+#define SERVICE_APARTS_MAX 4096
+struct service_apart {
+	struct ip_addr client, vip;
+	__be16 client_port, vip_port;
+	__u32 pad;
+};
+
 struct service_pair {
 	struct ip_addr vip, backend;
 	__be16 vip_port, backend_port;
