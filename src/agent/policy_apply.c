@@ -49,6 +49,8 @@ static bool has_failed(const bool *list, size_t n, uint32_t id)
 	return id < n && list[id];
 }
 
+enum { WAITING = 1024 };
+
 /* Of one run over the changes. */
 struct run {
 	struct policy_apply *p;
@@ -56,6 +58,9 @@ struct run {
 	enum policy_step step;
 	bool removes; /* only what goes, or everything else */
 	bool changed;
+	enum policy_map map;	     /* of what waits: addresses and rules that hold at once, to be written together */
+	struct dp_policy_put waiting[WAITING];
+	size_t n_waiting;
 };
 
 /* What stood there, for the trie of older kernels refuses to replace when it is full, must not stay under a number that may come to mean another
@@ -253,15 +258,54 @@ static int enter_step(struct run *run, enum policy_step step)
 	return r;
 }
 
+static bool is_full(int r)
+{
+	return r == -E2BIG || r == -ENOMEM || r == -ENOSPC;
+}
+
+static int write_waiting(struct run *run)
+{
+	size_t n = run->n_waiting;
+
+	run->n_waiting = 0;
+	for (size_t at = 0; at < n;) {
+		size_t done;
+		int r = datapath_policy_put_many(run->p->dp, dp_maps[run->map], run->waiting + at, n - at, &done);
+
+		at += done;
+		if (r == 0)
+			break;
+		if (!is_full(r))
+			return r;
+		note_failure(run->p, &(struct policy_change){ .map = run->map, .key = run->waiting[at].key, .value = run->waiting[at].value }, run->new_);
+		at++;
+	}
+	return 0;
+}
+
+static int put_later(struct run *run, const struct policy_change *c)
+{
+	int r = run->n_waiting == WAITING ? write_waiting(run) : 0;
+
+	run->map = c->map;
+	run->waiting[run->n_waiting++] = (struct dp_policy_put){ c->key, c->value };
+	return r;
+}
+
 static int on_change(const struct policy_change *c, void *ctx)
 {
 	struct run *run = ctx;
 	struct policy_apply *p = run->p;
-	int r;
+	bool turns = c->turns && (p->applied || c->map == POLICY_MAP_ENDPOINTS); /* else nobody asks for this generation's classes yet */
+	bool waits = c->value && !turns && (c->map == POLICY_MAP_ADDRS || c->map == POLICY_MAP_RULES);
+	int r = 0;
 
 	if (run->removes != (c->step == POLICY_STEP_REMOVE))
 		return 0;
-	r = enter_step(run, c->step);
+	if (!waits || run->map != c->map || run->step != c->step)
+		r = write_waiting(run); /* before anything else is done */
+	if (r == 0)
+		r = enter_step(run, c->step);
 	if (r < 0)
 		return r;
 	run->changed = true;
@@ -271,11 +315,13 @@ static int on_change(const struct policy_change *c, void *ctx)
 		memcpy(&e.key, c->key, sizeof(e.key));
 		return put_endpoint(p, &e, false);
 	}
-	if (c->turns && (p->applied || c->map == POLICY_MAP_ENDPOINTS)) /* else nobody asks for this generation's classes yet */
+	if (waits)
+		return put_later(run, c);
+	if (turns)
 		r = datapath_policy_turn(p->dp, dp_maps[c->map], c->key, c->value);
 	else
 		r = datapath_policy_change(p->dp, dp_maps[c->map], c->key, c->value);
-	if (r != -E2BIG && r != -ENOMEM && r != -ENOSPC)
+	if (!is_full(r))
 		return r;
 	note_failure(p, c, run->new_);
 	return 0;
@@ -297,6 +343,8 @@ static int run_changes(struct policy_apply *p, const struct policy_maps *old, st
 	struct run run = { .p = p, .new_ = maps };
 	int r = policy_maps_diff(old, maps, on_change, &run, NULL);
 
+	if (r == 0)
+		r = write_waiting(&run);
 	if (r == 0)
 		r = enter_step(&run, POLICY_STEP_REMOVE); /* when there was nothing else to do */
 	if (r == 0)

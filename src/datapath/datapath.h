@@ -134,7 +134,13 @@ bool datapath_policy_is_untold(struct datapath *dp);
 /* @key, @value: the map's structs as the compiler has them (endpoints: a struct addr); @value NULL deletes, whether it is there or not.
  * Return: 0, -E2BIG when the map is full, -errno. */
 int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);
-/* The same for DP_POLICY_ADDRS and DP_POLICY_ENDPOINTS, but that it takes effect with the next datapath_policy_commit(), together with all others. @value NULL, of
+/* Many of one map, none deleted, with few calls of the kernel: addresses and rules are many. Those before the first that fails are done: @ret_done. Return: as
+ * datapath_policy_change(). */
+struct dp_policy_put {
+	const void *key, *value;
+};
+int datapath_policy_put_many(struct datapath *dp, enum dp_policy_map map, const struct dp_policy_put *puts, size_t n, size_t *ret_done);
+/* As datapath_policy_change(), for DP_POLICY_ADDRS and DP_POLICY_ENDPOINTS, but that it takes effect with the next datapath_policy_commit(), together with all others. @value NULL, of
  * an endpoint: it is none any more; its entry is to be deleted after a grace period. */
 int datapath_policy_turn(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);
 /* Is the entry there as it should be? If not it is put back. Return: 0, 1 when it was not, -errno. */

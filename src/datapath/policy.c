@@ -182,6 +182,51 @@ int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const vo
 	return r == -ENOENT ? 0 : r;
 }
 
+/* As the kernel has the entries of a map. */
+static const struct {
+	size_t key, value;
+} entry_sizes[DP_POLICY_MAPS] = {
+	[DP_POLICY_ADDRS] = { sizeof(struct policy_addr_at), sizeof(struct policy_class_turn) },
+	[DP_POLICY_CIDRS] = { sizeof(struct policy_cidr_at), sizeof(struct policy_class_value) },
+	[DP_POLICY_RULES] = { sizeof(struct policy_rule_key), sizeof(struct policy_rule_value) },
+	[DP_POLICY_PORTS] = { sizeof(struct policy_port_key), sizeof(struct policy_port_value) },
+	[DP_POLICY_ENDPOINTS] = { sizeof(struct ip_addr), sizeof(struct policy_endpoint_turn) },
+};
+
+enum { BATCH = 256 };
+
+static int put_batch(struct datapath *dp, enum dp_policy_map map, const struct dp_policy_put *puts, uint32_t *n)
+{
+	char keys[BATCH * sizeof(union entry)], values[sizeof(keys)];
+	union entry k, v;
+
+	for (uint32_t i = 0; i < *n; i++) {
+		int r = encode_at_once(dp, map, puts[i].value, &v);
+
+		if (r < 0) {
+			*n = 0;
+			return r;
+		}
+		encode_key(dp, map, puts[i].key, &k);
+		memcpy(keys + i * entry_sizes[map].key, &k, entry_sizes[map].key);
+		memcpy(values + i * entry_sizes[map].value, &v, entry_sizes[map].value);
+	}
+	return bpf_map_update_batch(dp->maps[maps[map]], keys, values, n, NULL);
+}
+
+int datapath_policy_put_many(struct datapath *dp, enum dp_policy_map map, const struct dp_policy_put *puts, size_t n, size_t *ret_done)
+{
+	int r = 0;
+
+	for (*ret_done = 0; *ret_done < n && r == 0;) {
+		uint32_t done = MIN(n - *ret_done, (size_t)BATCH);
+
+		r = put_batch(dp, map, puts + *ret_done, &done);
+		*ret_done += done;
+	}
+	return r;
+}
+
 /* Before the first entry for the next revision: whoever is next must know. */
 static int note_writing(struct datapath *dp)
 {
