@@ -5,7 +5,6 @@
  * A list that is read in pieces is passed over twice: it is checked, then each piece is made when its turn comes. What the first time was found not to be meant
  * need not be looked at the second time. */
 #include "base/json_read.h"
-#include "base/json_keys.h"
 
 enum {
 	DEPTH_MAX = 2048, /* jansson's: of values, the outermost and scalars counted */
@@ -18,7 +17,7 @@ struct json_stretch {
 
 struct reader {
 	struct json_scan text;
-	struct json_keys keys;
+	struct json_keys *keys;
 	unsigned depth;
 	const char *list; /* the member of the document that is read in pieces; or NULL */
 	struct json_pieces *pieces;
@@ -202,7 +201,7 @@ static bool read_key(struct reader *r, size_t first_key)
 	if (!json_scan_take(&r->text, ':'))
 		return false;
 	json_scan_space(&r->text);
-	return json_keys_add(&r->keys, first_key, &name);
+	return json_keys_add(r->keys, first_key, &name);
 }
 
 static bool read_value_of(struct reader *r, const struct json_fields *object, const struct json_key *key, json_t **ret)
@@ -217,12 +216,12 @@ static bool read_value_of(struct reader *r, const struct json_fields *object, co
 static bool read_member(struct reader *r, const struct json_fields *want, size_t first_key, json_t *object)
 {
 	const struct json_key *key;
-	size_t at = r->keys.n;
+	size_t at = r->keys->n;
 	json_t *value = NULL;
 
-	if (!read_key(r, first_key) || !read_value_of(r, want, &r->keys.all[at], &value))
+	if (!read_key(r, first_key) || !read_value_of(r, want, &r->keys->all[at], &value))
 		return false;
-	key = &r->keys.all[at];
+	key = &r->keys->all[at];
 	if (value)
 		json_object_setn_new_nocheck(object, key->text, key->len, value);
 	json_scan_space(&r->text);
@@ -231,13 +230,13 @@ static bool read_member(struct reader *r, const struct json_fields *want, size_t
 
 static bool read_members(struct reader *r, const struct json_fields *want, json_t *object)
 {
-	size_t first_key = r->keys.n;
+	size_t first_key = r->keys->n;
 
 	do {
 		if (!read_member(r, want, first_key, object))
 			return false;
 	} while (json_scan_take(&r->text, ','));
-	return json_keys_end(&r->keys, first_key) && json_scan_take(&r->text, '}');
+	return json_keys_end(r->keys, first_key) && json_scan_take(&r->text, '}');
 }
 
 static bool read_object(struct reader *r, const struct json_fields *want, json_t **ret)
@@ -295,7 +294,6 @@ static json_t *read_document(struct reader *r, const struct json_fields *fields)
 	json_scan_space(&r->text);
 	good = read_value(r, fields, &j);
 	json_scan_space(&r->text);
-	json_keys_done(&r->keys);
 	if (good && r->text.at == r->text.end)
 		return j;
 	json_decref(j);
@@ -304,7 +302,8 @@ static json_t *read_document(struct reader *r, const struct json_fields *fields)
 
 json_t *json_read(const char *what, const char *text, size_t len, const struct json_fields *fields, char **ret_error)
 {
-	struct reader r = { .text = { text, text + len } };
+	_cleanup_(json_keys_done) struct json_keys keys = { 0 };
+	struct reader r = { .text = { text, text + len }, .keys = &keys };
 	json_t *j = read_document(&r, fields);
 
 	return j ? j : json_parse(what, text, len, ret_error);
@@ -314,7 +313,7 @@ int json_read_pieces(const char *what, const char *text, size_t len, const char 
 		     char **ret_error)
 {
 	struct json_pieces found = { 0 };
-	struct reader r = { .text = { text, text + len }, .list = list, .pieces = &found };
+	struct reader r = { .text = { text, text + len }, .keys = &found.keys, .list = list, .pieces = &found };
 
 	found.rest = read_document(&r, fields);
 	if (!found.rest) {
@@ -328,7 +327,7 @@ int json_read_pieces(const char *what, const char *text, size_t len, const char 
 
 json_t *json_next_piece(struct json_pieces *p)
 {
-	struct reader r = { .pieces = p, .makes = true };
+	struct reader r = { .keys = &p->keys, .pieces = p, .makes = true };
 	json_t *j;
 
 	if (p->at == p->n)
@@ -345,5 +344,6 @@ void json_pieces_done(struct json_pieces *p)
 	json_decref(p->rest);
 	free(p->all);
 	free(p->idle);
+	json_keys_done(&p->keys);
 	*p = (struct json_pieces){ 0 };
 }

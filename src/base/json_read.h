@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/json_fields.h"
+#include "base/json_keys.h"
 
 /**
  * json_read() - text to value
@@ -22,6 +23,7 @@ struct json_pieces {
 	/* private: */
 	const struct json_fields *fields; /* of an element */
 	struct json_stretch *all, *idle;  /* idle: in them, what is not meant and long, in order */
+	struct json_keys keys; /* room for those of the next one */
 	size_t cap, n_idle, cap_idle, at, at_idle;
 };
 void json_pieces_done(struct json_pieces *p);
