@@ -6,6 +6,7 @@
 #include "agent/host_cluster.h"
 #include "agent/policy_nodes.h"
 #include "base/file.h"
+#include "base/json_read.h"
 #include "base/log.h"
 #include "model/service.h"
 
@@ -184,9 +185,12 @@ static enum policy_kind kind_of(enum model_table table)
 
 static json_t *object_json(const struct model_policy *policy, enum policy_kind kind)
 {
-	return json_pack("{ss, s{ss, ss, s{ss*, ss*}}, sO}", "kind", policy_kind_name(kind), "metadata", "namespace", policy->namespace_,
+	json_t *spec = json_read("spec", policy->spec, strlen(policy->spec), &json_fields_all, NULL);
+
+	assert(spec); /* its text is ours */
+	return json_pack("{ss, s{ss, ss, s{ss*, ss*}}, so}", "kind", policy_kind_name(kind), "metadata", "namespace", policy->namespace_,
 			 "name", policy->name, "annotations", POLICY_MODE_ANNOTATION, policy->mode, POLICY_SUBJECT_ANNOTATION, policy->subject,
-			 "spec", policy->spec);
+			 "spec", spec);
 }
 
 static void on_policy(struct policies *p, const struct model_policy *policy, bool gone)

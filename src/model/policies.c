@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Policies of all four kinds: what they say is left as JSON, for the compiler of policies to read. */
+/* Policies of all four kinds: what they say is left as the text that it is, for the compiler of policies to read. */
 #include "model/model_internal.h"
 
 struct model_policy *model_find_policy_of(const struct model *m, enum model_table table, const char *namespace_, const char *name)
@@ -22,7 +22,7 @@ void policy_remove(struct model *m, void *object)
 
 	htab_remove(&m->tables[p->table], &p->by_name);
 	model_unintern(m, p->namespace_);
-	json_decref(p->spec);
+	free(p->spec);
 	json_decref(p->condition);
 	free((char *)p->name);
 	free((char *)p->uid);
@@ -48,12 +48,14 @@ static int upsert_policy(struct model *m, enum model_table table, const struct d
 			 char **ret_error)
 {
 	struct model_policy *p = model_find_policy_of(m, table, meta->namespace_, meta->name);
-	json_t *spec = json_object_get(object, "spec");
+	const json_t *spec = json_object_get(object, "spec");
+	_cleanup_free_ char *text = NULL;
 	const char *mode = json_str_at(object, "metadata", "annotations", "weft.dev/mode");
 	const char *subject = json_str_at(object, "metadata", "annotations", "weft.dev/subject");
 
 	if (!json_is_object(spec))
 		return decode_refuse(ret_error, "spec: expected an object");
+	text = json_text(spec);
 	if (!p) {
 		p = xnew0(struct model_policy);
 		p->table = table;
@@ -64,10 +66,10 @@ static int upsert_policy(struct model *m, enum model_table table, const struct d
 	p->generation = m->generation[table];
 	if (table != MODEL_POLICIES)
 		note_status(p, object);
-	if (p->spec && json_equal(p->spec, spec) && streq(p->uid, meta->uid) && same_text(p->mode, mode) && same_text(p->subject, subject))
+	if (streq(p->spec, text) && streq(p->uid, meta->uid) && same_text(p->mode, mode) && same_text(p->subject, subject))
 		return 0;
-	json_decref(p->spec);
-	p->spec = json_incref(spec);
+	free(p->spec);
+	p->spec = take_ptr(text);
 	free((char *)p->uid);
 	p->uid = xstrdup(meta->uid);
 	free((char *)p->mode);

@@ -226,6 +226,21 @@ void policy_spec_set_after(struct policy_spec *s)
 	s->namespace_ = xstrdup(POLICY_AFTER_NAMESPACE);
 }
 
+/* Many policies with few rules, peers and ports each: there is room for what is there. */
+static void fit(struct policy_spec *s)
+{
+	for (unsigned i = 0; i < s->n_rules; i++) {
+		struct rule_spec *r = &s->rules[i];
+
+		if (r->peers)
+			r->peers = xrealloc(r->peers, r->cap_peers = r->n_peers, sizeof(*r->peers));
+		if (r->ports)
+			r->ports = xrealloc(r->ports, r->cap_ports = r->n_ports, sizeof(*r->ports));
+	}
+	if (s->rules)
+		s->rules = xrealloc(s->rules, s->cap_rules = s->n_rules, sizeof(*s->rules));
+}
+
 int policy_spec_parse(const json_t *object, const char *fallback_kind, struct policy_spec **ret, char **ret_error)
 {
 	_cleanup_(policy_spec_freep) struct policy_spec *s = NULL;
@@ -254,6 +269,7 @@ int policy_spec_parse(const json_t *object, const char *fallback_kind, struct po
 	else
 		cluster_policy_parse(s, spec, at);
 	parse_subject_kind(s, object);
+	fit(s);
 	*ret = take_ptr(s);
 	return 0;
 }

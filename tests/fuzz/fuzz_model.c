@@ -99,7 +99,7 @@ static bool is_policy_known(struct model_policy *p, void *part)
 {
 	const struct model_policy *of = model_find_policy_of(part, p->table, p->namespace_, p->name);
 
-	REQUIRE(of && of->object_generation == p->object_generation && json_equal(of->spec, p->spec));
+	REQUIRE(of && of->object_generation == p->object_generation && streq(of->spec, p->spec));
 	REQUIRE(of->condition == p->condition || json_equal(of->condition, p->condition));
 	return true;
 }
