@@ -311,9 +311,9 @@ void classes_update(struct policy *p)
 		update_nodes(p);
 	if (p->blocks_dirty)
 		update_blocks(p);
-	if (p->all_classes_dirty) {
+	if (p->all_classes_dirty && p->n_dirty < p->addresses.count) {
 		update_all_addresses(p);
-	} else {
+	} else { /* or all are in the list, in the order in which they came */
 		for (size_t i = 0; i < p->n_dirty; i++)
 			update_address(p, p->dirty[i]);
 	}

@@ -286,24 +286,18 @@ static bool ports_dirty(const struct policy *p, const struct pod *pod)
 	return false;
 }
 
-/* A namespace that became known or unknown changes what its pods are, even with the same profile. */
-static void update_namespace(struct policy *p, struct ns *ns)
+static void update_ns_profile(struct policy *p, struct ns *ns)
 {
 	struct ns_profile *np = ns_profile_get(p, ns);
-	struct pod *pod;
 
 	if (ns->profile)
 		ns_profile_put(p, ns->profile);
 	ns->profile = np;
 	ns->dirty = false;
-	list_for_each(pod, &ns->pods, by_ns) {
-		set_profile(p, pod);
-		for (unsigned i = 0; i < pod->n_claims; i++)
-			address_touch(p, pod->claims[i].address);
-	}
+	ns->changed = p->generation;
 }
 
-static void update_namespaces(struct policy *p)
+static void update_ns_profiles(struct policy *p)
 {
 	struct htab_node *n;
 
@@ -311,9 +305,21 @@ static void update_namespaces(struct policy *p)
 		struct ns *ns = container_of(n, struct ns, by_name);
 
 		if (ns->dirty || !ns->profile || label_set_dirty(&p->labels, ns->labels))
-			update_namespace(p, ns);
+			update_ns_profile(p, ns);
 	}
 	p->ns_dirty = false;
+}
+
+/* A namespace that became known or unknown changes what its pods are, even with the same profile. */
+static void update_pods_of(struct policy *p, struct ns *ns)
+{
+	struct pod *pod;
+
+	list_for_each(pod, &ns->pods, by_ns) {
+		set_profile(p, pod);
+		for (unsigned i = 0; i < pod->n_claims; i++)
+			address_touch(p, pod->claims[i].address);
+	}
 }
 
 static void update_all_pods(struct policy *p)
@@ -329,16 +335,35 @@ static void update_all_pods(struct policy *p)
 	}
 }
 
+/* Pods of which nothing was said: their namespace has changed, or selectors see more or less of them now. */
+static void update_others(struct policy *p)
+{
+	struct htab_node *n;
+
+	for (n = htab_begin(&p->namespaces); n; n = htab_next(&p->namespaces, n)) {
+		struct ns *ns = container_of(n, struct ns, by_name);
+
+		if (ns->changed == p->generation)
+			update_pods_of(p, ns);
+	}
+	if (p->labels.dirty)
+		update_all_pods(p);
+}
+
+/* New pods in the order in which they came, which mostly is that of memory: where all are new, at a start, the others' walks would cost more than what they find. */
 void profiles_update(struct policy *p)
 {
 	struct pod *pod, *next;
+	size_t n = 0;
 
 	if (p->ns_dirty || p->labels.dirty)
-		update_namespaces(p);
-	if (p->labels.dirty)
-		update_all_pods(p);
-	list_for_each_safe(pod, next, &p->dirty_pods, dirty_link)
+		update_ns_profiles(p);
+	list_for_each_safe(pod, next, &p->dirty_pods, dirty_link) {
 		set_profile(p, pod);
+		n++;
+	}
+	if (n < p->pods.count)
+		update_others(p);
 	label_pool_clean(&p->labels);
 	match_profiles(p, p->peers_dirty);
 	p->peers_dirty = false;

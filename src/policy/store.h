@@ -49,6 +49,7 @@ struct ns {
 	struct list pods, objects;
 	struct ns_profile *profile;
 	unsigned fixed_uses; /* peers in use that mean this namespace by name */
+	uint64_t changed; /* policy.generation when `profile` was made */
 	bool dirty, subjects_dirty;
 	char name[];
 };
