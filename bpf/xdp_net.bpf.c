@@ -30,6 +30,7 @@ struct headers {
 	struct ipv6hdr *ip6;
 	__be16 *ports; /* source, destination */
 	__sum16 *sum;  /* of the transport header */
+	__u32 len;     /* of the frame */
 };
 
 /* What becomes of a packet. */
@@ -106,7 +107,8 @@ static __always_inline bool find_headers(struct xdp_md *ctx, struct packet *pkt,
 	void *end = (void *)(long)ctx->data_end;
 
 	pkt->l3_off = ETH_LEN;
-	return (h->v6 ? find_ipv6(end, pkt, h) : find_ipv4(end, pkt, h)) && pkt->ttl > 1 && pkt->l3_off + pkt->ip_len <= bpf_xdp_get_buff_len(ctx);
+	h->len = bpf_xdp_get_buff_len(ctx);
+	return (h->v6 ? find_ipv6(end, pkt, h) : find_ipv4(end, pkt, h)) && pkt->ttl > 1 && pkt->l3_off + pkt->ip_len <= h->len;
 }
 
 /* Does the checksum's field hold the sum of the pseudo header? (Of a mapped IPv4 address the prefix counts as zero.) */
@@ -206,10 +208,12 @@ static __always_inline bool find_way(struct xdp_md *ctx, struct packet *pkt, str
 
 	if (endpoint_find(&pkt->dst))
 		return false;
-	nat_key_of(pkt, false, &key);
-	claim = bpf_map_lookup_elem(&nat_claims, &key);
-	if (claim)
-		return find_way_back(ctx, claim, o);
+	if (nat_may_claim(bpf_ntohs(pkt->dport))) { /* what a client asks for mostly cannot be: a look for nothing, in memory that is in no cache */
+		nat_key_of(pkt, false, &key);
+		claim = bpf_map_lookup_elem(&nat_claims, &key);
+		if (claim)
+			return find_way_back(ctx, claim, o);
+	}
 	return config.inbound && find_way_out(ctx, pkt, o);
 }
 
@@ -273,42 +277,55 @@ static __always_inline bool find_neighbour(struct xdp_md *ctx, const struct pack
 
 /* ---- the packet ---- */
 
-/* Both ends of a packet, as its checksum sees them. */
-struct ends {
-	struct ip_addr src, dst;
-	__be16 sport, dport;
-	__u32 pad;
-};
+/* In a checksum. */
+static __always_inline __u64 change_of(__u32 old, __u32 new)
+{
+	return (__u64)(__u32)~old + new;
+}
+
+/* As bpf_csum_diff() gives it. */
+static __always_inline __s64 diff_of(__u64 change)
+{
+	change = (change & 0xffffffff) + (change >> 32);
+	return (change & 0xffffffff) + (change >> 32);
+}
+
+/* Return: what it is to the transport header's checksum. */
+static __always_inline __u64 put_addrs4(const struct packet *pkt, struct iphdr *ip, const struct onward *o)
+{
+	__u64 change = change_of(pkt->src.w[3], o->src.addr.w[3]) + change_of(pkt->dst.w[3], o->dst.addr.w[3]);
+
+	ip->check = nat_mend(ip->check, diff_of(change));
+	ip->saddr = o->src.addr.w[3];
+	ip->daddr = o->dst.addr.w[3];
+	return change;
+}
+
+static __always_inline __u64 put_addrs6(const struct packet *pkt, struct ipv6hdr *ip, const struct onward *o)
+{
+	struct ip_addr old[2] = { pkt->src, pkt->dst }, new[2] = { o->src.addr, o->dst.addr };
+
+	__builtin_memcpy(&ip->saddr, new, sizeof(new));
+	return (__u32)bpf_csum_diff(old[0].w, sizeof(old), new[0].w, sizeof(new), 0);
+}
 
 /* As nat_rewrite() does for each end: one difference comes to the same sum as two. */
 static __always_inline void put_ends(const struct packet *pkt, const struct headers *h, const struct onward *o)
 {
-	struct ends old = { pkt->src, pkt->dst, pkt->sport, pkt->dport };
-	struct ends new = { o->src.addr, o->dst.addr, o->src.port, o->dst.port };
-	__s64 diff = bpf_csum_diff((__be32 *)&old, sizeof(old), (__be32 *)&new, sizeof(new), 0);
+	__u64 change = h->v6 ? put_addrs6(pkt, h->ip6, o) : put_addrs4(pkt, h->ip4, o);
 
-	if (h->v6) {
-		__builtin_memcpy(&h->ip6->saddr, &new.src, 16);
-		__builtin_memcpy(&h->ip6->daddr, &new.dst, 16);
-	} else {
-		h->ip4->check = nat_mend(h->ip4->check, bpf_csum_diff((__be32 *)&old, 32, (__be32 *)&new, 32, 0));
-		h->ip4->saddr = new.src.w[3];
-		h->ip4->daddr = new.dst.w[3];
-	}
-	h->ports[0] = new.sport;
-	h->ports[1] = new.dport;
+	change += change_of((__u32)pkt->sport | (__u32)pkt->dport << 16, (__u32)o->src.port | (__u32)o->dst.port << 16);
+	h->ports[0] = o->src.port;
+	h->ports[1] = o->dst.port;
 	if (pkt->proto == IPPROTO_UDP && !*h->sum)
 		return;
-	*h->sum = nat_mend(*h->sum, diff);
+	*h->sum = nat_mend(*h->sum, diff_of(change));
 	if (pkt->proto == IPPROTO_UDP && !*h->sum)
 		*h->sum = 0xffff;
 }
 
-static __always_inline int send(struct xdp_md *ctx, const struct packet *pkt, const struct headers *h, const struct onward *o,
-				const struct bpf_fib_lookup *to)
+static __always_inline int send(const struct packet *pkt, const struct headers *h, const struct onward *o, const struct bpf_fib_lookup *to)
 {
-	__u32 len = bpf_xdp_get_buff_len(ctx);
-
 	if (o->claim)
 		nat_touch_in(pkt, o->claim);
 	else if (o->forward)
@@ -320,8 +337,8 @@ static __always_inline int send(struct xdp_md *ctx, const struct packet *pkt, co
 		hop_take4(h->ip4);
 	__builtin_memcpy(h->eth->h_dest, to->dmac, ETH_ALEN);
 	__builtin_memcpy(h->eth->h_source, to->smac, ETH_ALEN);
-	count_bytes(COUNTER_FORWARDS + o->way, len);
-	count_bytes(COUNTER_XDP, len);
+	count_bytes(COUNTER_FORWARDS + o->way, h->len);
+	count_bytes(COUNTER_XDP, h->len);
 	return XDP_TX;
 }
 
@@ -336,7 +353,7 @@ static __always_inline int look_at(struct xdp_md *ctx, struct ethhdr *eth, bool 
 		return XDP_PASS;
 	if (!may_come(&pkt) || is_sum_to_come(&pkt, &h) || !find_neighbour(ctx, &pkt, &h, &o, &neighbour))
 		return XDP_PASS;
-	return send(ctx, &pkt, &h, &o, &neighbour);
+	return send(&pkt, &h, &o, &neighbour);
 }
 
 SEC("xdp") /* frames in several buffers: open.c */

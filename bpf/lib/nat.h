@@ -87,6 +87,23 @@ static __always_inline void nat_key_local(struct nat_key *key, const struct ip_a
 	key->local_port = port;
 }
 
+static __always_inline bool nat_is_reserved(__u32 port)
+{
+	__u32 index = port / 64;
+	__u64 *word = bpf_map_lookup_elem(&nat_reserved, &index);
+
+	return !word || *word >> (port % 64) & 1;
+}
+
+/* Can a port of TCP or UDP have been claimed? Neither a reserved one can, as NodePorts are, nor one of neither range. (There may be claims from
+ * before either was set.) */
+static __always_inline bool nat_may_claim(__u32 port)
+{
+	if ((port < config.nat_port_min || port > config.nat_port_max) && (port < config.inbound_port_min || port > config.inbound_port_max))
+		return false;
+	return !nat_is_reserved(port);
+}
+
 /* ---- shares ---- */
 
 static __always_inline __u64 *nat_share(__u32 owner)
@@ -298,13 +315,9 @@ struct nat_try {
 /* Identifiers of echo requests are all free to use; ports have a range, and holes in it. */
 static __always_inline bool nat_port_allowed(const struct nat_try *t, __u32 port)
 {
-	__u32 index = port / 64;
-	__u64 *word;
-
 	if (proto_is_icmp(t->key.proto))
 		return true;
-	word = bpf_map_lookup_elem(&nat_reserved, &index);
-	return port >= t->port_min && port <= t->port_max && word && !(*word >> (port % 64) & 1);
+	return port >= t->port_min && port <= t->port_max && !nat_is_reserved(port);
 }
 
 static __always_inline bool nat_is_same(const struct nat_claim *a, const struct nat_claim *b)

@@ -55,13 +55,21 @@ static void world_is_behind(struct rtnl *nl, const char *range, const char *rout
 	CHECK_INT(rtnl_replace_route(nl, &r), 0);
 }
 
+/* NODE_PORT, or no port at all: nobody claims it. */
+static void reserve(bool it)
+{
+	bool reserved[65536] = { [NODE_PORT] = it };
+	struct dp_nat_uplink uplink = { if_uplink, { addr_of(OURS4), addr_of(OURS6) } };
+	struct dp_masquerade m = { .uplinks = &uplink, .n_uplinks = 1, .reserved = reserved };
+
+	CHECK_INT(datapath_apply_masquerade(dp, &m), 0);
+}
+
 static void a_node_with_neighbours(void)
 {
 	_cleanup_close_ int self = netns_open_self();
 	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
 	struct link_addr a4 = { if_uplink, addr_of(OURS4), 120, RT_SCOPE_UNIVERSE, 0 }, a6 = { if_uplink, addr_of(OURS6), 64, RT_SCOPE_UNIVERSE, IFA_F_NODAD };
-	struct dp_nat_uplink uplink = { if_uplink, { addr_of(OURS4), addr_of(OURS6) } };
-	struct dp_masquerade m = { .uplinks = &uplink, .n_uplinks = 1 };
 
 	CHECK(self >= 0 && netns_sysctl(self, "ipv4/ip_forward", "1") == 0);
 	CHECK_INT(netns_sysctl(self, "ipv6/conf/all/forwarding", "1"), 0);
@@ -75,7 +83,7 @@ static void a_node_with_neighbours(void)
 	neighbour(nl, ROUTER6, mac_router);
 	world_is_behind(nl, "198.51.100.0/24", ROUTER4);
 	world_is_behind(nl, "2001:db8::/32", ROUTER6);
-	CHECK_INT(datapath_apply_masquerade(dp, &m), 0);
+	reserve(false);
 }
 
 /* ---- packets ---- */
@@ -261,6 +269,31 @@ static void what_it_sends_is_what_from_net_sends(void)
 		}
 	}
 	CHECK(sent_on() >= before + ARRAY_SIZE(sizes) * (2 * ARRAY_SIZE(conns) - 2));
+}
+
+/* Towards a port that cannot be claimed no claim is looked for; one that has it from before is from_net's. */
+static void ports_that_nobody_claims(void)
+{
+	reserve(true);
+	for (size_t i = 0; i < ARRAY_SIZE(conns); i++) {
+		const struct conn *c = &conns[i];
+		struct nat_key key = { .local = ip_of(c->ours), .remote = ip_of(c->client), .local_port = htons(NODE_PORT), .remote_port = htons(CLIENT_PORT), .proto = c->proto };
+		struct nat_claim claim = { .addr = ip_of(c->endpoint), .port = htons(BACKEND_PORT), .uplink = if_uplink };
+
+		establish(c);
+		from_client(c, "A", 64);
+		CHECK_same_as_from_net(c->what, c->hop, c->way);
+		if (c->as) {
+			from_endpoint(c, "A", 64);
+			CHECK_same_as_from_net(c->what, mac_router, FORWARD_CLIENT);
+		}
+		forget();
+		claim.state = (struct flow_state){ .seen = ticks_now(), .owner = NAT_OWNER_INBOUND, .stage = FLOW_OPEN };
+		put("nat_claims", &key, &claim);
+		from_client(c, "A", 64);
+		CHECK_PASSED("a claim of a reserved port");
+	}
+	reserve(false);
 }
 
 /* Every payload gives another sum; the rare ones are those that are zero, before or after. */
@@ -602,6 +635,7 @@ int main(void)
 	harness_reopen();
 	RUN(a_node_with_neighbours);
 	RUN(what_it_sends_is_what_from_net_sends);
+	RUN(ports_that_nobody_claims);
 	RUN(sums_come_out_the_same);
 	RUN(udp_sums_of_zero);
 	RUN(damage_is_not_mended);
