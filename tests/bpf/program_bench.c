@@ -79,8 +79,11 @@ static double best_of(int prog_fd, const struct path *p, const struct frame *f, 
 {
 	double best = 1e9;
 
-	for (int i = 0; i < ROUNDS; i++)
-		best = MIN(best, round_of(prog_fd, p, f, repeat));
+	for (int i = 0; i < ROUNDS; i++) {
+		double ns = round_of(prog_fd, p, f, repeat); /* MIN() evaluates twice */
+
+		best = MIN(best, ns);
+	}
 	return best;
 }
 
