@@ -72,10 +72,12 @@ static __always_inline bool flow_is_begun(const struct packet *pkt)
 	return pkt->proto != IPPROTO_TCP || (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* Is the entry a tombstone of what its receiver never answered, and does the receiver begin a flow of its own now? */
+/* Is the entry a tombstone of what its receiver never answered, and does the receiver begin a flow of its own now? A SYN says so; a datagram may be
+ * the late answer to what was let pass before policy changed. */
 static __always_inline bool flow_is_begun_anew(const struct flow_state *f, const struct packet *pkt, __u8 end)
 {
-	return f->origin & FLOW_DENIED && f->stage == FLOW_HALF_OPEN && end != f->initiator && flow_is_begun(pkt);
+	return f->origin & FLOW_DENIED && f->stage == FLOW_HALF_OPEN && end != f->initiator && flow_is_begun(pkt) &&
+	       (pkt->proto == IPPROTO_TCP || !(f->origin & FLOW_PASSED));
 }
 
 /* @bits: of flow_state.stack, of the end that is here. */
@@ -176,6 +178,8 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, struct
 	if (pkt->translated && !(place & FLOW_AT_DESTINATION)) /* a pod's, to a Service: the endpoint may be here as well */
 		fresh.stack = FLOW_STACK_TRANSLATED * 3;
 	why = policy_check(key, &fresh, pkt, policy_revision());
+	if (why == DROP_NONE)
+		fresh.origin |= FLOW_PASSED;
 	flow_put(key, &fresh, old);
 	if (why == DROP_NONE)
 		flow_event(pkt, EVENT_FLOW_NEW, DROP_NONE);

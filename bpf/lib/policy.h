@@ -322,7 +322,7 @@ static __always_inline enum drop_reason policy_check_anew(const struct flow_key 
 	if (why == DROP_NONE ? f->origin & FLOW_DENIED : f->judged != 0)
 		flow_event(pkt, EVENT_FLOW_CHANGED, why);
 	f->judged = why == DROP_NONE ? revision : 0;
-	f->origin = why == DROP_NONE ? f->origin & ~FLOW_DENIED : f->origin | FLOW_DENIED;
+	f->origin = why == DROP_NONE ? (f->origin & ~FLOW_DENIED) | FLOW_PASSED : f->origin | FLOW_DENIED;
 	return why;
 }
 

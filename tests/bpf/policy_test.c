@@ -42,6 +42,27 @@ static void a_denied_datagram_does_not_bar_the_way_back(void)
 	CHECK(passes(true, IPPROTO_UDP, 53, 54, NULL));  /* which A answers */
 }
 
+/* What the receiver says after the change may be the answer to what passed before it. */
+static void a_late_answer_opens_nothing(void)
+{
+	for (uint16_t judged = 0; judged < 2; judged++) {
+		uint16_t port = 4000 + judged; /* flows outlive a start() */
+
+		start();
+		if (judged)
+			allow("a", "a", "b");
+		apply();
+		CHECK(passes(true, IPPROTO_UDP, port, 2000, NULL));
+		offline_del(cluster, "NetworkPolicy", "default", "a");
+		allow("nobody", "nobody", "b");
+		apply();
+		CHECK(!passes(true, IPPROTO_UDP, port, 2000, NULL));
+		CHECK(!passes(false, IPPROTO_UDP, 2000, port, NULL));
+		CHECK(!passes(true, IPPROTO_UDP, port, 2000, NULL));
+		CHECK(passes(false, IPPROTO_UDP, 2001, port, NULL)); /* from another port it is one of its own */
+	}
+}
+
 static unsigned n_audits;
 static struct dp_event audit;
 
@@ -332,6 +353,7 @@ int main(void)
 	RUN(replies_pass_and_new_flows_do_not);
 	RUN(a_change_is_felt_by_the_next_packet);
 	RUN(a_denied_datagram_does_not_bar_the_way_back);
+	RUN(a_late_answer_opens_nothing);
 	RUN(what_only_observes_is_told_once_and_denies_nothing);
 	RUN(from_observing_to_enforcing_is_felt_by_the_next_packet);
 	RUN(an_observing_policy_allows_nothing);

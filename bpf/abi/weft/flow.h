@@ -49,6 +49,7 @@ enum flow_origin {
 	FLOW_ASKED = 8,     /* counted as unanswered until it is answered (lib/flow_asks.h) */
 	FLOW_TO_ITSELF = 32, /* a pod's to itself through a Service, in which it speaks as this node: the initiator's end is the pod, too */
 	FLOW_AUDITED = 16,  /* would be denied by what only observes, and that was told */
+	FLOW_PASSED = 64,   /* by policy, at least once: the receiver may have something to answer */
 };
 
 #define FLOW_STACK_TRANSLATED 4
