@@ -61,6 +61,8 @@ struct run {
 	enum policy_map map;	     /* of what waits: addresses and rules that hold at once, to be written together */
 	struct dp_policy_put waiting[WAITING];
 	size_t n_waiting;
+	const bool *late; /* policies whose rules are written when all others are, by id: nobody but who is locked down uses them */
+	size_t n_late;
 };
 
 /* What stood there, for the trie of older kernels refuses to replace when it is full, must not stay under a number that may come to mean another
@@ -309,6 +311,10 @@ static int on_change(const struct policy_change *c, void *ctx)
 	if (r < 0)
 		return r;
 	run->changed = true;
+	if (c->map == POLICY_MAP_RULES && has_failed(run->late, run->n_late, ((const struct policy_rule_key *)c->key)->policy)) {
+		note_failure(p, c, run->new_);
+		return 0;
+	}
 	if (c->map == POLICY_MAP_ENDPOINTS && c->value) {
 		struct policy_endpoint_entry e = { .value = *(const struct policy_endpoint_value *)c->value };
 
@@ -338,9 +344,9 @@ static int unlock(struct policy_apply *p, const struct policy_maps *m)
 	return r;
 }
 
-static int run_changes(struct policy_apply *p, const struct policy_maps *old, struct policy_maps *maps, bool *ret_changed)
+static int run_changes(struct policy_apply *p, const struct policy_maps *old, struct policy_maps *maps, const bool *late, size_t n_late, bool *ret_changed)
 {
-	struct run run = { .p = p, .new_ = maps };
+	struct run run = { .p = p, .new_ = maps, .late = late, .n_late = n_late };
 	int r = policy_maps_diff(old, maps, on_change, &run, NULL);
 
 	if (r == 0)
@@ -503,9 +509,38 @@ static int make_room(struct policy_apply *p, const struct policy_maps *maps, boo
 	return r;
 }
 
+static int cmp_endpoint(const void *key, const void *entry)
+{
+	return memcmp(key, &((const struct policy_endpoint_entry *)entry)->key, sizeof(((const struct policy_endpoint_entry *)entry)->key));
+}
+
+static bool was_locked(const struct policy_apply *p, const struct policy_endpoint_entry *e)
+{
+	const struct policy_endpoint_entry *before = p->applied ? policy_maps_endpoints(p->applied) : NULL;
+
+	before = before ? bsearch(&e->key, before, p->applied->n[POLICY_MAP_ENDPOINTS], sizeof(*before), cmp_endpoint) : NULL;
+	return !before || policy_apply_has_failed(p, before->value.policy);
+}
+
+/* What had no room comes last, or it would take the room of what is in force and has only changed. Return: such policies of @maps, by id. */
+static bool *find_late(const struct policy_apply *p, const struct policy_maps *maps)
+{
+	const struct policy_endpoint_entry *e = policy_maps_endpoints(maps);
+	bool *late = xnew0_array(bool, p->n_failed_ids + 1);
+
+	if (p->n_failed_ids)
+		memcpy(late, p->failed, p->n_failed_ids * sizeof(*late));
+	for (size_t i = 0; i < maps->n[POLICY_MAP_ENDPOINTS]; i++)
+		if (has_failed(late, p->n_failed_ids, e[i].value.policy) && !was_locked(p, &e[i]))
+			late[e[i].value.policy] = false;
+	return late;
+}
+
 int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps *maps)
 {
+	_cleanup_free_ bool *late = NULL;
 	bool changed = false, again;
+	size_t n_late;
 	int r = begin(p, dp);
 
 	if (r < 0)
@@ -514,11 +549,13 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 		return 0;
 	p->host_policy = maps->host_policy;
 	again = policy_apply_is_failed(p);
+	late = find_late(p, maps);
+	n_late = p->n_failed_ids;
 	forget_failed(p);
 	if (again)
 		r = make_room(p, maps, &changed);
 	if (r == 0)
-		r = run_changes(p, again ? NULL : p->applied, maps, &changed);
+		r = run_changes(p, again ? NULL : p->applied, maps, late, n_late, &changed);
 	if (r == 0 && changed)
 		r = datapath_policy_commit(dp, maps->host_until);
 	if (r < 0) { /* what is in force is some of both: everything is written again, and flows must not go on by the old meanwhile */

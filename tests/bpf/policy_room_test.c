@@ -46,6 +46,75 @@ static void a_policy_that_does_not_fit_locks_down_its_pods_only(void)
 	dp_config.policy_rule_max = 0;
 }
 
+/* ---- while it is applied ---- */
+
+static bool (*looks)(void); /* asked at each instant at which something turns, or NULL */
+static unsigned n_looks, n_refused;
+
+int __real_datapath_policy_commit(struct datapath *datapath, uint64_t until);
+int __wrap_datapath_policy_commit(struct datapath *datapath, uint64_t until);
+
+int __wrap_datapath_policy_commit(struct datapath *datapath, uint64_t until)
+{
+	int r = __real_datapath_policy_commit(datapath, until);
+
+	if (looks) {
+		n_looks++;
+		n_refused += !looks();
+	}
+	return r;
+}
+
+static bool c_reaches_a(uint16_t port);
+
+static bool is_a_reached(void)
+{
+	return c_reaches_a(1000 + n_looks); /* a new flow each time */
+}
+
+/* A takes C, and @n networks more. */
+static void allow_c_and(unsigned n)
+{
+	json_t *from = json_pack("[{s{s{ss}}}]", "podSelector", "matchLabels", "app", "c");
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(from, json_pack("{s{so}}", "ipBlock", "cidr", json_sprintf("192.168.%u.0/24", i)));
+	put(json_pack("{ss, s{ss, ss}, s{s{s{ss}}, s[s], s[{so}]}}", "kind", "NetworkPolicy", "metadata", "namespace", "default", "name", "only-c", "spec",
+		      "podSelector", "matchLabels", "app", "a", "policyTypes", "Ingress", "ingress", "from", from));
+}
+
+/* Another's policy, which has room and changes, is in force at each instant. */
+static void what_has_no_room_comes_last(void)
+{
+	dp_config.policy_rule_max = 64;
+	policy_apply_forget(&applied);
+	harness_reopen();
+	start();
+	put_pod("c", DIRECT4);
+	allow_c_and(1);
+	put_many(200);
+	apply();
+	CHECK_INT(applied.locked, 1);
+	CHECK(c_reaches_a(999));
+	n_looks = n_refused = 0;
+	looks = is_a_reached;
+	for (unsigned n = 2; n < 5; n++) {
+		allow_c_and(n);
+		apply();
+		CHECK_INT(applied.locked, 1);
+	}
+	CHECK(n_looks >= 3);
+	CHECK_INT(n_refused, 0);
+	put_many(201); /* it changes itself */
+	apply();
+	CHECK_INT(n_refused, 0);
+	looks = NULL;
+	CHECK_INT(applied.locked, 1);
+	start();
+	apply();
+	dp_config.policy_rule_max = 0;
+}
+
 static json_t *excepts(unsigned n)
 {
 	json_t *list = json_array();
@@ -176,6 +245,7 @@ int main(void)
 {
 	harness_init();
 	RUN(a_policy_that_does_not_fit_locks_down_its_pods_only);
+	RUN(what_has_no_room_comes_last);
 	RUN(an_exception_without_room_locks_down_who_makes_it_and_nobody_else);
 	RUN(nodes_find_room_before_pods_and_without_it_nobody_takes_them_for_the_world);
 	RUN(a_restart_with_tables_that_are_all_used_locks_nobody_down);
