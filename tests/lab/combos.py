@@ -7,13 +7,13 @@ import itertools
 import pytest
 from labs import FULL
 
-FACTORS = {"transport": ("vxlan", "direct", "geneve", "wireguard", "auto"), "fastPath": ("on", "off"), "attach": ("tcx", "clsact"), "encap": ("auto", "device")}
-SPANNING = [("vxlan", "on", "tcx", "auto"), ("direct", "off", "tcx", "device"), ("geneve", "off", "clsact", "auto"), ("wireguard", "on", "clsact", "auto"),
-            ("auto", "on", "tcx", "device"), ("vxlan", "off", "clsact", "device"), ("direct", "on", "clsact", "auto"), ("geneve", "on", "tcx", "device"),
-            ("wireguard", "off", "tcx", "device"), ("auto", "off", "clsact", "auto")]
+FACTORS = {"transport": ("vxlan", "direct", "geneve", "wireguard", "auto"), "fastPath": ("on", "off"), "attach": ("tcx", "clsact"), "encap": ("auto", "device"),
+           "underlay": ("ipv4", "ipv6")}
+SPANNING = [("vxlan", "on", "tcx", "auto", "ipv4"), ("direct", "off", "tcx", "device", "ipv6"), ("geneve", "off", "clsact", "auto", "ipv6"),
+            ("wireguard", "on", "clsact", "auto", "ipv6"), ("auto", "on", "tcx", "device", "ipv4"), ("vxlan", "off", "clsact", "device", "ipv6"),
+            ("direct", "on", "clsact", "auto", "ipv4"), ("geneve", "on", "tcx", "device", "ipv4"), ("wireguard", "off", "tcx", "device", "ipv4"),
+            ("auto", "off", "clsact", "auto", "ipv6")]
 BRIEF = SPANNING[:5]
-# Suites that can do with one family have an IPv6 underlay here (`family` of options()).
-IPV6 = {"geneve", "wireguard"}
 
 
 def pairs(combo):
@@ -31,20 +31,29 @@ WAYS = [("on", "tcx", "auto"), ("off", "clsact", "auto"), ("on", "clsact", "devi
 
 
 def family(combo):
-    """Of the cluster and its underlay, for a suite that does not need both at once."""
-    return "ipv6" if combo[0] in IPV6 else "dual"
+    """Of the cluster and so of its underlay: with both the nodes speak by IPv4."""
+    return "ipv6" if combo[4] == "ipv6" else "dual"
 
 
-def options(combo, family="dual"):
-    """As Lab() takes them."""
-    transport, fast_path, attach, encap = combo
+def options(combo, family):
+    """As Lab() takes them. @family: family(combo), or "dual" for a suite that needs both at once."""
+    transport, fast_path, attach, encap = combo[:4]
     return {"transport": transport, "family": family,
             "set": ["datapath.fastPath=" + fast_path, "datapath.attach=" + attach, "datapath.encap=" + encap]}
 
 
+def name(combo):
+    return "-".join((combo[0], "fast" if combo[1] == "on" else "stack", *combo[2:]))
+
+
 def params(some=SPANNING, full=ALL):
-    """@some: what `make test` runs; @full: `make test-full`."""
-    return [pytest.param(c, id="-".join((c[0], "fast" if c[1] == "on" else "stack", *c[2:]))) for c in (full if FULL else some)]
+    """@some: what `make test` runs; @full: `make test-full`. The suite takes options(combo, family(combo))."""
+    return [pytest.param(c, id=name(c)) for c in (full if FULL else some)]
+
+
+def params_of_both(some=SPANNING):
+    """For a suite whose pods need both families, and so nodes with both: options(combo, "dual")."""
+    return [pytest.param(c, id=name(c[:4])) for c in ([c for c in ALL if c[4] == "ipv4"] if FULL else some)]
 
 
 def ways():
@@ -54,4 +63,4 @@ def ways():
 
 def settings(way):
     """As Lab(set=...) takes them."""
-    return options(("", *way))["set"]
+    return options(("", *way), "dual")["set"]

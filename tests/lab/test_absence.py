@@ -54,7 +54,7 @@ def reaches(lab, ips):
 
 @pytest.mark.parametrize("combo", params(BRIEF[:1], BRIEF))
 def test_a_node_lives_without_its_agent(combo, capsys):
-    with Lab(nodes=2, **options(combo)) as lab:
+    with Lab(nodes=2, **options(combo, "dual")) as lab:
         lab.apply(pod("client", node="n1"), pod("server", node="n2"))
         lab.wait_ready()
         address = next(p for p in lab.status()["pods"] if p["name"] == "server")["ips"][0]

@@ -26,7 +26,7 @@ def with_table(lab_options):
 
 @pytest.fixture(scope="module", params=params(SPANNING[:1], SPANNING))
 def lab(request):
-    with Lab(nodes=2, **with_table(options(request.param))) as lab:
+    with Lab(nodes=2, **with_table(options(request.param, "dual"))) as lab:
         lab.apply(*(pod(name, node="n1") for name in ("flood", "a", "b")), pod("c", node="n2"))
         lab.wait_ready()
         yield lab

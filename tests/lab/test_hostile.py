@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from combos import BRIEF, options, params
+from combos import BRIEF, options, params_of_both
 from labs import Lab, assert_matrix, run, spread_pods, wait_for
 from scapy.all import (ARP, IP, LLC, SNAP, TCP, UDP, BOOTP, DHCP, DHCP6_Solicit, Dot1AD, Dot1Q, Ether, ICMP, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS,
                        ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6ND_RS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr,
@@ -173,9 +173,9 @@ def assert_arrives(world, frame):
     wait_for("the copies", arrived, timeout=10)
 
 
-@pytest.fixture(scope="module", params=params(BRIEF))
+@pytest.fixture(scope="module", params=params_of_both(BRIEF))
 def world(request):
-    with Lab(nodes=2, **options(request.param)) as lab:
+    with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.apply(*spread_pods(2, each=2))
         lab.wait_ready()
         assert_matrix(lab, 1)

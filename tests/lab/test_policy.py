@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from apiwatch import Api
-from combos import options, params
+from combos import options, params_of_both
 from labs import FULL, Lab, pod, wait_for
 from truth import NO_ANSWER, ask
 
@@ -76,7 +76,7 @@ def of(**labels):
     return {"podSelector": {"matchLabels": labels}}
 
 
-FIRST_WAY, OPPOSITE = params()[:2]
+FIRST_WAY, OPPOSITE = params_of_both()[:2]
 
 
 def in_one_way(test):
@@ -85,9 +85,9 @@ def in_one_way(test):
 
 
 # The first way and its opposite: no tunnel, all through the stack.
-@pytest.fixture(scope="module", params=params() if FULL else [FIRST_WAY, OPPOSITE])
+@pytest.fixture(scope="module", params=params_of_both() if FULL else [FIRST_WAY, OPPOSITE])
 def lab(request):
-    with Lab(nodes=2, **options(request.param)) as lab:
+    with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.apply(*[pod(n, node=w, labels={"app": n}, ports=(8080, 8081)) for n, w in
                     [("server", "n1"), ("near", "n1"), ("other", "n1"), ("far", "n2"), ("stranger", "n2")]])
         lab.wait_ready()

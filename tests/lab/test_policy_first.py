@@ -20,7 +20,7 @@ PATIENCE = 600 if FULL else 120
 
 @pytest.fixture(scope="module", params=SPANNING[:2] if FULL else SPANNING[:1], ids=lambda way: "-".join(way))
 def lab(request):
-    with Lab(nodes=len(NODES), **options(request.param)) as lab:
+    with Lab(nodes=len(NODES), **options(request.param, "dual")) as lab:
         yield lab
 
 

@@ -64,9 +64,9 @@ def server(name, app, node, **kw):
     return p
 
 
-@pytest.fixture(scope="module", params=combos.params() if FULL else combos.params()[:2])
+@pytest.fixture(scope="module", params=combos.params_of_both() if FULL else combos.params_of_both()[:2])
 def lab(request):
-    with Lab(nodes=2, **combos.options(request.param)) as lab:
+    with Lab(nodes=2, **combos.options(request.param, "dual")) as lab:
         lab.apply(server("w1", "web", "n1"), server("w2", "web", "n2"), server("me", "self", "n1"), pod("c", node="n1"),
                   service("web", "web"), service("self", "self"), service("empty", "nobody"),
                   service("near", "far", internalTrafficPolicy="Local"), server("far", "far", "n2"))
