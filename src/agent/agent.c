@@ -61,6 +61,18 @@ static int on_pass(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ct
 	return 0;
 }
 
+/* Without it neither CNI nor `weft` reaches us. */
+static void restore_socket(struct agent *a)
+{
+	int r = ipc_server_restore(a->server);
+
+	if (r > 0)
+		repairs_note(&a->repairs, REPAIR_SOCKET, 1, a->socket_path);
+	else if (r < 0 && a->socket_error != r)
+		log_error("cannot listen anew", L_STR("path", a->socket_path), L_ERRNO(r));
+	a->socket_error = MIN(r, 0);
+}
+
 static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 {
 	static unsigned tick;
@@ -69,6 +81,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	tick++;
 	if (!a->client && tick % CONNECT_TICKS == 0)
 		agent_start_watches(a);
+	restore_socket(a);
 	agent_drain_del_queue(a);
 	agent_services_tick(a);
 	agent_retry_adds(a);
@@ -148,9 +161,8 @@ static void start_metrics(struct agent *a)
 
 static int start_sources(struct agent *a)
 {
-	_cleanup_free_ char *socket = xasprintf("%s/weftd.sock", a->opt.run_dir);
 	struct ipc_server_config config = {
-	    .path = socket, .mode = 0600, .max_clients = 256, .idle_ms = 65000, .methods = methods, .ctx = a};
+	    .path = a->socket_path, .mode = 0600, .max_clients = 256, .idle_ms = 65000, .methods = methods, .ctx = a};
 	uint64_t now = agent_now_us(a);
 	int r = agent_start_monitor(a);
 
@@ -164,7 +176,7 @@ static int start_sources(struct agent *a)
 	agent_drain_del_queue(a);
 	r = ipc_server_new(a->event, &config, &a->server);
 	if (r < 0)
-		log_error("cannot listen", L_STR("socket", socket), L_ERRNO(r));
+		log_error("cannot listen", L_STR("socket", a->socket_path), L_ERRNO(r));
 	else
 		agent_start_watches(a);
 	start_metrics(a);
@@ -257,6 +269,7 @@ static void stop(struct agent *a)
 	health_done(&a->health);
 	agent_unwatch_firewall(a);
 	free(a->host_boot_warning);
+	free(a->socket_path);
 	options_done(&a->opt);
 	sd_event_unref(a->event);
 }
@@ -271,6 +284,7 @@ int agent_run(struct options *opt)
 	list_init(&a.waiting_confirms);
 
 	*opt = (struct options){0};
+	a.socket_path = xasprintf("%s/weftd.sock", a.opt.run_dir);
 	health_init(&a.health, "starting");
 	a.stream = stream_new(a.opt.observe_keep, a.opt.node_name);
 	log_info("weftd starts", L_STR("version", WEFT_VERSION), L_STR("node", a.opt.node_name));

@@ -41,6 +41,8 @@ struct agent {
 	bool synced[MODEL_TABLES];
 	struct rtnl_monitor *monitor;
 	struct ipc_server *server;
+	char *socket_path;
+	int socket_error; /* of the last try to listen anew, or 0 */
 	struct scrape *scrape; /* or NULL */
 	struct meter *meter; /* or NULL */
 

@@ -409,6 +409,16 @@ static void socket_file(void)
 	config.path = stale;
 	CHECK_INT(ipc_server_new(event, &config, &s), 0);
 	CHECK(stat(stale, &st) == 0 && (st.st_mode & 07777) == 0600);
+	CHECK_INT(ipc_server_restore(s), 0);
+	unlink(stale); /* somebody tidies up */
+	CHECK_INT(ipc_server_restore(s), 1);
+	CHECK(stat(stale, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == 0600);
+	CHECK_INT(ipc_server_restore(s), 0);
+	unlink(stale);
+	CHECK_INT(file_write_atomic(stale, "x", 1, 0600), 0);
+	CHECK_INT(ipc_server_restore(s), -EEXIST);
+	unlink(stale);
+	CHECK_INT(ipc_server_restore(s), 1);
 	s = ipc_server_free(s);
 	CHECK(stat(stale, &st) < 0);
 	CHECK_INT(file_write_atomic(file, "x", 1, 0600), 0);

@@ -55,6 +55,8 @@ struct ipc_server {
 	sd_event_source *io, *later;
 	char *path;
 	int fd;
+	dev_t dev; /* the socket's file */
+	ino_t ino;
 	struct list clients;
 	unsigned n_clients;
 };
@@ -422,6 +424,40 @@ static void set_defaults(struct ipc_server_config *c)
 	c->max_queue = c->max_queue ? c->max_queue : DEFAULT_QUEUE;
 }
 
+static int start_listening(struct ipc_server *s)
+{
+	_cleanup_close_ int fd = listen_on(s->config.path, s->config.mode);
+	sd_event_source *io = NULL;
+	struct stat file;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (stat(s->config.path, &file) < 0)
+		return -errno;
+	r = sd_event_add_io(s->event, &io, fd, EPOLLIN, on_connect, s);
+	if (r < 0)
+		return r;
+	sd_event_source_disable_unref(s->io);
+	close_fd(s->fd);
+	s->io = io;
+	s->fd = take_fd(fd);
+	s->dev = file.st_dev;
+	s->ino = file.st_ino;
+	return 0;
+}
+
+int ipc_server_restore(struct ipc_server *s)
+{
+	struct stat file;
+	int r;
+
+	if (stat(s->path, &file) == 0 ? file.st_dev == s->dev && file.st_ino == s->ino : errno != ENOENT)
+		return 0;
+	r = start_listening(s);
+	return r < 0 ? r : 1;
+}
+
 int ipc_server_new(sd_event *event, const struct ipc_server_config *config, struct ipc_server **ret)
 {
 	_cleanup_(ipc_server_freep) struct ipc_server *s = xnew0(struct ipc_server);
@@ -431,13 +467,11 @@ int ipc_server_new(sd_event *event, const struct ipc_server_config *config, stru
 	set_defaults(&s->config);
 	list_init(&s->clients);
 	s->event = sd_event_ref(event);
-	r = s->fd = listen_on(config->path, s->config.mode);
+	s->fd = -1;
+	r = start_listening(s);
 	if (r < 0)
 		return r;
-	s->path = xstrdup(config->path);
-	r = sd_event_add_io(event, &s->io, s->fd, EPOLLIN, on_connect, s);
-	if (r < 0)
-		return r;
+	s->config.path = s->path = xstrdup(config->path);
 	r = sd_event_add_defer(event, &s->later, on_later, s);
 	if (r < 0)
 		return r;

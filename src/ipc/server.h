@@ -39,6 +39,12 @@ struct ipc_server_config {
  * Return: 0, -EADDRINUSE when another process answers there, -ENAMETOOLONG, -errno.
  */
 int ipc_server_new(sd_event *event, const struct ipc_server_config *config, struct ipc_server **ret);
+/**
+ * ipc_server_restore() - listen anew where somebody has removed the socket's file, or put another one there
+ *
+ * Who is connected stays so. Return: 1 it was done, 0 all is as it was, -errno.
+ */
+int ipc_server_restore(struct ipc_server *s);
 /* Hangs up on all clients and removes the socket's file; handles that are still out stay valid to answer. */
 struct ipc_server *ipc_server_free(struct ipc_server *s);
 DEFINE_CLEANUP(struct ipc_server *, ipc_server_free)

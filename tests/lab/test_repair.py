@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from labs import FULL, Lab, assert_matrix, held_still, running, spread_pods, wait_for
+from labs import FULL, Lab, WEFT, assert_matrix, held_still, running, spread_pods, wait_for
 
 REST = 10  # seconds that who deletes a pod's interface twice has to wait
 EVENT, AUDIT = 3, 10  # seconds until it is back: at once by event (1 s, and time to look), or by the audit every 4 s
@@ -16,7 +16,9 @@ SETTINGS = ["repair.auditSeconds=4"]
 
 
 def count(lab, what):
-    return lab.node_status("n1")["repairs"]["counts"][what]
+    """0 while the agent cannot be asked."""
+    done = lab.exec("n1", WEFT, "status", "-o", "json", check=False)
+    return json.loads(done.stdout)["repairs"]["counts"][what] if done.returncode == 0 else 0
 
 
 def sh(lab, command):
@@ -55,6 +57,7 @@ DAMAGES = {
     "device-mac": Damage("device", "ip link set weft-vxlan address 02:00:00:00:00:97"),
     "address": Damage("address", "ip addr del $OWN4/32 dev lo"),
     "address-v6": Damage("address", "ip addr del $OWN6/128 dev lo"),
+    "socket": Damage("socket", "rm /run/weft/weftd.sock"),
     "sysctl": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/ip_forward"),
     "sysctl-v6": Damage("sysctl", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
     "sysctl-uplink": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/conf/$UPLINK/forwarding"),
