@@ -77,6 +77,7 @@ struct agent {
 	struct policies *policies;
 	sd_event_source *policy_timer, *settle_timer;
 	bool policy_applied; /* since the start */
+	size_t pods_locked; /* addresses that were locked down when this agent began, until policy_applied */
 	bool host_booted; /* host_boot.c has nothing (more) to do */
 	char *host_boot_warning; /* or NULL */
 	struct list waiting_confirms; /* struct waiting_confirm, policy_confirm.c */

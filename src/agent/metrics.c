@@ -188,7 +188,7 @@ static void xdp_packets(struct exposition *x, const struct metric *m, const stru
 
 static void locked(struct exposition *x, const struct metric *m, const struct agent *a)
 {
-	metric_value(x, m, policy_apply_count_locked(policies_applied(a->policies)), NULL);
+	metric_value(x, m, policy_apply_count_locked(policies_applied(a->policies)) + a->pods_locked, NULL);
 }
 
 static void events_told(struct exposition *x, const struct metric *m, const struct agent *a)

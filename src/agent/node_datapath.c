@@ -80,6 +80,62 @@ static uint16_t tunnel_port(const struct options *o)
 	return mesh_is_on(o) ? o->mesh_port : transport_port(o);
 }
 
+struct pod_list {
+	struct addr *addrs;
+	size_t n, cap;
+};
+
+static void add_pod(const struct endpoint_record *r, void *ctx)
+{
+	struct pod_list *to = ctx;
+
+	if (r->state != ENDPOINT_UP || endpoint_is_open(r))
+		return;
+	for (int f = 0; f < 2; f++) {
+		if (addr_is_zero(&r->addrs[f]))
+			continue;
+		GROW(to->addrs, to->n, to->cap);
+		to->addrs[to->n++] = r->addrs[f];
+	}
+}
+
+/* Those of an earlier agent, as far as policies deny anything to them. */
+static struct pod_list pods_from_before(const struct agent *a)
+{
+	struct pod_list pods = { 0 };
+
+	if (!a->policy_applied && a->opt.policy_mode != POLICY_MODE_OBSERVE)
+		endpoints_each(a->endpoints, add_pod, &pods);
+	return pods;
+}
+
+static void note_locked(struct agent *a, const struct pod_list *pods)
+{
+	_cleanup_free_ char *why = NULL;
+
+	a->pods_locked = datapath_policy_count_locked(a->dp, pods->addrs, pods->n);
+	if (!a->pods_locked)
+		return;
+	why = xasprintf("%zu addresses of pods are locked down until the API has told their policies", a->pods_locked);
+	health_set(&a->health, PART_POLICY, why);
+}
+
+static int open_datapath(struct agent *a, struct dp_config *c, char **ret_error)
+{
+	struct pod_list pods = pods_from_before(a);
+	int r;
+
+	c->pods = pods.addrs;
+	c->n_pods = pods.n;
+	r = datapath_open(c, &a->dp, ret_error);
+	if (r == 0)
+		note_locked(a, &pods);
+	free(pods.addrs);
+	c->pods = NULL;
+	c->n_pods = 0;
+	return r;
+}
+
 /* Opens the datapath for the node as `state` says; a changed node opens it anew. What it carries goes on meanwhile. */
 int agent_ensure_datapath(struct agent *a, char **ret_error)
 {
@@ -120,7 +176,7 @@ int agent_ensure_datapath(struct agent *a, char **ret_error)
 		return 0;
 	}
 	agent_close_datapath(a);
-	r = datapath_open(&c, &a->dp, ret_error);
+	r = open_datapath(a, &c, ret_error);
 	if (r < 0)
 		return r;
 	a->dp_config = c;

@@ -62,6 +62,7 @@ int agent_update_policies(struct agent *a)
 	agent_answer_confirms(a);
 	set_policy_health(a, r);
 	a->policy_applied |= r == 0;
+	a->pods_locked = a->policy_applied ? 0 : a->pods_locked;
 	again = agent_tell_policy_problems(a);
 	if (r < 0 || again || policy_apply_is_failed(policies_applied(a->policies)))
 		wake_in(a->policy_timer, policy_apply_is_leaving(policies_applied(a->policies)) ? ROOM_US : RETRY_US);

@@ -40,6 +40,8 @@ struct dp_config {
 	uint16_t tunnel_port; /* UDP port of the tunnel or of WireGuard; 0 without either */
 	bool geneve;	      /* the tunnel device's packets travel as Geneve */
 	bool host;	     /* policies may speak of the node itself */
+	const struct addr *pods; /* addresses of pods that live here since before, and may have policies: locked down where the state of policy is lost */
+	size_t n_pods;
 	bool guard;	     /* what pods have to do with pods and nodes passes no uplink unencrypted: datapath_apply_guard() */
 	const char *cgroup;   /* whose sockets are translated (a path); "" or NULL: nobody's */
 	uint32_t service_max; /* frontends of Services, and four times as many endpoints; 0: 65536 */
@@ -129,8 +131,10 @@ int datapath_apply_node_routes(struct datapath *dp, const struct dp_node_route *
  * endpoints change over. datapath_policy_commit() makes every flow be judged anew; @until: and again at that time (nanoseconds since boot), 0: not. */
 enum dp_policy_map { DP_POLICY_ADDRS, DP_POLICY_CIDRS, DP_POLICY_RULES, DP_POLICY_PORTS, DP_POLICY_ENDPOINTS, DP_POLICY_MAPS };
 int datapath_policy_begin(struct datapath *dp);
-/* Has no agent said anything since the boot? Then everything is allowed. */
+/* Is no policy in force? No agent has said anything since the boot, or what was said is lost (pods are locked down then: dp_config.pods). */
 bool datapath_policy_is_untold(struct datapath *dp);
+/* How many of these addresses are locked down. */
+size_t datapath_policy_count_locked(struct datapath *dp, const struct addr *pods, size_t n);
 /* @key, @value: the map's structs as the compiler has them (endpoints: a struct addr); @value NULL deletes, whether it is there or not.
  * Return: 0, -E2BIG when the map is full, -errno. */
 int datapath_policy_change(struct datapath *dp, enum dp_policy_map map, const void *key, const void *value);

@@ -711,6 +711,8 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	dp_count_all_flows(dp); /* before anything is moved on somebody's share */
 	r = start_sweep(dp, config, ret_error);
 	if (r == 0)
+		r = dp_policy_lock_lost(dp, config->pods, config->n_pods);
+	if (r == 0)
 		r = inherit(dp, inheriting);
 	if (r == 0)
 		r = replace_attached(dp, inheriting);

@@ -319,13 +319,6 @@ int datapath_policy_commit(struct datapath *dp, uint64_t until)
 	return r;
 }
 
-bool datapath_policy_is_untold(struct datapath *dp)
-{
-	struct policy_state s;
-
-	return read_state(dp, &s) == 0 && s.revision == 0;
-}
-
 /* Is the entry one of those that are looked for? */
 typedef bool meant_fn(struct datapath *dp, enum dp_policy_map map, const union entry *key, const void *ctx);
 
@@ -438,6 +431,17 @@ static void find_used(struct datapath *dp, bool used[GENERATIONS])
 		note_used(used, v.trial);
 		note_used(used, v.after);
 	}
+}
+
+bool datapath_policy_is_untold(struct datapath *dp)
+{
+	bool used[GENERATIONS];
+	struct policy_state s;
+
+	if (read_state(dp, &s) < 0)
+		return false;
+	find_used(dp, used);
+	return s.revision == 0 || !memchr(used, true, sizeof(used));
 }
 
 static uint32_t generation_of(enum dp_policy_map map, const union entry *k)

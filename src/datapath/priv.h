@@ -154,6 +154,8 @@ void dp_close_stale(struct datapath *dp);
 struct services *services_free(struct services *s);
 /* The endpoint's addresses have a policy before they are published: what there is stays, else it is locked down; or it is open. */
 int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep);
+/* Where the state of policy is gone though some was in force: locks these pods down. Before the programs are attached. Return: 0, -errno. */
+int dp_policy_lock_lost(struct datapath *dp, const struct addr *pods, size_t n);
 /* Lets every flow be judged anew by what is in force: an agent that died between a change and its datapath_policy_commit() leaves verdicts of before. */
 int dp_policy_void(struct datapath *dp);
 /* Does an entry of policy_addrs or policy_endpoints say at @revision what it says first, or still what was before? */

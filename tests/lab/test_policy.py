@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from apiwatch import Api
 from combos import options, params_of_both
-from labs import FULL, Lab, pod, wait_for
+from labs import FULL, Lab, held_still, pod, wait_for
 from truth import NO_ANSWER, ask
 
 PYTHON = "/usr/bin/python3"
 
-# Sends a datagram every millisecond and says how many answers came; ends after SECONDS or when its input closes.
+# Sends a datagram every millisecond and says how many answers came; ends after SECONDS, or, if it is given anything more, when its input closes.
 PROBER = """
 import select, socket, sys, time
 host, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
@@ -34,7 +34,8 @@ while time.monotonic() < end:
         sent += 1
     except OSError:
         pass
-    select.select([s], [], [], 0.001)
+    if sys.stdin in select.select([s, sys.stdin][:len(sys.argv) - 3], [], [], 0.001)[0]:
+        break
     try:
         while s.recv(2048):
             got += 1
@@ -265,8 +266,8 @@ def of_side(side, **rules):
         **{direction: [rule(*r) for r in some] for direction, some in rules.items()}}}
 
 
-def policy_drops(lab):
-    return sum(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"].startswith("policy_"))
+def policy_drops(lab, which="policy_"):
+    return sum(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"].startswith(which))
 
 
 @in_one_way
@@ -365,6 +366,34 @@ def test_a_denied_path_stays_closed_while_agents_die(lab):
     print("denied: %d sent, %d answered; allowed: %d sent, %d answered" % (sent, got, asked, answered))
     assert sent > 100 * seconds and got == 0
     assert answered > asked * 0.9
+
+
+@in_one_way
+def test_a_denied_path_stays_closed_while_the_state_of_policy_is_lost(lab):
+    """Somebody removes pins, and the agent dies before it can put them back: while the API is silent nobody knows what was in force, so pods that live there are locked down."""
+    server = lab.ips["server"][0]
+    prober = ["default/near", PYTHON, "-c", PROBER, server, "8080"]
+    planted = lab.exec(*prober, "0.2").stdout.split()
+    assert int(planted[-1]) > 0, "what is not denied must be seen"
+    lab.apply(policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="far")]}]))
+    settled(lab, "near", "server", False)
+    denied = lab.popen(*prober, "600", "more", stdin=-1, stdout=-1)
+    assert denied.stdout.readline() == "go\n"
+    for lost in ("v*/maps/policy_state", *(["v*/maps/policy_endpoints"] if FULL else []), "*"):
+        with held_still(lab, "hub"):
+            old = lab.agents("n1")
+            for pid in old:
+                os.kill(pid, signal.SIGSTOP)  # else it would put them back
+            lab.exec("n1", "sh", "-c", "rm -r /sys/fs/bpf/weft/" + lost)
+            for pid in old:
+                os.kill(pid, signal.SIGKILL)
+            wait_for("it to be said", lambda: "are locked down until the API has told" in lab.exec("n1", "weft", "status", check=False).stdout)
+            before = policy_drops(lab, "policy_locked")
+            wait_for("a drop", lambda: policy_drops(lab, "policy_locked") > before)
+        wait_for("the API's word", lambda: "locked down" not in lab.exec("n1", "weft", "status", check=False).stdout)
+    settled(lab, "far", "server", True)
+    sent, got = map(int, denied.communicate(timeout=120)[0].split())
+    assert sent > 0 and got == 0, (sent, got)
 
 
 TUPLES = 200 if FULL else 40
