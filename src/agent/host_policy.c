@@ -17,10 +17,13 @@ static const uint64_t grace_us = 3000000;
 /* A connection that says nothing for longer is judged as if whoever speaks next began it. */
 static const uint64_t adopts_us = 300000000;
 
+/* The failsafe rules are there while anything else is: without, the node is no endpoint at all. Where all only observes so do they, and nothing is in force. */
+enum failsafe { FAILSAFE_NONE, FAILSAFE_OBSERVED, FAILSAFE_ENFORCED };
+
 /* What the compiler has: now, and after a trial that ends by itself. */
 struct side {
 	json_t *objects;
-	bool failsafe;
+	enum failsafe failsafe;
 };
 enum { NOW, AFTER, SIDES };
 
@@ -31,11 +34,13 @@ struct host_policy {
 	void *wake_ctx;
 	sd_event_source *timer;
 	json_t *wanted;	   /* what the API has: name → object */
-	json_t *effective; /* those of them that mean this node */
+	json_t *effective; /* those of them that mean this node, and are to be in force */
+	json_t *observed;  /* those that mean it and only observe: they close nothing, so they need no trial */
 	struct side sides[SIDES];
 	struct host_record record;
 	struct api_trial *test;
 	char *written; /* the record's text in the file */
+	uint64_t observed_since; /* as record.since, while nothing is in force */
 	struct failsafe_api api;
 	const struct route_underlay *links;
 	size_t n_links;
@@ -92,6 +97,26 @@ static int save(struct host_policy *h)
 	return 0;
 }
 
+static bool observes(const struct policy_spec *spec, const struct options *o)
+{
+	return o->policy_mode == POLICY_MODE_OBSERVE || spec->observes;
+}
+
+/* An older agent confirmed those, too. */
+static void drop_observing(json_t *set)
+{
+	json_t *object;
+	const char *name;
+	void *next;
+
+	json_object_foreach_safe(set, next, name, object) {
+		_cleanup_(policy_spec_freep) struct policy_spec *spec = NULL;
+
+		if (policy_spec_parse(object, NULL, &spec, NULL) == 0 && spec->observes)
+			json_object_del(set, name);
+	}
+}
+
 /* A file that cannot be read is one in which nothing is confirmed: what is wanted goes on trial. */
 static void load(struct host_policy *h)
 {
@@ -104,6 +129,8 @@ static void load(struct host_policy *h)
 		host_record_done(&h->record);
 		r = host_record_parse(&h->record, path, text, len, &why);
 		h->written = take_ptr(text);
+		drop_observing(h->record.confirmed);
+		drop_observing(h->record.last);
 	}
 	if (r < 0 && r != -ENOENT)
 		log_warn("what was confirmed of the node's own policies cannot be read", L_STR("file", path), L_STR("why", why ? why : strerror(-r)));
@@ -139,36 +166,36 @@ static void del_object(struct host_policy *h, int side, const char *name)
 	policy_del_object(h->compiler, KIND_CLUSTER, side == AFTER ? POLICY_AFTER_NAMESPACE : "", name);
 }
 
-static void put_failsafe(const struct host_policy *h, struct policy *to, int side, const struct failsafe_api *api)
+static void put_failsafe(const struct host_policy *h, struct policy *to, int side, const struct failsafe_api *api, enum failsafe how)
 {
 	struct policy_spec *spec = failsafe_spec(h->opt, api, h->links, h->n_links);
 
+	spec->observes = how == FAILSAFE_OBSERVED;
 	if (side == AFTER)
 		policy_spec_set_after(spec);
 	policy_put_object(to, spec);
 }
 
-/* The failsafe rules are there while anything else is: without, the node is no endpoint at all. */
-static void set_failsafe(struct host_policy *h, int side, bool on)
+static void set_failsafe(struct host_policy *h, int side, enum failsafe how)
 {
-	if (h->sides[side].failsafe == on)
+	if (h->sides[side].failsafe == how)
 		return;
-	h->sides[side].failsafe = on;
-	if (on)
-		put_failsafe(h, h->compiler, side, &h->api);
+	h->sides[side].failsafe = how;
+	if (how != FAILSAFE_NONE)
+		put_failsafe(h, h->compiler, side, &h->api, how);
 	else
 		del_object(h, side, FAILSAFE_NAME);
 }
 
-/* @objects: taken. @any: does one of them mean this node? */
-static void put_side(struct host_policy *h, int side, json_t *objects, bool any)
+/* @objects: taken. */
+static void put_side(struct host_policy *h, int side, json_t *objects, enum failsafe failsafe)
 {
 	_cleanup_json_ json_t *old = h->sides[side].objects;
 	json_t *object;
 	const char *name;
 
 	h->sides[side].objects = objects;
-	set_failsafe(h, side, any);
+	set_failsafe(h, side, failsafe);
 	json_object_foreach(old, name, object)
 		if (!json_object_get(objects, name))
 			del_object(h, side, name);
@@ -179,8 +206,17 @@ static void put_side(struct host_policy *h, int side, json_t *objects, bool any)
 
 static struct policy_host_times times(const struct host_policy *h)
 {
+	uint64_t since = json_object_size(decided(h)) ? h->record.since : h->observed_since;
+
 	return (struct policy_host_times){ .until_ns = is_on_trial(h) ? (h->record.until + grace_us) * NS_PER_US : 0,
-					   .adopts_ns = (h->record.since + adopts_us) * NS_PER_US };
+					   .adopts_ns = (since + adopts_us) * NS_PER_US };
+}
+
+static enum failsafe failsafe_now(const struct host_policy *h)
+{
+	if (json_object_size(decided(h)))
+		return FAILSAFE_ENFORCED;
+	return json_object_size(h->observed) ? FAILSAFE_OBSERVED : FAILSAFE_NONE;
 }
 
 static void put_in_force(struct host_policy *h)
@@ -188,11 +224,11 @@ static void put_in_force(struct host_policy *h)
 	json_t *now = json_copy(decided(h)), *after = is_on_trial(h) ? json_copy(h->record.confirmed) : json_object(), *object;
 	const char *name;
 
-	json_object_foreach(h->wanted, name, object) /* of other nodes: here they say nothing, but `weft policy list` names them */
+	json_object_foreach(h->wanted, name, object) /* what observes; and of other nodes: here they say nothing, but `weft policy list` names them */
 		if (!json_object_get(h->effective, name) && !json_object_get(now, name))
 			json_object_set(now, name, object);
-	put_side(h, NOW, now, json_object_size(decided(h)) > 0);
-	put_side(h, AFTER, after, json_object_size(after) > 0);
+	put_side(h, NOW, now, failsafe_now(h));
+	put_side(h, AFTER, after, json_object_size(after) ? FAILSAFE_ENFORCED : FAILSAFE_NONE);
 	policy_set_host_times(h->compiler, times(h));
 }
 
@@ -256,10 +292,41 @@ static void open_node(struct host_policy *h)
 	struct host_record *r = &h->record;
 
 	if (json_object_size(decided(h)))
-		log_warn("the last policy of the node itself is gone: the node is open");
+		log_warn("no policy of the node itself is in force any more: the node is open");
 	r->unmeant = (r->unmeant || json_object_size(r->confirmed)) && has_last(h);
 	set_confirmed(h, h->effective);
 	end_trial(h);
+}
+
+static bool only_denies(const json_t *object)
+{
+	static const char *const directions[] = { "ingress", "egress" };
+	const json_t *rule;
+	size_t i;
+
+	for (int d = 0; d < 2; d++)
+		json_array_foreach(json_at(object, "spec", directions[d]), i, rule)
+			if (!streq(json_str_at(rule, "action"), "Deny"))
+				return false;
+	return true;
+}
+
+/* What was confirmed, less what observes now; if that only denied it let nothing pass that others would deny. */
+static bool is_confirmed(const struct host_policy *h)
+{
+	json_t *object;
+	const char *name;
+
+	json_object_foreach(h->record.confirmed, name, object) {
+		const json_t *now = json_object_get(h->effective, name);
+
+		if (now ? !json_equal(now, object) : !json_object_get(h->observed, name) || !only_denies(object))
+			return false;
+	}
+	json_object_foreach(h->effective, name, object)
+		if (!json_object_get(h->record.confirmed, name))
+			return false;
+	return true;
 }
 
 /* Nothing is wanted, or what was confirmed: needs no trial. */
@@ -271,7 +338,7 @@ static void decide(struct host_policy *h)
 		open_node(h);
 		return;
 	}
-	if (json_equal(h->effective, r->confirmed) || json_equal(h->effective, r->last)) {
+	if (is_confirmed(h) || json_equal(h->effective, r->last)) {
 		set_confirmed(h, h->effective);
 		end_trial(h);
 	} else if (!json_equal(h->effective, r->trial)) {
@@ -292,6 +359,10 @@ static void note_since(struct host_policy *h)
 		h->record.since = now_us(h);
 	else if (!on)
 		h->record.since = 0;
+	if (!json_object_size(h->observed))
+		h->observed_since = 0;
+	else if (!h->observed_since)
+		h->observed_since = now_us(h);
 }
 
 /* The record says what to do: first it is written down, then it is done. */
@@ -373,7 +444,7 @@ static void put_set(const struct host_policy *h, struct policy *to, int side, co
 	json_t *object;
 
 	if (json_object_size(set))
-		put_failsafe(h, to, side, api);
+		put_failsafe(h, to, side, api, FAILSAFE_ENFORCED);
 	json_object_foreach((json_t *)set, name, object)
 		put_object(to, side, name, object);
 }
@@ -390,19 +461,22 @@ void host_policy_put_recorded(struct host_policy *h, struct policy *to, const st
 
 /* --- which of them mean this node --- */
 
-static bool means_node(const struct host_policy *h, const json_t *object)
+static void put_or_del(json_t *set, const char *name, json_t *object)
 {
-	_cleanup_(policy_spec_freep) struct policy_spec *spec = NULL;
-
-	return policy_spec_parse(object, NULL, &spec, NULL) == 0 && policy_selects_host(h->compiler, spec);
+	if (object)
+		json_object_set(set, name, object);
+	else
+		json_object_del(set, name);
 }
 
 static void look_at(struct host_policy *h, const char *name, json_t *object)
 {
-	if (object && means_node(h, object))
-		json_object_set(h->effective, name, object);
-	else
-		json_object_del(h->effective, name);
+	_cleanup_(policy_spec_freep) struct policy_spec *spec = NULL;
+	bool means_node = object && policy_spec_parse(object, NULL, &spec, NULL) == 0 && policy_selects_host(h->compiler, spec);
+	bool only_observes = means_node && observes(spec, h->opt);
+
+	put_or_del(h->effective, name, means_node && !only_observes ? object : NULL);
+	put_or_del(h->observed, name, only_observes ? object : NULL);
 }
 
 /* --- outside --- */
@@ -454,9 +528,9 @@ void host_policy_synced(struct host_policy *h)
 static void renew_failsafe(struct host_policy *h)
 {
 	for (int side = NOW; side < SIDES; side++)
-		if (h->sides[side].failsafe)
-			put_failsafe(h, h->compiler, side, &h->api);
-	if (h->sides[NOW].failsafe)
+		if (h->sides[side].failsafe != FAILSAFE_NONE)
+			put_failsafe(h, h->compiler, side, &h->api, h->sides[side].failsafe);
+	if (h->sides[NOW].failsafe != FAILSAFE_NONE)
 		h->wake(h->wake_ctx);
 }
 
@@ -525,18 +599,34 @@ const json_t *host_policy_tried(const struct host_policy *h)
 	return h->record.trial;
 }
 
+static const char *state_of(const struct host_policy *h)
+{
+	if (is_on_trial(h))
+		return "trial";
+	if (h->record.taken_back)
+		return "rolled back";
+	return json_object_size(decided(h)) ? "confirmed" : json_object_size(h->observed) ? "observed" : "none";
+}
+
+static json_t *names_of(const json_t *objects)
+{
+	json_t *names = json_array(), *object;
+	const char *name;
+
+	json_object_foreach((json_t *)objects, name, object)
+		json_array_append_new(names, json_string(name));
+	return names;
+}
+
 json_t *host_policy_json(const struct host_policy *h)
 {
-	const char *state = is_on_trial(h) ? "trial" : h->record.taken_back ? "rolled back" : json_object_size(decided(h)) ? "confirmed" : "none", *name;
 	_cleanup_free_ char *revision = h->record.trial ? revision_of(h->record.trial) : NULL;
 	uint64_t now = now_us(h), until = h->record.until;
-	json_t *names = json_array(), *object;
 
-	json_object_foreach(decided(h), name, object)
-		json_array_append_new(names, json_string(name));
-	return json_pack("{ss, ss*, so*, sI, so}", "state", state, "revision", revision, "apiReached",
+	return json_pack("{ss, ss*, so*, sI, so, so}", "state", state_of(h), "revision", revision, "apiReached",
 			 h->record.trial ? json_boolean(h->record.tested) : NULL, "secondsLeft",
-			 (json_int_t)(is_on_trial(h) && until > now ? (until - now) / 1000000 : 0), "policies", names);
+			 (json_int_t)(is_on_trial(h) && until > now ? (until - now) / 1000000 : 0), "policies", names_of(decided(h)), "observed",
+			 names_of(h->observed));
 }
 
 struct host_policy *host_policy_new(sd_event *event, const struct options *o, struct policy *compiler, host_policy_wake_fn *wake, void *ctx)
@@ -549,6 +639,7 @@ struct host_policy *host_policy_new(sd_event *event, const struct options *o, st
 	h->wake_ctx = ctx;
 	h->wanted = json_object();
 	h->effective = json_object();
+	h->observed = json_object();
 	for (int side = NOW; side < SIDES; side++)
 		h->sides[side].objects = json_object();
 	host_record_init(&h->record);
@@ -568,6 +659,7 @@ struct host_policy *host_policy_free(struct host_policy *h)
 	sd_event_source_disable_unref(h->timer);
 	json_decref(h->wanted);
 	json_decref(h->effective);
+	json_decref(h->observed);
 	for (int side = NOW; side < SIDES; side++)
 		json_decref(h->sides[side].objects);
 	api_trial_free(h->test);

@@ -5,7 +5,7 @@
  * still reaches the node says `weft policy confirm` by then, what was confirmed last is in force again, until they change once more or are confirmed after
  * all. That holds whatever happens to the agent: a file says when the trial ends, which a restart reads, and the datapath has what was confirmed beside what
  * is on trial, and goes back to it by itself when no agent has taken back in time. Where no such policy is wanted any more there is nothing to confirm: that
- * closes nothing; nor where they become again what was confirmed last.
+ * closes nothing; nor where they become again what was confirmed last. What only observes closes nothing either: it is no part of that, and observes as long as it is there.
  *
  * A connection to the API server that was there before goes on where a new one is cut, so whoever looks at the agent's would find nothing wrong. Hence a new
  * one is made under each trial (agent/api_trial.h): without it they are taken back at once, and before it nobody can confirm them. */
@@ -55,6 +55,6 @@ bool host_policy_is_rolled_back(const struct host_policy *h);
 const json_t *host_policy_tried(const struct host_policy *h);
 /* Was the API server reached under what is, or was, on trial? */
 bool host_policy_is_tested(const struct host_policy *h);
-/* {"state": "none" | "confirmed" | "trial" | "rolled back", "revision": what waits to be confirmed, "apiReached": of what is, or was, on trial, "secondsLeft": n,
- * "policies": [name, …]} */
+/* {"state": "none" | "observed" (nothing else is) | "confirmed" | "trial" | "rolled back", "revision": what waits to be confirmed, "apiReached": of what is, or was, on trial, "secondsLeft": n,
+ * "policies": [name, …] in force, "observed": [name, …] that only observe} */
 json_t *host_policy_json(const struct host_policy *h);

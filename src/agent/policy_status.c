@@ -29,12 +29,14 @@ static json_t *wanted_condition(const struct agent *a, const struct model_policy
 {
 	const struct policy_errors *e = policy_object_errors(policies_compiler(a->policies), kind, p->namespace_, p->name);
 	_cleanup_free_ char *message = NULL;
+	bool observes = streq(p->mode, "observe");
 
 	if (!e)
 		return NULL;
 	if (!e->n)
-		message = xasprintf("understood%s%s", streq(p->mode, "observe") ? "; it only observes" : "",
-				    policy_subject_is_nodes(p->subject) ? "; nodes where policy.host is off do not enforce it" : "");
+		message = xasprintf("understood%s%s%s", observes ? "; it only observes" : "",
+				    policy_subject_is_nodes(p->subject) ? "; nodes where policy.host is off do not " : "",
+				    !policy_subject_is_nodes(p->subject) ? "" : observes ? "observe" : "enforce it");
 	else if (e->total == 1)
 		message = xasprintf("fails closed: %s", e->text[0]);
 	else

@@ -105,7 +105,7 @@ static void print_host(const json_t *host)
 
 	if (!host || streq(state, "none"))
 		return;
-	printf("policies of the node itself: %s", shown(state, text));
+	printf("policies of the node itself: %s", streq(state, "observed") ? "only observed" : shown(state, text));
 	if (json_object_get(host, "revision"))
 		printf(", revision %s", shown(json_str_at(host, "revision"), text));
 	if (streq(state, "trial"))

@@ -372,6 +372,47 @@ def test_P11_what_nobody_confirms_is_taken_back(lab):
     soon("confirmed after all", lambda: reached(lab, "world", OPEN) is False)
 
 
+def audited(lab):
+    """Of flows that passed and would have been denied, the ports of this node."""
+    lines = lab.exec("n1", WEFT, "observe", "--verdict", "audit", "--last", "500", "-o", "json").stdout.splitlines()
+    return {e["destination"]["port"] for e in map(json.loads, lines) if e["reason"] == "policy_ingress" and e["destination"]["address"] in lab.nodes["n1"]}
+
+
+def test_P11_what_only_observes_needs_no_trial_and_stays(lab):
+    closing = closes()
+
+    def is_so(state, policies, observed):
+        h = host(lab)
+        return (h["state"], sorted(h["policies"]), sorted(h["observed"])) == (state, policies, observed)
+
+    def mode(name, word):
+        lab.kubectl("annotate", "cnp", name, "--overwrite", "weft.dev/mode" + word)
+    lab.apply({**closing, "metadata": {"name": "host", "annotations": {"weft.dev/subject": "nodes-from", "weft.dev/mode": "observe"}}})
+    soon("what observes", lambda: is_so("observed", [], ["host"]))
+    for port in (CLOSED, FAILSAFE):
+        answered(lab, "world", port)
+    soon("what it would deny", lambda: CLOSED in audited(lab))
+    assert FAILSAFE not in audited(lab)
+    assert "revision" not in host(lab) and confirm(lab).returncode == 1, "nothing ends by itself"
+    listed = lab.exec("n1", WEFT, "policy", "list").stdout
+    assert "policies of the node itself: only observed" in listed and listed.splitlines()[1].split()[-1] == "observe", listed
+    soon("its condition", lambda: "it only observes" in lab.kubectl("get", "cnp", "host", "-o", "json").stdout)
+    mode("host", "-")
+    soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+    assert confirm(lab).returncode == 0
+    mode("host", "=observe")
+    soon("what was confirmed observes", lambda: is_so("observed", [], ["host"]) and "revision" not in host(lab))
+    answered(lab, "world", CLOSED)
+    lab.apply({**host_policy("nodes-from", anybody("Deny", SHARED)), "metadata": {**closing["metadata"], "name": "second"}})
+    soon("another on trial", lambda: is_so("trial", ["second"], ["host"]))
+    mode("host", "-")
+    soon("both on trial", lambda: is_so("trial", ["host", "second"], []))
+    assert confirm(lab).returncode == 0
+    mode("second", "=observe")  # it only denies
+    soon("one of them", lambda: is_so("confirmed", ["host"], ["second"]))
+    assert reached(lab, "world", CLOSED) is False
+
+
 def test_P11_a_restart_opens_nothing_and_keeps_what_is_confirmed(lab):
     lab.apply(closes())
     soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
