@@ -50,10 +50,10 @@ static int on_entry(const void *key, const void *value, void *ctx)
 {
 	struct copying *c = ctx;
 	int r = bpf_map_update_elem(c->to, key, value, BPF_ANY);
+	bool full = r == -E2BIG || r == -ENOSPC; /* a hash table's word, a trie's */
 
-	if (r == -E2BIG)
-		c->lost++;
-	return r == -E2BIG ? 0 : r;
+	c->lost += full;
+	return full ? 0 : r;
 }
 
 static int copy_entries(int from, int to, const char *path)

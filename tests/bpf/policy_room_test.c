@@ -110,9 +110,7 @@ static void what_has_no_room_comes_last(void)
 	CHECK_INT(n_refused, 0);
 	looks = NULL;
 	CHECK_INT(applied.locked, 1);
-	start();
-	apply();
-	dp_config.policy_rule_max = 0;
+	dp_config.policy_rule_max = 0; /* the next ones have a smaller table of prefixes than what is left here: that is said, and no error */
 }
 
 static json_t *excepts(unsigned n)
