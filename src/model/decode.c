@@ -28,7 +28,9 @@ static int64_t parse_time(const char *s)
 	return end && (*end == 'Z' || *end == '.') ? timegm(&tm) : 0;
 }
 
-static int check_string_map(const json_t *j, const char *what, char **ret_error)
+/* @max: of labels, which all are kept. Of annotations few are, and whoever bounds an object's size bounds them: an object is not refused for what others
+ * noted on it. */
+static int check_string_map(const json_t *j, const char *what, size_t max, char **ret_error)
 {
 	const char *key;
 	json_t *value;
@@ -37,8 +39,8 @@ static int check_string_map(const json_t *j, const char *what, char **ret_error)
 		return 0;
 	if (!json_is_object(j))
 		return decode_refuse(ret_error, "metadata.%s: expected an object", what);
-	if (json_object_size(j) > LABELS_MAX)
-		return decode_refuse(ret_error, "metadata.%s: more than %d", what, LABELS_MAX);
+	if (json_object_size(j) > max)
+		return decode_refuse(ret_error, "metadata.%s: more than %zu", what, max);
 	json_object_foreach((json_t *)j, key, value)
 		if (!json_is_string(value))
 			return decode_refuse(ret_error, "metadata.%s[\"%s\"]: expected a string", what, key);
@@ -62,8 +64,8 @@ int decode_meta(const json_t *object, bool namespaced, struct decoded_meta *ret,
 		return decode_refuse(ret_error, "metadata.namespace: expected a DNS label");
 	if (strlen(ret->uid) > UID_MAX)
 		return decode_refuse(ret_error, "metadata.uid: longer than %d bytes", UID_MAX);
-	r = check_string_map(json_object_get(meta, "labels"), "labels", ret_error);
-	return r < 0 ? r : check_string_map(json_object_get(meta, "annotations"), "annotations", ret_error);
+	r = check_string_map(json_object_get(meta, "labels"), "labels", LABELS_MAX, ret_error);
+	return r < 0 ? r : check_string_map(json_object_get(meta, "annotations"), "annotations", SIZE_MAX, ret_error);
 }
 
 /* spec.podCIDRs, or, from very old servers, spec.podCIDR. */

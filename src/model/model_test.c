@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
 #include "base/test.h"
 #include "model/model.h"
 
@@ -238,6 +239,20 @@ static void policies_and_namespaces(void)
 	CHECK(model_find_policy(m, "x", "p") && model_refused_count(m) == 1);
 	CHECK_INT(put(m, MODEL_POLICIES, "{\"metadata\":{\"namespace\":\"x\",\"name\":\"p\"},\"spec\":{}}"), 1);
 	CHECK_INT(model_refused_count(m), 0);
+}
+
+/* Of annotations an object may have as many as its size allows; it is in force all the same. */
+static void NP_21_many_annotations_make_no_policy_invalid(void)
+{
+	_cleanup_(model_freep) struct model *m = model_new();
+	struct buf text = { 0 };
+
+	(void)buf_addf(&text, "{\"metadata\":{\"namespace\":\"a\",\"name\":\"p\",\"annotations\":{");
+	for (unsigned i = 0; i < 5000; i++)
+		buf_addf(&text, "\"a%u\":\"\",", i);
+	buf_addf(&text, "\"last\":\"\"}},\"spec\":{\"podSelector\":{}}}");
+	CHECK_INT(put(m, MODEL_POLICIES, text.data), 1);
+	buf_done(&text);
 }
 
 static void mesh_nodes(void)
@@ -485,6 +500,7 @@ int main(void)
 	RUN(pods);
 	RUN(pods_have_named_ports_and_the_uid_that_runtimes_know);
 	RUN(policies_and_namespaces);
+	RUN(NP_21_many_annotations_make_no_policy_invalid);
 	RUN(mesh_nodes);
 	RUN(bad_objects_are_refused);
 	RUN(a_list_replaces);
