@@ -64,7 +64,7 @@ static int apply(struct agent *a, const struct past *past)
 	_cleanup_(policy_freep) struct policy *compiler = policy_new();
 	_cleanup_(policy_maps_putp) struct policy_maps *maps = NULL;
 	struct policy_apply applied = { 0 };
-	const struct policy_links links = { a->facts.underlays, a->facts.n_underlays };
+	const struct policy_links links = { a->facts.underlays, a->facts.n_underlays, a->facts.own, a->facts.n_own };
 	size_t n;
 	_cleanup_free_ struct model_node **nodes = model_nodes_sorted(past->model, &n);
 	int r;

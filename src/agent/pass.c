@@ -129,7 +129,7 @@ int agent_read_facts(struct agent *a, const struct model_node *node, char **ret_
 		return r;
 	node_facts_done(&a->facts);
 	a->facts = f;
-	policies_set_links(a->policies, f.underlays, f.n_underlays);
+	policies_set_links(a->policies, &(struct policy_links){ f.underlays, f.n_underlays, f.own, f.n_own });
 	return 0;
 }
 

@@ -32,6 +32,8 @@ struct policies {
 	struct host_policy *host; /* NULL: policy.host is off */
 	struct route_underlay *links;
 	size_t n_links;
+	struct addr *own; /* as bytes in order */
+	size_t n_own;
 	struct policy_apply apply;
 	struct htab locals;
 	bool dirty, nodes_dirty, cluster_dirty, failed;
@@ -127,45 +129,66 @@ static void on_namespace(struct policies *p, const struct model_namespace *ns, b
 		policy_put_namespace(p->policy, ns->name, p->labels, labels_of(p, ns->labels));
 }
 
+static struct policy_links links_of(const struct policies *p)
+{
+	return (struct policy_links){ p->links, p->n_links, p->own, p->n_own };
+}
+
 static void on_node(struct policies *p, const struct model_node *node, bool gone)
 {
 	bool own = streq(node->name, p->node);
+	struct policy_links links = links_of(p);
 
 	p->nodes_dirty = p->cluster_dirty = true;
 	if (gone) {
 		policy_del_node(p->policy, node->name);
 		return;
 	}
-	policy_nodes_put(p->policy, node, own ? &(struct policy_links){ p->links, p->n_links } : NULL);
+	policy_nodes_put(p->policy, node, own ? &links : NULL);
 	if (own && p->host)
 		host_policy_node_changed(p->host);
 }
 
-static bool same_links(const struct policies *p, const struct route_underlay *links, size_t n)
+static int cmp_addr(const void *a, const void *b)
 {
-	bool same = n == p->n_links;
-
-	for (size_t i = 0; same && i < n; i++)
-		same = addr_eq(&links[i].addr, &p->links[i].addr) && prefix_eq(&links[i].net, &p->links[i].net);
-	return same;
+	return memcmp(a, b, sizeof(struct addr));
 }
 
-void policies_set_links(struct policies *p, const struct route_underlay *links, size_t n)
+static bool same_links(const struct policies *p, const struct policy_links *links)
 {
+	bool same = links->n == p->n_links && links->n_own == p->n_own;
+
+	for (size_t i = 0; same && i < links->n; i++)
+		same = addr_eq(&links->all[i].addr, &p->links[i].addr) && prefix_eq(&links->all[i].net, &p->links[i].net);
+	return same && (p->n_own == 0 || memcmp(links->own, p->own, p->n_own * sizeof(*p->own)) == 0);
+}
+
+void policies_set_links(struct policies *p, const struct policy_links *told)
+{
+	_cleanup_free_ struct addr *own = xnew0_array(struct addr, told->n_own + 1);
+	struct policy_links links = *told;
 	const struct model_node *node;
 
-	if (!p->host || same_links(p, links, n))
+	for (size_t i = 0; i < told->n_own; i++)
+		own[i] = told->own[i];
+	qsort(own, told->n_own, sizeof(*own), cmp_addr); /* the kernel lists them in any order */
+	links.own = own;
+	if (!p->host || same_links(p, &links))
 		return;
 	free(p->links);
-	p->links = xnew0_array(struct route_underlay, n + 1);
-	for (size_t i = 0; i < n; i++)
-		p->links[i] = links[i];
-	p->n_links = n;
-	host_policy_set_links(p->host, p->links, n);
+	p->links = xnew0_array(struct route_underlay, links.n + 1);
+	for (size_t i = 0; i < links.n; i++)
+		p->links[i] = links.all[i];
+	p->n_links = links.n;
+	free(p->own);
+	p->own = take_ptr(own);
+	p->n_own = links.n_own;
+	host_policy_set_links(p->host, p->links, p->n_links);
 	node = model_find_node(p->model, p->node);
 	if (!node)
 		return;
-	policy_nodes_put(p->policy, node, &(struct policy_links){ p->links, n });
+	links = links_of(p);
+	policy_nodes_put(p->policy, node, &links);
 	touch(p);
 }
 
@@ -563,6 +586,7 @@ struct policies *policies_free(struct policies *p)
 	policy_free(p->policy);
 	free(p->labels);
 	free(p->links);
+	free(p->own);
 	free(p->cluster);
 	free(p);
 	return NULL;

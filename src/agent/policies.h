@@ -7,6 +7,7 @@
 #include "agent/host_policy.h"
 #include "agent/options.h"
 #include "agent/policy_apply.h"
+#include "agent/policy_nodes.h"
 #include "model/model.h"
 #include "policy/policy.h"
 #include "route/plan.h"
@@ -38,7 +39,7 @@ bool policies_settle(struct policies *p);
 /* Is there anything left for it? */
 bool policies_rest(const struct policies *p);
 /* This node's addresses on its links (now): policies of the node mean what leads to it there. Copied. */
-void policies_set_links(struct policies *p, const struct route_underlay *links, size_t n);
+void policies_set_links(struct policies *p, const struct policy_links *links);
 /* A look at the next entries of the policy maps. Return: how many had to be put back, -errno. */
 int policies_audit(struct policies *p, struct datapath *dp);
 /* Keeps what the node's own policies are judged by until the API answers after a boot; when it has changed, and rarely. At intervals. */

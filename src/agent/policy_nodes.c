@@ -26,11 +26,23 @@ static bool shared_addr(const struct prefix *net, struct addr *ret)
 	return true;
 }
 
-static void put_host(struct policy *to, const struct label_in *labels, size_t n_labels, const struct addr *own, size_t n, const struct policy_links *links)
+static bool is_among(const struct addr *all, size_t n, const struct addr *a)
 {
-	_cleanup_free_ struct addr *all = xnew0_array(struct addr, n + links->n + ARRAY_SIZE(groups));
+	for (size_t i = 0; i < n; i++)
+		if (addr_eq(&all[i], a))
+			return true;
+	return false;
+}
 
-	memcpy(all, own, n * sizeof(*all));
+static void put_host(struct policy *to, const struct label_in *labels, size_t n_labels, const struct addr *told, size_t n, const struct policy_links *links)
+{
+	_cleanup_free_ struct addr *all = xnew0_array(struct addr, n + links->n_own + links->n + ARRAY_SIZE(groups));
+	size_t n_told = n;
+
+	memcpy(all, told, n * sizeof(*all));
+	for (size_t i = 0; i < links->n_own; i++)
+		if (!is_among(all, n_told, &links->own[i]))
+			all[n++] = links->own[i];
 	for (size_t i = 0; i < links->n; i++)
 		n += shared_addr(&links->all[i].net, &all[n]);
 	for (size_t i = 0; i < ARRAY_SIZE(groups); i++)

@@ -280,6 +280,40 @@ def test_P11_no_way_around_it(lab):
     lab.kubectl("delete", "endpointslice", "node-1")
 
 
+def test_P11_every_address_of_the_node(lab):
+    """Also those that its object does not list: further ones of an uplink, another interface's, and one that comes when the policy is in force."""
+    REFUSED, SILENT = 7, 28  # curl's word for a port that nobody has
+    link = link_of(lab)[0]
+    further, later = ([str(ipaddress.ip_address(lab.nodes["n1"][0]) + n), str(ipaddress.ip_address(lab.nodes["n1"][1]) + n)] for n in (0x61, 0x62))
+    bridge = "172.17.0.1"
+
+    def answers(where, address):
+        url = "http://%s:%d/" % ("[%s]" % address if ":" in address else address, CLOSED)
+        return lab.exec(where, "curl", "-sg", "-m", "1", url, check=False).returncode
+
+    def add(addresses, verb="add"):
+        for a in addresses:
+            lab.exec("n1", "ip", "addr", verb, a + ("/64" if ":" in a else "/24"), "dev", link, *(["nodad"] if ":" in a and verb == "add" else []))
+
+    add(further)
+    lab.exec("n1", "sh", "-c", "ip link add br9 type bridge && ip addr add %s/24 dev br9 && ip link set br9 up" % bridge)
+    asked = [("world", a) for a in further] + [("default/near", a) for a in (*further, bridge)] + [("default/far", further[0])]
+    try:
+        for where, address in asked:
+            soon("a port that nobody has", lambda: answers(where, address) == REFUSED)
+        lab.apply(closes())
+        soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
+        assert confirm(lab).returncode == 0
+        assert [answers(*a) for a in asked] == [SILENT] * len(asked)
+        add(later)
+        for where in ("world", "default/near"):
+            for address in later:
+                soon("an address that came later", lambda: answers(where, address) == SILENT)
+    finally:
+        add([a for a in (*further, *later) if a + "/" in lab.exec("n1", "ip", "addr", "show", "dev", link).stdout], "del")
+        lab.exec("n1", "ip", "link", "del", "br9")
+
+
 CLIENTS = ("world", "n2", "default/near", "default/far")
 
 
