@@ -13,7 +13,7 @@
 typedef void metric_fn(struct exposition *x, const struct metric *m, const struct agent *a);
 
 static metric_fn audits, fragments_pushed_out, xdp_packets, locked, events_told, events_failed, info, ready, health, drops, dropped_bytes, forwarded, forwarded_bytes, flows, flow_max, flow_searches, endpoints, endpoints_lost,
-	node_routes, services, service_answers, service_writes, service_aborted, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, ipam, repairs, events_lost, passes, events, events_missed,
+	node_routes, services, service_answers, service_writes, service_aborted, health_ports, health_answers, announced, announce_peers, announce_changes, announce_questions, peers, mesh_info, mesh_peers, mesh_alive, mesh_received, mesh_sent, mesh_starts, probes, peer_mtu, outer_told, ipam, repairs, events_lost, passes, events, events_missed,
 	observe_readers, observe_lost, peer_rtt, peer_probes, peer_lost, cni_requests, cni_duration, kube_connected, kube_lists,
 	kube_events, kube_reconnects, kube_refused, objects, cpu, resident, virtual_memory, open_fds, max_fds, start_time;
 
@@ -60,6 +60,7 @@ static const struct {
 	{ { "weft_mesh_engine_starts", METRIC_COUNTER, "", "Times that this agent started weft-wg." }, mesh_starts },
 	{ { "weft_probes", METRIC_COUNTER, "what", "Transport auto: probes sent and answered, of others answered, refused, not looked at." }, probes },
 	{ { "weft_route_mtu_bytes", METRIC_GAUGE, "", "MTU of the pods' routes: the smallest of all paths." }, peer_mtu },
+	{ { "weft_outer_too_big", METRIC_COUNTER, "", "Times that routers said of outer packets over IPv6 that they do not fit." }, outer_told },
 	{ { "weft_ipam_addresses", METRIC_GAUGE, "range, state", "Addresses of the node's ranges: used, resting, free." }, ipam },
 	{ { "weft_repairs", METRIC_COUNTER, "what", "What somebody else had taken away or changed, and was put back." }, repairs },
 	{ { "weft_netlink_events_lost", METRIC_COUNTER, "", "Overruns of the kernel's event queue; each made the agent list everything again." }, events_lost },
@@ -445,6 +446,11 @@ static void ipam(struct exposition *x, const struct metric *m, const struct agen
 		metric_value(x, m, u.resting, "range=\"%s\",state=\"resting\"", range);
 		metric_value(x, m, u.size - MIN(u.size, u.used + u.resting), "range=\"%s\",state=\"free\"", range);
 	}
+}
+
+static void outer_told(struct exposition *x, const struct metric *m, const struct agent *a)
+{
+	metric_value(x, m, a->outer.told, NULL);
 }
 
 static void repairs(struct exposition *x, const struct metric *m, const struct agent *a)

@@ -112,7 +112,7 @@ static int cmp_path(const void *x, const void *y)
 	return addr_cmp(&((const struct outer_path *)x)->remote, &((const struct outer_path *)y)->remote);
 }
 
-static const struct outer_path *known_path(const struct outer *o, const struct outer_way *way, uint64_t now)
+static struct outer_path *known_path(const struct outer *o, const struct outer_way *way, uint64_t now)
 {
 	struct outer_path want = {.remote = way->remote}, *path;
 
@@ -121,6 +121,20 @@ static const struct outer_path *known_path(const struct outer *o, const struct o
 			       addr_eq(&path->next_hop, &way->next_hop)
 		       ? path
 		       : NULL;
+}
+
+/* A place for the peer's, in order; what there was of another way goes. */
+static struct outer_path *add_path(struct outer *o, const struct addr *remote)
+{
+	size_t at = 0;
+
+	while (at < o->n_paths && addr_cmp(&o->paths[at].remote, remote) < 0)
+		at++;
+	if (at < o->n_paths && addr_eq(&o->paths[at].remote, remote))
+		return &o->paths[at];
+	o->paths = xrealloc(o->paths, o->n_paths + 1, sizeof(*o->paths));
+	memmove(&o->paths[at + 1], &o->paths[at], (o->n_paths++ - at) * sizeof(*o->paths));
+	return &o->paths[at];
 }
 
 /* Return: whether it is narrower than its link. */
@@ -164,6 +178,36 @@ struct route_path *outer_paths(struct agent *a, const struct route_plan *last, s
 	return ret;
 }
 
+static bool is_uncut_peer(const struct agent *a, const struct addr *remote)
+{
+	for (size_t i = 0; i < a->plan.n_peers; i++)
+		if (is_uncut(&a->plan.peers[i]) && addr_eq(&a->plan.peers[i].underlay, remote))
+			return true;
+	return false;
+}
+
+/* As long believed as what the kernel has learned. */
+bool outer_learn(struct agent *a, const struct addr *remote, uint32_t mtu)
+{
+	struct outer *o = &a->outer;
+	const struct outer_way *way;
+	struct outer_path *path;
+	uint64_t now = 0;
+
+	if (!is_uncut_peer(a, remote))
+		return false;
+	way = get(a, remote);
+	(void)sd_event_now(a->event, CLOCK_MONOTONIC, &now);
+	path = known_path(o, way, now);
+	if (!way->uplink || mtu >= way->mtu || (path && mtu >= path->mtu))
+		return false;
+	if (!path)
+		path = add_path(o, remote);
+	*path = (struct outer_path){ .remote = *remote, .next_hop = way->next_hop, .uplink = way->uplink, .link_mtu = way->link_mtu, .mtu = mtu,
+				     .until_us = now + BELIEVE_US };
+	return true;
+}
+
 void outer_forget(struct agent *a)
 {
 	struct outer *o = &a->outer;
@@ -186,8 +230,10 @@ static int on_ipsec(_unused_ sd_event_source *s, int fd, _unused_ uint32_t reven
 
 int outer_start(struct agent *a)
 {
-	int r;
+	int r = outer_listen(a);
 
+	if (r < 0) /* the audit looks at what the kernel has learned */
+		log_warn("cannot hear what routers say of outer packets", L_ERRNO(r));
 	a->outer.ipsec_fd = xfrm_monitor_open();
 	if (a->outer.ipsec_fd == -EPROTONOSUPPORT) /* a kernel without IPsec */
 		return 0;
@@ -201,6 +247,7 @@ void outer_stop(struct agent *a)
 {
 	a->outer.ipsec_events = sd_event_source_disable_unref(a->outer.ipsec_events);
 	a->outer.ipsec_fd = close_fd(a->outer.ipsec_fd);
+	a->outer.told_events = sd_event_source_disable_unref(a->outer.told_events);
 	outer_forget(a);
 	free(a->outer.ways);
 	free(a->outer.paths);

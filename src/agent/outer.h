@@ -38,7 +38,8 @@ struct outer {
 	bool known; /* what holds for all of them has been looked up */
 	bool ipsec; /* it may concern outer packets */
 	int ipsec_fd;
-	sd_event_source *ipsec_events;
+	sd_event_source *ipsec_events, *told_events;
+	uint64_t told; /* routers' words of outer packets that are too big */
 };
 
 /* May the datapath take packets out of outer ones, past the device? */
@@ -47,6 +48,10 @@ bool outer_may_unwrap(struct agent *a);
 const struct outer_way *outer_find(struct agent *a, const struct addr *remote, uint32_t largest);
 /* What is known of the ways to @peers of the last plan, for the next one. Return: sorted by address, to be freed. */
 struct route_path *outer_paths(struct agent *a, const struct route_plan *last, size_t *ret_n);
+/* A router says that the path to a peer is so narrow. Return: whether the next plan is another for it. */
+bool outer_learn(struct agent *a, const struct addr *remote, uint32_t mtu);
+/* outer_told.c: listens for that. Return: 0, -errno. */
+int outer_listen(struct agent *a);
 /* The kernel's tables have changed: everything is asked again. */
 void outer_forget(struct agent *a);
 /* Return: 0, -errno. */

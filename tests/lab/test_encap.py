@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from labs import Lab, pod, run, wait_for
+from labs import FULL, Lab, pod, run, wait_for
 from test_mtu import addresses, bulk, udp
 
 
@@ -155,6 +155,15 @@ def test_M3_a_learned_path_is_looked_at_by_the_audit(lab):
         wait_for("the device makes outer packets", lambda: encap(lab) == "device")
         bulk(lab, addresses(lab, "b")[0])
     wait_for("the datapath makes outer packets", lambda: encap(lab) == "datapath")
+
+
+@pytest.mark.parametrize("transport", ["vxlan", "geneve"] if FULL else ["geneve"])
+def test_M3_what_a_router_says_is_heard_at_once(transport):
+    """No audit comes round in the time of the test. The kernel learns nothing of Geneve's: it is none of its devices'."""
+    with Lab(nodes=2, subnets="2", transport=transport, family="ipv6", set=["repair.auditSeconds=3600"]) as lab:
+        lab.apply(pod("a", node="n1"), pod("b", node="n2"))
+        lab.wait_ready()
+        told_to_pods(lab, NarrowRouter(lab, 1380), 1380)
 
 
 def test_ENC_1_outer_packets_follow_the_route(lab):
