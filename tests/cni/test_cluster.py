@@ -174,18 +174,6 @@ def test_foreign_device_on_the_port_is_reported_as_that(cluster):
     wait_for("recovery", lambda: cluster.status()["ready"])
 
 
-def test_foreign_forward_drop_is_warned_of(cluster):
-    cluster.sh("nft add table inet fw && nft add chain inet fw onward '{ type filter hook forward priority 0; policy drop; }'")
-    c = with_nodes(cluster)
-    assert any("inet fw onward" in w for w in c.status()["warnings"])
-
-
-def test_legacy_iptables_forward_drop_is_warned_of(cluster):
-    cluster.sh("iptables-legacy -P FORWARD DROP")
-    c = with_nodes(cluster)
-    assert any("FORWARD policy is DROP" in w for w in c.status()["warnings"])
-
-
 def test_network_policies_are_in_force(cluster):
     c = with_nodes(cluster)
     c.kubectl("create", "-f", "-", data={"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {
