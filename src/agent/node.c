@@ -108,23 +108,30 @@ static int named_uplinks(struct node_facts *f, const struct tables *t, const cha
 	return 0;
 }
 
-static void add_underlays(struct node_facts *f, const struct tables *t, const struct options *o,
-			  const struct model_node *node, bool internal)
+static void add_underlay(struct node_facts *f, const struct tables *t, const struct options *o, const struct link_addr *a)
 {
-	for (size_t i = 0; i < t->n_addrs; i++) {
-		const struct link_addr *a = &t->addrs[i];
-		const struct link *l = link_of(t, a->ifindex);
-		bool uplink = false;
+	const struct link *l = link_of(t, a->ifindex);
+	bool uplink = false;
 
-		for (size_t k = 0; k < f->n_uplinks; k++)
-			uplink |= f->uplinks[k] == a->ifindex;
-		if (!l || !uplink || a->scope != RT_SCOPE_UNIVERSE || is_internal(node, &a->addr) != internal)
-			continue;
+	for (size_t k = 0; k < f->n_uplinks; k++)
+		uplink |= f->uplinks[k] == a->ifindex;
+	if (l && uplink && a->scope == RT_SCOPE_UNIVERSE)
 		f->underlays[f->n_underlays++] = (struct route_underlay){.addr = a->addr,
 									 .net = prefix_of(&a->addr, a->len),
 									 .ifindex = a->ifindex,
 									 .mtu = o->mtu ? o->mtu : l->mtu};
-	}
+}
+
+/* Those of the Node object first and in its order, which others know, too; the kernel lists the one that came last before the others. */
+static void add_underlays(struct node_facts *f, const struct tables *t, const struct options *o, const struct model_node *node)
+{
+	for (unsigned k = 0; node && k < node->n_addrs; k++)
+		for (size_t i = 0; i < t->n_addrs; i++)
+			if (addr_eq(&t->addrs[i].addr, &node->addrs[k]))
+				add_underlay(f, t, o, &t->addrs[i]);
+	for (size_t i = 0; i < t->n_addrs; i++)
+		if (!is_internal(node, &t->addrs[i].addr))
+			add_underlay(f, t, o, &t->addrs[i]);
 }
 
 static void add_own(struct node_facts *f, const struct tables *t)
@@ -161,8 +168,7 @@ int node_read_facts(struct rtnl *nl, const struct options *o, const struct model
 		return -ENODEV;
 	}
 	f.underlays = xnew0_array(struct route_underlay, t.n_addrs + 1);
-	add_underlays(&f, &t, o, node, true);
-	add_underlays(&f, &t, o, node, false);
+	add_underlays(&f, &t, o, node);
 	f.own = xnew0_array(struct addr, t.n_addrs + 1);
 	add_own(&f, &t);
 	*ret = f;

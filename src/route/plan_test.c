@@ -191,6 +191,20 @@ static void vxlan(void)
 	ADDR_IS(find_route(&p6, "10.244.3.0/24", 0)->encap.dst, "fd31::13");
 }
 
+/* It takes nothing out of the tunnel that is for another than the first of a family; by the world's way its others are reached. */
+static void a_peers_second_addresses_are_the_worlds(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	_cleanup_(route_plan_done) struct route_plan p;
+	struct route_config config = config_of(ROUTE_VXLAN);
+
+	node(m, "n3", 3, "10.244.3.0/24,fd00:244:0:3::/64", "172.31.0.13,172.31.0.113,fd31::13,fd31::113");
+	route_compile(&config, m, &p);
+	CHECK(find_route(&p, "172.31.0.13/32", NET_TABLE_PEERS) && find_route(&p, "fd31::13/128", NET_TABLE_PEERS));
+	CHECK(!find_route(&p, "172.31.0.113/32", NET_TABLE_PEERS) && !find_route(&p, "fd31::113/128", NET_TABLE_PEERS));
+	CHECK_INT(p.n_node_routes, 8);
+}
+
 static void direct(void)
 {
 	_cleanup_(model_freep) struct model *m = three_nodes();
@@ -521,6 +535,7 @@ int main(void)
 	RUN(own_range);
 	RUN(narrow_paths);
 	RUN(vxlan);
+	RUN(a_peers_second_addresses_are_the_worlds);
 	RUN(direct);
 	RUN(automatic);
 	RUN(small_underlay);

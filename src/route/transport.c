@@ -135,12 +135,21 @@ static bool is_own_address(const struct compiling *c, const struct model_node *n
 	return model_find_node_by_addr(c->model, &n->addrs[i]) == n;
 }
 
-/* May pods reach the peer's own address number @i as they reach its pods? */
+/* The one by which the node itself is known: its programs take a packet out of a tunnel for one address of each family. */
+static bool is_first_of_family(const struct compiling *c, const struct model_node *n, unsigned i)
+{
+	for (unsigned j = 0; j < i; j++)
+		if (addr_family(&n->addrs[j]) == addr_family(&n->addrs[i]) && is_usable(c->config, &n->addrs[j]))
+			return false;
+	return true;
+}
+
+/* May pods reach the peer's own address number @i as they reach its pods? Others of its addresses are the world's. */
 static bool is_peer_address(const struct compiling *c, const struct member *m, unsigned i)
 {
 	const struct addr *a = &m->node->addrs[i];
 
-	return is_usable(c->config, a) && route_is_common(c, m, addr_is_v4(a) ? 0 : 1) && !route_in_pod_range(c, a) &&
+	return is_usable(c->config, a) && is_first_of_family(c, m->node, i) && route_is_common(c, m, addr_is_v4(a) ? 0 : 1) && !route_in_pod_range(c, a) &&
 	       is_own_address(c, m->node, i);
 }
 
