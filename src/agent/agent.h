@@ -100,6 +100,8 @@ struct agent {
 	unsigned failures; /* passes in a row */
 	uint64_t next_pass_us;
 
+	bool conflist_written; /* by this agent, or found as it should be */
+
 	/* the node's object */
 	bool condition_set, condition_pending;
 	uint64_t condition_retry_us;

@@ -60,7 +60,7 @@ int node_state_save(const char *path, const struct node_state *s);
 
 /* Is portmap called behind weft-cni? */
 bool node_portmap_is_wanted(const struct options *o);
-/* Writes 10-weft.conflist when its content differs; nothing when the option is empty. */
+/* Writes 10-weft.conflist when its content differs; nothing when the option is empty. Return: 1 it was written, 0, -errno. */
 int node_write_conflist(const struct options *o);
 int node_remove_conflist(const struct options *o);
 /* Copies weft-cni from beside this program into cni.binDir; nothing when the option is empty. */

@@ -116,7 +116,7 @@ int node_write_conflist(const struct options *o)
 		r = file_write_atomic(path, text, strlen(text), 0644);
 	if (r == 0)
 		log_info("wrote the runtime's configuration", L_STR("file", path));
-	return r;
+	return r < 0 ? r : 1;
 }
 
 int node_remove_conflist(const struct options *o)

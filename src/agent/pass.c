@@ -300,6 +300,9 @@ static int finish(struct agent *a)
 		_cleanup_free_ char *lost = pods_without_link(a);
 		int w = node_write_conflist(&a->opt);
 
+		if (w > 0 && a->conflist_written)
+			repairs_note(&a->repairs, REPAIR_FILE, 1, a->opt.cni_conf_dir);
+		a->conflist_written |= w >= 0;
 		set_health(a, PART_CNI, w < 0 ? w : lost ? -ENODEV : 0, w < 0 ? NULL : lost);
 		say_ready(a);
 		agent_tell_node_condition(a);

@@ -57,6 +57,7 @@ DAMAGES = {
     "device-mac": Damage("device", "ip link set weft-vxlan address 02:00:00:00:00:97"),
     "address": Damage("address", "ip addr del $OWN4/32 dev lo"),
     "address-v6": Damage("address", "ip addr del $OWN6/128 dev lo"),
+    "conflist": Damage("file", "rm /etc/cni/net.d/10-weft.conflist", AUDIT),
     "socket": Damage("socket", "rm /run/weft/weftd.sock"),
     "sysctl": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/ip_forward"),
     "sysctl-v6": Damage("sysctl", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
