@@ -261,9 +261,9 @@ __global enum drop_reason flow_track_entry(const struct flow_key *of, __u8 end, 
 	if (unlikely(place & FLOW_TRANSLATED || f->stack >= FLOW_STACK_TRANSLATED))
 		flow_turn(f, &key, end, place);
 	flow_note_way(pkt, f->stack >> flow_local_end(end, place));
-	if (f->seen != now)
-		f->seen = now;
 	why = policy_check(&key, f, pkt, revision);
+	if (f->seen != now && (why == DROP_NONE || !(f->origin & FLOW_PASSED)))
+		f->seen = now; /* an answer may be late by as long as it takes to forget the last packet that passed */
 	if (why != DROP_NONE)
 		return why;
 	if (open)

@@ -696,6 +696,7 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 		return r;
 	r = choose_attach(dp, config->attach, ret_error);
 	draw_keys(dp);
+	dp_policy_look_for_lost(dp);
 	for (int i = 0; i < HOOK_XDP_NET && r == 0; i++)
 		r = load_hook(dp, i, config, ret_error);
 	if (r == 0 && config->xdp != DP_XDP_OFF)

@@ -441,7 +441,7 @@ bool datapath_policy_is_untold(struct datapath *dp)
 	if (read_state(dp, &s) < 0)
 		return false;
 	find_used(dp, used);
-	return s.revision == 0 || !memchr(used, true, sizeof(used));
+	return s.revision == 0 || dp->policy_entries_lost || !memchr(used, true, sizeof(used));
 }
 
 static uint32_t generation_of(enum dp_policy_map map, const union entry *k)

@@ -6,6 +6,7 @@
  * Empty maps are also what an agent finds that is the first to know policy, or to come before any was told. Then nothing was in force, and nothing is locked
  * down. The programs that carry the pods still have the maps of before: they say which it is. */
 #include "base/log.h"
+#include "base/str.h"
 #include "datapath/attach.h"
 #include "datapath/conversion.h"
 #include "datapath/priv.h"
@@ -104,7 +105,20 @@ static int lock_all(struct datapath *dp, const struct addr *pods, size_t n, bool
 	return r;
 }
 
-/* A revision that is there says that the state is, but maybe not the endpoints' map, in which each pod would stand. */
+void dp_policy_look_for_lost(struct datapath *dp)
+{
+	static const int maps[] = { MAP_POLICY_STATE, MAP_POLICY_ADDRS, MAP_POLICY_CIDRS, MAP_POLICY_RULES, MAP_POLICY_PORTS };
+	size_t missing = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		_cleanup_free_ char *path = xasprintf("%s/maps/%s", dp->dir, dp_map_names[maps[i]]);
+
+		missing += access(path, F_OK) < 0 && errno == ENOENT;
+	}
+	dp->policy_entries_lost = missing > 0 && missing < ARRAY_SIZE(maps); /* all: a node that is new, or a state that is lost with them */
+}
+
+/* A revision that is there says that the state is, but maybe not the endpoints' map, in which each pod would stand; nor what it says of them. */
 int dp_policy_lock_lost(struct datapath *dp, const struct addr *pods, size_t n)
 {
 	struct policy_state s;
@@ -121,7 +135,7 @@ int dp_policy_lock_lost(struct datapath *dp, const struct addr *pods, size_t n)
 			return 0;
 	}
 	if (r >= 0)
-		r = lock_all(dp, pods, n, s.revision != 0, &count);
+		r = lock_all(dp, pods, n, s.revision != 0 && !dp->policy_entries_lost, &count);
 	if (count)
 		log_warn("the state of policy was lost: pods are locked down until the API has told their policies", L_UINT("addresses", count));
 	return r;

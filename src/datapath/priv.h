@@ -84,6 +84,7 @@ struct datapath {
 	uint32_t policy_generation; /* of what is written now */
 	uint32_t policy_revision;   /* in force, if it is known */
 	bool policy_revision_known, policy_writing; /* for the revision after it */
+	bool policy_entries_lost; /* there was a state, but a map of what it meant was not, when this was opened */
 	struct { /* whom to tell, and what is known to have been there: without it, what is missing is new */
 		dp_repair_fn *fn;
 		void *ctx;
@@ -154,6 +155,8 @@ void dp_close_stale(struct datapath *dp);
 struct services *services_free(struct services *s);
 /* The endpoint's addresses have a policy before they are published: what there is stays, else it is locked down; or it is open. */
 int dp_policy_prepare(struct datapath *dp, const struct dp_endpoint *ep);
+/* Before any map is there that was not: says whether one of policy's is missing beside others. */
+void dp_policy_look_for_lost(struct datapath *dp);
 /* Where the state of policy is gone though some was in force: locks these pods down. Before the programs are attached. Return: 0, -errno. */
 int dp_policy_lock_lost(struct datapath *dp, const struct addr *pods, size_t n);
 /* Lets every flow be judged anew by what is in force: an agent that died between a change and its datapath_policy_commit() leaves verdicts of before. */

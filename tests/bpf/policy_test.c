@@ -42,7 +42,21 @@ static void a_denied_datagram_does_not_bar_the_way_back(void)
 	CHECK(passes(true, IPPROTO_UDP, 53, 54, NULL));  /* which A answers */
 }
 
-/* What the receiver says after the change may be the answer to what passed before it. */
+/* As if the flows had been seen so long ago, all of them. */
+static void let_pass_by(uint32_t seconds)
+{
+	struct flow_key key, *from = NULL;
+	struct flow_state f;
+	int fd = datapath_map_fd(dp, "flows_new");
+
+	for (; bpf_map_get_next_key(fd, from, &key) == 0; from = &key) {
+		CHECK_INT(bpf_map_lookup_elem(fd, &key, &f), 0);
+		f.seen -= FLOW_TICKS(seconds);
+		CHECK_INT(bpf_map_update_elem(fd, &key, &f, BPF_EXIST), 0);
+	}
+}
+
+/* What the receiver says after the change may be the answer to what passed before it; not for ever, however often both speak. */
 static void a_late_answer_opens_nothing(void)
 {
 	for (uint16_t judged = 0; judged < 2; judged++) {
@@ -60,6 +74,12 @@ static void a_late_answer_opens_nothing(void)
 		CHECK(!passes(false, IPPROTO_UDP, 2000, port, NULL));
 		CHECK(!passes(true, IPPROTO_UDP, port, 2000, NULL));
 		CHECK(passes(false, IPPROTO_UDP, 2001, port, NULL)); /* from another port it is one of its own */
+		for (int i = 0; i < 3; i++) {
+			let_pass_by(i < 2 ? 10 : FLOW_TIMEOUT_NEW - 19);
+			CHECK(!passes(true, IPPROTO_UDP, port, 2000, NULL));
+			CHECK(i == 2 || !passes(false, IPPROTO_UDP, 2000, port, NULL));
+		}
+		CHECK(passes(false, IPPROTO_UDP, 2000, port, NULL));
 	}
 }
 
