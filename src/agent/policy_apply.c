@@ -3,7 +3,7 @@
  * that are full. Then a policy is not whole, so it is not in force at any endpoint: those are locked down before a class is given that
  * it has no entries for; what they had got of the map is given to the smaller ones, so that one that is too large touches no other. What
  * did not fit is tried again with the next update, when all is written once more. */
-#include "agent/policy_apply.h"
+#include "agent/policy_fit.h"
 
 #include <stdlib.h>
 
@@ -34,7 +34,7 @@ void policy_apply_forget(struct policy_apply *p)
 	forget_failed(p);
 }
 
-static void mark_failed(bool **list, size_t *n, uint32_t id)
+void policy_apply_mark(bool **list, size_t *n, uint32_t id)
 {
 	if (id >= *n) {
 		*list = xrealloc(*list, id + 1, sizeof(**list));
@@ -42,11 +42,6 @@ static void mark_failed(bool **list, size_t *n, uint32_t id)
 		*n = id + 1;
 	}
 	(*list)[id] = true;
-}
-
-static bool has_failed(const bool *list, size_t n, uint32_t id)
-{
-	return id < n && list[id];
 }
 
 enum { WAITING = 1024 };
@@ -61,8 +56,8 @@ struct run {
 	enum policy_map map;	     /* of what waits: addresses and rules that hold at once, to be written together */
 	struct dp_policy_put waiting[WAITING];
 	size_t n_waiting;
-	const bool *late; /* policies whose rules are written when all others are, by id: nobody but who is locked down uses them */
-	size_t n_late;
+	const bool *late, *late_ports; /* policies and port tables that are written when all others are, by id: nobody but who is locked down uses them */
+	size_t n_late, n_late_ports;
 };
 
 /* What stood there, for the trie of older kernels refuses to replace when it is full, must not stay under a number that may come to mean another
@@ -78,11 +73,9 @@ static void note_absent(struct policy_apply *p, const struct policy_change *c, c
 static void note_failure(struct policy_apply *p, const struct policy_change *c, const struct policy_maps *m)
 {
 	if (c->map == POLICY_MAP_RULES) {
-		mark_failed(&p->failed, &p->n_failed_ids, ((const struct policy_rule_key *)c->key)->policy);
+		policy_apply_mark(&p->failed, &p->n_failed_ids, ((const struct policy_rule_key *)c->key)->policy);
 	} else if (c->map == POLICY_MAP_PORTS) {
-		if (!p->failed_ports)
-			p->first_failed_port = (const struct policy_port_entry *)c->key - policy_maps_ports(m);
-		mark_failed(&p->failed_ports, &p->n_failed_ports, ((const struct policy_port_key *)c->key)->ports);
+		policy_apply_mark(&p->failed_ports, &p->n_failed_ports, ((const struct policy_port_key *)c->key)->ports);
 	} else {
 		note_absent(p, c, m);
 	}
@@ -90,7 +83,7 @@ static void note_failure(struct policy_apply *p, const struct policy_change *c, 
 
 bool policy_apply_has_failed(const struct policy_apply *p, uint32_t policy)
 {
-	return has_failed(p->failed, p->n_failed_ids, policy) || has_failed(p->blind, p->n_blind, policy);
+	return policy_apply_id_is_in(p->failed, p->n_failed_ids, policy) || policy_apply_id_is_in(p->blind, p->n_blind, policy);
 }
 
 static bool some_have_failed(const struct policy_apply *p)
@@ -130,72 +123,8 @@ static void spread_failures(struct policy_apply *p, const struct policy_maps *m)
 	const struct policy_rule_entry *rules = policy_maps_rules(m);
 
 	for (size_t i = 0; p->failed_ports && i < m->n[POLICY_MAP_RULES]; i++)
-		if (has_failed(p->failed_ports, p->n_failed_ports, rules[i].value.ports))
-			mark_failed(&p->failed, &p->n_failed_ids, rules[i].key.policy);
-}
-
-/* The rules of one policy: they stand side by side, as the array is sorted by policy first. */
-struct stretch {
-	const struct policy_rule_entry *rules;
-	size_t n;
-};
-
-static int cmp_stretch(const void *a, const void *b)
-{
-	const struct stretch *x = a, *y = b;
-
-	return x->n < y->n ? -1 : x->n > y->n;
-}
-
-static void withdraw(struct policy_apply *p, const struct stretch *s)
-{
-	for (size_t i = 0; i < s->n; i++)
-		datapath_policy_change(p->dp, DP_POLICY_RULES, &s->rules[i].key, NULL);
-}
-
-static bool put_whole(struct policy_apply *p, const struct stretch *s)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (has_failed(p->failed_ports, p->n_failed_ports, s->rules[i].value.ports) ||
-		    datapath_policy_change(p->dp, DP_POLICY_RULES, &s->rules[i].key, &s->rules[i].value) < 0)
-			return false;
-	return true;
-}
-
-static struct stretch *find_failed(const struct policy_apply *p, const struct policy_maps *m, size_t *ret_n)
-{
-	const struct policy_rule_entry *rules = policy_maps_rules(m);
-	struct stretch *all = NULL;
-	size_t n = 0, cap = 0, end;
-
-	for (size_t i = 0; i < m->n[POLICY_MAP_RULES]; i = end) {
-		for (end = i + 1; end < m->n[POLICY_MAP_RULES] && rules[end].key.policy == rules[i].key.policy; end++)
-			;
-		if (!has_failed(p->failed, p->n_failed_ids, rules[i].key.policy))
-			continue;
-		GROW(all, n, cap);
-		all[n++] = (struct stretch){ &rules[i], end - i };
-	}
-	*ret_n = n;
-	return all;
-}
-
-/* First out with all that is not whole, then the smallest first. Nobody uses them: their endpoints are locked down already. */
-static void fit_failed(struct policy_apply *p, const struct policy_maps *m)
-{
-	size_t n;
-	_cleanup_free_ struct stretch *all = find_failed(p, m, &n);
-
-	if (n > 1)
-		qsort(all, n, sizeof(*all), cmp_stretch);
-	for (size_t i = 0; i < n; i++)
-		withdraw(p, &all[i]);
-	for (size_t i = 0; i < n; i++) {
-		if (put_whole(p, &all[i]))
-			p->failed[all[i].rules->key.policy] = false;
-		else
-			withdraw(p, &all[i]);
-	}
+		if (policy_apply_id_is_in(p->failed_ports, p->n_failed_ports, rules[i].value.ports))
+			policy_apply_mark(&p->failed, &p->n_failed_ids, rules[i].key.policy);
 }
 
 static int lock_failed(struct policy_apply *p, const struct policy_maps *m)
@@ -228,7 +157,7 @@ static int settle_failed(struct policy_apply *p, const struct policy_maps *m)
 		r = datapath_policy_commit(p->dp, m->host_until);
 	if (r < 0)
 		return r;
-	fit_failed(p, m);
+	policy_fit_failed(p, m);
 	return lock_failed(p, m); /* those that are left; the others change over in their turn */
 }
 
@@ -236,7 +165,7 @@ static void note_blind(uint32_t policy, void *ctx)
 {
 	struct policy_apply *p = ctx;
 
-	mark_failed(&p->blind, &p->n_blind, policy);
+	policy_apply_mark(&p->blind, &p->n_blind, policy);
 }
 
 static int settle_absent(struct policy_apply *p, const struct policy_maps *m)
@@ -294,6 +223,13 @@ static int put_later(struct run *run, const struct policy_change *c)
 	return r;
 }
 
+static bool is_late(const struct run *run, const struct policy_change *c)
+{
+	if (c->map == POLICY_MAP_RULES)
+		return policy_apply_id_is_in(run->late, run->n_late, ((const struct policy_rule_key *)c->key)->policy);
+	return c->map == POLICY_MAP_PORTS && policy_apply_id_is_in(run->late_ports, run->n_late_ports, ((const struct policy_port_key *)c->key)->ports);
+}
+
 static int on_change(const struct policy_change *c, void *ctx)
 {
 	struct run *run = ctx;
@@ -311,7 +247,7 @@ static int on_change(const struct policy_change *c, void *ctx)
 	if (r < 0)
 		return r;
 	run->changed = true;
-	if (c->map == POLICY_MAP_RULES && has_failed(run->late, run->n_late, ((const struct policy_rule_key *)c->key)->policy)) {
+	if (is_late(run, c)) {
 		note_failure(p, c, run->new_);
 		return 0;
 	}
@@ -344,10 +280,15 @@ static int unlock(struct policy_apply *p, const struct policy_maps *m)
 	return r;
 }
 
+/* @late: policies, by id. */
 static int run_changes(struct policy_apply *p, const struct policy_maps *old, struct policy_maps *maps, const bool *late, size_t n_late, bool *ret_changed)
 {
 	struct run run = { .p = p, .new_ = maps, .late = late, .n_late = n_late };
-	int r = policy_maps_diff(old, maps, on_change, &run, NULL);
+	_cleanup_free_ bool *late_ports = n_late ? policy_fit_late_ports(maps, late, n_late, &run.n_late_ports) : NULL;
+	int r;
+
+	run.late_ports = late_ports;
+	r = policy_maps_diff(old, maps, on_change, &run, NULL);
 
 	if (r == 0)
 		r = write_waiting(&run);
@@ -416,7 +357,7 @@ void policy_apply_each_locked(const struct policy_apply *p, policy_apply_locked_
 		if (!policy_apply_has_failed(p, e[i].value.policy))
 			continue;
 		memcpy(&addr, &e[i].key, sizeof(addr));
-		fn(&addr, !has_failed(p->failed, p->n_failed_ids, e[i].value.policy), ctx);
+		fn(&addr, !policy_apply_id_is_in(p->failed, p->n_failed_ids, e[i].value.policy), ctx);
 	}
 }
 
@@ -447,31 +388,11 @@ static bool has_room_for_absent(struct policy_apply *p, enum policy_map map)
 	return false;
 }
 
-static bool has_room_for_ports(struct policy_apply *p)
-{
-	const struct policy_port_entry *e = policy_maps_ports(p->applied);
-
-	return p->failed_ports && datapath_policy_change(p->dp, DP_POLICY_PORTS, &e[p->first_failed_port].key, &e[p->first_failed_port].value) == 0;
-}
-
-static bool has_room_for_rules(struct policy_apply *p)
-{
-	size_t n;
-	_cleanup_free_ struct stretch *all = find_failed(p, p->applied, &n);
-
-	for (size_t i = 0; i < n; i++) {
-		if (put_whole(p, &all[i]))
-			return true;
-		withdraw(p, &all[i]);
-	}
-	return false;
-}
-
 /* Would it be in vain to write everything again? The same is wanted, and nothing that had no room has any now. */
 static bool is_as_full(struct policy_apply *p, const struct policy_maps *maps)
 {
 	return policy_apply_is_failed(p) && p->applied && policy_maps_diff(p->applied, maps, on_difference, NULL, NULL) == 0 &&
-	       !has_room_for_absent(p, POLICY_MAP_CIDRS) && !has_room_for_absent(p, POLICY_MAP_ADDRS) && !has_room_for_ports(p) && !has_room_for_rules(p);
+	       !has_room_for_absent(p, POLICY_MAP_CIDRS) && !has_room_for_absent(p, POLICY_MAP_ADDRS) && !policy_fit_has_room(p, p->applied);
 }
 
 static int begin(struct policy_apply *p, struct datapath *dp)
@@ -531,7 +452,7 @@ static bool *find_late(const struct policy_apply *p, const struct policy_maps *m
 	if (p->n_failed_ids)
 		memcpy(late, p->failed, p->n_failed_ids * sizeof(*late));
 	for (size_t i = 0; i < maps->n[POLICY_MAP_ENDPOINTS]; i++)
-		if (has_failed(late, p->n_failed_ids, e[i].value.policy) && !was_locked(p, &e[i]))
+		if (policy_apply_id_is_in(late, p->n_failed_ids, e[i].value.policy) && !was_locked(p, &e[i]))
 			late[e[i].value.policy] = false;
 	return late;
 }

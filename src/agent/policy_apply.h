@@ -13,7 +13,7 @@ struct policy_apply {
 	uint32_t host_policy;	   /* of the maps that are being applied, or were last */
 	unsigned fresh;		   /* so many times policy_apply_finish() until what earlier agents have left goes, too; 0: it is gone */
 	bool *failed, *failed_ports; /* policies and port tables of `applied` that did not fit, by id; or NULL */
-	size_t n_failed_ids, n_failed_ports, first_failed_port; /* the last: an index */
+	size_t n_failed_ids, n_failed_ports;
 	struct policy_room room;   /* addresses and prefixes of `applied` that found none */
 	bool *blind;		   /* policies that cannot do without those, by id; or NULL */
 	size_t n_blind;
@@ -24,6 +24,13 @@ struct policy_apply {
 	} audit; /* where policy_apply_audit() goes on */
 	uint64_t commits;
 };
+
+/* Lists of ids, for what this is made of. */
+static inline bool policy_apply_id_is_in(const bool *list, size_t n, uint32_t id)
+{
+	return id < n && list[id];
+}
+void policy_apply_mark(bool **list, size_t *n, uint32_t id);
 
 /* The datapath is another now, or closed. */
 void policy_apply_forget(struct policy_apply *p);

@@ -113,6 +113,56 @@ static void what_has_no_room_comes_last(void)
 	dp_config.policy_rule_max = 0; /* the next ones have a smaller table of prefixes than what is left here: that is said, and no error */
 }
 
+/* @to takes C at its port 2000, and at @n that no prefix joins. */
+static void allow_at_ports(const char *name, const char *to, unsigned n)
+{
+	json_t *ports = json_pack("[{ss, si}]", "protocol", "UDP", "port", 2000);
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(ports, json_pack("{ss, si}", "protocol", "TCP", "port", 3001 + 2 * i));
+	put(json_pack("{ss, s{ss, ss}, s{s{s{ss}}, s[s], s[{s[{s{s{ss}}}], so}]}}", "kind", "NetworkPolicy", "metadata", "namespace", "default", "name",
+		      name, "spec", "podSelector", "matchLabels", "app", to, "policyTypes", "Ingress", "ingress", "from", "podSelector", "matchLabels",
+		      "app", "c", "ports", ports));
+}
+
+/* The same of tables of ports, and at a start, which writes everything. */
+static void ports_without_room_come_last(void)
+{
+	dp_config.policy_rule_max = 64;
+	policy_apply_forget(&applied);
+	harness_reopen();
+	start();
+	put_pod("c", DIRECT4);
+	allow_at_ports("large", "b", 200);
+	allow_at_ports("small", "a", 0);
+	apply();
+	CHECK_INT(applied.locked, 1);
+	CHECK(c_reaches_a(899));
+	n_looks = n_refused = 0;
+	looks = is_a_reached;
+	for (unsigned n = 1; n < 4; n++) {
+		uint64_t commits = applied.commits;
+
+		allow_at_ports("small", "a", n);
+		apply();
+		CHECK_INT(applied.locked, 1);
+		CHECK(applied.commits > commits);
+		commits = applied.commits;
+		apply(); /* still no room: nothing is written */
+		CHECK_INT(applied.commits, commits);
+	}
+	CHECK_INT(n_refused, 0);
+	looks = NULL;
+	policy_apply_forget(&applied);
+	apply(); /* another agent */
+	CHECK_INT(applied.locked, 1);
+	CHECK(c_reaches_a(898));
+	offline_del(cluster, "NetworkPolicy", "default", "large");
+	apply();
+	CHECK_INT(applied.locked, 0);
+	dp_config.policy_rule_max = 0;
+}
+
 static json_t *excepts(unsigned n)
 {
 	json_t *list = json_array();
@@ -244,6 +294,7 @@ int main(void)
 	harness_init();
 	RUN(a_policy_that_does_not_fit_locks_down_its_pods_only);
 	RUN(what_has_no_room_comes_last);
+	RUN(ports_without_room_come_last);
 	RUN(an_exception_without_room_locks_down_who_makes_it_and_nobody_else);
 	RUN(nodes_find_room_before_pods_and_without_it_nobody_takes_them_for_the_world);
 	RUN(a_restart_with_tables_that_are_all_used_locks_nobody_down);

@@ -379,7 +379,8 @@ def test_a_denied_path_stays_closed_while_the_state_of_policy_is_lost(lab):
     settled(lab, "near", "server", False)
     denied = lab.popen(*prober, "600", "more", stdin=-1, stdout=-1)
     assert denied.stdout.readline() == "go\n"
-    for lost in ("v*/maps/policy_state", *(["v*/maps/policy_endpoints"] if FULL else []), "*"):
+    maps = ["state", "ports", *(["endpoints", "addrs", "cidrs", "rules"] if FULL else [])]
+    for lost in (*("v*/maps/policy_" + m for m in maps), "*"):
         with held_still(lab, "hub"):
             old = lab.agents("n1")
             for pid in old:
