@@ -120,7 +120,7 @@ static void settle_chain(struct look *l, const struct chain_ops *ops, const void
 	}
 	for (size_t i = 0; i < found->n; i++)
 		if (!has(&wanted, found->list[i].comment))
-			(void)ops->drop(chain, &found->list[i]); /* too much accepted for whom nobody asks: the next look tries again */
+			l->held += ops->drop(chain, &found->list[i]) < 0; /* it stands there still: the next look tries again, a teardown says so */
 		else
 			l->held++;
 	for (size_t i = 0; i < wanted.n && r == 0; i++) {

@@ -22,8 +22,6 @@ struct nft_rule {
 	bool ends_all;	  /* drops or rejects whatever comes to it */
 };
 
-enum { NFT_INTERFACE_MAX = 15 };
-
 /* A rule that accepts: packets that come in by, or leave by, an interface whose name begins so; or UDP to a port. */
 struct nft_accept {
 	const char *comment; /* by which it is found again */

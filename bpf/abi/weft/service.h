@@ -117,7 +117,7 @@ struct service_netns {
 	struct ip_addr addrs[2];
 };
 
-/* `service_socks` (sk_storage): whom a socket believes to speak to, the latest SERVICE_PAIRS of them (an unconnected UDP socket speaks
+/* `service_socks` (sk_storage): whom a socket believes to speak to, SERVICE_PAIRS of them (an unconnected UDP socket speaks
  * to several). It is the way back: recvmsg and getpeername replace the backend by the Service. */
 #define SERVICE_PAIRS 4
 
