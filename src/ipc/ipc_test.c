@@ -12,10 +12,13 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-enum { MAX_CLIENTS = 8, IDLE_MS = 300, QUEUE = 2 << 20 };
+enum { MAX_CLIENTS = 8, HASTY_IDLE_MS = 300, QUEUE = 2 << 20 };
 
 static char dir[] = "/tmp/weft-ipc-XXXXXX";
 static char *path;
+/* A server that hangs up soon. Nothing else is asked of it: this program may wait long for a CPU. */
+static char *hasty_path;
+static pid_t hasty;
 
 /* --- the server's side --- */
 
@@ -108,16 +111,16 @@ static void on_huge(struct ipc_request *req, json_t *params _unused_, void *ctx 
 	ipc_reply(req, json_string(text));
 }
 
-static void serve(int ready)
+static void serve(const char *at, uint64_t idle_ms, int ready)
 {
 	static const struct ipc_method methods[] = {{"echo", on_echo},	     {"fail", on_fail},	  {"hold", on_hold},
 						    {"release", on_release}, {"stats", on_stats}, {"count", on_count},
 						    {"flood", on_flood},     {"huge", on_huge},	  {}};
 	sd_event *event;
-	struct ipc_server_config config = {.path = path,
+	struct ipc_server_config config = {.path = at,
 					   .any_user = true,
 					   .max_clients = MAX_CLIENTS,
-					   .idle_ms = IDLE_MS,
+					   .idle_ms = idle_ms,
 					   .max_queue = QUEUE,
 					   .methods = methods};
 
@@ -130,7 +133,7 @@ static void serve(int ready)
 	_exit(sd_event_loop(event));
 }
 
-static pid_t start_server(void)
+static pid_t start_server(const char *at, uint64_t idle_ms)
 {
 	int ready[2];
 	char byte;
@@ -140,7 +143,7 @@ static pid_t start_server(void)
 		return -1;
 	pid = fork();
 	if (pid == 0)
-		serve(ready[1]);
+		serve(at, idle_ms, ready[1]);
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
 		pid = -1;
@@ -150,12 +153,12 @@ static pid_t start_server(void)
 
 /* --- the clients' side --- */
 
-static int raw_connect(void)
+static int raw_connect(const char *at)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	strcpy(sun.sun_path, path);
+	strcpy(sun.sun_path, at);
 	CHECK(connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0);
 	return fd;
 }
@@ -178,20 +181,20 @@ static char *read_to_end(int fd)
 	return text;
 }
 
-static int stat_of(const char *key)
+static int stat_of(const char *at, const char *key)
 {
 	_cleanup_ipc_answer_ struct ipc_answer a = {0};
 
-	if (ipc_call(path, "stats", NULL, 10000, &a) < 0)
+	if (ipc_call(at, "stats", NULL, 10000, &a) < 0)
 		return -1;
 	return json_integer_value(json_object_get(a.result, key));
 }
 
 /* Waits until a statistic has a value. */
-static bool await_stat(const char *key, int value)
+static bool await_stat(const char *at, const char *key, int value)
 {
 	for (int i = 0; i < 500; i++) {
-		if (stat_of(key) == value)
+		if (stat_of(at, key) == value)
 			return true;
 		usleep(10000);
 	}
@@ -210,7 +213,7 @@ static void call_and_answer(void)
 	CHECK_INT(e.code, 11);
 	CHECK_STR(e.msg, "try again later");
 	CHECK_STR(e.details, "the agent is \"starting\"");
-	CHECK_INT(stat_of("pid"), getpid());
+	CHECK_INT(stat_of(path, "pid"), getpid());
 }
 
 static void unknown_method(void)
@@ -278,7 +281,7 @@ static void rude_requests(void)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_close_ int fd = raw_connect();
+		_cleanup_close_ int fd = raw_connect(path);
 		_cleanup_free_ char *answer = NULL;
 
 		CHECK_INT(write_all(fd, cases[i].sent, strlen(cases[i].sent)), 0);
@@ -287,12 +290,12 @@ static void rude_requests(void)
 		CHECK(str_has_prefix(answer, cases[i].answer));
 		CHECK(answer[0] == 0 || str_has_suffix(answer, "}\n"));
 	}
-	CHECK(await_stat("clients", 1));
+	CHECK(await_stat(path, "clients", 1));
 }
 
 static void endless_line(void)
 {
-	_cleanup_close_ int fd = raw_connect();
+	_cleanup_close_ int fd = raw_connect(path);
 	_cleanup_free_ char *answer = NULL;
 	char chunk[4096];
 	size_t sent = 0;
@@ -314,13 +317,13 @@ static void pipelined_requests_are_answered_in_order(void)
 {
 	static const char text[] = "{\"method\":\"echo\",\"params\":{\"n\":1}}\n{\"method\":\"hold\"}\n"
 				   "{\"method\":\"echo\",\"params\":{\"n\":2}}\n";
-	_cleanup_close_ int fd = raw_connect();
+	_cleanup_close_ int fd = raw_connect(path);
 	_cleanup_ipc_answer_ struct ipc_answer a = {0};
 	_cleanup_free_ char *answer = NULL;
 
 	CHECK_INT(write_all(fd, text, strlen(text)), 0);
 	shutdown(fd, SHUT_WR);
-	CHECK(await_stat("held", 1));
+	CHECK(await_stat(path, "held", 1));
 	CHECK_INT(ipc_call(path, "release", NULL, 10000, &a), 0);
 	answer = read_to_end(fd);
 	CHECK_STR(answer, "{\"result\":{\"n\":1}}\n{\"result\":\"released\"}\n{\"result\":{\"n\":2}}\n");
@@ -328,14 +331,14 @@ static void pipelined_requests_are_answered_in_order(void)
 
 static void client_leaves_before_the_answer(void)
 {
-	int before = stat_of("gone"), fd = raw_connect();
+	int before = stat_of(path, "gone"), fd = raw_connect(path);
 
 	CHECK_INT(write_all(fd, "{\"method\":\"hold\"}\n", 18), 0);
-	CHECK(await_stat("held", 1));
+	CHECK(await_stat(path, "held", 1));
 	close(fd);
-	CHECK(await_stat("gone", before + 1));
-	CHECK_INT(stat_of("held"), 0);
-	CHECK(await_stat("clients", 1));
+	CHECK(await_stat(path, "gone", before + 1));
+	CHECK_INT(stat_of(path, "held"), 0);
+	CHECK(await_stat(path, "clients", 1));
 }
 
 static void streaming(void)
@@ -355,24 +358,28 @@ static void streaming(void)
 
 static void who_does_not_read_is_cut_off(void)
 {
-	int before = stat_of("gone"), fd = raw_connect();
+	int before = stat_of(path, "gone"), fd = raw_connect(path);
 
 	CHECK_INT(write_all(fd, "{\"method\":\"flood\"}\n", 19), 0);
-	CHECK(await_stat("gone", before + 1));
+	CHECK(await_stat(path, "gone", before + 1));
 	close(fd);
-	CHECK(await_stat("clients", 1));
+	CHECK(await_stat(path, "clients", 1));
 }
 
 static void idle_clients_are_hung_up_on(void)
 {
-	_cleanup_close_ int silent = raw_connect(), half = raw_connect();
+	_cleanup_close_ int silent = -1, half = -1;
 	_cleanup_free_ char *a = NULL, *b = NULL;
 
+	CHECK_INT(kill(hasty, SIGSTOP), 0); /* its clock begins when it has seen both, and what the one sent */
+	silent = raw_connect(hasty_path);
+	half = raw_connect(hasty_path);
 	CHECK_INT(write_all(half, "{\"met", 5), 0);
+	CHECK_INT(kill(hasty, SIGCONT), 0);
 	a = read_to_end(silent);
 	b = read_to_end(half);
 	CHECK(a[0] == 0 && b[0] == 0);
-	CHECK(await_stat("clients", 1));
+	CHECK(await_stat(hasty_path, "clients", 1));
 }
 
 static void too_many_clients(void)
@@ -381,14 +388,14 @@ static void too_many_clients(void)
 	int fds[MAX_CLIENTS];
 
 	for (int i = 0; i < MAX_CLIENTS; i++) {
-		fds[i] = raw_connect();
+		fds[i] = raw_connect(path);
 		CHECK_INT(write_all(fds[i], "{\"method\":\"hold\"}\n", 18), 0);
 	}
 	CHECK_INT(ipc_call(path, "echo", NULL, 10000, &a), 0);
 	CHECK(!a.result && a.code == 11);
 	for (int i = 0; i < MAX_CLIENTS; i++)
 		close(fds[i]);
-	CHECK(await_stat("clients", 1));
+	CHECK(await_stat(path, "clients", 1));
 }
 
 static void socket_file(void)
@@ -461,8 +468,10 @@ int main(void)
 	if (!mkdtemp(dir))
 		return 1;
 	path = xasprintf("%s/s", dir);
-	pid = start_server();
-	if (pid < 0) {
+	hasty_path = xasprintf("%s/hasty", dir);
+	pid = start_server(path, 0);
+	hasty = start_server(hasty_path, HASTY_IDLE_MS);
+	if (pid < 0 || hasty < 0) {
 		printf("Bail out! the server did not start\n");
 		return 1;
 	}
@@ -481,9 +490,13 @@ int main(void)
 	RUN(socket_file);
 	RUN(restart_with_handles_out);
 	kill(pid, SIGKILL);
+	kill(hasty, SIGKILL);
 	waitpid(pid, NULL, 0);
+	waitpid(hasty, NULL, 0);
 	unlink(path);
+	unlink(hasty_path);
 	rmdir(dir);
 	free(path);
+	free(hasty_path);
 	return test_end();
 }
