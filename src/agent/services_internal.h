@@ -19,6 +19,16 @@ struct service_entry *services_find(const struct services_view *s, const char *n
 
 /* Ports have keys by their index; the index behind the last port means the Service's addresses for all other ports. */
 char *services_key(const struct service_view *v, size_t port); /* owned by the caller */
+
+/* What the datapath is to serve for a port. The view is borrowed. */
+struct services_want {
+	struct dp_service service;
+	char *key;
+	struct dp_service_frontend *frontends; /* a port's in the order of its addresses */
+	struct dp_service_backend *backends;
+};
+void services_want_init(struct services_want *w, const struct service_view *v, size_t port);
+void services_want_done(struct services_want *w);
 int services_put_port(struct datapath *dp, const struct service_view *v, size_t port);
 
 /* services_stale.c: whom sockets are connected with may be gone. */

@@ -35,31 +35,42 @@ static json_t *endpoint_json(const struct service_endpoint *e)
 			 (e->roles & 1 << SERVICE_CLUSTER) != 0, "inLocal", (e->roles & 1 << SERVICE_LOCAL) != 0, "weight", e->weight);
 }
 
-/* The endpoints of a set that the kernel does not have, and those that it has and should not. */
-static void add_differences(json_t *list, const struct service_port *p, uint8_t role, const struct dp_service_set *set)
+/* ---- what differs ---- */
+
+/* Of one port: what is told of its frontends, in their order, and of the rest. */
+struct differences {
+	const struct dp_service_frontend *first;
+	json_t *of_frontends; /* an array of arrays */
+	json_t *others;
+};
+
+static void on_difference(void *ctx, const struct dp_service_frontend *f, const char *text)
 {
-	char text[ENDPOINT_TEXT_MAX];
+	struct differences *d = ctx;
 
-	for (size_t i = 0; i < p->n_endpoints; i++) {
-		const struct service_endpoint *e = &p->endpoints[i];
-		bool there = !(e->roles & 1 << role);
-
-		for (size_t k = 0; k < set->n_backends && !there; k++)
-			there = addr_eq(&set->backends[k].addr, &e->addr) && set->backends[k].port == e->port;
-		if (!there)
-			json_array_append_new(list, json_sprintf("%s is not in the kernel", addr_port_format(&e->addr, e->port, text)));
-	}
-	for (size_t k = 0; k < set->n_backends; k++) {
-		const struct dp_service_slot *b = &set->backends[k];
-		bool wanted = false;
-
-		for (size_t i = 0; i < p->n_endpoints && !wanted; i++)
-			wanted = (p->endpoints[i].roles & 1 << role) && addr_eq(&b->addr, &p->endpoints[i].addr) &&
-				 b->port == p->endpoints[i].port;
-		if (!wanted)
-			json_array_append_new(list, json_sprintf("%s is only in the kernel", addr_port_format(&b->addr, b->port, text)));
-	}
+	json_array_append_new(f ? json_array_get(d->of_frontends, f - d->first) : d->others, json_string(text));
 }
+
+static struct differences find_differences(struct agent *a, const struct service_view *v, size_t port)
+{
+	struct differences d = {.of_frontends = json_array(), .others = json_array()};
+	_cleanup_(services_want_done) struct services_want w;
+	int r;
+
+	services_want_init(&w, v, port);
+	d.first = w.frontends;
+	for (size_t i = 0; i < w.service.n_frontends; i++)
+		json_array_append_new(d.of_frontends, json_array());
+	r = a->dp ? datapath_compare_service(a->dp, &w.service, on_difference, &d) : 0;
+	if (!a->dp)
+		json_array_append_new(d.others, json_string("there is no datapath"));
+	else if (r < 0)
+		json_array_append_new(d.others, json_sprintf("the maps cannot be read: %s", strerror(-r)));
+	d.first = NULL;
+	return d;
+}
+
+/* ---- what there is ---- */
 
 static json_t *slots_json(const struct dp_service_set *set)
 {
@@ -73,20 +84,16 @@ static json_t *slots_json(const struct dp_service_set *set)
 	return list;
 }
 
-static json_t *frontend_json(struct agent *a, const struct service_port *p, const struct service_address *at)
+static json_t *frontend_json(struct agent *a, const struct service_port *p, const struct service_address *at, json_t *differences)
 {
 	struct dp_service_frontend f = {at->addr, at->port, at->scope, at->role, at->flags};
 	struct dp_service_set set = {};
-	json_t *differences = json_array(), *o;
 	char text[ENDPOINT_TEXT_MAX];
+	json_t *o;
 
-	if (!a->dp || datapath_read_service(a->dp, &f, p->proto, &set) < 0 || !set.there)
-		json_array_append_new(differences, json_string("the kernel has no such frontend"));
-	else
-		add_differences(differences, p, at->role, &set);
-	if (set.there && set.frontend.flags != at->flags)
-		json_array_append_new(differences, json_sprintf("flags are %u, not %u", set.frontend.flags, at->flags));
-	o = json_pack("{ss, ss, ss, ss, sI, sI, sI, so, so}", "address", addr_port_format(&at->addr, at->port, text), "kind",
+	if (a->dp && datapath_read_service(a->dp, &f, p->proto, &set) < 0)
+		json_array_append_new(differences, json_string("the kernel does not say what it has"));
+	o = json_pack("{ss, ss, ss, ss, sI, sI, sI, so, sO}", "address", addr_port_format(&at->addr, at->port, text), "kind",
 		      kind_name(at->kind), "from", scope_name(at->scope), "endpoints",
 		      at->role == SERVICE_LOCAL ? "local" : "cluster", "set", (json_int_t)set.set, "slots", (json_int_t)set.slots,
 		      "affinitySeconds", (json_int_t)p->affinity_s, "kernel", slots_json(&set), "differences", differences);
@@ -94,7 +101,8 @@ static json_t *frontend_json(struct agent *a, const struct service_port *p, cons
 	return o;
 }
 
-static json_t *port_json(struct agent *a, const struct service_port *p, bool whole)
+/* @d: NULL in short. */
+static json_t *port_json(struct agent *a, const struct service_port *p, const struct differences *d)
 {
 	json_t *o, *endpoints = json_array(), *frontends = json_array();
 	char text[ENDPOINT_TEXT_MAX];
@@ -102,24 +110,51 @@ static json_t *port_json(struct agent *a, const struct service_port *p, bool who
 	for (size_t i = 0; i < p->n_endpoints; i++)
 		json_array_append_new(endpoints, endpoint_json(&p->endpoints[i]));
 	for (size_t i = 0; i < p->n_addresses; i++)
-		json_array_append_new(frontends, whole ? frontend_json(a, p, &p->addresses[i]) :
-							 json_string(addr_port_format(&p->addresses[i].addr, p->addresses[i].port, text)));
+		json_array_append_new(frontends, d ? frontend_json(a, p, &p->addresses[i], json_array_get(d->of_frontends, i)) :
+						     json_string(addr_port_format(&p->addresses[i].addr, p->addresses[i].port, text)));
 	o = json_pack("{ss, si, ss, ss, ss, so, so}", "name", p->name, "port", p->port, "protocol", proto_name(p->proto), "family",
 		      p->v6 ? "IPv6" : "IPv4", "algorithm", p->maglev ? "maglev" : "random", "frontends", frontends, "endpoints",
 		      endpoints);
+	if (d)
+		json_object_set(o, "differences", d->others);
 	return o;
+}
+
+/* The Service's addresses for all ports that it has not: told with the Service. */
+static json_t *address_differences(struct agent *a, const struct service_view *v)
+{
+	struct differences d = find_differences(a, v, v->n_ports);
+	char text[ADDR_TEXT_MAX];
+	json_t *list, *item;
+	size_t i, k;
+
+	json_array_foreach(d.of_frontends, i, list)
+		json_array_foreach(list, k, item)
+			json_array_append_new(d.others, json_sprintf("%s, any other port: %s", addr_format(&v->vips[i], text), json_string_value(item)));
+	json_decref(d.of_frontends);
+	return d.others;
 }
 
 static json_t *service_json(struct agent *a, const struct service_view *v, bool whole)
 {
-	json_t *ports = json_array(), *refused = json_array();
+	json_t *ports = json_array(), *refused = json_array(), *o;
 
-	for (size_t i = 0; i < v->n_ports; i++)
-		json_array_append_new(ports, port_json(a, &v->ports[i], whole));
+	for (size_t i = 0; i < v->n_ports; i++) {
+		struct differences d = {};
+
+		if (whole)
+			d = find_differences(a, v, i);
+		json_array_append_new(ports, port_json(a, &v->ports[i], whole ? &d : NULL));
+		json_decref(d.of_frontends);
+		json_decref(d.others);
+	}
 	for (size_t i = 0; i < v->n_refused; i++)
 		json_array_append_new(refused, json_string(v->refused[i]));
-	return json_pack("{ss, ss, so, so, so}", "namespace", v->namespace_, "name", v->name, "ports", ports, "refused", refused, "announced",
-			 agent_announce_who(a, v));
+	o = json_pack("{ss, ss, so, so, so}", "namespace", v->namespace_, "name", v->name, "ports", ports, "refused", refused, "announced",
+		      agent_announce_who(a, v));
+	if (whole)
+		json_object_set_new(o, "differences", address_differences(a, v));
+	return o;
 }
 
 json_t *agent_services_json(struct agent *a, const json_t *params)

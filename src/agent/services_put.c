@@ -58,28 +58,19 @@ static size_t fill_maglev(const struct dp_service *s, enum service_role role, ui
 	return fill(s, role, ret, true);
 }
 
-static int put_addresses(struct datapath *dp, const struct service_view *v, const char *key)
+static void want_addresses(const struct service_view *v, struct services_want *w)
 {
-	_cleanup_free_ struct dp_service_frontend *f = xnew0_array(struct dp_service_frontend, v->n_vips + 1);
-	struct dp_service s = {.key = key, .frontends = f, .n_frontends = v->n_vips};
-
+	w->frontends = xnew0_array(struct dp_service_frontend, v->n_vips + 1);
 	for (size_t i = 0; i < v->n_vips; i++)
-		f[i] = (struct dp_service_frontend){.addr = v->vips[i], .scope = SERVICE_INTERNAL, .flags = SERVICE_ADDRESS};
-	return datapath_put_service(dp, &s);
+		w->frontends[i] = (struct dp_service_frontend){.addr = v->vips[i], .scope = SERVICE_INTERNAL, .flags = SERVICE_ADDRESS};
+	w->service = (struct dp_service){.key = w->key, .frontends = w->frontends, .n_frontends = v->n_vips};
 }
 
-int services_put_port(struct datapath *dp, const struct service_view *v, size_t port)
+static void want_port(const struct service_port *p, struct services_want *w)
 {
-	_cleanup_free_ char *key = services_key(v, port);
-	_cleanup_free_ struct dp_service_frontend *f = NULL;
-	_cleanup_free_ struct dp_service_backend *b = NULL;
-	const struct service_port *p = &v->ports[port];
-	struct dp_service s = {.key = key};
+	struct dp_service_frontend *f = w->frontends = xnew0_array(struct dp_service_frontend, p->n_addresses + 1);
+	struct dp_service_backend *b = w->backends = xnew0_array(struct dp_service_backend, p->n_endpoints + 1);
 
-	if (port == v->n_ports)
-		return put_addresses(dp, v, key);
-	f = xnew0_array(struct dp_service_frontend, p->n_addresses + 1);
-	b = xnew0_array(struct dp_service_backend, p->n_endpoints + 1);
 	for (size_t i = 0; i < p->n_addresses; i++) {
 		const struct service_address *from = &p->addresses[i];
 
@@ -92,14 +83,38 @@ int services_put_port(struct datapath *dp, const struct service_view *v, size_t 
 						   (from->local ? SERVICE_ON_THIS_NODE : 0) | (from->host ? SERVICE_HOST : 0),
 						   from->weight};
 	}
-	s.proto = p->proto;
-	s.affinity_s = p->affinity_s;
-	s.frontends = f;
-	s.n_frontends = p->n_addresses;
-	s.backends = b;
-	s.n_backends = p->n_endpoints;
-	s.sources = p->sources;
-	s.n_sources = p->n_sources;
-	s.fill = p->maglev ? fill_maglev : fill_random;
-	return datapath_put_service(dp, &s);
+	w->service = (struct dp_service){.key = w->key,
+					 .proto = p->proto,
+					 .affinity_s = p->affinity_s,
+					 .frontends = f,
+					 .n_frontends = p->n_addresses,
+					 .backends = b,
+					 .n_backends = p->n_endpoints,
+					 .sources = p->sources,
+					 .n_sources = p->n_sources,
+					 .fill = p->maglev ? fill_maglev : fill_random};
+}
+
+void services_want_init(struct services_want *w, const struct service_view *v, size_t port)
+{
+	*w = (struct services_want){.key = services_key(v, port)};
+	if (port == v->n_ports)
+		want_addresses(v, w);
+	else
+		want_port(&v->ports[port], w);
+}
+
+void services_want_done(struct services_want *w)
+{
+	free(w->key);
+	free(w->frontends);
+	free(w->backends);
+}
+
+int services_put_port(struct datapath *dp, const struct service_view *v, size_t port)
+{
+	_cleanup_(services_want_done) struct services_want w;
+
+	services_want_init(&w, v, port);
+	return datapath_put_service(dp, &w.service);
 }

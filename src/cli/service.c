@@ -16,8 +16,8 @@ static void print_help(FILE *to)
 {
 	fputs("usage: weft service list [-o json] [--socket PATH]\n"
 	      "       weft service show NAME [-n NAMESPACE] [-o json] [--socket PATH]\n\n"
-	      "Services as this node serves them: `show` reads frontends and slots back from the kernel and says where they differ\n"
-	      "from what is wanted; it ends with 1 when they do.\n",
+	      "Services as this node serves them: `show` reads frontends, slots, backends and source ranges back from the kernel and\n"
+	      "says where they differ from what is wanted; it ends with 1 when they do.\n",
 	      to);
 }
 
@@ -78,21 +78,30 @@ static void print_endpoint(const json_t *e)
 	       json_is_true(json_object_get(e, "terminating")) ? " terminating" : "");
 }
 
+/* Return: how many there are. */
+static size_t print_differences(const json_t *of, const char *indent)
+{
+	const json_t *differences = json_object_get(of, "differences"), *item;
+	char line[256];
+	size_t i;
+
+	json_array_foreach(differences, i, item) {
+		str_show(line, sizeof(line), json_str_or(item, ""));
+		printf("%sDIFFERS: %s\n", indent, line);
+	}
+	return json_array_size(differences);
+}
+
 static size_t print_frontend(const json_t *f)
 {
-	const json_t *differences = json_object_get(f, "differences"), *item;
-	char line[256];
+	const json_t *item;
 	size_t i;
 
 	printf("    %-12s %-46s from %-7s %s set %lld, %lld slots\n", field_text(f, "kind"), field_text(f, "address"), field_text(f, "from"),
 	       field_text(f, "endpoints"), field_number(f, "set"), field_number(f, "slots"));
 	json_array_foreach(json_object_get(f, "kernel"), i, item)
 		printf("      backend %-8lld %-46s %lld slots\n", field_number(item, "id"), field_text(item, "address"), field_number(item, "slots"));
-	json_array_foreach(differences, i, item) {
-		str_show(line, sizeof(line), json_str_or(item, ""));
-		printf("      DIFFERS: %s\n", line);
-	}
-	return json_array_size(differences);
+	return print_differences(f, "      ");
 }
 
 /* Return: how many differences there are. */
@@ -113,7 +122,9 @@ static size_t print_service(const json_t *svc)
 		puts("   In the kernel");
 		json_array_foreach(json_object_get(port, "frontends"), k, item)
 			differences += print_frontend(item);
+		differences += print_differences(port, "    ");
 	}
+	differences += print_differences(svc, "  ");
 	json_array_foreach(json_object_get(svc, "announced"), i, item)
 		printf("  Announced: %s on %s by %s\n", field_text(item, "address"), field_text(item, "interface"),
 		       *field_text(item, "node") ? field_text(item, "node") : field_text(item, "state"));
@@ -127,11 +138,13 @@ static size_t print_service(const json_t *svc)
 static size_t count_differences(const json_t *svc)
 {
 	const json_t *port, *f;
-	size_t i, k, n = 0;
+	size_t i, k, n = json_array_size(json_object_get(svc, "differences"));
 
-	json_array_foreach(json_object_get(svc, "ports"), i, port)
+	json_array_foreach(json_object_get(svc, "ports"), i, port) {
+		n += json_array_size(json_object_get(port, "differences"));
 		json_array_foreach(json_object_get(port, "frontends"), k, f)
 			n += json_array_size(json_object_get(f, "differences"));
+	}
 	return n;
 }
 

@@ -5,7 +5,7 @@
 #include "datapath/service_internal.h"
 #include "weft/flow.h"
 
-static struct service_state *find_state(struct services *s, const char *key)
+struct service_state *services_find_state(struct services *s, const char *key)
 {
 	struct service_state *st;
 
@@ -13,7 +13,7 @@ static struct service_state *find_state(struct services *s, const char *key)
 	return st;
 }
 
-static struct service_key encode_key(const struct dp_service *want, const struct dp_service_frontend *f)
+struct service_key services_encode_key(const struct dp_service *want, const struct dp_service_frontend *f)
 {
 	struct service_key key = { .port = htons(f->port), .proto = want->proto, .scope = f->scope };
 
@@ -70,7 +70,7 @@ static int compare_backend(const void *a, const void *b)
 static void find_former_self(struct services *s, struct service_state *st, const struct dp_service *want)
 {
 	for (size_t i = 0; i < want->n_frontends; i++) {
-		struct service_key key = encode_key(want, &want->frontends[i]);
+		struct service_key key = services_encode_key(want, &want->frontends[i]);
 		struct frontend_state *f = services_find_frontend(s, &key);
 		struct adopted *a = f ? services_find_adopted(s, f->value.service) : NULL;
 
@@ -127,7 +127,7 @@ static int write_gone(struct datapath *dp, const struct service_state *st, const
 	return write_backend(dp, st, &gone, 0);
 }
 
-static struct backend_state *find_old(struct service_state *st, const struct backend_state *b)
+const struct backend_state *services_find_backend(const struct service_state *st, const struct backend_state *b)
 {
 	return st->n_backends ? bsearch(b, st->backends, st->n_backends, sizeof(*b), compare_backend) : NULL;
 }
@@ -157,11 +157,12 @@ static int put_backends(struct datapath *dp, struct services *s, struct service_
 	c->backends = xnew0_array(struct backend_state, want->n_backends + 1);
 	for (; c->n < want->n_backends && r == 0; c->n++) {
 		const struct dp_service_backend *w = &want->backends[c->n];
-		struct backend_state *b = &c->backends[c->n], *old;
+		struct backend_state *b = &c->backends[c->n];
+		const struct backend_state *old;
 
 		*b = (struct backend_state){ .port = htons(w->port), .roles = w->roles, .flags = w->flags };
 		memcpy(&b->addr, &w->addr, sizeof(b->addr));
-		old = find_old(st, b);
+		old = services_find_backend(st, b);
 		b->id = old ? old->id : ++s->next_backend;
 		if (old && !(b->roles & ~old->roles) && b->flags == old->flags)
 			continue;
@@ -226,18 +227,23 @@ static int put_sets(struct datapath *dp, struct services *s, struct service_stat
 
 /* ---- frontends ---- */
 
-static int put_frontend(struct datapath *dp, struct services *s, struct service_state *st, const struct dp_service *want,
-			const struct dp_service_frontend *f, const struct change *c)
+struct service_frontend services_encode_frontend(const struct service_state *st, const struct dp_service *want, const struct dp_service_frontend *f, const struct set_state *set)
 {
-	const struct set_state *set = c->sets[f->role].id ? &c->sets[f->role] : &st->sets[f->role];
-	struct service_key key = encode_key(want, f);
-	struct frontend_state *there = services_find_frontend(s, &key);
-	struct service_frontend value = { .service = st->id,
+	return (struct service_frontend){ .service = st->id,
 					  .set = set->id,
 					  .slots = set->n,
 					  .affinity = want->affinity_s ? MAX(FLOW_TICKS(want->affinity_s), 1u) : 0,
 					  .flags = f->flags,
 					  .role = f->role };
+}
+
+static int put_frontend(struct datapath *dp, struct services *s, struct service_state *st, const struct dp_service *want,
+			const struct dp_service_frontend *f, const struct change *c)
+{
+	const struct set_state *set = c->sets[f->role].id ? &c->sets[f->role] : &st->sets[f->role];
+	struct service_key key = services_encode_key(want, f);
+	struct frontend_state *there = services_find_frontend(s, &key);
+	struct service_frontend value = services_encode_frontend(st, want, f, set);
 	int r;
 
 	if (there && memcmp(&there->value, &value, sizeof(value)) == 0)
@@ -251,7 +257,7 @@ static int put_frontend(struct datapath *dp, struct services *s, struct service_
 static bool is_wanted(const struct dp_service *want, const struct service_key *key)
 {
 	for (size_t i = 0; i < want->n_frontends; i++) {
-		struct service_key k = encode_key(want, &want->frontends[i]);
+		struct service_key k = services_encode_key(want, &want->frontends[i]);
 
 		if (memcmp(&k, key, sizeof(k)) == 0)
 			return true;
@@ -289,7 +295,7 @@ static int put_frontends(struct datapath *dp, struct services *s, struct service
 	st->frontends = xnew0_array(struct service_key, want->n_frontends + 1);
 	st->n_frontends = want->n_frontends;
 	for (size_t i = 0; i < want->n_frontends; i++)
-		st->frontends[i] = encode_key(want, &want->frontends[i]);
+		st->frontends[i] = services_encode_key(want, &want->frontends[i]);
 	return first;
 }
 
@@ -388,7 +394,7 @@ static void take_change(struct services *s, struct service_state *st, struct cha
 static void undo(struct services *s, struct service_state *st, struct change *c)
 {
 	for (size_t i = 0; i < c->n; i++)
-		if (!find_old(st, &c->backends[i]))
+		if (!services_find_backend(st, &c->backends[i]))
 			services_retire(s, c->backends[i].id, 0);
 	for (int role = 0; role < SERVICE_ROLES; role++) {
 		if (c->sets[role].id && c->sets[role].n)
@@ -407,7 +413,7 @@ int datapath_put_service(struct datapath *dp, const struct dp_service *want)
 
 	if (r < 0)
 		return r;
-	st = find_state(s, want->key);
+	st = services_find_state(s, want->key);
 	if (!st)
 		st = state_new(s, want);
 	if (want->n_frontends) /* one that goes has none, and no protocol */
@@ -452,7 +458,7 @@ int datapath_del_service(struct datapath *dp, const char *key)
 
 	if (r < 0)
 		return r;
-	st = find_state(s, key);
+	st = services_find_state(s, key);
 	if (!st)
 		return -ENOENT;
 	r = datapath_put_service(dp, &nothing);

@@ -3,10 +3,7 @@
  * nobody has claimed when everything is put is deleted. */
 #include "datapath/service_internal.h"
 
-typedef void entry_fn(struct services *s, const void *key, const void *value);
-
-/* Every entry of a map, in batches. */
-static int each_entry(int map, size_t key_size, size_t value_size, struct services *s, entry_fn *fn)
+int services_each_entry(int map, size_t key_size, size_t value_size, services_entry_fn *fn, void *ctx)
 {
 	enum { BATCH = 4096 };
 	_cleanup_free_ uint8_t *keys = xcalloc(BATCH, key_size), *values = xcalloc(BATCH, value_size);
@@ -21,7 +18,7 @@ static int each_entry(int map, size_t key_size, size_t value_size, struct servic
 		if (r < 0 && r != -ENOENT)
 			return r;
 		for (uint32_t i = 0; i < n; i++)
-			fn(s, keys + i * key_size, values + i * value_size);
+			fn(ctx, keys + i * key_size, values + i * value_size);
 		memcpy(in, out, sizeof(in));
 		more = true;
 	} while (r == 0);
@@ -40,8 +37,9 @@ static struct adopted *get_adopted(struct services *s, uint32_t id)
 	return a;
 }
 
-static void take_frontend(struct services *s, const void *key, const void *value)
+static void take_frontend(void *ctx, const void *key, const void *value)
 {
+	struct services *s = ctx;
 	const struct service_frontend *f = value;
 	struct adopted *a = get_adopted(s, f->service);
 
@@ -51,8 +49,9 @@ static void take_frontend(struct services *s, const void *key, const void *value
 	a->frontends[a->n_frontends++] = *(const struct service_key *)key;
 }
 
-static void take_backend(struct services *s, const void *key, const void *value)
+static void take_backend(void *ctx, const void *key, const void *value)
 {
+	struct services *s = ctx;
 	const struct service_backend *b = value;
 	uint32_t id = *(const uint32_t *)key;
 	struct adopted *a = get_adopted(s, b->service);
@@ -64,8 +63,9 @@ static void take_backend(struct services *s, const void *key, const void *value)
 		(struct backend_state){ .addr = b->addr, .port = b->port, .roles = b->roles, .flags = b->flags, .id = id };
 }
 
-static void take_chunk(struct services *s, const void *key, const void *value)
+static void take_chunk(void *ctx, const void *key, const void *value)
 {
+	struct services *s = ctx;
 	const struct service_slot_key *k = key;
 	struct adopted_set *set = services_find_adopted_set(s, k->set);
 
@@ -85,8 +85,9 @@ static void take_chunk(struct services *s, const void *key, const void *value)
 	memcpy(&set->chunks[k->chunk], value, sizeof(*set->chunks));
 }
 
-static void take_source(struct services *s, const void *key, const void *value)
+static void take_source(void *ctx, const void *key, const void *value)
 {
+	struct services *s = ctx;
 	const struct service_source_key *k = key;
 	struct adopted *a = get_adopted(s, k->service);
 	struct prefix *p;
@@ -117,13 +118,13 @@ int services_get(struct datapath *dp, struct services **ret)
 	}
 	s = xnew0(struct services);
 	s->slots = xnew0_array(uint32_t, SERVICE_SLOTS_MAX);
-	r = each_entry(dp->maps[MAP_SERVICE_FRONTENDS], sizeof(struct service_key), sizeof(struct service_frontend), s, take_frontend);
+	r = services_each_entry(dp->maps[MAP_SERVICE_FRONTENDS], sizeof(struct service_key), sizeof(struct service_frontend), take_frontend, s);
 	if (r == 0)
-		r = each_entry(dp->maps[MAP_SERVICE_BACKENDS], sizeof(uint32_t), sizeof(struct service_backend), s, take_backend);
+		r = services_each_entry(dp->maps[MAP_SERVICE_BACKENDS], sizeof(uint32_t), sizeof(struct service_backend), take_backend, s);
 	if (r == 0)
-		r = each_entry(dp->maps[MAP_SERVICE_SLOTS], sizeof(struct service_slot_key), sizeof(struct service_slot_chunk), s, take_chunk);
+		r = services_each_entry(dp->maps[MAP_SERVICE_SLOTS], sizeof(struct service_slot_key), sizeof(struct service_slot_chunk), take_chunk, s);
 	if (r == 0)
-		r = each_entry(dp->maps[MAP_SERVICE_SOURCES], sizeof(struct service_source_key), sizeof(uint32_t), s, take_source);
+		r = services_each_entry(dp->maps[MAP_SERVICE_SOURCES], sizeof(struct service_source_key), sizeof(uint32_t), take_source, s);
 	if (r < 0) {
 		services_free(s);
 		return r;

@@ -101,6 +101,10 @@ enum { WRITES_AT_ONCE = 128 };
 /* @n keys and values, one after the other as the map has them. After an error some may be there. */
 int services_write_many(struct datapath *dp, enum dp_map map, const void *keys, const void *values, uint32_t n);
 int services_delete(struct datapath *dp, enum dp_map map, const void *key);
+typedef void services_entry_fn(void *ctx, const void *key, const void *value);
+/* Calls @fn for every entry of a map, read in batches. Return: 0, -errno. */
+int services_each_entry(int map, size_t key_size, size_t value_size, services_entry_fn *fn, void *ctx);
+struct service_state *services_find_state(struct services *s, const char *key);
 struct frontend_state *services_find_frontend(struct services *s, const struct service_key *key);
 /* Into the table only. */
 void services_note_frontend(struct services *s, const struct service_key *key, const struct service_frontend *value);
@@ -108,6 +112,10 @@ struct adopted *services_find_adopted(struct services *s, uint32_t id);
 struct adopted_set *services_find_adopted_set(struct services *s, uint32_t id);
 void services_free_adopted(struct services *s, struct adopted *a);
 void services_free_adopted_set(struct services *s, struct adopted_set *a);
+/* The backend of @st with the address and port of @b, or NULL. */
+const struct backend_state *services_find_backend(const struct service_state *st, const struct backend_state *b);
+struct service_key services_encode_key(const struct dp_service *want, const struct dp_service_frontend *f);
+struct service_frontend services_encode_frontend(const struct service_state *st, const struct dp_service *want, const struct dp_service_frontend *f, const struct set_state *set);
 struct service_backend services_encode_backend(const struct service_state *st, const struct backend_state *b, uint8_t roles);
 struct service_source_key services_source_key(uint32_t id, const struct prefix *p);
 /* Prefix @p of service @id may not come any more. */

@@ -504,6 +504,160 @@ static void what_somebody_takes_away_is_put_back_and_told(void)
 	collect(0);
 }
 
+/* ---- what is wanted beside what there is ---- */
+
+static char differences[2048];
+
+static void on_difference(void *ctx, const struct dp_service_frontend *f, const char *text)
+{
+	size_t n = strlen(differences);
+
+	(void)ctx;
+	snprintf(differences + n, sizeof(differences) - n, "%s%s\n", f ? "frontend: " : "", text);
+}
+
+/* Each in a line. */
+static const char *compare(const struct dp_service *s)
+{
+	*differences = 0;
+	CHECK_INT(datapath_compare_service(dp, s, on_difference, NULL), 0);
+	return differences;
+}
+
+/* One entry of a map (the first), a byte of its value at @at changed by @flip; told is @text. @at is below 0: the entry is deleted. */
+struct planted {
+	const char *map;
+	int at;
+	uint8_t flip;
+	const char *text;
+};
+
+#define AT(type, field) (int)offsetof(struct type, field)
+
+static void check_planted(const struct dp_service *s, const struct planted *p, const struct dump *was)
+{
+	int fd = datapath_map_fd(dp, p->map);
+	uint8_t value[64];
+
+	memcpy(value, was->value[0], sizeof(value));
+	if (p->at >= 0)
+		value[p->at] ^= p->flip;
+	CHECK_INT(p->at < 0 ? bpf_map_delete_elem(fd, was->key[0]) : bpf_map_update_elem(fd, was->key[0], value, BPF_ANY), 0);
+	CHECK_STR(compare(s), p->text);
+	CHECK_INT(bpf_map_update_elem(fd, was->key[0], was->value[0], BPF_ANY), 0);
+	CHECK_STR(compare(s), "");
+}
+
+static const char *textf(const char *format, ...)
+{
+	static char texts[32][256];
+	static unsigned turn;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(texts[++turn % 32], sizeof(texts[0]), format, args);
+	va_end(args);
+	return texts[turn % 32];
+}
+
+static void each_field_that_is_not_as_wanted_is_told(const struct dp_service *s)
+{
+	struct dump frontends = dump_of("service_frontends"), slots = dump_of("service_slots"), all = dump_of("service_backends"),
+		    sources = dump_of("service_sources");
+	const struct service_frontend *f = (const void *)frontends.value[0];
+	const struct service_slot_chunk *chunk = (const void *)slots.value[0];
+	const struct service_backend *b = (const void *)all.value[0];
+	uint32_t id = *(const uint32_t *)all.key[0], set = f->set, in_slot = 0;
+	struct in_addr v4 = { b->addr.w[3] };
+	char name[32], other[32];
+
+	while (chunk->backend[in_slot] != id)
+		in_slot++;
+	snprintf(name, sizeof(name), "%s:8080", inet_ntoa(v4));
+	v4.s_addr ^= htonl(128);
+	snprintf(other, sizeof(other), "%s:8080", inet_ntoa(v4));
+	const struct planted cases[] = {
+		{ "service_frontends", -1, 0, "frontend: the kernel has no such frontend\n" },
+		{ "service_frontends", AT(service_frontend, service), 128, textf("frontend: service is %u, not %u\n", f->service ^ 128, f->service) },
+		{ "service_frontends", AT(service_frontend, set), 128, textf("frontend: set is %u, not %u\n", set ^ 128, set) },
+		{ "service_frontends", AT(service_frontend, slots), 1, "frontend: slots is 2, not 3\n" },
+		{ "service_frontends", AT(service_frontend, affinity), 1, textf("frontend: affinity, in ticks, is %u, not %u\n", f->affinity ^ 1, f->affinity) },
+		{ "service_frontends", AT(service_frontend, flags), SERVICE_SOURCES, textf("frontend: flags is %u, not %u\n", f->flags ^ SERVICE_SOURCES, f->flags) },
+		{ "service_frontends", AT(service_frontend, role), 1, "frontend: role is 1, not 0\n" },
+		{ "service_slots", -1, 0, textf("set %u has no slots from 0 on\n", set) },
+		{ "service_slots", AT(service_slot_chunk, backend[in_slot]) + 1, 128,
+		  textf("slot %u of set %u is backend %u, which is not there, not %s\n", in_slot, set, id ^ 128 << 8, name) },
+		{ "service_slots", AT(service_slot_chunk, backend[7]) + 1, 128, textf("slot 7 of set %u is backend %u, which is not there, not nobody's\n", set, 128 << 8) },
+		{ "service_backends", -1, 0, textf("backend %s is not in the kernel\n", name) },
+		{ "service_backends", AT(service_backend, addr) + 15, 128, textf("backend %s: it is %s\n", name, other) },
+		{ "service_backends", AT(service_backend, port), 1, textf("backend %s: it is %s\n", name, textf("%.*s:7824", (int)(strlen(name) - 5), name)) },
+		{ "service_backends", AT(service_backend, proto), IPPROTO_TCP ^ IPPROTO_UDP, textf("backend %s: protocol is 17, not 6\n", name) },
+		{ "service_backends", AT(service_backend, roles), 3, textf("backend %s: roles is 2, not 1\n", name) },
+		{ "service_backends", AT(service_backend, flags), SERVICE_ON_THIS_NODE, textf("backend %s: flags is 1, not 0\n", name) },
+		{ "service_backends", AT(service_backend, service), 128, textf("backend %s: service is %u, not %u\n", name, b->service ^ 128, b->service) },
+		{ "service_sources", -1, 0, "source range 10.8.0.0/24 is not in the kernel\n" },
+	};
+
+	CHECK_INT(frontends.n, 1);
+	CHECK_INT(slots.n, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *map = cases[i].map;
+
+		check_planted(s, &cases[i], streq(map, "service_frontends") ? &frontends : streq(map, "service_slots") ? &slots : streq(map, "service_backends") ? &all : &sources);
+	}
+}
+
+static void what_is_only_in_the_maps_is_told(const struct dp_service *s)
+{
+	struct dump frontends = dump_of("service_frontends"), all = dump_of("service_backends"), sources = dump_of("service_sources");
+	struct service_key *key = (void *)frontends.key[0];
+	struct service_source_key *source = (void *)sources.key[0];
+	struct service_backend *b = (void *)all.value[0];
+	uint32_t id = 4711, yes = 1;
+
+	key->port = htons(81);
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, "service_frontends"), key, frontends.value[0], BPF_ANY), 0);
+	CHECK_STR(compare(s), "frontend 10.96.0.1:81, protocol 6, scope 0 is only in the kernel\n");
+	CHECK_INT(bpf_map_delete_elem(datapath_map_fd(dp, "service_frontends"), key), 0);
+	b->port = htons(9);
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, "service_backends"), &id, b, BPF_ANY), 0);
+	CHECK(strstr(compare(s), ":9 is only in the kernel, as 4711\n"));
+	b->flags |= SERVICE_GONE; /* so it waits to be deleted */
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, "service_backends"), &id, b, BPF_ANY), 0);
+	CHECK_STR(compare(s), "");
+	CHECK_INT(bpf_map_delete_elem(datapath_map_fd(dp, "service_backends"), &id), 0);
+	source->len = 32; /* all may come */
+	memset(source->addr, 0, sizeof(source->addr));
+	CHECK_INT(bpf_map_update_elem(datapath_map_fd(dp, "service_sources"), source, &yes, BPF_ANY), 0);
+	CHECK(strstr(compare(s), "is only in the kernel\n") && str_has_prefix(differences, "source range "));
+	CHECK_INT(bpf_map_delete_elem(datapath_map_fd(dp, "service_sources"), source), 0);
+}
+
+static void every_difference_is_told(void)
+{
+	struct prefix source = prefix_of(&(struct addr[]){ addr_of("10.8.0.0") }[0], 120);
+	struct dp_service s = service_of("compared", VIP4, IPPROTO_TCP, 3), other;
+
+	frontend.flags |= SERVICE_SOURCES;
+	s.sources = &source;
+	s.n_sources = 1;
+	s.affinity_s = 60;
+	CHECK_STR(compare(&s), "set 0 has no slots from 0 on\nfrontend: the kernel has no such frontend\nbackend 10.8.0.1:8080 is not in the kernel\n"
+			       "backend 10.8.0.2:8080 is not in the kernel\nbackend 10.8.0.3:8080 is not in the kernel\n"
+			       "source range 10.8.0.0/24 is not in the kernel\n"); /* nothing is put yet */
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_STR(compare(&s), "");
+	each_field_that_is_not_as_wanted_is_told(&s);
+	what_is_only_in_the_maps_is_told(&s);
+	other = s;
+	other.n_backends = 2; /* another is wanted than was put */
+	CHECK(strstr(compare(&other), "frontend: slots is 3, not 2\n"));
+	CHECK_INT(datapath_put_service(dp, &other), 0);
+	CHECK_STR(compare(&other), ""); /* the third waits to be deleted */
+	CHECK_INT(datapath_del_service(dp, "compared"), 0);
+	collect(0);
+}
+
 /* Of 10,000 Services each look takes some, so that nobody waits for it; and all have been looked at before half a minute is over. */
 static void a_large_audit_goes_in_turns(void)
 {
@@ -660,6 +814,7 @@ int main(void)
 	RUN(what_is_left_behind_goes_after_a_restart);
 	RUN(an_endpoint_that_waits_keeps_its_entry_over_a_restart);
 	RUN(what_somebody_takes_away_is_put_back_and_told);
+	RUN(every_difference_is_told);
 	RUN(a_large_service_is_written_in_pieces);
 	RUN(a_full_map_is_said_and_harms_nobody);
 	harness_done();

@@ -8,7 +8,7 @@ import pytest
 from capture import bridge
 from scapy.all import IP, UDP, Ether, IPv6, Raw
 
-from labs import FULL, Lab, pod, wait_for
+from labs import FULL, WEFT, Lab, pod, wait_for
 from wire import Wire
 
 EXTERNAL = ["172.30.0.230", "fd30::230"]
@@ -151,8 +151,68 @@ def test_SVC_18_affinity(lab, who):
 
 
 def shown(lab, name):
-    done = lab.exec("n1", "weft", "service", "show", name, "-o", "json")
+    done = lab.exec("n1", WEFT, "service", "show", name, "-o", "json", check=False)
+    if done.returncode:
+        return []
     return [e for e in json.loads(done.stdout)["ports"][0]["endpoints"] if e["inCluster"]]
+
+
+# Entries of n1's maps of Services. One that has too many stays; one that was changed is put back within a second, so it is looked at meanwhile.
+SPOIL = r"""
+import glob, json, struct, subprocess, sys
+def bpftool(*args):
+    return subprocess.run(['bpftool', '-j', 'map', *map(str, args)], check=True, capture_output=True, text=True).stdout
+def pinned(name):
+    return ['pinned', *glob.glob('/sys/fs/bpf/weft/v*/maps/service_' + name)]
+def entries(name, where, service):
+    for e in json.loads(bpftool('dump', *pinned(name))):
+        key, value = (bytes(int(b, 16) for b in e[w]) for w in ('key', 'value'))
+        if struct.unpack_from('=I', (key, value)[where != 'key'], 4 if where == 'key' else where)[0] == service:
+            return key, value
+def put(name, key, value):
+    bpftool('update', *pinned(name), 'key', *key, 'value', *value)
+def show():
+    return subprocess.run([sys.argv[1], 'service', 'show', 'spoiled'], capture_output=True, text=True)
+vip = bytes(10) + b'\xff\xff' + bytes(map(int, sys.argv[2].split('.')))
+def frontend():
+    for e in json.loads(bpftool('dump', *pinned('frontends'))):
+        key, value = (bytes(int(b, 16) for b in e[w]) for w in ('key', 'value'))
+        if key[:18] == vip + b'\0P': return key, value
+key, value = frontend()
+service, set_ = struct.unpack_from('=II', value)
+assert show().returncode == 0, show().stdout
+told = []
+def seen(what, text):
+    for i in range(100):
+        what()
+        done = show()
+        if text in done.stdout:
+            assert done.returncode == 1
+            return told.append(text)
+    sys.exit('%s is not told: %s' % (text, done.stdout))
+seen(lambda: put('frontends', key, value[:12] + struct.pack('=I', 77) + value[16:]), 'DIFFERS: affinity, in ticks, is 77, not ')
+seen(lambda: put('frontends', key, value[:16] + bytes([value[16] ^ 16]) + value[17:]), 'DIFFERS: flags is ')
+chunk = struct.pack('=II', set_, 0)
+slots = bytes(int(b, 16) for b in json.loads(bpftool('lookup', *pinned('slots'), 'key', *chunk))['value'])
+seen(lambda: put('slots', chunk, slots[4:8] * 16), 'DIFFERS: slot ')
+id_, backend = entries('backends', 24, service)
+seen(lambda: put('backends', id_, backend[:19] + b'\0' + backend[20:]), 'roles is 0, not ')
+seen(lambda: put('backends', id_, backend[:20] + b'\2' + backend[21:]), 'flags is 2, not ')
+mine, yes = entries('sources', 'key', service)
+seen(lambda: bpftool('delete', *pinned('sources'), 'key', *mine), 'DIFFERS: source range 10.244.0.0/16 is not in the kernel')
+every = struct.pack('=II', 32, service) + bytes(16)
+seen(lambda: put('sources', every, yes), 'DIFFERS: source range ::/0 is only in the kernel')
+bpftool('delete', *pinned('sources'), 'key', *every)
+print(len(told))
+"""
+
+
+def test_show_tells_what_the_maps_have_otherwise(lab):
+    lab.apply(service("spoiled", type="LoadBalancer", sessionAffinity="ClientIP", loadBalancerSourceRanges=["10.244.0.0/16"]),
+              server("spoiled1", "spoiled", "n1"), server("spoiled2", "spoiled", "n2"))
+    wait_for("both are known", lambda: len(shown(lab, "spoiled")) == 2)
+    assert lab.exec("n1", "python3", "-c", SPOIL, WEFT, vips(lab, "spoiled")[0]).stdout == "7\n"
+    wait_for("all is as it should be", lambda: lab.exec("n1", WEFT, "service", "show", "spoiled", check=False).returncode == 0)
 
 
 def test_SVC_20_connections_are_shared_evenly(lab):
