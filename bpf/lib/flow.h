@@ -104,6 +104,7 @@ static __always_inline void flow_begun_by(struct flow_state *f, const struct flo
 	flow_on_answer(f);
 	f->initiator = end;
 	f->origin &= ~FLOW_FROM_NODE;
+	f->received = 0;
 	if (addr_is_node(&src))
 		f->origin |= FLOW_TO_ITSELF;
 	f->judged = 0;
@@ -157,14 +158,15 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, struct
 		.stage = flags & TCP_RST ? FLOW_RESET : FLOW_HALF_OPEN,
 		.fin = flags & TCP_FIN ? 1 << end : 0,
 		.origin = (flow_is_begun(pkt) ? 0 : FLOW_UNSURE) | (place & FLOW_OF_NODE ? FLOW_FROM_NODE : 0),
+		.received = place & FLOW_AT_DESTINATION,
 	};
 	enum drop_reason why;
 
 	if (place == (FLOW_AT_SOURCE | FLOW_TRANSLATED) && addr_is_node(&pkt->src))
 		fresh.origin |= FLOW_TO_ITSELF;
-	if (share_held(owner) >= (__s64)config.flow_share)
+	if (!fresh.received && share_held(owner) >= (__s64)config.flow_share)
 		return DROP_FLOW_SHARE;
-	if (share_held(0) >= (__s64)config.flow_max)
+	if (!fresh.received && share_held(0) >= (__s64)config.flow_max)
 		return DROP_FLOW_TABLE_FULL;
 	if (!(place & (FLOW_AT_DESTINATION | FLOW_OUT_OF_STACK))) {
 		if (!flow_ask(owner, now))

@@ -79,6 +79,12 @@ static __always_inline __s64 share_held(__u32 id)
 	return held ? (__s64)*held : 0;
 }
 
+/* How many entries of @all may be there when one more comes, of the part that is open to what was @received. */
+static __always_inline __s64 flow_room(__u32 all, __u8 received)
+{
+	return received ? all - all / 4 : all;
+}
+
 /* Takes an entry out of `flows`; who finds it gone does nothing. */
 static __always_inline bool flow_remove(struct flow_key *key, __u32 owner)
 {
@@ -118,8 +124,9 @@ static __always_inline void flow_catch_up(struct flow_key *key, struct flow *f, 
 static __always_inline void flow_promote(struct flow_key *key, const struct flow_state *state)
 {
 	struct flow fresh = { .state = *state }, *f;
+	__u8 received = fresh.state.received;
 
-	if (share_held(fresh.state.owner) >= (__s64)config.flow_share || share_held(0) >= (__s64)config.flow_max)
+	if (share_held(fresh.state.owner) >= flow_room(config.flow_share, received) || share_held(0) >= flow_room(config.flow_max, received))
 		return;
 	if (bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST)) /* full, or another CPU was faster */
 		return;

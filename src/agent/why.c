@@ -101,7 +101,7 @@ const char *why_node_of(const struct observe_end *e)
 
 /* ---- the flow table ---- */
 
-bool why_check_flow(struct walk *w, const char *at, uint32_t owner)
+bool why_check_flow(struct walk *w, const char *at, uint32_t beginner)
 {
 	struct dp_tuple t = { .src = w->src.addr, .dst = w->dst.addr, .sport = w->src.port, .dport = w->dst.port, .proto = w->proto };
 	uint32_t share = MAX(w->a->dp_config.flow_max / 4, 1u);
@@ -114,7 +114,9 @@ bool why_check_flow(struct walk *w, const char *at, uint32_t owner)
 			 f.via_stack[0] || f.via_stack[1] ? ", through the stack (somebody translates it there)" : "");
 		return true;
 	}
-	datapath_read_share(w->a->dp, owner, &held);
+	if (!beginner)
+		return true;
+	datapath_read_share(w->a->dp, beginner, &held);
 	datapath_read_share(w->a->dp, 0, &all);
 	if ((int64_t)held >= (int64_t)share)
 		why_dropped(w, at, DROP_FLOW_SHARE);
@@ -313,7 +315,7 @@ static void walk_from_node(struct walk *w)
 		return;
 	}
 	why_step(w, "to_pod", "what its own node sends, a pod takes: no policy is asked");
-	if (why_check_flow(w, "to_pod", w->dst_ep.id))
+	if (why_check_flow(w, "to_pod", 0))
 		why_deliver_to_pod(w, "to_pod", false);
 }
 
@@ -352,7 +354,7 @@ static const char *enter(struct walk *w)
 void why_arrive(struct walk *w, const char *at)
 {
 	if (w->dst_ep.id) {
-		if (why_check_flow(w, at, w->dst_ep.id) && why_check_policy(w, at, false))
+		if (why_check_flow(w, at, 0) && why_check_policy(w, at, false))
 			why_deliver_to_pod(w, at, true);
 	} else if (is_for_node(w)) {
 		if (!check_host(w, at, false))

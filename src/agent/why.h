@@ -43,8 +43,8 @@ void why_ends(struct walk *w, enum verdict v, const char *ask);
 const char *why_node_of(const struct observe_end *e);
 /* This node's, as the programs are told, or as the kernel knows. */
 bool why_is_own(struct walk *w, const struct addr *a);
-/* Return: whether the flow table lets it pass. @owner: the endpoint on whose share a new entry would be. */
-bool why_check_flow(struct walk *w, const char *at, uint32_t owner);
+/* Return: whether the flow table lets it pass. @beginner: the endpoint that begins the flow here; 0: one receives it, for which there is always room. */
+bool why_check_flow(struct walk *w, const char *at, uint32_t beginner);
 /* Does policy let it pass at that end? */
 bool why_check_policy(struct walk *w, const char *at, bool egress);
 void why_deliver_to_pod(struct walk *w, const char *at, bool past_stack);

@@ -290,6 +290,46 @@ static void an_endpoint_has_its_share(void)
 	CHECK_INT(run("from_pod", &f, if_b).verdict, TC_ACT_OK);
 }
 
+/* A conversation that the world begins with pod A: all of it passes. */
+static void received(uint16_t port)
+{
+	udp(false, port);
+	udp(true, port);
+	udp(false, port);
+}
+
+/* Whoever calls a pod as often as he can takes three quarters of its share: the others reach it, and it reaches others. */
+static void what_others_begin_leaves_room(void)
+{
+	struct flow_state s;
+
+	flows_clear();
+	for (int port = 1; port <= 4 * FLOW_SHARE; port++)
+		received(port);
+	CHECK(wait_share(1, FLOW_SHARE * 3 / 4));
+	udp(true, 5000);
+	udp(false, 5000);
+	udp(true, 5000);
+	CHECK(flow_moved(IPPROTO_UDP, A4, 5000, WORLD4, 53, &s));
+	CHECK(!s.received);
+	received(5001);
+	CHECK(flow_get("flows_new", IPPROTO_UDP, A4, 5001, WORLD4, 53, &s));
+	CHECK_INT(s.stage, FLOW_OPEN);
+	CHECK(s.received);
+	for (int port = 6000; port < 6000 + FLOW_SHARE / 4 - 1; port++) { /* what it begins fills the rest */
+		udp(true, port);
+		udp(false, port);
+		udp(true, port);
+	}
+	CHECK(wait_share(1, FLOW_SHARE));
+	frame_ether(&f, mac_host_a, mac_pod_a, ETH_P_IP);
+	frame_ip(&f, A4, WORLD4, IPPROTO_UDP);
+	frame_udp(&f, 9999, 53);
+	frame_end(&f);
+	CHECK_DROP("from_pod", &f, if_a, DROP_FLOW_SHARE);
+	received(9999);
+}
+
 /* An id that is used again counts from zero, and the entries of who had it before are given back too. */
 static void an_id_used_again_is_not_refused(void)
 {
@@ -327,6 +367,11 @@ static void a_full_table_refuses_new_flows(void)
 	CHECK_INT(run("from_pod", &f, if_b).verdict, TC_ACT_SHOT);
 	CHECK_INT(drops_of(DROP_FLOW_TABLE_FULL), before + 1);
 	udp(true, 7); /* what there is goes on */
+	udp(false, 9999); /* and what others begin is not refused */
+	flows_clear();
+	for (int port = 1; port <= 2 * FLOW_MAX; port++)
+		received(port);
+	CHECK(wait_share(0, FLOW_MAX * 3 / 4));
 	dp_config.flow_share = FLOW_SHARE;
 	harness_reopen();
 }
@@ -614,6 +659,7 @@ int main(void)
 	RUN(a_syn_flood_never_enters_the_table);
 	RUN(a_query_and_its_answer_stay_out_of_the_table);
 	RUN(an_endpoint_has_its_share);
+	RUN(what_others_begin_leaves_room);
 	RUN(an_id_used_again_is_not_refused);
 	RUN(a_full_table_refuses_new_flows);
 	RUN(a_stale_entry_counts_as_gone);

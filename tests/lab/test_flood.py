@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""N6: somebody floods with SYNs, a pod or a host of the LAN, as fast as it may: new connections of others succeed all the same, and
-running and idle ones notice nothing. That a lost SYN would be seen is shown first."""
+"""N6: somebody floods with SYNs, a pod or a host of the LAN, as fast as it may, whoever answers or not: new connections of others succeed all the
+same, and running and idle ones notice nothing. So they do when somebody holds as many conversations with a pod as it may, and so that pod's
+share of the flow table. That a lost SYN would be seen is shown first."""
 
 import contextlib
 import json
@@ -15,7 +16,7 @@ TABLE = 16384  # entries; a pod may have begun a quarter of them, and as many ea
 PPS = 20000
 IDLE, RATE = 100, 400
 NEW = 20000 if FULL else 2500
-SERVE = 7000
+SERVE, FIRST = 7000, 20000
 # client, server, family: on one node, across nodes and back
 PATHS = (("a", "b", 4), ("a", "c", 6), ("c", "b", 4))
 
@@ -51,6 +52,9 @@ def floods(lab, who):
     if who == "pod":
         own = address(lab, "flood", 4) + "/32"
         return [("default/flood", own, upper_half(lab, node), 0, PPS) for node in ("n1", "n2")]
+    if who == "caller":  # real pods answer it: that they refuse is an answer
+        own = address(lab, "flood", 4) + "/32"
+        return [("default/flood", own, address(lab, name, 4) + "/32", 0, PPS) for name in ("b", "c")]
     return [("fabric", "198.18.0.0/15", address(lab, name, 4) + "/32", 0, PPS) for name in ("b", "c")]
 
 
@@ -108,7 +112,7 @@ def test_a_lost_SYN_is_seen(lab):
     assert all(d["repeated"] > 0.001 * d["new"] for d, (_, server, _) in zip(dials, PATHS) if server == "b"), dials
 
 
-@pytest.mark.parametrize("who", ["pod", "lan"])
+@pytest.mark.parametrize("who", ["pod", "caller", "lan"])
 def test_N6_a_flood_of_SYNs_is_not_felt_by_others(lab, who, capsys):
     before = drops(lab, "n1", "flow_unanswered")
 
@@ -129,6 +133,56 @@ def test_N6_a_flood_of_SYNs_is_not_felt_by_others(lab, who, capsys):
     assert sum(d["failed"] + d["repeated"] for d in dials) <= 0.001 * sum(d["new"] for d in dials)
     assert all(d["new"] > 0 and d["idle"] == IDLE and d["idle_failed"] == 0 for d in dials)
     assert busy["resets"] == 0 and busy["tcp_wrong"] == 0 and busy["tcp_received"] == busy["tcp_sent"] > 0
-    assert (refused > 0) == (who == "pod")
+    if who != "caller":
+        assert (refused > 0) == (who == "pod")
     if who == "pod":
         assert any(e["reason"] == "flow_unanswered" and e["source"].startswith(address(lab, "flood", 4)) for e in lab.node_status("n1")["recentDrops"])
+
+
+# Each datagram is answered, and the second makes a conversation of it.
+CONVERSE = """
+import socket, sys
+to, port, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+for own in range(first, first + count):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("", own))
+        s.connect((to, port))
+        s.settimeout(5)
+        for _ in range(2):
+            s.send(b"x" * 64)
+            assert s.recv(100) == b"x" * 64
+"""
+
+
+def established(lab, node):
+    return lab.node_status(node)["datapath"]["flows"]
+
+
+@pytest.mark.parametrize("flooding", [False, True])
+def test_N6_a_pod_whose_share_a_caller_holds_talks_with_others(lab, flooding, capsys):
+    """The caller, elsewhere, has begun as many conversations as its own node lets it. Others call the pod, and it calls them; of those that began before
+    and of those that did afterwards, some are idle. @flooding: a host of the LAN floods besides, so that what has found no place is pushed out."""
+    share = TABLE // 4
+    refused = {node: drops(lab, node, "flow_share") for node in ("n1", "n2")}
+    late = []
+
+    def siege():
+        lab.exec("default/flood", "/usr/bin/python3", "-c", CONVERSE, address(lab, "c", 4), str(SERVE), str(FIRST), str(share))
+        wait_for("the share is held", lambda: established(lab, "n2") >= share * 3 // 4)
+        with contextlib.ExitStack() as stack:
+            dials = [stack.enter_context(running(lab, "default/" + client, DIAL, address(lab, server, 4), SERVE, IDLE, RATE, says="dialling"))
+                     for client, server in (("a", "c"), ("c", "b"))]
+            if flooding:
+                stack.enter_context(lan_knows_pods(lab))
+                stack.enter_context(flooded(lab, "lan"))
+            enough(lab)
+            late.extend(end(d) for d in dials)
+
+    dials, busy = clients(lab, siege)
+    with capsys.disabled():
+        print("\n%s; begun later: %s; running: %s" % (json.dumps(dials), json.dumps(late), json.dumps(busy)), flush=True)
+    dials += late
+    assert sum(d["failed"] + d["repeated"] for d in dials) <= 0.001 * sum(d["new"] for d in dials)
+    assert all(d["new"] > 0 and d["idle"] == IDLE and d["idle_failed"] == 0 for d in dials)
+    assert busy["resets"] == 0 and busy["tcp_wrong"] == 0 and busy["tcp_received"] == busy["tcp_sent"] > 0
+    assert {node: drops(lab, node, "flow_share") for node in refused} == refused

@@ -5,7 +5,11 @@
  * evicts such entries only. A flow becomes a conversation when the initiator has spoken again after the reply, which for TCP
  * is the third packet of the handshake. The next sweep (lib/flow_sweep.h) moves it to `flows` (hash), which is never evicted;
  * entries expire in the kernel (lib/turns.h), and each is paid for by one endpoint's share. A connection that has ended before stays,
- * one that ends later goes back to `flows_new`: so short connections do not fill the table. */
+ * one that ends later goes back to `flows_new`: so short connections do not fill the table.
+ *
+ * A pod whose share is used up begins no more. How many others begin with it is their choice, and refusing the next caller would punish another one
+ * than who took the places: what a pod receives is never refused for want of room. It takes no more than three quarters of a share,
+ * and of the table, as the pod has to begin flows as well; beyond that conversations stay in `flows_new`. */
 #pragma once
 
 #include "weft/addr.h"
@@ -39,7 +43,8 @@ struct flow_state {
 			 * bit 2, 3: they are translated, as a client's from outside to a Service (lib/inbound.h) */
 	__u32 judged;	/* revision (weft/policy.h) under which policy let it pass, at each end that is here; 0: it did not, or was not asked */
 	__u8 origin;	/* enum flow_origin bits */
-	__u8 pad[3];
+	__u8 received;	/* the endpoint whose share it is on did not begin it */
+	__u8 pad[2];
 };
 
 enum flow_origin {
