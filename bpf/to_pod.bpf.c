@@ -10,9 +10,13 @@
 /* Does somebody speak as a pod of this node, who is another, or this node as a pod or as another node? */
 static __always_inline bool is_forged(struct __sk_buff *skb, struct packet *pkt)
 {
-	struct endpoint *ep = endpoint_find(&pkt->src);
+	bool own = node_sent(skb);
+	struct endpoint *ep;
 
-	return ep ? !endpoint_sent(ep, skb) : node_sent(skb) && node_route_find(&pkt->src);
+	if (own && addr_is_node(&pkt->src)) /* nearly all that it says */
+		return false;
+	ep = endpoint_find(&pkt->src);
+	return ep ? !endpoint_sent(ep, skb) : own && node_route_find(&pkt->src);
 }
 
 SEC("tc")

@@ -35,7 +35,7 @@ enum { PAST_STACK = 0x5757, WRAPPED = 0x5758 };
 
 struct path {
 	const char *hook, *src, *dst, *what;
-	uint32_t *ifindex, *came_by; /* the pod's interface, for what the stack has forwarded: nobody else speaks as it */
+	uint32_t *ifindex, *came_by; /* where what the stack has forwarded came in: for a pod's its interface, nobody else speaks as it */
 	uint16_t mark;
 	bool tunnelled, no_ethernet, stack, service;
 };
@@ -395,7 +395,8 @@ static int check_budget(const char *path)
 
 /* clang-format off */
 static const struct path plain[] = {
-	{ .hook = "to_pod", .src = WORLD4, .dst = A4, .ifindex = &if_a, .stack = true, .what = "from the stack" },
+	{ .hook = "to_pod", .src = WORLD4, .dst = A4, .ifindex = &if_a, .came_by = &if_uplink, .stack = true, .what = "another's, out of the stack" },
+	{ .hook = "to_pod", .src = NODE4, .dst = A4, .ifindex = &if_a, .stack = true, .what = "the node's own" },
 	{ .hook = "from_pod", .src = A4, .dst = B4, .ifindex = &if_a, .what = "to a pod of this node" },
 	{ .hook = "from_pod", .src = A4, .dst = DIRECT4, .ifindex = &if_a, .what = "to another node, direct" },
 	{ .hook = "from_pod", .src = A4, .dst = TUNNEL4, .ifindex = &if_a, .what = "to another node, tunnel" },
