@@ -50,10 +50,17 @@ static __always_inline __u32 fragment_sum(const struct ip_addr *a, bool whole)
 	return sum >> 32;
 }
 
+/* IPv4 numbers a protocol's datagrams. In IPv6 the number alone says which they are, and what stands in a later one is the next header's kind, which only the first
+ * one's counts for (RFC 8200 4.5): extension headers may be between. */
+static __always_inline __u8 fragment_proto(const struct packet *pkt)
+{
+	return pkt->v6 ? 0 : pkt->proto;
+}
+
 /* Whose places the packet's datagram has, and in which of their sets. Return: false when it is no pod's of this node. */
 static __always_inline bool fragment_key_of(const struct packet *pkt, struct fragment_set_key *key)
 {
-	__u32 datagram = ((pkt->fragment_id ^ fragment_sum(&pkt->src, true) ^ fragment_sum(&pkt->dst, true)) + pkt->proto) * FRAGMENT_HASH, sender;
+	__u32 datagram = ((pkt->fragment_id ^ fragment_sum(&pkt->src, true) ^ fragment_sum(&pkt->dst, true)) + fragment_proto(pkt)) * FRAGMENT_HASH, sender;
 	struct ip_addr a = pkt->src; /* before 6.3 a map's key must lie in the function's own stack */
 	struct endpoint *ep = endpoint_find(&a);
 
@@ -93,7 +100,7 @@ static __always_inline struct fragment_set *fragment_set_of(const struct packet 
 
 static __always_inline bool fragment_is(const struct fragment *f, const struct packet *pkt)
 {
-	return f->id == pkt->fragment_id && f->proto == pkt->proto && addr_eq(&f->src, &pkt->src) && addr_eq(&f->dst, &pkt->dst);
+	return f->id == pkt->fragment_id && (pkt->v6 || f->proto == pkt->proto) && addr_eq(&f->src, &pkt->src) && addr_eq(&f->dst, &pkt->dst);
 }
 
 static __always_inline bool fragment_is_live(const struct fragment *f, __u32 now)
@@ -107,6 +114,20 @@ static __always_inline struct fragment *fragment_find(struct fragment_set *set, 
 		if (fragment_is(&set->place[i], pkt))
 			return &set->place[i];
 	return NULL;
+}
+
+/* The headers of a first fragment, which no later one may change, in units of 8 bytes. */
+static __always_inline __u8 fragment_header(const struct packet *pkt)
+{
+	return (pkt->fragment_off + (transport_is_known(pkt->proto) ? transport_len(pkt->proto, false) : 0) + 7) / 8;
+}
+
+/* Would the datagram be longer than one may be (ping of death)? */
+static __always_inline bool fragment_is_beyond(const struct packet *pkt)
+{
+	__u32 headers = pkt->v6 ? sizeof(struct ipv6hdr) + sizeof(struct extension) : 0; /* IPv6 counts what follows its own */
+
+	return pkt->fragment_off + pkt->ip_len > 65535 + headers;
 }
 
 /* A first fragment tells its ports. */
@@ -134,6 +155,7 @@ __global int fragment_note_ports(const struct packet *pkt)
 	f->sport = pkt->sport;
 	f->dport = pkt->dport;
 	f->icmp_type = pkt->icmp_type;
+	f->header = fragment_header(pkt);
 	f->asked = 0;
 	f->seen = now;
 	return 0;
@@ -147,13 +169,18 @@ __global enum drop_reason fragment_resolve_ports(struct packet *pkt)
 
 	if (!pkt)
 		return DROP_FRAGMENT_UNKNOWN;
+	if (fragment_is_beyond(pkt))
+		return DROP_MALFORMED;
 	if (transport_is_known(pkt->proto) && pkt->fragment_off < transport_len(pkt->proto, false)) /* RFC 1858, 3128 */
 		return DROP_FRAGMENT_OVERLAP;
 	set = fragment_set_of(pkt, false);
 	first = set ? fragment_find(set, pkt) : NULL;
 	if (!first || !fragment_is_live(first, tick_now()))
 		return DROP_FRAGMENT_UNKNOWN;
+	if (pkt->fragment_off < first->header * 8)
+		return DROP_FRAGMENT_OVERLAP;
 	first->asked = 1;
+	pkt->proto = first->proto;
 	pkt->sport = first->sport;
 	pkt->dport = first->dport;
 	pkt->icmp_type = first->icmp_type;

@@ -10,7 +10,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 
-enum { EXTENSION_HEADERS_MAX = 8, IPPROTO_MOBILITY = 135 };
+enum { EXTENSION_HEADERS_MAX = 8, IPPROTO_MOBILITY = 135, FRAGMENT_EXTENSIONS_MAX = 1536 };
 
 enum packet_fragment { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
 
@@ -31,7 +31,7 @@ struct packet {
 	__u8 icmp_type;
 	__u8 ttl;
 	__u8 fragment; /* enum packet_fragment */
-	__u16 fragment_off; /* bytes */
+	__u16 fragment_off; /* bytes; of a first one: of the extension headers that are fragmented, too */
 	union {
 		__u32 fragment_id;
 		__u32 rule; /* once policy has dropped it: by which rule, 0: by none. (The stack is short.) */
@@ -213,7 +213,7 @@ static __always_inline bool proto_is_extension(__u8 proto)
 __global enum drop_reason parse_extensions(struct __sk_buff *skb, struct packet *pkt)
 {
 	struct extension ext;
-	__u32 off, end;
+	__u32 off, end, begun = 0; /* what is fragmented */
 	__u8 proto;
 
 	if (!pkt)
@@ -227,6 +227,11 @@ __global enum drop_reason parse_extensions(struct __sk_buff *skb, struct packet 
 		if (off + (more ? sizeof(ext) : 0) > end)
 			return pkt->fragment == FRAGMENT_FIRST ? DROP_FRAGMENT_TINY : DROP_TRUNCATED;
 		if (!more) {
+			if (pkt->fragment == FRAGMENT_FIRST) {
+				if (off - begun > FRAGMENT_EXTENSIONS_MAX)
+					return DROP_EXTENSION_HEADERS;
+				pkt->fragment_off = off - begun;
+			}
 			pkt->l4_off = off;
 			pkt->proto = proto;
 			return DROP_NONE;
@@ -247,6 +252,7 @@ __global enum drop_reason parse_extensions(struct __sk_buff *skb, struct packet 
 			}
 			if (ext.offset & bpf_htons(1)) /* else RFC 6946: an atomic fragment is a whole packet */
 				pkt->fragment = FRAGMENT_FIRST;
+			begun = off;
 		} else if (proto == IPPROTO_AH) {
 			off += (ext.len + 2) * 4;
 		} else {

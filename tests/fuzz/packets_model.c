@@ -15,6 +15,7 @@ struct ends {
 	struct addr src, dst;
 	uint16_t sport, dport;
 	uint32_t id; /* of fragments */
+	size_t header; /* bytes of a first one, after which later ones begin */
 	uint8_t proto;
 };
 
@@ -100,7 +101,7 @@ static struct ends *find_first(const struct ends *e)
 {
 	for (size_t i = 0; i < n_firsts; i++)
 		if (addr_eq(&firsts[i].src, &e->src) && addr_eq(&firsts[i].dst, &e->dst) && firsts[i].id == e->id &&
-		    firsts[i].proto == e->proto)
+		    (firsts[i].proto == e->proto || !addr_is_v4(&e->src)))
 			return &firsts[i];
 	return NULL;
 }
@@ -192,6 +193,7 @@ static bool is_extension(uint8_t next)
 
 static enum drop_reason extensions(const struct view *v, struct parsed *p)
 {
+	size_t begun = 0;
 	int followed = 0;
 
 	for (; is_extension(p->e.proto); followed++) {
@@ -216,6 +218,7 @@ static enum drop_reason extensions(const struct view *v, struct parsed *p)
 			}
 			if (v->data[p->l4 - 8 + 3] & 1)
 				p->fragment = FIRST;
+			begun = p->l4;
 		} else {
 			size_t units = v->data[p->l4 + 1];
 
@@ -226,7 +229,9 @@ static enum drop_reason extensions(const struct view *v, struct parsed *p)
 		return DROP_EXTENSION_HEADERS;
 	if (p->l4 > p->l3 + p->ip_len)
 		return p->fragment == FIRST ? DROP_FRAGMENT_TINY : DROP_TRUNCATED;
-	return DROP_NONE;
+	if (p->fragment == FIRST)
+		p->e.header = p->l4 - begun;
+	return p->e.header > 1536 ? DROP_EXTENSION_HEADERS : DROP_NONE;
 }
 
 static enum drop_reason parse6(const struct view *v, bool quoted, struct parsed *p)
@@ -312,17 +317,23 @@ static enum drop_reason parse(const struct view *v, size_t off, unsigned etherty
 /* --- judging it --- */
 
 /* The ports of a later fragment are those of its first. */
-static enum drop_reason resolve(struct ends *e, enum fragment_kind kind, size_t off)
+static enum drop_reason resolve(struct parsed *p)
 {
+	struct ends *e = &p->e;
 	const struct ends *known;
 
-	if (kind != LATER)
+	if (p->fragment != LATER)
 		return DROP_NONE;
-	if (header_bytes(e->proto) && off < header_bytes(e->proto))
+	if (p->fragment_off + p->ip_len - (p->v6 ? 48 : 0) > 65535)
+		return DROP_MALFORMED;
+	if (p->fragment_off < header_bytes(e->proto))
 		return DROP_FRAGMENT_OVERLAP;
 	known = find_first(e);
 	if (!known)
 		return DROP_FRAGMENT_UNKNOWN;
+	if (p->fragment_off < known->header + header_bytes(known->proto))
+		return DROP_FRAGMENT_OVERLAP;
+	e->proto = known->proto;
 	e->sport = known->sport;
 	e->dport = known->dport;
 	return DROP_NONE;
@@ -338,14 +349,14 @@ static enum drop_reason related(const struct view *v, const struct parsed *p, bo
 		return why;
 	if (!addr_eq(&q.e.src, &p->e.dst) || (from_pod && !addr_eq(&q.e.dst, &p->e.src)))
 		return DROP_ICMP_UNRELATED;
-	if (q.fragment == LATER && resolve(&q.e, LATER, q.fragment_off) != DROP_NONE)
+	if (resolve(&q) != DROP_NONE)
 		return DROP_ICMP_UNRELATED;
 	return flow_is_known(&q.e) ? DROP_NONE : DROP_ICMP_UNRELATED;
 }
 
 static enum drop_reason judge(const struct view *v, struct parsed *p, bool from_pod)
 {
-	enum drop_reason why = resolve(&p->e, p->fragment, p->fragment_off);
+	enum drop_reason why = resolve(p);
 
 	if (why != DROP_NONE)
 		return why;

@@ -8,7 +8,7 @@ import time
 import pytest
 from combos import BRIEF, options, params_of_both
 from labs import Lab, assert_matrix, run, spread_pods, wait_for
-from scapy.all import (ARP, IP, LLC, SNAP, TCP, UDP, BOOTP, DHCP, DHCP6_Solicit, Dot1AD, Dot1Q, Ether, ICMP, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS,
+from scapy.all import (ARP, HBHOptUnknown, IP, LLC, SNAP, TCP, UDP, BOOTP, DHCP, DHCP6_Solicit, Dot1AD, Dot1Q, Ether, ICMP, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS,
                        ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6ND_RS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr,
                        IPOption, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrRouting, Raw)
 from scapy.contrib.geneve import GENEVE
@@ -237,6 +237,18 @@ def whole_first4(w, number):
     return w.ip(flags="MF", id=number, proto=6) / Raw(bytes(TCP(sport=3, dport=4, flags="S")) + b"x" * 4)
 
 
+OPTIONS = IPv6ExtHdrDestOpt(nh=6, options=[HBHOptUnknown(otype=0x1e, optlen=44, optdata=bytes(44))])  # 48 bytes
+
+
+def behind_options(w, number, n=24, **kw):
+    """A first fragment with @n bytes of TCP behind options, which are fragmented, too."""
+    return w.ip6(**kw) / IPv6ExtHdrFragment(offset=0, m=1, id=number, nh=60) / Raw(bytes(OPTIONS) + (bytes(TCP(sport=3, dport=4, flags="S")) + b"x" * 4)[:n])
+
+
+def later6(w, offset, number, **kw):
+    return w.ip6(**kw) / IPv6ExtHdrFragment(offset=offset, m=1, id=number, nh=60) / Raw(MARK * 3)
+
+
 UDP_MARK = UDP(sport=9, dport=10) / Raw(MARK)
 FROM_POD = {
     "ra": ("router_advertisement", lambda w: [w.eth(dst="33:33:00:00:00:01") / IPv6(src=w.ll, dst="ff02::1", hlim=255) / ICMPv6ND_RA(routerlifetime=1800)
@@ -294,6 +306,12 @@ FROM_POD = {
     "fragment-overlap-v6": ("fragment_overlap", lambda w: [first6(w, bytes(TCP(flags="S")) + b"x" * 4, number=73), first6(w, MARK * 2, 1, 0, 73)]),
     "fragment-without-first": ("fragment_unknown", lambda w: [later4(w, 100, 74)]),
     "fragment-without-first-v6": ("fragment_unknown", lambda w: [first6(w, MARK * 2, 100, 0, 75)]),
+    "fragment-tiny-behind-options": ("fragment_tiny", lambda w: [behind_options(w, 76, 16)]),
+    "fragment-overlap-behind-options": ("fragment_overlap", lambda w: [behind_options(w, 77), later6(w, 8, 77)]),
+    "fragment-overlap-options": ("fragment_overlap", lambda w: [behind_options(w, 78), later6(w, 1, 78)]),
+    "fragment-overlap-behind-options-far": ("fragment_overlap", lambda w: [behind_options(w, 79, dst=w.far[1]), later6(w, 8, 79, dst=w.far[1])]),
+    "ping-of-death": ("malformed", lambda w: [whole_first4(w, 80), later4(w, 8190, 80)]),
+    "ping-of-death-v6": ("malformed", lambda w: [first6(w, bytes(TCP(flags="S")) + b"x" * 4, number=81), later6(w, 8189, 81)]),
     "loose-source-route": ("source_route", lambda w: [w.ip(dst=w.n1[0], options=IPOption(b"\x83\x07\x04" + bytes(map(int, w.near[0].split("."))))) / UDP_MARK]),
     "strict-source-route": ("source_route", lambda w: [w.ip(options=IPOption(b"\x89\x07\x04" + bytes(map(int, w.far[0].split("."))))) / UDP_MARK]),
     "option-too-long": ("malformed", lambda w: [w.ip(options=IPOption(b"\x44\x28\x05\x00")) / UDP_MARK]),
@@ -319,6 +337,34 @@ def headers(w, n):
 def test_from_a_pod(world, name):
     reason, frames = FROM_POD[name]
     attack(world, frames(world), reason)
+
+
+HEAR = """
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::", 9998))
+s.settimeout(30)
+print("ready", flush=True)
+while True:
+    print(len(s.recv(9000)), flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["near", "far"])
+def test_a_datagram_with_options_behind_its_fragment_header_arrives(world, name):
+    """As RFC 8200 has it: the next header of a later fragment is the options', and does not count."""
+    to = getattr(world, name)[1]
+    ear = world.lab.popen("default/" + {"near": "p1-1", "far": "p2-0"}[name], "/usr/bin/python3", "-c", HEAR, stdout=-1)
+    try:
+        assert ear.stdout.readline() == "ready\n"
+        for number, nh in ((90, 60), (91, 17)):
+            whole = bytes(IPv6(src=world.me[1], dst=to) / IPv6ExtHdrDestOpt(options=OPTIONS.options) / UDP(sport=9, dport=9998) / Raw(b"A" * 2400))[40:]
+            world.wires["pod"].send([world.ip6(dst=to) / IPv6ExtHdrFragment(offset=at // 8, m=at < 1600, id=number, nh=nh if at else 60) / Raw(whole[at:at + 800 if at < 1600 else None])
+                                     for at in (0, 800, 1600)])
+            assert ear.stdout.readline() == "2400\n"
+    finally:
+        ear.kill()
+        ear.wait()
 
 
 # --- from a process of the node that has no rights ---

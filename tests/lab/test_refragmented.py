@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node that tracks connections puts IPv6 fragments together and makes new ones, and the kernel forgets by which interface they came. They are
-not the node's own for that: policy judges them, and what follows on their ports."""
+not the node's own for that: policy judges them, and what follows on their ports. So it does where
+options stand before the ports."""
 
 import pytest
 from labs import Lab, pod, wait_for
@@ -36,6 +37,17 @@ gateway = next(n["lladdr"] for n in json.loads(subprocess.check_output(["ip", "-
 sendp([Ether(dst=gateway) / first / IPv6ExtHdrFragment(offset=0, m=1, id=int(port), nh=17) / Raw(whole[:800]),
        Ether(dst=gateway) / IPv6(src=source, dst=to) / IPv6ExtHdrFragment(offset=100, m=0, id=int(port), nh=17) / Raw(whole[800:])], iface="eth0", verbose=0)
 """
+# Options stand before the ports, and are fragmented with what follows.
+SAY_BEHIND_OPTIONS = """
+import json, subprocess, sys
+from scapy.all import Ether, HBHOptUnknown, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, Raw, UDP, sendp
+source, to, port, dport = sys.argv[1:5]
+options = IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=0x1e, optlen=44, optdata=bytes(44))])
+whole = bytes(IPv6(src=source, dst=to) / options / UDP(sport=int(port), dport=int(dport)) / Raw(b"A" * 2192))[40:]
+gateway = next(n["lladdr"] for n in json.loads(subprocess.check_output(["ip", "-j", "-6", "neigh"])) if n["dst"] == "fe80::1")
+sendp([Ether(dst=gateway) / IPv6(src=source, dst=to) / IPv6ExtHdrFragment(offset=at // 8, m=not at, id=int(port), nh=60) / Raw(whole[at:at + 800 if not at else None])
+       for at in (0, 800)], iface="eth0", verbose=0)
+"""
 
 
 @pytest.fixture
@@ -60,8 +72,8 @@ def heard(lab, port):
             return lines[:-1]
 
 
-def drops(lab):
-    return next(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"] == "policy_ingress")
+def drops(lab, reason="policy_ingress"):
+    return next(d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"] == reason)
 
 
 def test_NP_18_19_fragments_made_anew_are_judged(lab):
@@ -81,3 +93,20 @@ def test_NP_18_19_fragments_made_anew_are_judged(lab):
             lab.exec("default/attacker", PYTHON, "-c", SAY, at, 42000 + i)
         wait_for("theirs", lambda: drops(lab) >= before + 2)
     assert heard(lab, 51003) == []
+
+
+def test_policy_on_ports_holds_for_fragments_behind_options(lab):
+    def say(port, dport):
+        lab.exec("default/attacker", PYTHON, "-c", SAY_BEHIND_OPTIONS, lab.me, lab.victim, port, dport)
+
+    lab.exec("default/attacker", PYTHON, "-c", SAY, lab.victim, 41000)  # the gateway is asked for
+    assert heard(lab, 51000) == ["41000 5"]
+    lab.apply(policy("one-port", pods={"app": "victim"}, policyTypes=["Ingress"], ingress=[{"ports": [{"protocol": "UDP", "port": 9999}]}]))
+    say(41001, 9999)
+    assert heard(lab, 51001) == ["41001 2192"]
+    wait_for("a closed port", lambda: (say(42000, 9998), drops(lab) > 0)[1])
+    before, later = drops(lab), drops(lab, "fragment_unknown")
+    say(42001, 9998)
+    wait_for("its end", lambda: drops(lab) == before + 1 and drops(lab, "fragment_unknown") == later + 1)
+    say(41002, 9999)
+    assert heard(lab, 51002) == ["41002 2192"]

@@ -134,10 +134,10 @@ struct fragment {
 	__u32 id; /* as in the header; IPv4: 16 bits */
 	__u32 seen; /* tick; 0: an empty place */
 	__be16 sport, dport;
-	__u8 proto;
+	__u8 proto; /* of its transport header */
 	__u8 asked; /* a later one came */
 	__u8 icmp_type;
-	__u8 pad;
+	__u8 header; /* how far its headers reach, in units of 8 bytes */
 };
 
 /* `fragment_sets`, `fragment_sets_outside` (LRU hashes): each owner has FRAGMENT_SETS sets, a set FRAGMENT_WAYS places, in which the newest takes
