@@ -2,7 +2,7 @@
 /* Conditions: serving is the pod's readiness; ready is serving and not terminating, or whatever
  * publishNotReadyAddresses says; terminating is a deletion that waits for the pod's grace period (KEP-1672). Hints: a
  * ready endpoint is for its own zone, with PreferSameNode for its own node too (KEP-4444, KEP-3015); endpoints that are
- * not ready carry none. */
+ * not ready carry none. Where topology mode Auto is asked for, hints depend on all endpoints: slice_plan.c. */
 #include "hub/endpoints.h"
 #include "base/buf.h"
 #include "base/str.h"
@@ -16,6 +16,17 @@ bool service_has_endpoints(const json_t *svc)
 {
 	return json_object_size(json_at(svc, "spec", "selector")) > 0 &&
 	       !streq(json_str_at(svc, "spec", "type"), "ExternalName");
+}
+
+/* The older annotation goes before the newer, as upstream. */
+bool service_asks_topology(const json_t *svc)
+{
+	const json_t *annotations = json_at(svc, "metadata", "annotations");
+	const json_t *mode = json_object_get(annotations, "service.kubernetes.io/topology-aware-hints");
+
+	if (!mode)
+		mode = json_object_get(annotations, "service.kubernetes.io/topology-mode");
+	return streq(json_string_value(mode), "Auto") || streq(json_string_value(mode), "auto");
 }
 
 bool service_selects(const json_t *svc, const json_t *pod)
@@ -76,7 +87,7 @@ static void add_hints(json_t *ep, const json_t *svc)
 	bool same_node = prefers(svc, "PreferSameNode");
 	json_t *hints;
 
-	if (!json_is_true(json_at(ep, "conditions", "ready")) ||
+	if (!json_is_true(json_at(ep, "conditions", "ready")) || service_asks_topology(svc) ||
 	    !(same_node || prefers(svc, "PreferClose") || prefers(svc, "PreferSameZone")))
 		return;
 	hints = json_object();

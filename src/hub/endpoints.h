@@ -11,6 +11,8 @@
 
 /* Whether the controller writes slices for it: it selects pods, and clients are not sent elsewhere. */
 bool service_has_endpoints(const json_t *svc);
+/* Whether the user asks for hints by zones' shares of the CPUs (topology mode Auto); then nothing else makes hints. */
+bool service_asks_topology(const json_t *svc);
 /* The service's selector on a pod's labels. */
 bool service_selects(const json_t *svc, const json_t *pod);
 

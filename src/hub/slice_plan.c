@@ -18,6 +18,7 @@ struct want {
 	struct htab_node by_id;
 	char *id;
 	json_t *endpoint;
+	const char *was; /* the zone that it is hinted for so far, borrowed from its slice; or NULL */
 	bool placed;
 };
 
@@ -97,6 +98,75 @@ static void collect_wants(struct planner *p)
 	}
 }
 
+static struct want *find_want(const struct htab *t, const char *id)
+{
+	struct want *w = NULL;
+
+	HTAB_FIND(t, hash_str(id), w, by_id, streq(w->id, id));
+	return w;
+}
+
+/* ---- topology mode Auto ---- */
+
+static bool is_ready(const struct want *w)
+{
+	return json_is_true(json_at(w->endpoint, "conditions", "ready"));
+}
+
+/* The ready endpoints of all groups. Return: how many; the array is the caller's. */
+static size_t collect_ready(const struct planner *p, struct want ***ret)
+{
+	size_t n = 0, cap = 0;
+
+	*ret = NULL;
+	for (size_t i = 0; i < p->n; i++)
+		for (size_t k = 0; k < p->groups[i].n_wants; k++)
+			if (is_ready(&p->groups[i].wants[k])) {
+				GROW(*ret, n, cap);
+				(*ret)[n++] = &p->groups[i].wants[k];
+			}
+	return n;
+}
+
+static void find_former_hints(const struct planner *p, struct want **ready, size_t n)
+{
+	struct htab by_id = {0};
+	json_t *ep;
+	size_t k;
+
+	for (size_t i = 0; i < n; i++)
+		if (!find_want(&by_id, ready[i]->id))
+			htab_insert(&by_id, hash_str(ready[i]->id), &ready[i]->by_id);
+	for (size_t i = 0; i < p->in->n_slices; i++)
+		json_array_foreach(json_object_get(p->in->slices[i], "endpoints"), k, ep) {
+			_cleanup_free_ char *id = endpoint_id(ep);
+			struct want *w = find_want(&by_id, id);
+
+			if (w)
+				w->was = json_str_at(json_array_get(json_at(ep, "hints", "forZones"), 0), "name");
+		}
+	htab_done(&by_id);
+}
+
+static enum topology_why add_hints(const struct planner *p)
+{
+	_cleanup_free_ struct topology_endpoint *e = NULL;
+	_cleanup_free_ struct want **ready = NULL;
+	size_t n = collect_ready(p, &ready);
+	enum topology_why why;
+
+	find_former_hints(p, ready, n);
+	e = xnew0_array(struct topology_endpoint, n + 1);
+	for (size_t i = 0; i < n; i++)
+		e[i] = (struct topology_endpoint){json_str_or(json_object_get(ready[i]->endpoint, "zone"), ""), ready[i]->was, NULL};
+	why = topology_allocate(p->in->topology, e, n);
+	for (size_t i = 0; i < n && why == TOPOLOGY_OK; i++)
+		json_object_set_new(ready[i]->endpoint, "hints", json_pack("{s[{ss}]}", "forZones", "name", e[i].hint));
+	return why;
+}
+
+/* ---- what there is ---- */
+
 static bool is_owned(const json_t *slice, const json_t *svc)
 {
 	json_t *o;
@@ -133,14 +203,6 @@ static void collect_haves(struct planner *p)
 			g->haves[g->n_haves++] = (struct have){.slice = slice, .endpoints = json_array()};
 		}
 	}
-}
-
-static struct want *find_want(const struct htab *t, const char *id)
-{
-	struct want *w = NULL;
-
-	HTAB_FIND(t, hash_str(id), w, by_id, streq(w->id, id));
-	return w;
 }
 
 static json_t *labels_of(const json_t *slice)
@@ -344,7 +406,7 @@ static void group_done(struct group *g)
 	json_decref(g->ports);
 }
 
-static void plan_family(const struct slice_input *in, const char *family, json_t *labels, struct slice_plan *out)
+static void plan_family(const struct slice_input *in, const char *family, json_t *labels, struct slice_topology *topology, struct slice_plan *out)
 {
 	_cleanup_json_ json_t *create = json_array(), *update = json_array(), *spare = json_array();
 	struct planner p = {.in = in,
@@ -356,6 +418,8 @@ static void plan_family(const struct slice_input *in, const char *family, json_t
 			    .out = out};
 
 	collect_wants(&p);
+	if (topology->asked)
+		topology->why = add_hints(&p);
 	collect_haves(&p);
 	for (size_t i = 0; i < p.n; i++)
 		plan_group(&p, &p.groups[i]);
@@ -393,12 +457,15 @@ static json_t *make_labels(const json_t *svc)
 
 void slice_plan_make(const struct slice_input *in, struct slice_plan *ret)
 {
+	static const char *const families[SLICE_FAMILIES] = {[SLICE_IPV4] = "IPv4", [SLICE_IPV6] = "IPv6"};
 	_cleanup_json_ json_t *labels = make_labels(in->svc);
 
-	*ret = (struct slice_plan){json_array(), json_array(), json_array()};
-	for (const char *const *f = VALUES("IPv4", "IPv6"); *f; f++)
-		if (has_family(in->svc, *f))
-			plan_family(in, *f, labels, ret);
+	*ret = (struct slice_plan){.create = json_array(), .update = json_array(), .remove = json_array()};
+	for (int f = 0; f < SLICE_FAMILIES; f++)
+		if (has_family(in->svc, families[f])) {
+			ret->topology[f].asked = service_asks_topology(in->svc);
+			plan_family(in, families[f], labels, &ret->topology[f], ret);
+		}
 	for (size_t i = 0; i < in->n_slices; i++)
 		if (!has_family(in->svc, json_str_or(json_object_get(in->slices[i], "addressType"), "")))
 			json_array_append_new(ret->remove, json_string(meta_str(in->slices[i], "name")));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/json.h"
+#include "hub/topology.h"
 
 enum { SLICE_ENDPOINTS = 100 };
 
@@ -13,12 +14,21 @@ struct slice_input {
 	size_t n_pods;
 	const json_t *const *slices; /* what the controller has written for a service of this name */
 	size_t n_slices;
+	const struct topology *topology; /* the nodes' */
 };
+
+/* What became of topology mode Auto in one family. */
+struct slice_topology {
+	bool asked;
+	enum topology_why why;
+};
+enum { SLICE_IPV4, SLICE_IPV6, SLICE_FAMILIES };
 
 struct slice_plan {
 	json_t *create; /* array of objects without a name: metadata.generateName */
 	json_t *update; /* array of whole objects, as they should be */
 	json_t *remove; /* array of names */
+	struct slice_topology topology[SLICE_FAMILIES];
 };
 
 /**

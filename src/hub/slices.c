@@ -24,7 +24,10 @@ struct svc {
 	struct object *obj;	 /* the Service, or NULL: only slices are left of it */
 	const char *key, *value; /* the label of its selector that it is filed under, borrowed from obj; or NULL */
 	struct names pods, slices;
+	int topology[SLICE_FAMILIES]; /* enum topology_why that was told last, or: */
 };
+
+enum { NOT_ASKED = -1, NOT_LOOKED = -2 }; /* for topology mode; since this hub began */
 
 struct slices {
 	struct hub *hub;
@@ -33,6 +36,8 @@ struct slices {
 	struct list dirty, failed;
 	size_t n_dirty;
 	const struct svc *writing; /* whose slices' changes are our own doing */
+	struct topology topology;
+	bool topology_stale;
 	sd_event_source *deferred;
 	struct slices_stats stats;
 };
@@ -60,6 +65,8 @@ static struct svc *find_or_new(struct slices *s, const char *ns, const char *nam
 	v->ns = xstrdup(ns);
 	v->name = xstrdup(name);
 	list_init(&v->dirty);
+	for (int f = 0; f < SLICE_FAMILIES; f++)
+		v->topology[f] = NOT_ASKED;
 	htab_insert(&s->names, hash_key(ns, name, ""), &v->by_name);
 	return v;
 }
@@ -230,12 +237,47 @@ static const char *zone_of(const struct object *node)
 	return node ? json_str_or(json_at(node->json, "metadata", "labels", "topology.kubernetes.io/zone"), "") : "";
 }
 
+/* The nodes are looked at with the next work: many may change at once. */
+static void mark_topology(struct slices *s)
+{
+	s->topology_stale = true;
+	if (s->deferred)
+		sd_event_source_set_enabled(s->deferred, SD_EVENT_ONESHOT);
+}
+
+static void take_topology(struct slices *s)
+{
+	size_t n;
+	struct object *const *nodes = store_all(s->hub->store, s->node, &n);
+	_cleanup_free_ const json_t **all = xnew0_array(const json_t *, n + 1);
+	struct topology now;
+
+	for (size_t i = 0; i < n; i++)
+		all[i] = nodes[i]->json;
+	topology_read(all, n, &now);
+	s->topology_stale = false;
+	if (topology_eq(&now, &s->topology)) {
+		topology_done(&now);
+		return;
+	}
+	topology_done(&s->topology);
+	s->topology = now;
+	for (struct htab_node *i = htab_begin(&s->names); i; i = htab_next(&s->names, i)) {
+		struct svc *v = container_of(i, struct svc, by_name);
+
+		if (v->obj && service_asks_topology(v->obj->json))
+			mark(s, v);
+	}
+}
+
 /* A node that comes, goes or moves to another zone concerns the services of its pods. */
 static void on_node(struct slices *s, const struct change *c)
 {
 	struct object *const *pods;
 	size_t n;
 
+	if (topology_node_differs(c->prev ? c->prev->json : NULL, c->type == CHANGE_DELETED ? NULL : c->obj->json))
+		mark_topology(s);
 	if (c->type == CHANGE_MODIFIED && streq(zone_of(c->prev), zone_of(c->obj)))
 		return;
 	pods = store_all(s->hub->store, s->pod, &n);
@@ -344,6 +386,34 @@ static bool carry_out(struct slices *s, const struct svc *v, const struct slice_
 	return ok;
 }
 
+static void tell_topology(const struct slices *s, const struct object *obj, const char *family, int was, int is)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (is == NOT_ASKED)
+		text = xasprintf("%s endpoints: topology mode Auto is no longer asked for", family);
+	else
+		text = xasprintf("%s endpoints: %s", family, topology_why_text(is));
+	if (is == TOPOLOGY_OK)
+		emit_event(s->hub, obj, false, "TopologyAwareHintsEnabled", text);
+	else if (is != NOT_ASKED || was == TOPOLOGY_OK)
+		emit_event(s->hub, obj, true, "TopologyAwareHintsDisabled", text);
+}
+
+/* What is not as it was is told by an Event; what an earlier hub told is not told again. */
+static void note_topology(const struct slices *s, struct svc *v, const struct object *obj, const struct slice_plan *plan)
+{
+	static const char *const families[SLICE_FAMILIES] = {[SLICE_IPV4] = "IPv4", [SLICE_IPV6] = "IPv6"};
+
+	for (int f = 0; f < SLICE_FAMILIES; f++) {
+		int was = v->topology[f], is = plan->topology[f].asked ? (int)plan->topology[f].why : NOT_ASKED;
+
+		v->topology[f] = is;
+		if (was != NOT_LOOKED && was != is)
+			tell_topology(s, obj, families[f], was, is);
+	}
+}
+
 static bool sync_pods(struct slices *s, struct svc *v)
 {
 	_cleanup_(object_unrefp) struct object *obj = object_ref(v->obj);
@@ -355,8 +425,9 @@ static bool sync_pods(struct slices *s, struct svc *v)
 	hold(s, s->pod, v, &v->pods, &pods);
 	hold(s, s->slice, v, &v->slices, &slices);
 	nodes = nodes_of(s, &pods);
-	slice_plan_make(&(struct slice_input){obj->json, pods.json, nodes, pods.n, slices.json, slices.n}, &plan);
+	slice_plan_make(&(struct slice_input){obj->json, pods.json, nodes, pods.n, slices.json, slices.n, &s->topology}, &plan);
 	ok = carry_out(s, v, &plan);
+	note_topology(s, v, obj, &plan);
 	slice_plan_done(&plan);
 	return ok;
 }
@@ -403,6 +474,8 @@ static void svc_free(struct slices *s, struct svc *v)
 
 size_t slices_run(struct slices *s, size_t max)
 {
+	if (s->topology_stale)
+		take_topology(s);
 	for (; max > 0 && !list_empty(&s->dirty); max--) {
 		struct svc *v = list_entry(s->dirty.next, struct svc, dirty);
 
@@ -448,6 +521,8 @@ static void index_store(struct slices *s)
 		struct svc *v = find_or_new(s, all[i]->ns, all[i]->name);
 
 		take_service(s, v, all[i]);
+		for (int f = 0; f < SLICE_FAMILIES; f++)
+			v->topology[f] = NOT_LOOKED;
 		mark(s, v);
 	}
 	all = store_all(store, s->pod, &n);
@@ -476,6 +551,7 @@ int slices_new(struct hub *hub, struct slices **ret)
 			return r;
 	}
 	index_store(s);
+	take_topology(s);
 	store_listen(hub->store, on_change, s);
 	*ret = take_ptr(s);
 	return 0;
@@ -491,6 +567,7 @@ struct slices *slices_free(struct slices *s)
 		svc_free(s, container_of(i, struct svc, by_name));
 	htab_done(&s->names);
 	htab_done(&s->labels);
+	topology_done(&s->topology);
 	free(s);
 	return NULL;
 }

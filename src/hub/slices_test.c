@@ -15,6 +15,7 @@ struct world {
 	struct hub hub;
 	struct slices *slices;
 	unsigned seed;
+	size_t hinted; /* endpoints by topology mode Auto, so far */
 };
 
 static json_t *js(const char *text)
@@ -94,6 +95,16 @@ static void put_node(struct world *w, const char *name, const char *zone)
 {
 	put(w, "Node",
 	    json_pack("{s{ss s{ss}}}", "metadata", "name", name, "labels", "topology.kubernetes.io/zone", zone));
+}
+
+/* Ready, and with CPUs that pods may use; the status as the API's second write would have it. */
+static void put_ready_node(struct world *w, const char *name, const char *zone, const char *cpu)
+{
+	const struct object *old = store_get(w->hub.store, kind_of("Node"), "", name);
+	json_t *j = json_pack("{ss s{ss ss s{ss}} s{s{ss} s[{ss ss}]}}", "kind", "Node", "metadata", "name", name, "uid", old ? meta_str(old->json, "uid") : name,
+			      "labels", "topology.kubernetes.io/zone", zone, "status", "allocatable", "cpu", cpu, "conditions", "type", "Ready", "status", "True");
+
+	CHECK_INT(store_put(w->hub.store, kind_of("Node"), j, NULL), 0);
 }
 
 static json_t *service(const char *name, const char *app, const char *policy)
@@ -504,6 +515,15 @@ static void a_pod_concerns_its_services_only(void)
 
 enum { PODS = 260, APPS = 3 };
 
+/* Hints of topology mode Auto are not a matter of one endpoint: they are looked at apart. */
+static json_t *without_hints(const json_t *ep)
+{
+	json_t *j = json_copy((json_t *)ep);
+
+	json_object_del(j, "hints");
+	return j;
+}
+
 static char *describe(const char *family, const json_t *ep, const json_t *ports)
 {
 	_cleanup_free_ char *e = json_dumps(ep, JSON_SORT_KEYS), *key = endpoint_ports_key(ports);
@@ -556,15 +576,18 @@ static void naive_lines(struct world *w, const json_t *svc, struct lines *out)
 		}
 }
 
-static void slice_lines(json_t *slices, struct lines *out)
+static void slice_lines(json_t *slices, bool hints, struct lines *out)
 {
 	json_t *s, *ep;
 	size_t i, j;
 
 	json_array_foreach(slices, i, s) {
 		CHECK(json_array_size(json_object_get(s, "endpoints")) <= SLICE_ENDPOINTS);
-		json_array_foreach(json_object_get(s, "endpoints"), j, ep)
-			line_add(out, describe(json_str_at(s, "addressType"), ep, json_object_get(s, "ports")));
+		json_array_foreach(json_object_get(s, "endpoints"), j, ep) {
+			_cleanup_json_ json_t *bare = hints ? json_incref(ep) : without_hints(ep);
+
+			line_add(out, describe(json_str_at(s, "addressType"), bare, json_object_get(s, "ports")));
+		}
 	}
 }
 
@@ -579,6 +602,26 @@ static void check_owners(const json_t *slices, const json_t *svc)
 			  meta_str(svc, "uid"));
 }
 
+/* Topology mode Auto: of one family all ready endpoints are hinted for zones that the nodes are in, or none is; others never are. */
+static void check_topology(struct world *w, const char *name, const char *family)
+{
+	_cleanup_json_ json_t *slices = slices_of(w, name, family);
+	size_t ready = 0, hinted = 0, i, k;
+	json_t *s, *ep;
+
+	json_array_foreach(slices, i, s)
+		json_array_foreach(json_object_get(s, "endpoints"), k, ep) {
+			const char *zone = json_str_at(json_array_get(json_at(ep, "hints", "forZones"), 0), "name");
+			bool is_ready = json_is_true(json_at(ep, "conditions", "ready"));
+
+			ready += is_ready;
+			hinted += zone != NULL;
+			CHECK(!zone || (is_ready && *zone == 'z'));
+		}
+	CHECK(hinted == 0 || hinted == ready);
+	w->hinted += hinted;
+}
+
 static void compare_service(struct world *w, const char *name)
 {
 	const struct object *svc = store_get(w->hub.store, kind_of("Service"), "default", name);
@@ -590,7 +633,10 @@ static void compare_service(struct world *w, const char *name)
 		return;
 	}
 	naive_lines(w, svc->json, &want);
-	slice_lines(slices, &got);
+	slice_lines(slices, !service_asks_topology(svc->json), &got);
+	if (service_asks_topology(svc->json))
+		for (const char *const *f = VALUES("IPv4", "IPv6"); *f; f++)
+			check_topology(w, name, *f);
 	CHECK_INT(got.n, want.n); /* each in exactly one slice */
 	if (want.n) {
 		qsort(want.list, want.n, sizeof(char *), by_text);
@@ -658,6 +704,8 @@ static void random_service(struct world *w)
 	if (random_below(w, 2) == 0)
 		json_object_set_new(spec, "trafficDistribution", json_string(distributions[random_below(w, 2)]));
 	if (random_below(w, 3) == 0)
+		json_object_set_new(meta_of(s), "annotations", json_pack("{ss}", "service.kubernetes.io/topology-mode", "Auto"));
+	if (random_below(w, 3) == 0)
 		json_object_set_new(meta_of(s), "labels", json_pack("{ss}", "l", app));
 	put(w, "Service", s);
 }
@@ -671,7 +719,7 @@ static void random_node(struct world *w)
 	if (store_get(w->hub.store, kind_of("Node"), "", name) && random_below(w, 5) == 0)
 		removes(w, "Node", "", name);
 	else
-		put_node(w, name, zone);
+		put_ready_node(w, name, zone, VALUES("2", "4", "4500m")[random_below(w, 3)]);
 }
 
 static void vandalise(struct world *w)
@@ -704,7 +752,7 @@ static void check_restart(struct world *w)
 	CHECK_INT(slices_new(&again, &s), 0);
 	while (slices_run(s, EVERYTHING) > 0)
 		;
-	CHECK_INT(store_rev(w->hub.store), before);
+	CHECK_INT(store_rev(w->hub.store), before); /* nor an Event that was told */
 	slices_free(s);
 }
 
@@ -743,8 +791,112 @@ static void random_history(void)
 			if (step % 50 == 49)
 				check_restart(&w);
 		}
+		printf("# %zu hints by topology mode\n", w.hinted);
+		CHECK(w.hinted > 100);
 		world_done(&w);
 	}
+}
+
+/* --- topology mode Auto --- */
+
+/* The zones that endpoints p0, p1, ... are hinted for, a letter each ("z1" → '1'), '-' where there is none. */
+static const char *hints_of(struct world *w, const char *name)
+{
+	_cleanup_json_ json_t *slices = slices_of(w, name, "IPv4");
+	static char out[64];
+	size_t i, k, n = 0;
+	json_t *s, *ep;
+
+	memset(out, 0, sizeof(out));
+	json_array_foreach(slices, i, s)
+		json_array_foreach(json_object_get(s, "endpoints"), k, ep) {
+			const char *zone = json_str_at(json_array_get(json_at(ep, "hints", "forZones"), 0), "name");
+
+			out[atoi(json_str_at(ep, "targetRef", "name") + 1)] = zone ? zone[1] : '-';
+			n++;
+		}
+	CHECK_INT(strlen(out), n);
+	return out;
+}
+
+/* Reasons of the Events about a Service, a letter each (E, D), oldest first; they are deleted. */
+static const char *take_events(struct world *w, const char *name)
+{
+	static char out[16];
+	struct object **all;
+	size_t n, k = 0;
+
+	store_snapshot(w->hub.store, kind_of("Event"), store_rev(w->hub.store), &all, &n);
+	memset(out, 0, sizeof(out));
+	for (size_t i = 0; i < n; i++) {
+		CHECK_STR(json_str_at(all[i]->json, "involvedObject", "name"), name);
+		CHECK(str_has_prefix(json_str_at(all[i]->json, "message"), "IPv4 endpoints: "));
+		CHECK_STR(json_str_at(all[i]->json, "type"), streq(json_str_at(all[i]->json, "reason"), "TopologyAwareHintsEnabled") ? "Normal" : "Warning");
+		out[k++] = json_str_at(all[i]->json, "reason")[strlen("TopologyAwareHints")];
+		removes(w, "Event", "default", all[i]->name);
+	}
+	store_snapshot_free(all, n);
+	return out;
+}
+
+static void annotate(struct world *w, const char *key, const char *value)
+{
+	const struct object *old = store_get(w->hub.store, kind_of("Service"), "default", "s");
+	json_t *j = json_deep_copy(old->json);
+
+	json_object_set_new(meta_of(j), "annotations", key ? json_pack("{ss}", key, value) : json_object());
+	put(w, "Service", j);
+	settle(w);
+}
+
+static void svc_15_topology_mode(void)
+{
+	static const char mode[] = "service.kubernetes.io/topology-mode", older[] = "service.kubernetes.io/topology-aware-hints";
+	struct world w;
+	char name[8];
+	uint64_t before;
+
+	world_init(&w, 1);
+	put_ready_node(&w, "n1", "z1", "4");
+	put_ready_node(&w, "n2", "z2", "4");
+	json_t *s = service("s", "a", "SingleStack");
+	json_object_set_new(json_object_get(s, "spec"), "trafficDistribution", json_string("PreferSameNode"));
+	put(&w, "Service", s);
+	for (int i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		put_pod(&w, pod(name, "a", i < 5 ? "n1" : "n2", i, true));
+	}
+	settle(&w);
+	CHECK_STR(hints_of(&w, "s"), "111112"); /* by trafficDistribution */
+	annotate(&w, mode, "auto");		/* goes before */
+	CHECK_STR(hints_of(&w, "s"), "221112");
+	CHECK_STR(take_events(&w, "s"), "E");
+	before = writes(&w);
+	put_ready_node(&w, "n1", "z1", "4500m"); /* the shares are still near enough */
+	settle(&w);
+	CHECK_INT(writes(&w), before);
+	put_ready_node(&w, "n1", "z1", "8"); /* and now not: one goes home */
+	settle(&w);
+	CHECK_STR(hints_of(&w, "s"), "121112");
+	put_pod(&w, pod("p1", "a", "n1", 1, false)); /* who is not ready has no hint, and does not count */
+	settle(&w);
+	CHECK_STR(hints_of(&w, "s"), "2-1112");
+	put_ready_node(&w, "n3", "", "4"); /* a node without a zone: no hints for anybody */
+	settle(&w);
+	CHECK_STR(hints_of(&w, "s"), "------");
+	CHECK_STR(take_events(&w, "s"), "D");
+	removes(&w, "Node", "", "n3");
+	settle(&w);
+	CHECK_STR(take_events(&w, "s"), "E");
+	CHECK_STR(hints_of(&w, "s"), "2-1112");
+	annotate(&w, mode, "Disabled");
+	CHECK_STR(hints_of(&w, "s"), "1-1112"); /* by trafficDistribution again */
+	CHECK_STR(take_events(&w, "s"), "D");
+	annotate(&w, older, "Auto");
+	CHECK_STR(take_events(&w, "s"), "E");
+	annotate(&w, NULL, NULL);
+	CHECK_STR(take_events(&w, "s"), "D");
+	world_done(&w);
 }
 
 int main(void)
@@ -752,6 +904,7 @@ int main(void)
 	RUN(svc_10_conditions);
 	RUN(endpoints_carry_their_place);
 	RUN(svc_15_hints);
+	RUN(svc_15_topology_mode);
 	RUN(ports_are_looked_up);
 	RUN(slices_look_like_upstream);
 	RUN(headless_and_empty);

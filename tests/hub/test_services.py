@@ -326,6 +326,30 @@ def test_svc_15_hints(hub):
     wait_for(lambda: hints() == [None])
 
 
+def test_svc_15_topology_mode(hub):
+    """Endpoints are shared out among zones as CPUs are; the Events say when, and why not."""
+    nodes = [{**NODE, "metadata": {"name": "n%d" % i, "labels": {"topology.kubernetes.io/zone": "z%d" % i}}} for i in (1, 2)]
+    apply(hub, *nodes, *[pod("p%d" % i, {"a": "b"}, **{"nodeName": "n%d" % (1 + (i > 3))}) for i in range(1, 5)],
+          {**service("s", selector={"a": "b"}), "metadata": {"name": "s", "annotations": {"service.kubernetes.io/topology-mode": "Auto"}}})
+    for i in range(1, 5):
+        set_status(hub, "p%d" % i, i)
+
+    def hints():
+        return [e["hints"]["forZones"][0]["name"] if "hints" in e else None for s in slices(hub, "s") for e in s.get("endpoints", [])]
+
+    def told():
+        return {(e["reason"], e["message"]) for e in hub.get("events", "--field-selector", "involvedObject.name=s")["items"]}
+    wait_for(lambda: ("TopologyAwareHintsDisabled", "IPv4 endpoints: fewer than two zones have ready nodes") in told())
+    assert hints() == [None] * 4
+    for n in nodes:
+        status = {"allocatable": {"cpu": "4"}, "conditions": [{"type": "Ready", "status": "True"}]}
+        hub.kubectl("patch", "node", n["metadata"]["name"], "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    wait_for(lambda: sorted(map(str, hints())) == ["z1", "z1", "z2", "z2"])
+    wait_for(lambda: ("TopologyAwareHintsEnabled", "IPv4 endpoints: endpoints are shared out among zones") in told())
+    hub.kubectl("patch", "node", "n2", "--subresource=status", "--type=merge", "-p", '{"status":{"allocatable":{"cpu":"12"}}}')
+    wait_for(lambda: sorted(map(str, hints())) == ["z1", "z2", "z2", "z2"])
+
+
 def test_tables_expose_and_describe(hub, kubectls):
     apply(hub, NODE, pod("web", {"app": "web"}), service("np", type="NodePort", selector={"app": "web"}, ports=[{"port": 80, "nodePort": 30080}]),
           service("lb", type="LoadBalancer", selector={"app": "web"}), service("name", type="ExternalName", externalName="example.com", ports=[]))
