@@ -307,23 +307,6 @@ static void put_api(struct world *w, const char *const *servers)
 	world_slice(w, "kubernetes", "kubernetes", "IPv4", "[{'name':'https','port':6443}]", servers);
 }
 
-/* A Service with an address of @kind: "external"; "pool"; "half": of a pool that has not all that is asked for; "given": of a load balancer, by another controller. */
-static void claim_port(struct world *w, const char *name, const char *kind, const char *address, int port, const char *created)
-{
-	json_t *o = json_pack("{s{ss, ss, ss}, s{ss, ss, s[{ss, si}]}}", "metadata", "name", name, "namespace", "default", "creationTimestamp",
-			      created, "spec", "type", "LoadBalancer", "clusterIP", "10.96.0.20", "ports", "name", "http", "port", port);
-
-	json_t *condition = json_pack("{ss, ss, ss}", "type", "weft.dev/LoadBalancerAddresses", "status", streq(kind, "pool") ? "True" : "False", "reason",
-				      streq(kind, "given") ? "NoPool" : streq(kind, "half") ? "NoPoolOfFamily" : "Assigned");
-
-	if (streq(kind, "external"))
-		json_object_set_new(json_object_get(o, "spec"), "externalIPs", json_pack("[s]", address));
-	else
-		json_object_set_new(o, "status", json_pack("{s{s[{ss}]}, s[O]}", "loadBalancer", "ingress", "ip", address, "conditions", condition));
-	json_decref(condition);
-	world_put(w, MODEL_SERVICES, o);
-}
-
 static bool has_it(struct world *w, const char *name)
 {
 	_cleanup_(service_view_freep) struct service_view *v = world_compile(w, name);
@@ -522,24 +505,6 @@ static void SVC_30_endpoints_of_all_ports_are_counted_once(void)
 	world_done(&w);
 }
 
-static void take_all(struct world *w)
-{
-	struct model_service_name n;
-
-	while (model_take_dirty_service(w->model, &n))
-		;
-}
-
-static bool took(struct world *w, const char *name)
-{
-	struct model_service_name n;
-	bool found = false;
-
-	while (model_take_dirty_service(w->model, &n))
-		found |= streq(n.name, name);
-	return found;
-}
-
 /* Of the uplink, and no Node object has it. What another controller gave may be there because it was given. */
 static void S9_this_nodes_further_addresses_are_refused(void)
 {
@@ -650,131 +615,6 @@ static void tiers_stay_near_and_spill_by_weight(void)
 	}
 }
 
-/* A pod on @node: its ports in JSON. */
-static void put_host_pod(struct world *w, const char *name, const char *node, int day, const char *ip, const char *ports)
-{
-	json_t *o = json_pack("{s{ss, ss, so}, s{ss, s[{so}]}, s{ss, s[{ss}]}}", "metadata", "namespace", "default", "name", name,
-			      "creationTimestamp", json_sprintf("2026-01-%02dT00:00:00Z", day), "spec", "nodeName", node, "containers", "ports",
-			      world_json(ports), "status", "phase", "Running", "podIPs", "ip", ip);
-
-	world_put(w, MODEL_PODS, o);
-}
-
-/* "address:port>endpoint" for each, "!refusal". */
-static const char *host_ports_of(struct world *w, const char *name)
-{
-	_cleanup_(service_view_freep) struct service_view *v = service_compile_host_ports(&w->env, model_find_pod(w->model, "default", name));
-	static char text[1024];
-	char at[ENDPOINT_TEXT_MAX], to[ENDPOINT_TEXT_MAX];
-
-	text[0] = 0;
-	for (size_t i = 0; i < v->n_ports; i++)
-		for (size_t k = 0; k < v->ports[i].n_addresses; k++) {
-			const struct service_address *a = &v->ports[i].addresses[k];
-
-			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s%s>%s", *text ? " " : "",
-				 addr_port_format(&a->addr, a->port, at), a->scope == SERVICE_EXTERNAL ? "*" : "",
-				 addr_port_format(&v->ports[i].endpoints[0].addr, v->ports[i].endpoints[0].port, to));
-		}
-	for (size_t i = 0; i < v->n_refused; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "!%s", v->refused[i]);
-	return text;
-}
-
-static void SVC_44_host_ports(void)
-{
-	static const struct addr own[] = {{{[10] = 0xff, [11] = 0xff, [12] = 172, [13] = 16, [15] = 1}},
-					  {{[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 9}}};
-	struct world w = world_new();
-
-	w.env.own = own;
-	w.env.n_own = 2;
-	put_host_pod(&w, "here", "a", 2, "10.0.0.1", "[{'containerPort':80,'hostPort':8080},{'containerPort':81}]");
-	put_host_pod(&w, "there", "b", 1, "10.0.1.1", "[{'containerPort':80,'hostPort':8080}]");
-	CHECK_STR(host_ports_of(&w, "here"), "");
-	w.env.host_ports = true;
-	CHECK_STR(host_ports_of(&w, "here"), "172.16.0.1:8080>10.0.0.1:80 172.16.0.1:8080*>10.0.0.1:80 "
-					     "192.0.2.9:8080>10.0.0.1:80 192.0.2.9:8080*>10.0.0.1:80");
-	CHECK_STR(host_ports_of(&w, "there"), "172.16.0.2:8080>10.0.1.1:80");
-	put_host_pod(&w, "late", "a", 3, "10.0.0.2", "[{'containerPort':80,'hostPort':8080,'hostIP':'192.0.2.9'}]");
-	CHECK_STR(host_ports_of(&w, "late"), "!host port 8080/TCP: Pod default/here has it");
-	put_host_pod(&w, "udp", "a", 3, "10.0.0.2", "[{'containerPort':80,'hostPort':8080,'hostIP':'192.0.2.9','protocol':'UDP'}]");
-	CHECK_STR(host_ports_of(&w, "udp"), "192.0.2.9:8080>10.0.0.2:80 192.0.2.9:8080*>10.0.0.2:80");
-	put_host_pod(&w, "lost", "a", 3, "10.0.0.2", "[{'containerPort':80,'hostPort':1,'hostIP':'127.0.0.1'}]");
-	CHECK_STR(host_ports_of(&w, "lost"), "!host port 1/TCP: 127.0.0.1 is no address of the node that host ports are at");
-	world_done(&w);
-}
-
-/* A Service may have an address of the node, when another controller gives it one: then the port there is the Service's, and the pod's again when
- * the Service goes. */
-static void SVC_44_a_services_address_is_the_services(void)
-{
-	static const char both[] = "172.16.0.1:8080>10.0.0.1:80 172.16.0.1:8080*>10.0.0.1:80 192.0.2.9:8080>10.0.0.1:80 192.0.2.9:8080*>10.0.0.1:80";
-	struct world w = world_new();
-	struct addr own[2];
-	json_t *gone = world_json("{'metadata':{'name':'vip','namespace':'default'}}");
-
-	CHECK(addr_parse("172.16.0.1", &own[0]) == 0 && addr_parse("192.0.2.9", &own[1]) == 0);
-	w.env.own = own;
-	w.env.held = own;
-	w.env.n_own = w.env.n_held = 2;
-	w.env.host_ports = w.env.external_ips = true;
-	put_host_pod(&w, "here", "a", 2, "10.0.0.1", "[{'containerPort':80,'hostPort':8080}]");
-	put_host_pod(&w, "named", "a", 2, "10.0.0.2", "[{'containerPort':80,'hostPort':8081,'hostIP':'192.0.2.9'}]");
-	CHECK_STR(host_ports_of(&w, "here"), both);
-	take_all(&w);
-	claim_port(&w, "vip", "given", "192.0.2.9", 8080, "2026-01-03T00:00:00Z");
-	CHECK(took(&w, "pod:here"));
-	CHECK_STR(host_ports_of(&w, "here"), "172.16.0.1:8080>10.0.0.1:80 172.16.0.1:8080*>10.0.0.1:80!host port 8080/TCP at 192.0.2.9: Service "
-					     "default/vip has it");
-	CHECK_STR(host_ports_of(&w, "named"), "192.0.2.9:8081>10.0.0.2:80 192.0.2.9:8081*>10.0.0.2:80");
-	claim_port(&w, "vip", "given", "192.0.2.9", 8081, "2026-01-03T00:00:00Z");
-	CHECK(took(&w, "pod:here"));
-	CHECK_STR(host_ports_of(&w, "here"), both);
-	CHECK_STR(host_ports_of(&w, "named"), "!host port 8081/TCP at 192.0.2.9: Service default/vip has it");
-	model_delete(w.model, MODEL_SERVICES, gone);
-	CHECK(took(&w, "pod:named"));
-	CHECK_STR(host_ports_of(&w, "named"), "192.0.2.9:8081>10.0.0.2:80 192.0.2.9:8081*>10.0.0.2:80");
-	claim_port(&w, "vip", "external", "192.0.2.9", 8081, "2026-01-03T00:00:00Z"); /* which it does not get */
-	CHECK_STR(host_ports_of(&w, "named"), "192.0.2.9:8081>10.0.0.2:80 192.0.2.9:8081*>10.0.0.2:80");
-	json_decref(gone);
-	world_done(&w);
-}
-
-static void SVC_44_a_service_and_an_older_pod_go_before(void)
-{
-	static const struct addr own = {{[10] = 0xff, [11] = 0xff, [12] = 172, [13] = 16, [15] = 1}};
-	struct world w = world_new();
-	json_t *gone = json_pack("{s{ss, ss}}", "metadata", "name", "old", "namespace", "default");
-
-	w.env.own = &own;
-	w.env.n_own = 1;
-	w.env.host_ports = true;
-	put_host_pod(&w, "old", "a", 1, "10.0.0.1", "[{'containerPort':80,'hostPort':30080}]");
-	put_host_pod(&w, "new", "a", 2, "10.0.0.2", "[{'containerPort':80,'hostPort':30080,'hostIP':'0.0.0.0'}]");
-	CHECK_STR(host_ports_of(&w, "new"), "!host port 30080/TCP: Pod default/old has it");
-	CHECK(took(&w, "pod:new"));
-	model_delete(w.model, MODEL_PODS, gone);
-	CHECK(took(&w, "pod:new"));
-	CHECK_STR(host_ports_of(&w, "new"), "172.16.0.1:30080>10.0.0.2:80 172.16.0.1:30080*>10.0.0.2:80");
-	world_service(&w, "s", "{'type':'NodePort','clusterIP':'10.96.0.10','ports':[{'port':80,'nodePort':30080}]}", NULL);
-	CHECK(took(&w, "pod:new"));
-	CHECK_STR(host_ports_of(&w, "new"), "!host port 30080/TCP: it is a Service's node port");
-	world_service(&w, "s", "{'type':'NodePort','clusterIP':'10.96.0.10','ports':[{'port':80,'nodePort':30081}]}", NULL);
-	CHECK(took(&w, "pod:new"));
-	CHECK_STR(host_ports_of(&w, "new"), "172.16.0.1:30080>10.0.0.2:80 172.16.0.1:30080*>10.0.0.2:80");
-	world_service(&w, "s", "{'type':'NodePort','clusterIP':'10.96.0.10','ports':[{'port':80,'nodePort':30082}]}", NULL);
-	CHECK(!took(&w, "pod:new"));
-	world_service(&w, "s", "{'type':'LoadBalancer','externalTrafficPolicy':'Local','healthCheckNodePort':30080,'clusterIP':'10.96.0.10','ports':[{'port':80}]}", NULL);
-	CHECK(took(&w, "pod:new"));
-	CHECK_STR(host_ports_of(&w, "new"), "!host port 30080/TCP: it is a Service's node port");
-	world_service(&w, "s", "{'type':'LoadBalancer','externalTrafficPolicy':'Local','healthCheckNodePort':30090,'clusterIP':'10.96.0.10','ports':[{'port':80}]}", NULL);
-	CHECK(took(&w, "pod:new"));
-	CHECK_STR(host_ports_of(&w, "new"), "172.16.0.1:30080>10.0.0.2:80 172.16.0.1:30080*>10.0.0.2:80");
-	json_decref(gone);
-	world_done(&w);
-}
-
 int main(void)
 {
 	RUN(SVC_10_to_16_which_endpoints);
@@ -799,9 +639,6 @@ int main(void)
 	RUN(SVC_20_endpoints_that_are_not_used_are_not_removed);
 	RUN(SVC_30_terminating_endpoints_are_not_healthy);
 	RUN(SVC_30_endpoints_of_all_ports_are_counted_once);
-	RUN(SVC_44_host_ports);
-	RUN(SVC_44_a_services_address_is_the_services);
-	RUN(SVC_44_a_service_and_an_older_pod_go_before);
 	RUN(tiers_stay_near_and_spill_by_weight);
 	return test_end();
 }

@@ -157,3 +157,71 @@ static inline struct service_view *world_compile(struct world *w, const char *na
 	CHECK(svc);
 	return service_compile(&w->env, svc);
 }
+
+/* A Service with an address of @kind: "external"; "pool"; "half": of a pool that has not all that is asked for; "given": of a load balancer, by another controller. */
+static inline void claim_port(struct world *w, const char *name, const char *kind, const char *address, int port, const char *created)
+{
+	json_t *o = json_pack("{s{ss, ss, ss}, s{ss, ss, s[{ss, si}]}}", "metadata", "name", name, "namespace", "default", "creationTimestamp",
+			      created, "spec", "type", "LoadBalancer", "clusterIP", "10.96.0.20", "ports", "name", "http", "port", port);
+
+	json_t *condition = json_pack("{ss, ss, ss}", "type", "weft.dev/LoadBalancerAddresses", "status", streq(kind, "pool") ? "True" : "False", "reason",
+				      streq(kind, "given") ? "NoPool" : streq(kind, "half") ? "NoPoolOfFamily" : "Assigned");
+
+	if (streq(kind, "external"))
+		json_object_set_new(json_object_get(o, "spec"), "externalIPs", json_pack("[s]", address));
+	else
+		json_object_set_new(o, "status", json_pack("{s{s[{ss}]}, s[O]}", "loadBalancer", "ingress", "ip", address, "conditions", condition));
+	json_decref(condition);
+	world_put(w, MODEL_SERVICES, o);
+}
+
+/* Nothing is due any more. */
+static inline void take_all(struct world *w)
+{
+	struct model_service_name n;
+
+	while (model_take_dirty_service(w->model, &n))
+		;
+}
+
+/* Takes all that is due. Return: was it @name, too? */
+static inline bool took(struct world *w, const char *name)
+{
+	struct model_service_name n;
+	bool found = false;
+
+	while (model_take_dirty_service(w->model, &n))
+		found |= streq(n.name, name);
+	return found;
+}
+
+/* A pod on @node: its ports in JSON. */
+static inline void put_host_pod(struct world *w, const char *name, const char *node, int day, const char *ip, const char *ports)
+{
+	json_t *o = json_pack("{s{ss, ss, so}, s{ss, s[{so}]}, s{ss, s[{ss}]}}", "metadata", "namespace", "default", "name", name,
+			      "creationTimestamp", json_sprintf("2026-01-%02dT00:00:00Z", day), "spec", "nodeName", node, "containers", "ports",
+			      world_json(ports), "status", "phase", "Running", "podIPs", "ip", ip);
+
+	world_put(w, MODEL_PODS, o);
+}
+
+/* "address:port>endpoint" for each, "!refusal". */
+static inline const char *host_ports_of(struct world *w, const char *name)
+{
+	_cleanup_(service_view_freep) struct service_view *v = service_compile_host_ports(&w->env, model_find_pod(w->model, "default", name));
+	static char text[1024];
+	char at[ENDPOINT_TEXT_MAX], to[ENDPOINT_TEXT_MAX];
+
+	text[0] = 0;
+	for (size_t i = 0; i < v->n_ports; i++)
+		for (size_t k = 0; k < v->ports[i].n_addresses; k++) {
+			const struct service_address *a = &v->ports[i].addresses[k];
+
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s%s>%s", *text ? " " : "",
+				 addr_port_format(&a->addr, a->port, at), a->scope == SERVICE_EXTERNAL ? "*" : "",
+				 addr_port_format(&v->ports[i].endpoints[0].addr, v->ports[i].endpoints[0].port, to));
+		}
+	for (size_t i = 0; i < v->n_refused; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "!%s", v->refused[i]);
+	return text;
+}
