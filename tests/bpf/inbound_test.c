@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services from outside, packet by packet: in through from_net, back through from_pod, from_tunnel and from_net; every header and
  * checksum of what comes out is looked at. The node is 192.0.2.1 and fd30::1 on its uplink. */
+#include "affinity.h"
 #include "service_node.h"
 
 /* A switch that does not know where a node is floods its frames: only that node serves them. And no router forwards what is to a group. */
@@ -136,6 +137,28 @@ static void svc_21_udp_turns_to_another_endpoint_at_once(void)
 	packet(IPPROTO_UDP, WORLD4, 40000, OURS4, NODE_PORT, "", 4);
 	v = through("from_net", if_uplink);
 	CHECK_ENDS(v, WORLD4, 40000, B4, 8080);
+}
+
+/* Each connection is from another port. */
+static int connect_from_outside(void *ctx)
+{
+	const struct family *a = ctx;
+	static uint16_t port = 20000;
+
+	packet(IPPROTO_TCP, a->client, ++port, a->ours, NODE_PORT, "S", 0);
+	return through("from_net", if_uplink).dport - 8080;
+}
+
+static void svc_18_affinity_lasts_as_long_as_asked_for(void)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct family *a = &families[i];
+
+		forget();
+		clear("service_affinity");
+		service_of_two(SERVICE_EXTERNAL, a->any, NODE_PORT, IPPROTO_TCP, a->local, 8080, FLOW_TICKS(60));
+		affinity_lasts_and_ends(connect_from_outside, (void *)a);
+	}
 }
 
 static uint8_t only_claims_stage(void)
@@ -692,6 +715,7 @@ int main(void)
 	RUN(svc_47_one_client_two_addresses_one_endpoint);
 	RUN(established_connections_outlive_the_frontend);
 	RUN(a_datagram_sent_on_is_no_conversation_before_the_second);
+	RUN(svc_18_affinity_lasts_as_long_as_asked_for);
 	RUN(svc_21_udp_turns_to_another_endpoint_at_once);
 	RUN(svc_21_a_port_that_changes_hands_takes_its_clients_along);
 	RUN(svc_19_nobody_serves);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services from pods, packet by packet: pod A asks, pod B is the endpoint. */
+#include "affinity.h"
 #include "service_node.h"
 #include "weft/policy.h"
 
@@ -50,6 +51,29 @@ static void answers_come_from_the_service(void)
 		answer(p, proto, "SA", p->vip, VIP_PORT);
 		ask(p, proto, "A");
 		answer(p, proto, "A", p->vip, VIP_PORT);
+	}
+}
+
+/* Each connection is from another port. */
+static int connect_from_pod(void *ctx)
+{
+	const struct pair *p = ctx;
+	static uint16_t port = 20000;
+
+	packet(IPPROTO_UDP, p->a, ++port, p->vip, VIP_PORT, "", 20);
+	from_pod_a();
+	return through("from_pod", if_a).dport - SERVER;
+}
+
+static void svc_18_affinity_of_pods_lasts_as_long_as_asked_for(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+		const struct pair *p = &pairs[i];
+
+		forget();
+		clear("service_affinity");
+		service_of_two(SERVICE_INTERNAL, p->vip, VIP_PORT, IPPROTO_UDP, p->b, SERVER, FLOW_TICKS(60));
+		affinity_lasts_and_ends(connect_from_pod, (void *)p);
 	}
 }
 
@@ -216,6 +240,7 @@ int main(void)
 	dp_config.inbound_port_max = 2999;
 	harness_reopen();
 	RUN(answers_come_from_the_service);
+	RUN(svc_18_affinity_of_pods_lasts_as_long_as_asked_for);
 	RUN(who_asks_a_service_is_the_client);
 	RUN(a_server_that_pushes_on_a_forgotten_flow);
 	RUN(the_client_is_judged_as_such);

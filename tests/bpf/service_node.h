@@ -61,6 +61,24 @@ static inline void service_in(uint8_t scope, const char *addr, uint16_t port, ui
 	put("service_frontends", &key, &fe);
 }
 
+/* Two endpoints at one address: ports @to and @to + 1. Who has been there comes back to the same within @affinity ticks. */
+static inline void service_of_two(uint8_t scope, const char *addr, uint16_t port, uint8_t proto, const char *backend, uint16_t to, uint32_t affinity)
+{
+	struct service_key key = { .addr = ip_of(addr), .port = htons(port), .proto = proto, .scope = scope };
+	struct service_frontend fe = { .service = 1, .set = 1, .slots = 2, .affinity = affinity };
+	struct service_slot_key slot = { .set = 1 };
+	struct service_slot_chunk chunk = { .backend = { 1, 2 } };
+
+	for (uint32_t id = 1; id <= 2; id++) {
+		struct service_backend b = { .addr = ip_of(backend), .port = htons(to + id - 1), .proto = proto, .roles = 1, .flags = SERVICE_ON_THIS_NODE,
+					     .service = 1 };
+
+		put("service_backends", &id, &b);
+	}
+	put("service_slots", &slot, &chunk);
+	put("service_frontends", &key, &fe);
+}
+
 /* For clients outside. */
 static inline void service(const char *addr, uint16_t port, uint8_t proto, const char *backend, uint16_t to, uint8_t flags, uint32_t id)
 {

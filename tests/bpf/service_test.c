@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "base/test.h"
 #include "datapath/service.h"
+#include "affinity.h"
 #include "harness.h"
 #include "net/rtnl.h"
 #include "own_cgroup.h"
@@ -272,6 +273,14 @@ static void SVC_42_source_ranges(void)
 	CHECK_INT(count_keys("service_sources"), 0);
 }
 
+static void clear_affinity(void)
+{
+	struct service_client key;
+
+	while (bpf_map_get_next_key(datapath_map_fd(dp, "service_affinity"), NULL, &key) == 0)
+		CHECK_INT(bpf_map_delete_elem(datapath_map_fd(dp, "service_affinity"), &key), 0);
+}
+
 static void SVC_18_affinity_holds_and_ends_with_its_endpoint(void)
 {
 	struct dp_service s = service_of("affine", VIP4, IPPROTO_TCP, SERVERS);
@@ -302,6 +311,26 @@ static void SVC_18_affinity_holds_and_ends_with_its_endpoint(void)
 	for (int i = 0; i < 30; i++)
 		CHECK_INT(connect_once(VIP4, tcp), other);
 	CHECK_INT(datapath_del_service(dp, "affine"), 0);
+}
+
+static int connect_by_tcp(void *ctx)
+{
+	return connect_once(ctx, strchr(ctx, ':') ? tcp6 : tcp);
+}
+
+static void SVC_18_affinity_lasts_as_long_as_asked_for(void)
+{
+	static const char *const vips[] = { VIP4, VIP6 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(vips); i++) {
+		struct dp_service s = service_of("a minute", vips[i], IPPROTO_TCP, SERVERS);
+
+		clear_affinity();
+		s.affinity_s = 60;
+		CHECK_INT(datapath_put_service(dp, &s), 0);
+		affinity_lasts_and_ends(connect_by_tcp, (void *)vips[i]);
+		CHECK_INT(datapath_del_service(dp, "a minute"), 0);
+	}
 }
 
 /* A datagram from an unconnected socket: who gets it, and under which name does the answer come? */
@@ -807,6 +836,7 @@ int main(void)
 	RUN(SVC_8_19_nobody_serves);
 	RUN(SVC_42_source_ranges);
 	RUN(SVC_18_affinity_holds_and_ends_with_its_endpoint);
+	RUN(SVC_18_affinity_lasts_as_long_as_asked_for);
 	RUN(SVC_21_datagrams_follow_their_endpoint);
 	RUN(an_untranslated_peer_keeps_its_name);
 	RUN(one_change_writes_what_it_concerns);
