@@ -39,34 +39,49 @@ static json_t *endpoint_json(const struct service_endpoint *e)
 
 /* Of one port: what is told of its frontends, in their order, and of the rest. */
 struct differences {
-	const struct dp_service_frontend *first;
+	struct services_want want;
 	json_t *of_frontends; /* an array of arrays */
 	json_t *others;
 };
 
-static void on_difference(void *ctx, const struct dp_service_frontend *f, const char *text)
+static void on_difference(void *ctx, const struct dp_service *want, const struct dp_service_frontend *f, const char *text)
 {
-	struct differences *d = ctx;
+	struct differences *d = container_of(want, struct differences, want.service);
 
-	json_array_append_new(f ? json_array_get(d->of_frontends, f - d->first) : d->others, json_string(text));
+	(void)ctx;
+	json_array_append_new(f ? json_array_get(d->of_frontends, f - want->frontends) : d->others, json_string(text));
 }
 
-static struct differences find_differences(struct agent *a, const struct service_view *v, size_t port)
+static void differences_init(struct differences *d, const struct service_view *v, size_t port)
 {
-	struct differences d = {.of_frontends = json_array(), .others = json_array()};
-	_cleanup_(services_want_done) struct services_want w;
-	int r;
+	*d = (struct differences){.of_frontends = json_array(), .others = json_array()};
+	services_want_init(&d->want, v, port);
+	for (size_t i = 0; i < d->want.service.n_frontends; i++)
+		json_array_append_new(d->of_frontends, json_array());
+}
 
-	services_want_init(&w, v, port);
-	d.first = w.frontends;
-	for (size_t i = 0; i < w.service.n_frontends; i++)
-		json_array_append_new(d.of_frontends, json_array());
-	r = a->dp ? datapath_compare_service(a->dp, &w.service, on_difference, &d) : 0;
-	if (!a->dp)
-		json_array_append_new(d.others, json_string("there is no datapath"));
-	else if (r < 0)
-		json_array_append_new(d.others, json_sprintf("the maps cannot be read: %s", strerror(-r)));
-	d.first = NULL;
+static void differences_done(struct differences *d)
+{
+	services_want_done(&d->want);
+	json_decref(d->of_frontends);
+	json_decref(d->others);
+}
+
+/* Of all ports, and of the Service's addresses for other ports: @v->n_ports + 1, the caller's. */
+static struct differences *find_differences(struct agent *a, const struct service_view *v)
+{
+	struct differences *d = xnew0_array(struct differences, v->n_ports + 1);
+	_cleanup_free_ const struct dp_service **wants = xnew0_array(const struct dp_service *, v->n_ports + 1);
+	int r = -ENODEV;
+
+	for (size_t i = 0; i <= v->n_ports; i++) {
+		differences_init(&d[i], v, i);
+		wants[i] = &d[i].want.service;
+	}
+	if (a->dp)
+		r = datapath_compare_services(a->dp, wants, v->n_ports + 1, on_difference, NULL);
+	if (r < 0)
+		json_array_append_new(d[v->n_ports].others, json_sprintf("the maps cannot be read: %s", strerror(-r)));
 	return d;
 }
 
@@ -121,39 +136,34 @@ static json_t *port_json(struct agent *a, const struct service_port *p, const st
 }
 
 /* The Service's addresses for all ports that it has not: told with the Service. */
-static json_t *address_differences(struct agent *a, const struct service_view *v)
+static json_t *address_differences(const struct service_view *v, const struct differences *d)
 {
-	struct differences d = find_differences(a, v, v->n_ports);
+	json_t *out = json_incref(d->others), *list, *item;
 	char text[ADDR_TEXT_MAX];
-	json_t *list, *item;
 	size_t i, k;
 
-	json_array_foreach(d.of_frontends, i, list)
+	json_array_foreach(d->of_frontends, i, list)
 		json_array_foreach(list, k, item)
-			json_array_append_new(d.others, json_sprintf("%s, any other port: %s", addr_format(&v->vips[i], text), json_string_value(item)));
-	json_decref(d.of_frontends);
-	return d.others;
+			json_array_append_new(out, json_sprintf("%s, any other port: %s", addr_format(&v->vips[i], text), json_string_value(item)));
+	return out;
 }
 
 static json_t *service_json(struct agent *a, const struct service_view *v, bool whole)
 {
+	struct differences *d = whole ? find_differences(a, v) : NULL;
 	json_t *ports = json_array(), *refused = json_array(), *o;
 
-	for (size_t i = 0; i < v->n_ports; i++) {
-		struct differences d = {};
-
-		if (whole)
-			d = find_differences(a, v, i);
-		json_array_append_new(ports, port_json(a, &v->ports[i], whole ? &d : NULL));
-		json_decref(d.of_frontends);
-		json_decref(d.others);
-	}
+	for (size_t i = 0; i < v->n_ports; i++)
+		json_array_append_new(ports, port_json(a, &v->ports[i], d ? &d[i] : NULL));
 	for (size_t i = 0; i < v->n_refused; i++)
 		json_array_append_new(refused, json_string(v->refused[i]));
 	o = json_pack("{ss, ss, so, so, so}", "namespace", v->namespace_, "name", v->name, "ports", ports, "refused", refused, "announced",
 		      agent_announce_who(a, v));
-	if (whole)
-		json_object_set_new(o, "differences", address_differences(a, v));
+	if (d)
+		json_object_set_new(o, "differences", address_differences(v, &d[v->n_ports]));
+	for (size_t i = 0; d && i <= v->n_ports; i++)
+		differences_done(&d[i]);
+	free(d);
 	return o;
 }
 

@@ -107,17 +107,17 @@ struct dp_service_set {
 int datapath_read_service(struct datapath *dp, const struct dp_service_frontend *f, uint8_t proto, struct dp_service_set *ret);
 
 /* One thing in which the maps are not as a port is wanted. @f: the frontend of @want that it is about, NULL: it is about the port. */
-typedef void dp_difference_fn(void *ctx, const struct dp_service_frontend *f, const char *text);
+typedef void dp_difference_fn(void *ctx, const struct dp_service *want, const struct dp_service_frontend *f, const char *text);
 
 /**
- * datapath_compare_service() - what differs between a port as it is wanted and as the kernel's maps have it
+ * datapath_compare_services() - what differs between ports as they are wanted and as the kernel's maps have them
  *
- * Every field of its frontends, its slots, every field of its backends, its source ranges; and what the maps have under its id beside
- * those. For people: walks the maps of frontends, backends and sources, up to a second on a node whose maps are full.
+ * Every field of their frontends, their slots, every field of their backends, their source ranges; and what the maps have under their ids
+ * beside those. For people: walks the maps of frontends, backends and sources once, half a second on a node whose maps are full.
  *
  * Return: 0, -errno.
  */
-int datapath_compare_service(struct datapath *dp, const struct dp_service *want, dp_difference_fn *fn, void *ctx);
+int datapath_compare_services(struct datapath *dp, const struct dp_service *const *wants, size_t n, dp_difference_fn *fn, void *ctx);
 
 struct dp_service_stats {
 	uint64_t services, frontends, backends, slots; /* as this process knows them */

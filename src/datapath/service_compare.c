@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A port as it is wanted, held against the maps, field by field. What this process has written is asked for ids only, as nothing else knows them:
- * it may believe to have written what somebody changed since. What the maps have of the port beside what is wanted lies under other keys, so they
- * are walked. */
+/* Ports as they are wanted, held against the maps, field by field. What this process has written is asked for ids only, as nothing else knows them:
+ * it may believe to have written what somebody changed since. What the maps have of the ports beside what is wanted lies under other keys, so they
+ * are walked, once for all ports of a Service. */
 #include "base/str.h"
 #include "datapath/service_internal.h"
 
@@ -22,6 +22,28 @@ struct comparison {
 	size_t n_sources, cap_sources;
 };
 
+/* Of all ports: by id, those that have never been put first. */
+struct comparisons {
+	struct comparison *list;
+	size_t n;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	uint32_t x = ((const struct comparison *)a)->st->id, y = ((const struct comparison *)b)->st->id;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The port with this id, or NULL. */
+static struct comparison *find_port(const struct comparisons *all, uint32_t id)
+{
+	const struct service_state st = { .id = id };
+	const struct comparison key = { .st = &st };
+
+	return id ? bsearch(&key, all->list, all->n, sizeof(key), by_id) : NULL;
+}
+
 __attribute__((format(printf, 2, 3))) static void tell(const struct comparison *c, const char *format, ...)
 {
 	char text[256];
@@ -30,7 +52,7 @@ __attribute__((format(printf, 2, 3))) static void tell(const struct comparison *
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	c->fn(c->ctx, c->frontend, text);
+	c->fn(c->ctx, c->want, c->frontend, text);
 }
 
 static void tell_number(const struct comparison *c, const char *of, const char *field, uint32_t there, uint32_t want)
@@ -97,11 +119,11 @@ static bool wants_frontend(const struct dp_service *want, const struct service_k
 static void look_at_frontend(void *ctx, const void *key, const void *value)
 {
 	const struct service_frontend *f = value;
-	const struct comparison *c = ctx;
+	const struct comparison *c = find_port(ctx, f->service);
 	const struct service_key *k = key;
 	char text[ENDPOINT_TEXT_MAX];
 
-	if (f->service == c->st->id && !wants_frontend(c->want, k))
+	if (c && !wants_frontend(c->want, k))
 		tell(c, "frontend %s, protocol %u, scope %u is only in the kernel", place_format(&k->addr, k->port, text), k->proto, k->scope);
 }
 
@@ -159,11 +181,11 @@ static bool wants_backend(const struct comparison *c, uint32_t id)
 static void look_at_backend(void *ctx, const void *key, const void *value)
 {
 	const struct service_backend *b = value;
-	const struct comparison *c = ctx;
+	const struct comparison *c = find_port(ctx, b->service);
 	uint32_t id = *(const uint32_t *)key;
 	char text[ENDPOINT_TEXT_MAX];
 
-	if (b->service == c->st->id && !(b->flags & SERVICE_GONE) && !wants_backend(c, id))
+	if (c && !(b->flags & SERVICE_GONE) && !wants_backend(c, id))
 		tell(c, "backend %s is only in the kernel, as %u", place_format(&b->addr, b->port, text), id);
 }
 
@@ -238,11 +260,11 @@ static bool has_prefix(const struct prefix *list, size_t n, const struct prefix 
 static void take_source(void *ctx, const void *key, const void *value)
 {
 	const struct service_source_key *k = key;
-	struct comparison *c = ctx;
+	struct comparison *c = find_port(ctx, k->service);
 	struct prefix *p;
 
 	(void)value;
-	if (k->service != c->st->id || k->len < 32)
+	if (!c || k->len < 32)
 		return;
 	GROW(c->sources, c->n_sources, c->cap_sources);
 	p = &c->sources[c->n_sources++];
@@ -250,48 +272,62 @@ static void take_source(void *ctx, const void *key, const void *value)
 	memcpy(&p->addr, k->addr, sizeof(p->addr));
 }
 
-/* A look would find a wider prefix where one is missing, so all are collected. */
-static int compare_sources(struct comparison *c)
+static void compare_sources(const struct comparison *c)
 {
-	int r = services_each_entry(c->dp->maps[MAP_SERVICE_SOURCES], sizeof(struct service_source_key), sizeof(uint32_t), take_source, c);
 	char text[PREFIX_TEXT_MAX];
 
-	for (size_t i = 0; i < c->want->n_sources && r == 0; i++)
+	for (size_t i = 0; i < c->want->n_sources; i++)
 		if (!has_prefix(c->sources, c->n_sources, &c->want->sources[i]))
 			tell(c, "source range %s is not in the kernel", prefix_format(&c->want->sources[i], text));
-	for (size_t i = 0; i < c->n_sources && r == 0; i++)
+	for (size_t i = 0; i < c->n_sources; i++)
 		if (!has_prefix(c->want->sources, c->want->n_sources, &c->sources[i]))
 			tell(c, "source range %s is only in the kernel", prefix_format(&c->sources[i], text));
+}
+
+/* Source ranges are collected rather than looked up: a look would find a wider one where one is missing. */
+static int walk_maps(struct datapath *dp, struct comparisons *all)
+{
+	int r = services_each_entry(dp->maps[MAP_SERVICE_FRONTENDS], sizeof(struct service_key), sizeof(struct service_frontend), look_at_frontend, all);
+
+	if (r == 0)
+		r = services_each_entry(dp->maps[MAP_SERVICE_BACKENDS], sizeof(uint32_t), sizeof(struct service_backend), look_at_backend, all);
+	if (r == 0)
+		r = services_each_entry(dp->maps[MAP_SERVICE_SOURCES], sizeof(struct service_source_key), sizeof(uint32_t), take_source, all);
+	for (size_t i = 0; i < all->n && r == 0; i++)
+		compare_sources(&all->list[i]);
 	return r;
 }
 
-static int look_for_others(struct comparison *c)
+static int compare_port(struct comparison *c)
 {
-	int r = services_each_entry(c->dp->maps[MAP_SERVICE_FRONTENDS], sizeof(struct service_key), sizeof(struct service_frontend), look_at_frontend, c);
+	int r;
 
-	return r ? r : services_each_entry(c->dp->maps[MAP_SERVICE_BACKENDS], sizeof(uint32_t), sizeof(struct service_backend), look_at_backend, c);
+	compare_sets(c);
+	r = compare_frontends(c);
+	return r ? r : compare_backends(c);
 }
 
-int datapath_compare_service(struct datapath *dp, const struct dp_service *want, dp_difference_fn *fn, void *ctx)
+int datapath_compare_services(struct datapath *dp, const struct dp_service *const *wants, size_t n, dp_difference_fn *fn, void *ctx)
 {
 	static const struct service_state never_put;
-	struct comparison c = { .dp = dp, .want = want, .fn = fn, .ctx = ctx };
+	_cleanup_free_ struct comparison *list = xnew0_array(struct comparison, n + 1);
+	struct comparisons all = { list, n };
 	struct services *s;
 	int r = services_get(dp, &s);
 
 	if (r < 0)
 		return r;
-	c.st = services_find_state(s, want->key);
-	if (!c.st)
-		c.st = &never_put;
-	compare_sets(&c);
-	r = compare_frontends(&c);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		const struct service_state *st = services_find_state(s, wants[i]->key);
+
+		list[i] = (struct comparison){ .dp = dp, .want = wants[i], .st = st ? st : &never_put, .fn = fn, .ctx = ctx };
+		r = compare_port(&list[i]);
+	}
+	if (n)
+		qsort(list, n, sizeof(*list), by_id);
 	if (r == 0)
-		r = compare_backends(&c);
-	if (r == 0)
-		r = compare_sources(&c);
-	if (r == 0)
-		r = look_for_others(&c);
-	free(c.sources);
+		r = walk_maps(dp, &all);
+	for (size_t i = 0; i < n; i++)
+		free(list[i].sources);
 	return r;
 }
