@@ -2,6 +2,7 @@
 """What a hostile pod, or a hostile neighbour on the underlay, can put on a wire: each packet is dropped with its own reason,
 reaches nobody, and changes nothing at its victims. That the checks see a success is proved first, with one planted."""
 
+import contextlib
 import json
 import time
 
@@ -350,21 +351,50 @@ while True:
 """
 
 
+@contextlib.contextmanager
+def ear(world, name):
+    """What a socket of that pod hears: how long each datagram is."""
+    process = world.lab.popen("default/" + {"near": "p1-1", "far": "p2-0"}[name], "/usr/bin/python3", "-c", HEAR, stdout=-1)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield process.stdout
+    finally:
+        process.kill()
+        process.wait()
+
+
+def pieces(w, whole, number, to, cuts, nh=17):
+    """Of what follows the IP header, from and to these bytes."""
+    for begin, end in cuts:
+        more = end < len(whole)
+        yield ((w.ip6(dst=to) / IPv6ExtHdrFragment(offset=begin // 8, m=more, id=number, nh=nh) if ":" in to else
+                w.ip(dst=to, id=number, flags="MF" if more else 0, frag=begin // 8, proto=17)) / Raw(whole[begin:end]))
+
+
 @pytest.mark.parametrize("name", ["near", "far"])
 def test_a_datagram_with_options_behind_its_fragment_header_arrives(world, name):
     """As RFC 8200 has it: the next header of a later fragment is the options', and does not count."""
     to = getattr(world, name)[1]
-    ear = world.lab.popen("default/" + {"near": "p1-1", "far": "p2-0"}[name], "/usr/bin/python3", "-c", HEAR, stdout=-1)
-    try:
-        assert ear.stdout.readline() == "ready\n"
-        for number, nh in ((90, 60), (91, 17)):
-            whole = bytes(IPv6(src=world.me[1], dst=to) / IPv6ExtHdrDestOpt(options=OPTIONS.options) / UDP(sport=9, dport=9998) / Raw(b"A" * 2400))[40:]
-            world.wires["pod"].send([world.ip6(dst=to) / IPv6ExtHdrFragment(offset=at // 8, m=at < 1600, id=number, nh=nh if at else 60) / Raw(whole[at:at + 800 if at < 1600 else None])
-                                     for at in (0, 800, 1600)])
-            assert ear.stdout.readline() == "2400\n"
-    finally:
-        ear.kill()
-        ear.wait()
+    whole = bytes(IPv6(src=world.me[1], dst=to) / IPv6ExtHdrDestOpt(options=OPTIONS.options) / UDP(sport=9, dport=9998) / Raw(b"A" * 2400))[40:]
+    with ear(world, name) as heard:
+        for number, later in ((90, 60), (91, 17)):
+            world.wires["pod"].send([*pieces(world, whole, number, to, [(0, 800)], 60), *pieces(world, whole, number, to, [(800, 1600), (1600, len(whole))], later)])
+            assert heard.readline() == "2400\n"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("name", ["near", "far"])
+def test_fragments_that_overlap_behind_the_ports_reach_no_socket(world, name, version):
+    """The datapath does not keep what a datagram consists of: its receiver drops it whole (RFC 5722), and the next one arrives."""
+    to = getattr(world, name)[version == 6]
+    ip = IPv6(src=world.me[1], dst=to) if version == 6 else IP(src=world.me[0], dst=to)
+
+    def datagram(n):
+        return bytes(ip / UDP(sport=9, dport=9998) / Raw(b"A" * n))[len(ip):]
+    with ear(world, name) as heard:
+        world.wires["pod"].send([*pieces(world, datagram(1992), 92, to, [(0, 800), (800, 1608), (1600, 2000)]),
+                                 *pieces(world, datagram(1092), 93, to, [(0, 800), (800, 1100)])])
+        assert heard.readline() == "1092\n"
 
 
 # --- from a process of the node that has no rights ---
