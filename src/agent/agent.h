@@ -184,6 +184,8 @@ void agent_answer_confirms(struct agent *a); /* those who wait, as far as there 
 void agent_refuse_confirms(struct agent *a);
 /* policy_events.c. Return: there is more to be told, later. */
 bool agent_tell_policy_problems(struct agent *a);
+/* Why a pod of this node is locked down though its policies could be compiled; NULL: it is not. */
+const char *agent_find_policy_lock(const struct agent *a, const char *namespace_, const char *name);
 
 /* policy_status.c, every second */
 void agent_tell_policy_status(struct agent *a);

@@ -51,15 +51,42 @@ static void on_problem(enum policy_problem what, const char *subject, const char
 		tell_object(a, kind, namespace_, name, detail);
 }
 
+static const char *no_room(bool blind)
+{
+	return blind ? "addresses that its policies tell apart find no room in this node's policy maps (policy.addressTableSize)" :
+		       "its policies find no room in this node's policy maps (policy.ruleTableSize)";
+}
+
 static void on_locked(const struct addr *addr, bool blind, void *ctx)
 {
 	struct agent *a = ctx;
 	const struct endpoint_record *r = endpoints_find_addr(a->endpoints, addr);
+	_cleanup_free_ char *message = xasprintf("%s: locked down", no_room(blind));
 
 	if (r && *r->pod_name)
-		tell_pod(a, r->pod_namespace, r->pod_name, "PolicyLocked",
-			 blind ? "addresses that its policies tell apart find no room in this node's policy maps (policy.addressTableSize): locked down" :
-				 "its policies find no room in this node's policy maps (policy.ruleTableSize): locked down");
+		tell_pod(a, r->pod_namespace, r->pod_name, "PolicyLocked", message);
+}
+
+struct lock {
+	const struct agent *agent;
+	const char *namespace_, *name, *why;
+};
+
+static void look_for_lock(const struct addr *addr, bool blind, void *ctx)
+{
+	struct lock *l = ctx;
+	const struct endpoint_record *r = endpoints_find_addr(l->agent->endpoints, addr);
+
+	if (r && streq(r->pod_namespace, l->namespace_) && streq(r->pod_name, l->name))
+		l->why = no_room(blind);
+}
+
+const char *agent_find_policy_lock(const struct agent *a, const char *namespace_, const char *name)
+{
+	struct lock l = { .agent = a, .namespace_ = namespace_, .name = name };
+
+	policy_apply_each_locked(policies_applied(a->policies), look_for_lock, &l);
+	return l.why;
 }
 
 /* Each node that took them back says so in words of its own: others may have confirmed them. */

@@ -98,6 +98,17 @@ static int on_settle_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, 
 	return 0;
 }
 
+/* A pod's policies, as the compiler has them; and whether they are in the maps. */
+static json_t *show_pod(const struct agent *a, const char *namespace_, const char *name)
+{
+	json_t *found = policy_pod_json(policies_compiler(a->policies), namespace_, name);
+	const char *lock = found ? agent_find_policy_lock(a, namespace_, name) : NULL;
+
+	if (lock)
+		json_object_set_new(found, "state", json_sprintf("locked: %s", lock));
+	return found;
+}
+
 void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 {
 	struct agent *a = ctx;
@@ -116,7 +127,7 @@ void agent_on_policy(struct ipc_request *req, json_t *params, void *ctx)
 		ipc_reply(req, json_pack("{so, so*}", "policies", policy_list_json(compiler), "host", h ? host_policy_json(h) : NULL));
 		return;
 	}
-	found = policy_pod_json(compiler, namespace_, slash ? slash + 1 : pod);
+	found = show_pod(a, namespace_, slash ? slash + 1 : pod);
 	if (found)
 		ipc_reply(req, found);
 	else

@@ -71,6 +71,8 @@ static void print_rules(const json_t *o)
 		       shown(json_str_at(r, "verdict"), text));
 		print_words(egress ? "to" : "from", json_object_get(r, "peers"), json_is_true(json_object_get(r, "anyPeer")));
 		print_words("ports", json_object_get(r, "ports"), json_is_true(json_object_get(r, "anyPort")));
+		if (json_is_true(json_object_get(r, "isolated")))
+			printf("; not asked: a NetworkPolicy isolates for %s", egress ? "egress" : "ingress");
 		putchar('\n');
 	}
 	if (json_is_true(json_object_get(o, "isolatesIngress")))
@@ -84,11 +86,14 @@ static void print_rules(const json_t *o)
 static void print_pod(const json_t *pod)
 {
 	const json_t *list = json_object_get(pod, "policies"), *o;
+	const char *state = json_str_or(json_object_get(pod, "state"), "");
 	char text[512];
 	size_t i;
 
-	if (*json_str_or(json_object_get(pod, "state"), ""))
-		printf("%s\n", shown(json_str_at(pod, "state"), text));
+	if (*state)
+		printf("%s\n", shown(state, text));
+	if (str_has_prefix(state, "locked:"))
+		puts("nothing passes but what its own node sends; what follows is not in force");
 	if (streq(json_str_at(pod, "default"), "deny"))
 		puts("by default denied: what no policy speaks of (policy.default)");
 	json_array_foreach(list, i, o) {

@@ -21,7 +21,25 @@ static json_t *port_json(const struct port_spec *p)
 	return p->lo == p->hi ? json_sprintf("%s %u", protocol, p->lo) : json_sprintf("%s %u-%u", protocol, p->lo, p->hi);
 }
 
-static json_t *rule_json(const struct object_rule *r)
+static bool observes(const struct policy *p, const struct policy_spec *s)
+{
+	return p->observe_all || s->observes;
+}
+
+/* Does a NetworkPolicy decide for these pods in the direction, before the object of the Baseline tier is asked? One that only observes does where that does, too. */
+static bool is_isolated_before(const struct policy *p, const struct object *o, const struct pset *of, enum policy_direction d)
+{
+	for (unsigned i = 0; of && o->spec->tier == TIER_BASELINE && i < of->n_objects; i++) {
+		const struct policy_spec *s = of->objects[i]->spec;
+
+		if (s->isolates[d] && (!observes(p, s) || observes(p, o->spec)))
+			return true;
+	}
+	return false;
+}
+
+/* @never: nobody gets so far as to ask it */
+static json_t *rule_json(const struct object_rule *r, bool never)
 {
 	json_t *peers = json_array(), *ports = json_array();
 
@@ -29,9 +47,9 @@ static json_t *rule_json(const struct object_rule *r)
 		json_array_append_new(peers, json_string(r->peers[i]->text));
 	for (unsigned i = 0; i < r->spec->n_ports; i++)
 		json_array_append_new(ports, port_json(&r->spec->ports[i]));
-	return json_pack("{ss, si, ss, ss, sb, so, sb, so}", "direction", r->spec->direction == POLICY_EGRESS ? "egress" : "ingress",
+	return json_pack("{ss, si, ss, ss, sb, so, sb, so, sb}", "direction", r->spec->direction == POLICY_EGRESS ? "egress" : "ingress",
 			 "index", (int)r->spec->index, "verdict", verdicts[r->spec->verdict], "name", r->spec->name ? r->spec->name : "",
-			 "anyPeer", r->spec->any_peer, "peers", peers, "anyPort", r->spec->any_port, "ports", ports);
+			 "anyPeer", r->spec->any_peer, "peers", peers, "anyPort", r->spec->any_port, "ports", ports, "isolated", never);
 }
 
 /* All that select the pod, those that only observe too; NULL: none. */
@@ -55,10 +73,11 @@ static const char *mode_of(const struct policy *p, const struct policy_spec *s)
 {
 	if (p->hostless && s->of_nodes)
 		return "off";
-	return p->observe_all || s->observes ? "observe" : "enforce";
+	return observes(p, s) ? "observe" : "enforce";
 }
 
-static json_t *object_json(const struct policy *p, const struct object *o, bool rules)
+/* @of: of the pod whose rules are to be shown, too; or NULL */
+static json_t *object_json(const struct policy *p, const struct object *o, const struct pset *of)
 {
 	const struct policy_spec *s = o->spec;
 	json_t *j = json_pack("{ss, ss, ss, ss, ss, si, sb, sb, sI}", "mode", mode_of(p, s), "kind", policy_kind_name(s->kind), "namespace", s->namespace_, "name",
@@ -68,8 +87,8 @@ static json_t *object_json(const struct policy *p, const struct object *o, bool 
 
 	for (unsigned i = 0; i < s->errors.n; i++)
 		json_array_append_new(errors, json_string(s->errors.text[i]));
-	for (unsigned i = 0; rules && i < s->n_rules; i++)
-		json_array_append_new(list, rule_json(&o->rules[i]));
+	for (unsigned i = 0; of && i < s->n_rules; i++)
+		json_array_append_new(list, rule_json(&o->rules[i], is_isolated_before(p, o, of, s->rules[i].direction)));
 	json_object_set_new(j, "errors", errors);
 	json_object_set_new(j, "subject", json_string(o->subject->text));
 	json_object_set_new(j, "rules", list);
@@ -93,7 +112,7 @@ json_t *policy_list_json(const struct policy *p)
 			all[count++] = container_of(n, struct object, by_name);
 	qsort(all, count, sizeof(*all), cmp_objects);
 	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, object_json(p, all[i], false));
+		json_array_append_new(list, object_json(p, all[i], NULL));
 	return list;
 }
 
@@ -121,7 +140,7 @@ json_t *policy_pod_json(const struct policy *p, const char *namespace_, const ch
 		if (!(pod->host && p->hostless) && streq(pod->ns->name, namespace_) && streq(pod->name, name))
 			found = pod;
 	for (unsigned i = 0; found && all_of(found) && i < all_of(found)->n_objects; i++)
-		json_array_append_new(objects, object_json(p, all_of(found)->objects[i], true));
+		json_array_append_new(objects, object_json(p, all_of(found)->objects[i], all_of(found)));
 	if (!found) {
 		json_decref(objects);
 		return NULL;

@@ -175,6 +175,25 @@ def test_policies_are_shown_and_denials_name_the_rule(lab):
     assert "denied" not in lab.exec("n1", "weft", "why", "default/near", lab.ips["server"][0] + ":8080", check=False).stdout
 
 
+@in_one_way
+def test_rules_that_a_network_policy_hides_are_shown_as_such(lab):
+    rules = {"ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}], "egress": [{"action": "Deny", "to": [{"networks": ["192.0.2.0/24"]}]}]}
+    lab.apply({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "last"},
+               "spec": {"tier": "Baseline", "priority": 1, "subject": {"pods": {"namespaceSelector": {}, **of(app="server")}}, **rules}},
+              policy("only", pods={"app": "server"}, policyTypes=["Ingress"], ingress=[{"from": [of(app="near")]}]))
+
+    def shown():
+        lines = lab.exec("n1", "weft", "policy", "show", "default/server").stdout.splitlines()
+        return [[line.strip() for line in lines if line.startswith("  %s[0] deny" % d)] for d in ("ingress", "egress")]
+    hint = "; not asked: a NetworkPolicy isolates for ingress"
+    wait_for("the hint", lambda: [hint in line for line in shown()[0]] == [True])
+    assert "not asked" not in shown()[1][0]
+    lab.kubectl("annotate", "netpol", "only", "weft.dev/mode=observe")
+    wait_for("no hint, as what isolates only observes", lambda: [hint in line for line in shown()[0]] == [False])
+    lab.kubectl("annotate", "cnp", "last", "weft.dev/mode=observe")
+    wait_for("the hint: both would be in force together", lambda: [hint in line for line in shown()[0]] == [True])
+
+
 def audits(lab, node):
     """Events of this node that say what would be denied, and how many flows were counted."""
     lines = lab.exec(node, "weft", "observe", "--verdict", "audit", "--last", "1000", "-o", "json").stdout.splitlines()

@@ -43,9 +43,13 @@ def test_P9_a_full_map_locks_the_pod_down_says_so_and_touches_no_other(lab):
     assert [(t[0], t[1]) for t in told] == [("Pod", "server")] and "no room" in told[0][2]
     assert metric(lab, "weft_policy_locked_addresses") == 2
     assert "locked" in lab.exec("n1", "weft", "status").stdout
+    shown = lab.exec("n1", "weft", "policy", "show", "default/server").stdout.splitlines()
+    assert shown[0] == "locked: its policies find no room in this node's policy maps (policy.ruleTableSize)" and "not in force" in shown[1]
+    assert "locked" not in lab.exec("n1", "weft", "policy", "show", "default/other").stdout
     lab.apply(policy("large", pods={"app": "server"}, policyTypes=["Ingress"], ingress=blocks(5)))
     settled(lab, "near", "server", True)
     assert [t[:2] for t in wait_for("an Event", lambda: events(lab, "PolicyInForce"))] == [("Pod", "server")]
+    assert "locked" not in lab.exec("n1", "weft", "policy", "show", "default/server").stdout
     assert metric(lab, "weft_policy_locked_addresses") == 0
     lab.kubectl("delete", "netpol", "--all")
 
