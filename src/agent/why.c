@@ -108,7 +108,10 @@ bool why_check_flow(struct walk *w, const char *at, uint32_t beginner)
 	uint64_t held = 0, all = 0;
 	struct dp_flow f;
 
+	w->answers = WHY_BEGINS;
 	if (w->src.port && datapath_find_flow(w->a->dp, &t, &f) == 0) {
+		if (!f.source_began && f.goes_on)
+			w->answers = f.from_node ? WHY_ANSWERS_NODE : f.unsure ? WHY_ANSWERS_UNSURELY : WHY_ANSWERS;
 		why_step(w, at, "the flow table has it: %s, begun by the %s, last packet %u s ago%s", f.stage,
 			 f.source_began ? "source" : "destination", f.idle_s,
 			 f.via_stack[0] || f.via_stack[1] ? ", through the stack (somebody translates it there)" : "");
@@ -141,7 +144,7 @@ static const char *name_of_rule(const struct dp_judgement *j, const char *rule)
 }
 
 /* It passes, for what would stop it only observes. */
-static void note_trial(struct walk *w, const char *at, bool egress, const struct dp_judgement *j)
+static void note_trial(struct walk *w, const char *at, bool source, bool egress, const struct dp_judgement *j)
 {
 	_cleanup_free_ char *rule = seeing_rule(w->a, j->trial_rule);
 	const char *by = rule ? rule : denied_by_default;
@@ -149,37 +152,83 @@ static void note_trial(struct walk *w, const char *at, bool egress, const struct
 	if (!j->would_deny)
 		return;
 	why_step(w, at, "policy, %s of %s: would be denied by %s, which only observes", egress ? "egress" : "ingress",
-		 name_of(egress ? &w->src : &w->dst), by);
+		 name_of(source ? &w->src : &w->dst), by);
 	json_array_append_new(w->would_deny, json_string(by));
+}
+
+static enum drop_reason reason_of(const struct dp_judgement *j, bool egress)
+{
+	if (j->verdict == DP_LOCKED)
+		return DROP_POLICY_LOCKED;
+	return j->unknown_peer ? DROP_POLICY_UNKNOWN_POD : egress ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
+}
+
+static int judge(struct walk *w, bool source, bool egress, uint16_t port, struct dp_judgement *ret)
+{
+	const struct observe_end *end = source ? &w->src : &w->dst, *peer = source ? &w->dst : &w->src;
+
+	return datapath_judge(w->a->dp, &end->addr, &peer->addr, egress, w->proto, port, ret);
+}
+
+/* One question to the policy of an end. @egress, @port: of the conversation, by who began it; @as: who that is, for the step. Return: does it pass? */
+static bool check_end(struct walk *w, const char *at, bool source, bool egress, uint16_t port, const char *as)
+{
+	const char *direction = egress ? "egress" : "ingress", *name = name_of(source ? &w->src : &w->dst);
+	_cleanup_free_ char *rule = NULL;
+	struct dp_judgement j;
+
+	if (judge(w, source, egress, port, &j) < 0) {
+		why_step(w, at, "policy, %s of %s: its tables cannot be read", direction, name);
+		return true;
+	}
+	if (j.verdict == DP_UNJUDGED) {
+		why_step(w, at, "policy, %s of %s: none %s", direction, name, j.would_deny ? "is in force" : "applies");
+		note_trial(w, at, source, egress, &j);
+		return true;
+	}
+	rule = seeing_rule(w->a, j.rule);
+	why_step(w, at, "policy, %s of %s: %s%s by %s", direction, name, as, j.verdict == DP_ALLOWED ? "allowed" : "denied", name_of_rule(&j, rule));
+	if (j.verdict == DP_ALLOWED) {
+		note_trial(w, at, source, egress, &j);
+		return true;
+	}
+	w->reason = reason_of(&j, egress);
+	w->verdict = WHY_DENIED;
+	w->rule = take_ptr(rule);
+	return false;
+}
+
+/* What the answers' sender would meet if it began a conversation itself. The first denial counts. */
+static void note_anew(struct walk *w, const char *at, bool source)
+{
+	_cleanup_free_ char *rule = NULL;
+	struct dp_judgement j;
+
+	if (judge(w, source, source, w->dst.port, &j) < 0 || j.verdict == DP_UNJUDGED)
+		return;
+	rule = seeing_rule(w->a, j.rule);
+	why_step(w, at, "policy, %s of %s: what the source began anew would be %s by %s", source ? "egress" : "ingress", name_of(source ? &w->src : &w->dst),
+		 j.verdict == DP_ALLOWED ? "allowed" : "denied", name_of_rule(&j, rule));
+	if (j.verdict != DP_ALLOWED && !w->anew)
+		w->anew = json_pack("{ss, ss*}", "reason", drop_reason_label(reason_of(&j, source)), "rule", rule);
+}
+
+/* A conversation is judged as its beginner's, in whichever direction its packets travel (bpf/lib/policy.h). */
+static bool check_answers(struct walk *w, const char *at, bool source)
+{
+	if (w->answers == WHY_ANSWERS_NODE)
+		why_step(w, at, "policy: this node itself began the conversation: none is asked");
+	else if (!check_end(w, at, source, !source, w->src.port, "as the destination began it, "))
+		return false;
+	if (w->answers == WHY_ANSWERS_UNSURELY)
+		return check_end(w, at, source, source, w->dst.port, "as nobody saw who began it, and the source might have, ");
+	note_anew(w, at, source);
+	return true;
 }
 
 bool why_check_policy(struct walk *w, const char *at, bool egress)
 {
-	const struct observe_end *end = egress ? &w->src : &w->dst, *peer = egress ? &w->dst : &w->src;
-	const char *direction = egress ? "egress" : "ingress";
-	_cleanup_free_ char *rule = NULL;
-	struct dp_judgement j;
-
-	if (datapath_judge(w->a->dp, &end->addr, &peer->addr, egress, w->proto, w->dst.port, &j) < 0) {
-		why_step(w, at, "policy, %s of %s: its tables cannot be read", direction, name_of(end));
-		return true;
-	}
-	if (j.verdict == DP_UNJUDGED) {
-		why_step(w, at, "policy, %s of %s: none %s", direction, name_of(end), j.would_deny ? "is in force" : "applies");
-		note_trial(w, at, egress, &j);
-		return true;
-	}
-	rule = seeing_rule(w->a, j.rule);
-	why_step(w, at, "policy, %s of %s: %s by %s", direction, name_of(end), j.verdict == DP_ALLOWED ? "allowed" : "denied", name_of_rule(&j, rule));
-	if (j.verdict == DP_ALLOWED) {
-		note_trial(w, at, egress, &j);
-		return true;
-	}
-	w->reason = j.verdict == DP_LOCKED ? DROP_POLICY_LOCKED : j.unknown_peer ? DROP_POLICY_UNKNOWN_POD :
-		    egress ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
-	w->verdict = WHY_DENIED;
-	w->rule = take_ptr(rule);
-	return false;
+	return w->answers == WHY_BEGINS ? check_end(w, at, egress, egress, w->dst.port, "") : check_answers(w, at, egress);
 }
 
 /* As host_check() in bpf/lib/host.h: policies of the node itself. */
@@ -476,6 +525,10 @@ void why_put_verdict(const struct walk *w, json_t *o)
 		json_object_set_new(o, "rule", json_string(w->rule));
 	if (json_array_size(w->would_deny) && !w->rule)
 		json_object_set(o, "wouldDeny", w->would_deny);
+	if (w->answers != WHY_BEGINS)
+		json_object_set_new(o, "answers", json_true());
+	if (w->anew && w->verdict != WHY_DENIED)
+		json_object_set(o, "anewDenied", w->anew);
 	if (w->ask && !streq(w->ask, w->a->opt.node_name))
 		json_object_set_new(o, "ask", json_string(w->ask));
 }
@@ -486,6 +539,7 @@ void why_done(struct walk *w)
 	observe_end_done(&w->dst);
 	json_decref(w->steps);
 	json_decref(w->would_deny);
+	json_decref(w->anew);
 	json_decref(w->service);
 	json_decref(w->endpoints);
 	json_decref(w->others);

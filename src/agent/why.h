@@ -16,17 +16,27 @@ enum verdict {
 	WHY_DEPENDS,	 /* on the Service's endpoint that is chosen */
 };
 
+/* What is asked about: packets of a conversation that the destination began? */
+enum why_answers {
+	WHY_BEGINS,	      /* no: a first packet */
+	WHY_ANSWERS,	      /* judged as what the destination began */
+	WHY_ANSWERS_UNSURELY, /* nobody saw who began it: judged as if either had */
+	WHY_ANSWERS_NODE,     /* this node itself began it: not judged */
+};
+
 struct walk {
 	struct agent *a;
 	struct observe_end src, dst;
 	struct dp_endpoint src_ep, dst_ep; /* id 0: no pod of this node */
 	uint8_t proto;
 	uint32_t bytes;
+	enum why_answers answers;
 	bool translated; /* the destination is an endpoint that was chosen: no Service is looked for any more */
 	json_t *steps;
 	enum verdict verdict;
 	enum drop_reason reason;
 	char *rule; /* that denied it, or NULL */
+	json_t *anew; /* of answers: what a conversation that the source began would be denied for ({ reason, rule }), or NULL */
 	json_t *would_deny; /* array: the rules of policies that only observe which would deny it */
 	char *ask;  /* the node that decides the rest, or NULL */
 	json_t *service, *endpoints, *others; /* whom the destination is, what becomes of it at each endpoint, and at how many more of them; or NULL */

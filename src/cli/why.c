@@ -16,7 +16,7 @@ static const char usage[] =
 	"why. Nothing is sent. SRC and DST are NAMESPACE/POD, an address ([IPv6]:PORT), node:NAME or world; without a protocol it is\n"
 	"TCP with a port and ICMP echo without. To a Service's address or a node port it goes on to each endpoint that may be drawn.\n"
 	"\n"
-	"  --source-port N     of a connection that is there: shows its entry in the flow table\n"
+	"  --source-port N     of a connection that is there: shows its entry in the flow table, and whether its packets pass\n"
 	"  --ipv4, --ipv6      by their addresses of this family; else the first that both ends have\n"
 	"  --bytes N           length of the IP packet: does it fit?\n"
 	"  -o json             the answer as JSON\n"
@@ -106,8 +106,15 @@ static void print_rest(const json_t *answer)
 	const json_t *rule;
 	size_t i;
 
+	const json_t *anew = json_object_get(answer, "anewDenied");
+
 	if (*field_text(answer, "rule"))
 		printf(", by %s", field_text(answer, "rule"));
+	if (json_is_true(json_object_get(answer, "answers")))
+		printf(", as answers to who began");
+	if (anew)
+		printf("; what the source began anew would be denied, %s%s%s", field_text(anew, "reason"), *field_text(anew, "rule") ? ", by " : "",
+		       field_text(anew, "rule"));
 	json_array_foreach(json_object_get(answer, "wouldDeny"), i, rule) {
 		char text[700];
 

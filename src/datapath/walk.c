@@ -84,6 +84,28 @@ static uint32_t idle_seconds(uint32_t seen)
 	return ticks > 0 ? (uint64_t)ticks * (1u << FLOW_TICK_SHIFT) / 1000000000 : 0;
 }
 
+/* As flow_timeout() in bpf/lib/flow_table.h, of what is in `flows_new`. Seconds. */
+static uint32_t timeout_of(uint8_t proto, const struct flow_state *f)
+{
+	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
+		return FLOW_TIMEOUT_ICMP;
+	if (f->stage == FLOW_RESET || f->stage == FLOW_CLOSING)
+		return f->stage == FLOW_RESET ? FLOW_TIMEOUT_TCP_RESET : FLOW_TIMEOUT_TCP_CLOSING;
+	if (proto != IPPROTO_TCP)
+		return f->stage == FLOW_OPEN ? FLOW_TIMEOUT_OPEN : FLOW_TIMEOUT_NEW;
+	return f->stage != FLOW_OPEN ? FLOW_TIMEOUT_TCP_NEW : f->fin ? FLOW_TIMEOUT_TCP_FIN : FLOW_TIMEOUT_TCP_OPEN;
+}
+
+/* As flow_is_replaced() in bpf/lib/flow.h, but for ports that are used again: what a conversation that is over still sends is its own.
+ * @end: whose packets they are */
+static bool goes_on(uint8_t proto, const struct flow_state *f, unsigned end)
+{
+	if (idle_seconds(f->seen) >= timeout_of(proto, f))
+		return false;
+	return !(f->origin & FLOW_DENIED) || f->stage != FLOW_HALF_OPEN || f->initiator == end ||
+	       (proto != IPPROTO_TCP && f->origin & FLOW_PASSED);
+}
+
 int datapath_find_flow(struct datapath *dp, const struct dp_tuple *t, struct dp_flow *ret)
 {
 	static const char *const stages[] = { [FLOW_HALF_OPEN] = "half-open", [FLOW_REPLIED] = "replied", [FLOW_OPEN] = "open",
@@ -93,8 +115,9 @@ int datapath_find_flow(struct datapath *dp, const struct dp_tuple *t, struct dp_
 	struct flow_state state;
 	struct flow open;
 	int r = bpf_map_lookup_elem(dp->maps[MAP_FLOWS], &key, &open);
+	bool settled = r == 0; /* until the sweep has taken it away */
 
-	if (r == 0)
+	if (settled)
 		state = open.state;
 	else
 		r = bpf_map_lookup_elem(dp->maps[MAP_FLOWS_NEW], &key, &state);
@@ -102,6 +125,9 @@ int datapath_find_flow(struct datapath *dp, const struct dp_tuple *t, struct dp_
 		return r;
 	*ret = (struct dp_flow){ .stage = state.stage < ARRAY_SIZE(stages) ? stages[state.stage] : "unknown",
 				 .source_began = state.initiator == end,
+				 .goes_on = settled || goes_on(t->proto, &state, end),
+				 .from_node = state.origin & FLOW_FROM_NODE,
+				 .unsure = state.origin & FLOW_UNSURE,
 				 .via_stack = { state.stack >> end & 1, state.stack >> (end ^ 1) & 1 },
 				 .owner = state.owner, .idle_s = idle_seconds(state.seen) };
 	return 0;

@@ -19,6 +19,10 @@ struct dp_tuple {
 struct dp_flow {
 	const char *stage; /* "half-open", "replied", "open", "closing", "reset" */
 	bool source_began;
+	bool goes_on;	/* what the source sends belongs to it: it has not timed out, nor is it a question that was denied, which the source may
+			 * meet with one of its own */
+	bool from_node; /* begun by this node itself: no policy is asked */
+	bool unsure;	/* nobody saw who began it: it is judged as if either had */
 	bool via_stack[2]; /* what the source, the destination sends and gets goes through the stack of its node */
 	uint32_t owner;	   /* endpoint */
 	uint32_t idle_s;

@@ -194,6 +194,40 @@ def test_rules_that_a_network_policy_hides_are_shown_as_such(lab):
     wait_for("the hint: both would be in force together", lambda: [hint in line for line in shown()[0]] == [True])
 
 
+# One connection, one question; says its port, and holds on until its input closes.
+HOLDER = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+s.send(b"x\\n")
+s.recv(2048)
+print(s.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@in_one_way
+def test_weft_why_judges_answers_by_who_began(lab):
+    lab.apply(policy("shut", pods={"app": "near"}, policyTypes=["Ingress"]))
+    settled(lab, "other", "near", False)
+    holder = lab.popen("default/near", PYTHON, "-c", HOLDER, lab.ips["server"][0], "8080", stdin=-1, stdout=-1)
+    end = "%s:%d" % (lab.ips["near"][0], int(holder.stdout.readline()))
+
+    def why(*options):
+        done = lab.exec("n1", "weft", "why", "--source-port", "8080", *options, "default/server", end, check=False)
+        return done.returncode, done.stdout
+    code, text = why()
+    assert "begun by the destination" in text and "delivered" in text.splitlines()[-1] and "as answers" in text and code == 0, text
+    assert "began anew would be denied, policy_ingress, by NetworkPolicy default/shut isolates for ingress" in text.splitlines()[-1], text
+    answer = json.loads(why("-o", "json")[1])
+    assert answer["verdict"] == "delivered" and answer["answers"] and answer["anewDenied"]["reason"] == "policy_ingress" and "rule" not in answer
+    assert lab.exec("n1", "weft", "why", "default/server", end, check=False).returncode == 3, "without its port it is a new one"
+    lab.apply(policy("out", pods={"app": "near"}, policyTypes=["Egress"]))
+    settled(lab, "near", "other", False)
+    code, text = why()
+    assert code == 3 and "denied, policy_egress on node n1, by NetworkPolicy default/out" in text.splitlines()[-1], text
+    holder.communicate(timeout=60)
+
+
 def audits(lab, node):
     """Events of this node that say what would be denied, and how many flows were counted."""
     lines = lab.exec(node, "weft", "observe", "--verdict", "audit", "--last", "1000", "-o", "json").stdout.splitlines()
