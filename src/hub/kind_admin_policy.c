@@ -6,10 +6,10 @@
 #include "hub/schema_meta.h"
 #include "hub/validate.h"
 
-enum { LIST_MAX = 100, PRIORITY_MAX = 1000, NAME_MAX_LEN = 100 };
+enum { LIST_MAX = 100, NAMES_MAX = 25, PRIORITY_MAX = 1000, NAME_MAX_LEN = 100 };
 
 #define API "io.networking.policy.v1alpha1."
-#define PROTOCOL STR("protocol", "TCP, UDP or SCTP.", .required = true, .values = VALUES("TCP", "UDP", "SCTP"))
+#define PROTOCOL STR("protocol", "TCP (the default), UDP or SCTP.", .values = VALUES("TCP", "UDP", "SCTP"))
 
 static const struct schema port_number = { API "Port", "A port.", FIELDS(PROTOCOL, INT("port", "The port.", .required = true, .min = 1, .max = 65535)) };
 
@@ -37,9 +37,15 @@ static const struct schema subject = { API "AdminNetworkPolicySubject", "For whi
 
 static const struct schema ingress_peer = { API "AdminNetworkPolicyIngressPeer", "Who may be at the other end: exactly one field.", FIELDS(PODS) };
 
-static const struct schema egress_peer = {
+#define ANYWHERE PODS, OBJ("nodes", &schema_label_selector, "These nodes."), STR_LIST("networks", "CIDRs, pods in them included.")
+
+static const struct schema admin_egress_peer = {
 	API "AdminNetworkPolicyEgressPeer", "Who may be at the other end: exactly one field.",
-	FIELDS(PODS, OBJ("nodes", &schema_label_selector, "These nodes."), STR_LIST("networks", "CIDRs, pods in them included."))
+	FIELDS(ANYWHERE, STR_LIST("domainNames", "DNS names of at least two labels, the first of which may be *; only in rules that allow."))
+};
+
+static const struct schema baseline_egress_peer = {
+	API "BaselineAdminNetworkPolicyEgressPeer", "Who may be at the other end: exactly one field.", FIELDS(ANYWHERE)
 };
 
 #define RULE(name_, action_doc, actions, side, peer)                                                                                                 \
@@ -54,9 +60,9 @@ static const struct schema egress_peer = {
 #define BASELINE_ACTIONS VALUES("Allow", "Deny")
 
 static const struct schema admin_ingress = RULE("AdminNetworkPolicyIngressRule", "Allow, Deny or Pass.", ADMIN_ACTIONS, "from", &ingress_peer);
-static const struct schema admin_egress = RULE("AdminNetworkPolicyEgressRule", "Allow, Deny or Pass.", ADMIN_ACTIONS, "to", &egress_peer);
+static const struct schema admin_egress = RULE("AdminNetworkPolicyEgressRule", "Allow, Deny or Pass.", ADMIN_ACTIONS, "to", &admin_egress_peer);
 static const struct schema baseline_ingress = RULE("BaselineAdminNetworkPolicyIngressRule", "Allow or Deny.", BASELINE_ACTIONS, "from", &ingress_peer);
-static const struct schema baseline_egress = RULE("BaselineAdminNetworkPolicyEgressRule", "Allow or Deny.", BASELINE_ACTIONS, "to", &egress_peer);
+static const struct schema baseline_egress = RULE("BaselineAdminNetworkPolicyEgressRule", "Allow or Deny.", BASELINE_ACTIONS, "to", &baseline_egress_peer);
 
 static const struct schema status = { API "AdminNetworkPolicyStatus", "State of the policy.",
 				      FIELDS(OBJ_KEYED("conditions", &schema_condition, "type", "Aspects of its state.", .required = true)) };
@@ -88,12 +94,34 @@ const struct schema schema_baseline_policy = {
 	       OBJ("status", &status, "State of the policy."))
 };
 
+static void default_ports(json_t *rules)
+{
+	static const char *const forms[] = { "portNumber", "portRange" };
+	json_t *rule, *port, *form;
+	size_t i, j;
+
+	json_array_foreach(rules, i, rule)
+		json_array_foreach(json_object_get(rule, "ports"), j, port)
+			for (size_t k = 0; k < ARRAY_SIZE(forms); k++)
+				if ((form = json_object_get(port, forms[k])))
+					default_str(form, "protocol", "TCP");
+}
+
+void admin_policy_defaults(json_t *obj, const json_t *old)
+{
+	json_t *spec = json_object_get(obj, "spec");
+
+	(void)old;
+	default_ports(json_object_get(spec, "ingress"));
+	default_ports(json_object_get(spec, "egress"));
+}
+
 static void validate_list(const json_t *list, size_t min, const struct path *at, struct errors *e)
 {
 	policy_validate_list(list, min, LIST_MAX, at, e);
 }
 
-static void validate_peer(const json_t *peer, const struct path *at, struct errors *e)
+static void validate_peer(const json_t *peer, bool allows, const struct path *at, struct errors *e)
 {
 	const json_t *networks = json_object_get(peer, "networks"), *v;
 	size_t i;
@@ -105,6 +133,7 @@ static void validate_peer(const json_t *peer, const struct path *at, struct erro
 	validate_list(networks, 1, PATH(at, "networks"), e);
 	json_array_foreach(networks, i, v)
 		validate_cidr(v, PATH_AT(PATH(at, "networks"), i), e);
+	policy_validate_domains(json_object_get(peer, "domainNames"), NAMES_MAX, allows, PATH(at, "domainNames"), e);
 }
 
 /* A port's name is a pod's; other peers have none. */
@@ -114,7 +143,7 @@ static bool has_pods_only(const json_t *peers)
 	size_t i;
 
 	json_array_foreach(peers, i, v)
-		if (json_object_get(v, "networks") || json_object_get(v, "nodes"))
+		if (json_object_get(v, "networks") || json_object_get(v, "nodes") || json_object_get(v, "domainNames"))
 			return false;
 	return true;
 }
@@ -127,7 +156,7 @@ static void validate_port(const json_t *p, const json_t *peers, const struct pat
 	if (range && json_integer_value(json_object_get(range, "start")) >= json_integer_value(json_object_get(range, "end")))
 		err_invalid(e, PATH(at, "portRange"), range, "`start` must be less than `end`");
 	if (name && !has_pods_only(peers))
-		err_forbidden(e, PATH(at, "namedPort"), "may not stand beside networks or nodes");
+		err_forbidden(e, PATH(at, "namedPort"), "may not stand beside networks, nodes or domainNames");
 	else if (name)
 		validate_port_name(name, PATH(at, "namedPort"), e);
 }
@@ -146,7 +175,7 @@ static void validate_rules(const json_t *rules, const char *side, const struct p
 			err_invalid(e, PATH(at, "name"), name, "must have at most %d characters", NAME_MAX_LEN);
 		validate_list(peers, 1, PATH(at, side), e);
 		json_array_foreach(peers, k, v)
-			validate_peer(v, PATH_AT(PATH(at, side), k), e);
+			validate_peer(v, streq(json_str_at(rule, "action"), "Allow"), PATH_AT(PATH(at, side), k), e);
 		validate_list(ports, 1, PATH(at, "ports"), e);
 		json_array_foreach(ports, k, v)
 			validate_port(v, peers, PATH_AT(PATH(at, "ports"), k), e);

@@ -144,9 +144,21 @@ static void validate_domain(const json_t *v, const struct path *at, struct error
 		err_invalid(e, at, v, "must be a DNS name of at least two labels, the first of which may be \"*\"");
 }
 
+void policy_validate_domains(const json_t *names, size_t max, bool accepts, const struct path *at, struct errors *e)
+{
+	const json_t *v;
+	size_t i;
+
+	policy_validate_list(names, 1, max, at, e);
+	json_array_foreach(names, i, v)
+		validate_domain(v, PATH_AT(at, i), e);
+	if (names && !accepts)
+		err_forbidden(e, at, "may only stand in rules that accept");
+}
+
 static void validate_peer(const json_t *peer, bool accepts, const struct path *at, struct errors *e)
 {
-	const json_t *networks = json_object_get(peer, "networks"), *names = json_object_get(peer, "domainNames"), *v;
+	const json_t *networks = json_object_get(peer, "networks"), *v;
 	size_t i;
 
 	policy_one_of(peer, at, e);
@@ -156,11 +168,7 @@ static void validate_peer(const json_t *peer, bool accepts, const struct path *a
 	validate_list(networks, 1, PATH(at, "networks"), e);
 	json_array_foreach(networks, i, v)
 		validate_cidr(v, PATH_AT(PATH(at, "networks"), i), e);
-	validate_list(names, 1, PATH(at, "domainNames"), e);
-	json_array_foreach(names, i, v)
-		validate_domain(v, PATH_AT(PATH(at, "domainNames"), i), e);
-	if (names && !accepts)
-		err_forbidden(e, PATH(at, "domainNames"), "may only stand in rules that accept");
+	policy_validate_domains(json_object_get(peer, "domainNames"), LIST_MAX, accepts, PATH(at, "domainNames"), e);
 }
 
 static void validate_ports(const json_t *transport_, const struct path *at, struct errors *e)

@@ -38,11 +38,13 @@ void cluster_policy_validate(const json_t *obj, const json_t *old, struct errors
 void policy_one_of(const json_t *j, const struct path *at, struct errors *e);
 void policy_validate_list(const json_t *list, size_t min, size_t max, const struct path *at, struct errors *e);
 void policy_validate_pods(const json_t *peer, const struct path *at, struct errors *e); /* `namespaces` or `pods` of a subject or peer */
+void policy_validate_domains(const json_t *names, size_t max, bool accepts, const struct path *at, struct errors *e); /* NULL: there are none */
 /* Subject, and @rules of either direction. */
 void policy_validate_spec(const json_t *obj, void (*rules)(const json_t *list, const char *side, const struct path *at, struct errors *e), struct errors *e);
 
 /* kind_admin_policy.c */
 extern const struct column admin_policy_columns[];
+void admin_policy_defaults(json_t *obj, const json_t *old);
 void admin_policy_validate(const json_t *obj, const json_t *old, struct errors *e);
 void baseline_policy_validate(const json_t *obj, const json_t *old, struct errors *e);
 

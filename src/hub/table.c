@@ -33,12 +33,17 @@ void table_write_columns(const struct kind *k, struct buf *out)
 
 static void write_cell(const struct column *c, const json_t *obj, struct buf *out)
 {
+	const json_t *value = c->cell ? NULL : json_dotted(obj, c->path);
 	struct buf text = { 0 };
 
+	if (json_is_integer(value)) {
+		buf_addf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+		return;
+	}
 	if (c->cell)
 		c->cell(obj, &text);
 	else
-		buf_adds(&text, json_str_or(json_dotted(obj, c->path), c->priority ? "<none>" : ""));
+		buf_adds(&text, json_str_or(value, c->priority ? "<none>" : ""));
 	write_string(out, text.data ? text.data : "");
 	buf_done(&text);
 }

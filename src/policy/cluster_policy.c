@@ -162,7 +162,7 @@ static int parse_peer(const struct reader *rd, struct rule_spec *r, const json_t
 		return -EINVAL;
 	if (r->direction == POLICY_EGRESS && streq(field, "networks"))
 		return parse_networks(rd, r, v, at_field);
-	if (r->direction == POLICY_EGRESS && streq(field, "domainNames") && !rd->alpha1)
+	if (r->direction == POLICY_EGRESS && streq(field, "domainNames"))
 		return parse_domain_names(rd, r, v, at_field);
 	p = rule_add_peer(r, PEER_PODS);
 	if (r->direction == POLICY_EGRESS && streq(field, "nodes")) {

@@ -149,6 +149,24 @@ static void CNP_9_unknown_peers_fail_closed(void)
 	CHECK_STR(outcome("{\"action\": \"Accept\", \"to\": [{\"namespaces\": {}}]}"), "other");
 }
 
+static void the_predecessors_name_domains_and_need_no_protocol(void)
+{
+	_cleanup_(policy_spec_freep) struct policy_spec *s =
+		parse("AdminNetworkPolicy", "{\"priority\": 1, \"subject\": {\"namespaces\": {}}, \"egress\": [{\"action\": \"Allow\", \"to\": [{\"networks\": [\"10.0.0.0/8\"]},"
+					    " {\"domainNames\": [\"*.example.com\"]}], \"ports\": [{\"portNumber\": {\"port\": 80}}, {\"portRange\": {\"start\": 1, \"end\": 2}}]},"
+					    " {\"action\": \"Deny\", \"to\": [{\"domainNames\": [\"example.com\"]}]}]}");
+
+	CHECK_INT(s->n_rules, 2);
+	CHECK_INT(s->rules[0].n_peers, 1);
+	CHECK(!s->rules[0].any_peer && s->rules[0].peers[0].type == PEER_BLOCK);
+	CHECK_INT(s->rules[0].n_ports, 2);
+	CHECK_INT(s->rules[0].ports[0].protocol, IPPROTO_TCP);
+	CHECK_INT(s->rules[0].ports[1].protocol, IPPROTO_TCP);
+	CHECK(s->rules[1].any_peer && s->rules[1].verdict == POLICY_DENY);
+	CHECK_INT(s->errors.total, 2);
+	CHECK(str_has_prefix(s->errors.text[0], "spec.egress[0].to[1].domainNames: nothing resolves names"));
+}
+
 static void NP_2_policy_types(void)
 {
 	static const struct {
@@ -219,6 +237,7 @@ int main(void)
 	RUN(errors_name_the_field);
 	RUN(a_mistyped_subject_takes_no_policy_away_from_pods);
 	RUN(CNP_9_unknown_peers_fail_closed);
+	RUN(the_predecessors_name_domains_and_need_no_protocol);
 	RUN(NP_2_policy_types);
 	RUN(objects_without_a_name_are_refused);
 	RUN(equal_selectors_have_one_form);

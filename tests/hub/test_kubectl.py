@@ -125,8 +125,30 @@ def test_CNP_8_what_upstream_refuses_is_refused(hub):
         assert refused.returncode != 0 and field in refused.stderr, (policy, refused.stderr)
     for policy in (cluster_policy({"tcp": {"destinationPort": {"range": {"start": 1, "end": 65535}}}}), cluster_policy(names=["*.example.com", "a-1.b_c.example."])):
         hub.kubectl("apply", "-f", "-", stdin=json.dumps(policy))
+    assert [line.split()[:3] for line in hub.kubectl("get", "cnp").stdout.splitlines()] == [["NAME", "TIER", "PRIORITY"], ["c", "Admin", "1"]]
     assert "unset: all" not in hub.kubectl("explain", "cnp.spec.egress.protocols.tcp").stdout
     hub.kubectl("delete", "cnp", "c")
+
+
+def test_CNP_6_domain_names_and_the_protocol_of_its_predecessors(hub):
+    def egress(action, *to, port=None):
+        rule = {"action": action, "to": list(to), **({"ports": [port]} if port else {})}
+        return {"apiVersion": "policy.networking.k8s.io/v1alpha1", "kind": ADMIN, "metadata": {"name": "d"},
+                "spec": {"priority": 1, "subject": {"namespaces": {}}, "egress": [rule]}}
+    names, pods = {"domainNames": ["*.example.com", "example.org."]}, {"namespaces": {}}
+    hub.kubectl("apply", "-f", "-", stdin=json.dumps(egress("Allow", names, pods)))
+    assert hub.get("anp", "d")["spec"]["egress"][0]["to"] == [names, pods]
+    baseline = {**egress("Allow", names, pods), "kind": BASELINE, "metadata": {"name": "default"}}
+    del baseline["spec"]["priority"]
+    for bad, field in ((egress("Deny", names), "domainNames"), (egress("Pass", pods, names), "domainNames"), (egress("Allow", {"domainNames": ["x"]}), "domainNames[0]"),
+                       (egress("Allow", {"domainNames": []}), "domainNames"), (egress("Allow", names, port={"namedPort": "dns"}), "namedPort"), (baseline, "domainNames")):
+        refused = hub.kubectl("apply", "-f", "-", stdin=json.dumps(bad), check=False)
+        assert refused.returncode != 0 and field in refused.stderr, (bad, refused.stderr)
+    for port in ({"portNumber": {"port": 80}}, {"portRange": {"start": 1, "end": 9}}):
+        hub.kubectl("apply", "-f", "-", stdin=json.dumps(egress("Deny", pods, port=port)))
+        (kind, form), = port.items()
+        assert hub.get("anp", "d")["spec"]["egress"][0]["ports"] == [{kind: {**form, "protocol": "TCP"}}]
+    hub.kubectl("delete", "anp", "d")
 
 
 def test_predecessors_of_cluster_network_policy(hub, kubectls):
@@ -137,7 +159,8 @@ def test_predecessors_of_cluster_network_policy(hub, kubectls):
         for policy, field in REFUSED:
             refused = hub.kubectl("apply", "-f", "-", stdin=json.dumps(policy), kubectl=kubectl, check=False)
             assert refused.returncode != 0 and field in refused.stderr, (policy, refused.stderr)
-        assert hub.kubectl("get", "anp", kubectl=kubectl).stdout.split()[:3] == ["NAME", "PRIORITY", "AGE"]
+        rows = [line.split()[:2] for line in hub.kubectl("get", "anp", kubectl=kubectl).stdout.splitlines()]
+        assert rows == [["NAME", "PRIORITY"], ["a", "7"], ["b", "1000"]]
         assert hub.get("anp", "a")["spec"] == GOOD[0]["spec"] and hub.get("banp", "default")["spec"] == GOOD[2]["spec"]
         assert "portRange" in hub.kubectl("explain", "anp.spec.egress.ports", kubectl=kubectl).stdout
         assert "clusternetworkpolicies" in hub.kubectl("api-resources", "--api-group=policy.networking.k8s.io", "-o", "name", kubectl=kubectl).stdout
