@@ -6,8 +6,6 @@
 #include "agent/agent.h"
 #include "base/str.h"
 
-#include <time.h>
-
 enum { TURN_US = 2000000, LAST_TURN = 30, RETRY_US = 30000000 };
 
 static const char manager[] = "weft";
@@ -56,6 +54,17 @@ static bool stands(const struct model_policy *p, const json_t *want)
 	return true;
 }
 
+/* Since when its status has been what it is: of the text alone it says nothing. */
+static const char *since(const struct model_policy *p, const json_t *condition, char now[32])
+{
+	const char *before = json_str_at(p->condition, "lastTransitionTime");
+
+	if (before && json_equal(json_object_get(p->condition, "status"), json_object_get(condition, "status")))
+		return before;
+	agent_format_time(now);
+	return now;
+}
+
 static void on_answer(const struct kube_response *res, void *ctx)
 {
 	struct agent *a = ctx;
@@ -74,12 +83,9 @@ static void write_status(struct agent *a, const struct model_policy *p, enum pol
 								    manager), "force", "true");
 	_cleanup_json_ json_t *body = NULL;
 	struct kube_request req = { .method = "PATCH", .path = path, .content_type = "application/apply-patch+yaml" };
-	time_t now = time(NULL);
-	char at[32];
-	struct tm tm;
+	char now[32];
 
-	strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-	json_object_set_new(condition, "lastTransitionTime", json_string(at));
+	json_object_set_new(condition, "lastTransitionTime", json_string(since(p, condition, now)));
 	body = json_pack("{ss, ss, s{ss}, s{s[O]}}", "apiVersion", policy_kind_api_version(kind), "kind", policy_kind_name(kind), "metadata",
 			 "name", p->name, "status", "conditions", condition);
 	req.body = body;

@@ -2,6 +2,7 @@
 """What cannot be enforced: pods that are locked down and say so, entries that somebody takes away, policies that are not understood."""
 
 import json
+import time
 
 import pytest
 from apiwatch import Watch
@@ -159,8 +160,12 @@ def test_CNP_6_names_that_nobody_resolves_say_so(lab):
     lab.kubectl("delete", "cnp", "--all")
 
 
+def since(lab):
+    return json.loads(lab.kubectl("get", "cnp", "c", "-o", "json").stdout)["status"]["conditions"][0]["lastTransitionTime"]
+
+
 def test_CNP_10_conditions_are_written_once(lab):
-    """By one of the two nodes: each change of the object has one change of its status."""
+    """By one of the two nodes: each change of the object has one change of its status, and its time only with another status."""
     path = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
     cnp = {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "c"}, "spec": {
         "tier": "Admin", "priority": 1, "subject": {"namespaces": {}}, "ingress": [{"action": "Accept", "from": [{"namespaces": {}}]}]}}
@@ -172,12 +177,21 @@ def test_CNP_10_conditions_are_written_once(lab):
 
     lab.apply(cnp)
     wait_for("a condition", lambda: watch.first(accepted("True")))
+    first = since(lab)
+    wait_for("another second", lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) > first)
+    cnp["spec"]["priority"] = 2
+    lab.apply(cnp)
+    wait_for("the condition of what it is now", lambda: watch.first(lambda o: accepted("True")(o) and o["status"]["conditions"][0]["observedGeneration"] == 2))
+    assert since(lab) == first, "its status stays: when it became so, too"
     lab.kubectl("annotate", "cnp", "c", "weft.dev/mode=maybe")
     wait_for("what is wrong", lambda: watch.first(accepted("False", "maybe")))
+    wrong = since(lab)
+    assert wrong > first
     lab.kubectl("annotate", "cnp", "c", "weft.dev/mode=observe", "--overwrite")
     wait_for("that it is right again", lambda: watch.first(accepted("True", "observes")))
+    assert since(lab) >= wrong
     lab.kubectl("delete", "cnp", "c")
     wait_for("its end", lambda: watch.events[-1][1]["type"] == "DELETED")
     kinds = [event["type"] for _, event in watch.events]
     watch.close()
-    assert kinds == ["ADDED"] + ["MODIFIED"] * 5 + ["DELETED"]
+    assert kinds == ["ADDED"] + ["MODIFIED"] * 7 + ["DELETED"]
