@@ -158,7 +158,7 @@ static void put_text(struct policy *p, const char *text)
 	CHECK(j);
 	CHECK_INT(policy_spec_parse(j, NULL, &s, NULL), 0);
 	if (s->errors.n)
-		printf("# %s: %s\n", text, s->errors.text[0]);
+		printf("# %.2000s: %s\n", text, s->errors.text[0]);
 	CHECK_INT(s->errors.n, 0);
 	policy_put_object(p, s);
 }
@@ -678,6 +678,37 @@ static void any_pod_and_everything_cost_one_entry(void)
 	policy_maps_put(m);
 }
 
+/* 3 MiB of JSON, which is what an API takes: each block counts, the last one too. */
+static void a_rule_may_list_what_an_object_can_hold(void)
+{
+	enum { BLOCKS = 70000 };
+	_cleanup_(policy_freep) struct policy *p = policy_new();
+	struct addr pod = address("10.0.0.1"), last = addr_from_v4((struct in_addr){ htonl(0xc6120000 + 2 * (BLOCKS - 1)) }), beside = address("198.18.0.1");
+	struct policy_maps *m;
+	struct policy_side side;
+	struct buf text = { 0 };
+
+	policy_put_namespace(p, "ns", NULL, 0);
+	put_unique_pods(p, 2);
+	buf_adds(&text, "{\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"x\",\"namespace\":\"ns\"},\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[");
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		char block[ADDR_TEXT_MAX];
+		struct addr a = addr_from_v4((struct in_addr){ htonl(0xc6120000 + 2 * i) });
+
+		buf_addf(&text, "%s{\"ipBlock\":{\"cidr\":\"%s/32\"}}", i ? "," : "", addr_format(&a, block));
+	}
+	buf_adds(&text, "]}]}}");
+	CHECK(text.len < (3u << 20));
+	put_text(p, text.data);
+	buf_done(&text);
+	m = policy_compile(p);
+	policy_lookup_side(m, &pod, &last, POLICY_INGRESS, IPPROTO_TCP, 80, &side);
+	CHECK(side.judged && side.allowed);
+	policy_lookup_side(m, &pod, &beside, POLICY_INGRESS, IPPROTO_TCP, 80, &side);
+	CHECK(side.judged && !side.allowed && side.why != POLICY_BY_LOCK);
+	policy_maps_put(m);
+}
+
 int main(void)
 {
 	RUN(incremental_equals_full_in_any_order);
@@ -687,5 +718,6 @@ int main(void)
 	RUN(a_number_rests_until_nobody_works_with_it);
 	RUN(the_node_is_an_endpoint_while_policies_speak_of_it);
 	RUN(any_pod_and_everything_cost_one_entry);
+	RUN(a_rule_may_list_what_an_object_can_hold);
 	return test_end();
 }

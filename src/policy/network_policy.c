@@ -4,7 +4,8 @@
 #include "policy/spec.h"
 #include "base/str.h"
 
-enum { RULES_MAX = 10000, PEERS_MAX = 10000, PORTS_MAX = 10000, EXCEPT_MAX = 10000 };
+/* Of any list: no API server takes an object of more than 3 MiB, and a list that says something different in each element has 12 bytes for each at least. */
+enum { LIST_MAX = 1 << 18 };
 
 static bool present(const json_t *j)
 {
@@ -12,13 +13,13 @@ static bool present(const json_t *j)
 }
 
 /* The elements of a list that may be missing. Return: how many, -EINVAL when it is no list or too long. */
-static ssize_t list_size(const json_t *j, size_t max, const struct at *at, struct policy_errors *e)
+static ssize_t list_size(const json_t *j, const struct at *at, struct policy_errors *e)
 {
 	if (!present(j))
 		return 0;
-	if (json_is_array(j) && json_array_size(j) <= max)
+	if (json_is_array(j) && json_array_size(j) <= LIST_MAX)
 		return json_array_size(j);
-	policy_error(e, at, "expected an array of at most %zu elements", max);
+	policy_error(e, at, "expected an array of at most %d elements", LIST_MAX);
 	return -EINVAL;
 }
 
@@ -75,7 +76,7 @@ static int parse_block(struct peer_spec *p, const json_t *j, const struct at *at
 	if (check_fields(j, FIELDS("cidr", "except"), at, e) < 0 ||
 	    peer_parse_cidr(json_object_get(j, "cidr"), AT_KEY(at, "cidr"), e, &p->cidr) < 0)
 		return -EINVAL;
-	n = list_size(except, EXCEPT_MAX, at_except, e);
+	n = list_size(except, at_except, e);
 	if (n < 0)
 		return -EINVAL;
 	p->except = n ? xnew0_array(struct prefix, n) : NULL;
@@ -124,7 +125,7 @@ static int parse_peer(struct policy_spec *s, struct peer_spec *p, const json_t *
 
 static void parse_peers(struct policy_spec *s, struct rule_spec *r, const json_t *j, const struct at *at)
 {
-	ssize_t n = list_size(j, PEERS_MAX, at, &s->errors);
+	ssize_t n = list_size(j, at, &s->errors);
 
 	r->any_peer = n == 0;
 	for (ssize_t i = 0; i < n; i++) {
@@ -171,7 +172,7 @@ static int parse_port_value(struct rule_spec *r, uint8_t protocol, const json_t 
 
 static void parse_ports(struct policy_spec *s, struct rule_spec *r, const json_t *j, const struct at *at)
 {
-	ssize_t n = list_size(j, PORTS_MAX, at, &s->errors);
+	ssize_t n = list_size(j, at, &s->errors);
 
 	r->any_port = n == 0;
 	for (ssize_t i = 0; i < n; i++) {
@@ -189,7 +190,7 @@ static void parse_ports(struct policy_spec *s, struct rule_spec *r, const json_t
 static void parse_rules(struct policy_spec *s, enum policy_direction d, const json_t *j, const struct at *at)
 {
 	const char *peers = d == POLICY_INGRESS ? "from" : "to";
-	ssize_t n = list_size(j, RULES_MAX, at, &s->errors);
+	ssize_t n = list_size(j, at, &s->errors);
 
 	for (ssize_t i = 0; i < n; i++) {
 		const json_t *rule = json_array_get(j, i);
