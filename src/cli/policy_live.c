@@ -43,7 +43,7 @@ static void print_list(const json_t *list)
 		print_object(o);
 }
 
-static void print_words(const char *before, const json_t *words, bool any)
+static void print_words(const char *before, const json_t *words, const json_t *more, bool any)
 {
 	const json_t *word;
 	char text[512];
@@ -54,6 +54,8 @@ static void print_words(const char *before, const json_t *words, bool any)
 		printf(" anything");
 	json_array_foreach(words, i, word)
 		printf("%s %s", i ? "," : "", shown(json_string_value(word), text));
+	if (json_integer_value(more))
+		printf("%s %lld more", i ? " and" : "", (long long)json_integer_value(more));
 }
 
 static void print_rules(const json_t *o)
@@ -69,12 +71,14 @@ static void print_rules(const json_t *o)
 
 		printf("  %s[%lld] %s", egress ? "egress" : "ingress", (long long)json_integer_value(json_object_get(r, "index")),
 		       shown(json_str_at(r, "verdict"), text));
-		print_words(egress ? "to" : "from", json_object_get(r, "peers"), json_is_true(json_object_get(r, "anyPeer")));
-		print_words("ports", json_object_get(r, "ports"), json_is_true(json_object_get(r, "anyPort")));
+		print_words(egress ? "to" : "from", json_object_get(r, "peers"), json_object_get(r, "morePeers"), json_is_true(json_object_get(r, "anyPeer")));
+		print_words("ports", json_object_get(r, "ports"), json_object_get(r, "morePorts"), json_is_true(json_object_get(r, "anyPort")));
 		if (json_is_true(json_object_get(r, "isolated")))
 			printf("; not asked: a NetworkPolicy isolates for %s", egress ? "egress" : "ingress");
 		putchar('\n');
 	}
+	if (json_integer_value(json_object_get(o, "moreRules")))
+		printf("  and %lld more rules\n", (long long)json_integer_value(json_object_get(o, "moreRules")));
 	if (json_is_true(json_object_get(o, "isolatesIngress")))
 		printf("  ingress: what no NetworkPolicy allows %s denied\n", is);
 	if (json_is_true(json_object_get(o, "isolatesEgress")))

@@ -678,6 +678,24 @@ static void any_pod_and_everything_cost_one_entry(void)
 	policy_maps_put(m);
 }
 
+/* One line on the agent's socket (src/ipc), beside what else it says. */
+static void check_fits(const json_t *shown)
+{
+	_cleanup_free_ char *text = json_text(shown);
+
+	CHECK(strlen(text) < 900 << 10);
+}
+
+static void check_is_shown(const struct policy *p, json_int_t peers)
+{
+	_cleanup_json_ json_t *shown = policy_pod_json(p, "ns", "pod1");
+	const json_t *rule = json_array_get(json_object_get(json_array_get(json_object_get(shown, "policies"), 0), "rules"), 0);
+
+	CHECK_INT(json_array_size(json_object_get(rule, "peers")), 1000);
+	CHECK_INT(json_integer_value(json_object_get(rule, "morePeers")), peers - 1000);
+	check_fits(shown);
+}
+
 /* 3 MiB of JSON, which is what an API takes: each block counts, the last one too. */
 static void a_rule_may_list_what_an_object_can_hold(void)
 {
@@ -707,6 +725,31 @@ static void a_rule_may_list_what_an_object_can_hold(void)
 	policy_lookup_side(m, &pod, &beside, POLICY_INGRESS, IPPROTO_TCP, 80, &side);
 	CHECK(side.judged && !side.allowed && side.why != POLICY_BY_LOCK);
 	policy_maps_put(m);
+	check_is_shown(p, BLOCKS);
+}
+
+/* Many rules, few of which there is room to show. */
+static void what_is_shown_of_a_pod_is_bounded(void)
+{
+	_cleanup_(policy_freep) struct policy *p = policy_new();
+	_cleanup_json_ json_t *shown = NULL;
+	const json_t *object;
+	struct buf text = { 0 };
+
+	policy_put_namespace(p, "ns", NULL, 0);
+	put_unique_pods(p, 2);
+	buf_adds(&text, "{\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"x\",\"namespace\":\"ns\"},\"spec\":{\"podSelector\":{},\"ingress\":[");
+	for (unsigned i = 0; i < 20000; i++)
+		buf_addf(&text, "%s{\"ports\":[{\"port\":%u}]}", i ? "," : "", i + 1);
+	buf_adds(&text, "]}}");
+	put_text(p, text.data);
+	buf_done(&text);
+	policy_maps_put(policy_compile(p));
+	shown = policy_pod_json(p, "ns", "pod1");
+	object = json_array_get(json_object_get(shown, "policies"), 0);
+	CHECK(json_array_size(json_object_get(object, "rules")) >= 1000);
+	CHECK_INT(json_array_size(json_object_get(object, "rules")) + json_integer_value(json_object_get(object, "moreRules")), 20000);
+	check_fits(shown);
 }
 
 int main(void)
@@ -719,5 +762,6 @@ int main(void)
 	RUN(the_node_is_an_endpoint_while_policies_speak_of_it);
 	RUN(any_pod_and_everything_cost_one_entry);
 	RUN(a_rule_may_list_what_an_object_can_hold);
+	RUN(what_is_shown_of_a_pod_is_bounded);
 	return test_end();
 }

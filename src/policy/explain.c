@@ -1,9 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which objects there are, and which apply to an endpoint, in the order in which they are asked. For people: JSON. */
+/* Which objects there are, and which apply to an endpoint, in the order in which they are asked. For people: JSON. A policy may list a hundred thousand
+ * peers: of what applies to an endpoint so much is shown as people read and the agent's socket takes in one answer, and the rest is counted. */
 #include "policy/store.h"
 
 static const char *const verdicts[] = { [POLICY_ALLOW] = "accept", [POLICY_DENY] = "deny", [POLICY_PASS] = "pass" };
 static const char *const tiers[] = { [TIER_ADMIN] = "admin", [TIER_NETWORK] = "network", [TIER_BASELINE] = "baseline" };
+
+/* Peers, and ports, of a rule; bytes of all rules of an answer, and of a rule without its peers and ports. */
+enum { LIST_SHOWN_MAX = 1000, SHOWN_MAX = 400 << 10, RULE_BYTES = 256 };
+
+/* What is told of an endpoint. */
+struct view {
+	const struct pset *of;
+	size_t left; /* bytes */
+};
+
+static bool has_room(struct view *v, size_t bytes)
+{
+	if (v->left < bytes)
+		return false;
+	v->left -= bytes;
+	return true;
+}
 
 static const char *protocol_name(uint8_t protocol)
 {
@@ -38,18 +56,34 @@ static bool is_isolated_before(const struct policy *p, const struct object *o, c
 	return false;
 }
 
-/* @never: nobody gets so far as to ask it */
-static json_t *rule_json(const struct object_rule *r, bool never)
+static json_t *peers_json(const struct object_rule *r, struct view *v)
 {
-	json_t *peers = json_array(), *ports = json_array();
+	json_t *peers = json_array();
 
-	for (unsigned i = 0; i < r->spec->n_peers; i++)
+	for (unsigned i = 0; i < r->spec->n_peers && i < LIST_SHOWN_MAX && has_room(v, strlen(r->peers[i]->text) + 4); i++)
 		json_array_append_new(peers, json_string(r->peers[i]->text));
-	for (unsigned i = 0; i < r->spec->n_ports; i++)
-		json_array_append_new(ports, port_json(&r->spec->ports[i]));
-	return json_pack("{ss, si, ss, ss, sb, so, sb, so, sb}", "direction", r->spec->direction == POLICY_EGRESS ? "egress" : "ingress",
-			 "index", (int)r->spec->index, "verdict", verdicts[r->spec->verdict], "name", r->spec->name ? r->spec->name : "",
-			 "anyPeer", r->spec->any_peer, "peers", peers, "anyPort", r->spec->any_port, "ports", ports, "isolated", never);
+	return peers;
+}
+
+static json_t *ports_json(const struct rule_spec *s, struct view *v)
+{
+	json_t *ports = json_array();
+
+	for (unsigned i = 0; i < s->n_ports && i < LIST_SHOWN_MAX && has_room(v, 32); i++)
+		json_array_append_new(ports, port_json(&s->ports[i]));
+	return ports;
+}
+
+/* @never: nobody gets so far as to ask it */
+static json_t *rule_json(const struct object_rule *r, bool never, struct view *v)
+{
+	const struct rule_spec *s = r->spec;
+	json_t *peers = peers_json(r, v), *ports = ports_json(s, v);
+
+	return json_pack("{ss, si, ss, ss, sb, so, sI, sb, so, sI, sb}", "direction", s->direction == POLICY_EGRESS ? "egress" : "ingress", "index", (int)s->index,
+			 "verdict", verdicts[s->verdict], "name", s->name ? s->name : "", "anyPeer", s->any_peer, "peers", peers, "morePeers",
+			 (json_int_t)(s->n_peers - json_array_size(peers)), "anyPort", s->any_port, "ports", ports, "morePorts",
+			 (json_int_t)(s->n_ports - json_array_size(ports)), "isolated", never);
 }
 
 /* All that select the pod, those that only observe too; NULL: none. */
@@ -76,8 +110,8 @@ static const char *mode_of(const struct policy *p, const struct policy_spec *s)
 	return observes(p, s) ? "observe" : "enforce";
 }
 
-/* @of: of the pod whose rules are to be shown, too; or NULL */
-static json_t *object_json(const struct policy *p, const struct object *o, const struct pset *of)
+/* @v: of the pod whose rules are to be shown, too; or NULL */
+static json_t *object_json(const struct policy *p, const struct object *o, struct view *v)
 {
 	const struct policy_spec *s = o->spec;
 	json_t *j = json_pack("{ss, ss, ss, ss, ss, si, sb, sb, sI}", "mode", mode_of(p, s), "kind", policy_kind_name(s->kind), "namespace", s->namespace_, "name",
@@ -87,8 +121,10 @@ static json_t *object_json(const struct policy *p, const struct object *o, const
 
 	for (unsigned i = 0; i < s->errors.n; i++)
 		json_array_append_new(errors, json_string(s->errors.text[i]));
-	for (unsigned i = 0; of && i < s->n_rules; i++)
-		json_array_append_new(list, rule_json(&o->rules[i], is_isolated_before(p, o, of, s->rules[i].direction)));
+	for (unsigned i = 0; v && i < s->n_rules && has_room(v, RULE_BYTES); i++)
+		json_array_append_new(list, rule_json(&o->rules[i], is_isolated_before(p, o, v->of, s->rules[i].direction), v));
+	if (v)
+		json_object_set_new(j, "moreRules", json_integer(s->n_rules - json_array_size(list)));
 	json_object_set_new(j, "errors", errors);
 	json_object_set_new(j, "subject", json_string(o->subject->text));
 	json_object_set_new(j, "rules", list);
@@ -135,12 +171,14 @@ json_t *policy_pod_json(const struct policy *p, const char *namespace_, const ch
 {
 	json_t *objects = json_array();
 	struct pod *pod, *found = NULL;
+	struct view v = { .left = SHOWN_MAX };
 
 	list_for_each(pod, &p->local, local_link)
 		if (!(pod->host && p->hostless) && streq(pod->ns->name, namespace_) && streq(pod->name, name))
 			found = pod;
-	for (unsigned i = 0; found && all_of(found) && i < all_of(found)->n_objects; i++)
-		json_array_append_new(objects, object_json(p, all_of(found)->objects[i], all_of(found)));
+	v.of = found ? all_of(found) : NULL;
+	for (unsigned i = 0; v.of && i < v.of->n_objects; i++)
+		json_array_append_new(objects, object_json(p, v.of->objects[i], &v));
 	if (!found) {
 		json_decref(objects);
 		return NULL;

@@ -120,7 +120,8 @@ typedef void policy_problem_fn(enum policy_problem what, const char *subject, co
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx);
 
 /* For people: all objects in the order in which they are asked; what applies to an endpoint of this node, rule by rule (NULL when there is
- * none of this name; `isolated` of a rule of the Baseline tier: a NetworkPolicy decides before it). New references. */
+ * none of this name; `isolated` of a rule of the Baseline tier: a NetworkPolicy decides before it;
+ * `moreRules`, `morePeers`, `morePorts`: so many there are beside those that are listed). New references. */
 json_t *policy_list_json(const struct policy *p);
 json_t *policy_pod_json(const struct policy *p, const char *namespace_, const char *name);
 
