@@ -72,12 +72,12 @@ static __always_inline bool flow_is_begun(const struct packet *pkt)
 	return pkt->proto != IPPROTO_TCP || (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* Is the entry a tombstone of what its receiver never answered, and does the receiver begin a flow of its own now? A SYN says so; a datagram may be
- * the late answer to what was let pass before policy changed. */
+/* Is the entry a tombstone of what its receiver never answered, and does the receiver begin a flow of its own now? A SYN says so, and what answers
+ * nothing; a datagram may be the late answer to what was let pass before policy changed. */
 static __always_inline bool flow_is_begun_anew(const struct flow_state *f, const struct packet *pkt, __u8 end)
 {
 	return f->origin & FLOW_DENIED && f->stage == FLOW_HALF_OPEN && end != f->initiator && flow_is_begun(pkt) &&
-	       (pkt->proto == IPPROTO_TCP || !(f->origin & FLOW_PASSED));
+	       (pkt->proto == IPPROTO_TCP || packet_asks(pkt) || !(f->origin & FLOW_PASSED));
 }
 
 /* @bits: of flow_state.stack, of the end that is here. */
@@ -222,10 +222,10 @@ static __always_inline void flow_step(struct flow_key *key, struct flow_state *f
 		flow_ripen(key, f);
 }
 
-/* Nothing is left to be done for its packets but to let them pass. */
-static __always_inline bool flow_is_settled(const struct flow_state *f)
+/* Nothing is left to be done for its packets but to let them pass, whatever they are: of ICMP and SCTP the other end's may ask. */
+static __always_inline bool flow_is_settled(__u8 proto, const struct flow_state *f)
 {
-	return f->stage == FLOW_OPEN && !f->fin && !(f->stack & ~FLOW_RECENT_STACK) && !(f->origin & FLOW_DENIED);
+	return !proto_is_icmp(proto) && proto != IPPROTO_SCTP && f->stage == FLOW_OPEN && !f->fin && !(f->stack & ~FLOW_RECENT_STACK) && !(f->origin & FLOW_DENIED);
 }
 
 /* A packet of a conversation. */
@@ -235,9 +235,18 @@ static __always_inline void flow_go_on(struct flow_key *key, struct flow *f, str
 		flow_recent_forget(key, revision);
 		if (flow_control(key, f, pkt->tcp_flags, end))
 			flow_event(pkt, EVENT_FLOW_CLOSED, DROP_NONE);
-	} else if (flow_is_settled(&f->state)) {
+	} else if (flow_is_settled(key->proto, &f->state)) {
 		flow_recent_add(key, revision, f->state.stack);
 	}
+}
+
+/* The receiver of a flow asks something itself, with the same identifier or ports: that is no answer, and judged as if the asker had begun a flow. The entry
+ * stays the other's. */
+static __always_inline enum drop_reason flow_judge_asker(const struct flow_key *key, __u8 end, struct packet *pkt, __u8 place)
+{
+	enum drop_reason why = policy_judge(key, end, place & FLOW_OF_NODE ? FLOW_FROM_NODE : 0, pkt);
+
+	return why == POLICY_ON_TRIAL ? DROP_NONE : why;
 }
 
 /* Of the packet's conversation nothing is known from a moment ago: its entry, if it has one, says more. */
@@ -263,6 +272,11 @@ __global enum drop_reason flow_track_entry(const struct flow_key *of, __u8 end, 
 	if (unlikely(place & FLOW_TRANSLATED || f->stack >= FLOW_STACK_TRANSLATED))
 		flow_turn(f, &key, end, place);
 	flow_note_way(pkt, f->stack >> flow_local_end(end, place));
+	if (end != f->initiator && unlikely(packet_asks(pkt))) {
+		why = flow_judge_asker(&key, end, pkt, place);
+		if (why != DROP_NONE)
+			return why;
+	}
 	why = policy_check(&key, f, pkt, revision);
 	if (f->seen != now && (why == DROP_NONE || !(f->origin & FLOW_PASSED)))
 		f->seen = now; /* an answer may be late by as long as it takes to forget the last packet that passed */

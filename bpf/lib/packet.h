@@ -41,6 +41,7 @@ struct packet {
 	bool v6;
 	bool translated; /* its flow came from outside for a Service: set by flow_track() */
 	bool via_stack; /* its flow went through the stack and returns through it: set by flow_track(), icmp_check_error() */
+	bool untagged; /* the four bytes behind the ports are zero: in SCTP of INIT only (RFC 9260 8.5.1) */
 };
 
 enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
@@ -53,6 +54,9 @@ enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 }
 #define ICMP4_ECHO_REQUEST 8
 #define ICMP4_TIME_EXCEEDED 11
 #define ICMP4_PARAMETER_PROBLEM 12
+#define ICMP4_TIMESTAMP_REPLY 14
+#define ICMP4_INFORMATION_REPLY 16
+#define ICMP4_MASK_REPLY 18
 
 #define MLD_QUERY 130
 #define MLD_REPORT 131
@@ -62,6 +66,7 @@ enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 }
 #define ND_NEIGHBOUR_SOLICIT 135
 #define ND_NEIGHBOUR_ADVERT 136
 #define ND_REDIRECT 137
+#define NI_REPLY 140 /* RFC 4620 */
 #define MLD2_REPORT 143
 
 static __always_inline bool proto_is_icmp(__u8 proto)
@@ -330,6 +335,7 @@ static __always_inline enum drop_reason parse_transport(struct __sk_buff *skb, s
 		return parse_icmp(pkt, header);
 	pkt->sport = *(__be16 *)header;
 	pkt->dport = *(__be16 *)(header + 2);
+	pkt->untagged = *(__be32 *)(header + 4) == 0;
 	return DROP_NONE;
 }
 
@@ -355,6 +361,19 @@ static __always_inline enum drop_reason packet_parse(struct __sk_buff *skb, __u3
 	if (why != DROP_NONE)
 		return why;
 	return parse_transport(skb, pkt, quoted);
+}
+
+static __always_inline bool icmp_is_reply(__u8 type, bool v6)
+{
+	if (v6)
+		return type == ICMPV6_ECHO_REPLY || type == NI_REPLY;
+	return type == ICMP4_ECHO_REPLY || type == ICMP4_TIMESTAMP_REPLY || type == ICMP4_INFORMATION_REPLY || type == ICMP4_MASK_REPLY;
+}
+
+/* Does it answer nothing, whoever began the flow? ICMP that is no reply, SCTP's INIT. */
+static __always_inline bool packet_asks(const struct packet *pkt)
+{
+	return pkt->icmp == ICMP_QUERY ? !icmp_is_reply(pkt->icmp_type, pkt->v6) : pkt->untagged && pkt->proto == IPPROTO_SCTP;
 }
 
 static __always_inline bool packet_is_multicast(const struct packet *pkt)

@@ -206,7 +206,7 @@ static bool passes(const char *program, const char *src, const char *dst, uint8_
 	return run(program, &f, if_uplink).verdict != TC_ACT_SHOT;
 }
 
-enum { PING4 = 8, MLD_QUERY = 130, VRRP = 112 };
+enum { PONG4 = 0, PING4 = 8, MLD_QUERY = 130, VRRP = 112 };
 
 static void what_neighbours_say_to_many_is_for_the_node(void)
 {
@@ -225,6 +225,19 @@ static void what_neighbours_say_to_many_is_for_the_node(void)
 	CHECK(passes("from_net", PEER4, "255.255.255.255", IPPROTO_UDP, 68));
 	CHECK(passes("from_net", PEER4, "224.0.0.1", IPPROTO_IGMP, 0));
 	CHECK(passes("from_net", PEER6, "ff02::1", IPPROTO_ICMPV6, MLD_QUERY));
+}
+
+/* What the node asks opens nothing to whom it asks, but answers. */
+static void an_echo_does_not_ride_on_the_nodes_own(void)
+{
+	start_open();
+	close_all("nodes-from");
+	CHECK(!passes("from_net", PEER4, UNDERLAY4, IPPROTO_ICMP, PING4));
+	CHECK(passes("to_net", UNDERLAY4, PEER4, IPPROTO_ICMP, PING4));
+	CHECK(!passes("from_net", PEER4, UNDERLAY4, IPPROTO_ICMP, PING4));
+	CHECK_INT(last_drop(), DROP_POLICY_INGRESS);
+	CHECK(passes("from_net", PEER4, UNDERLAY4, IPPROTO_ICMP, PONG4));
+	CHECK(!passes("from_net", PEER4, UNDERLAY4, IPPROTO_ICMP, PING4));
 }
 
 static void what_the_node_says_to_many_is_asked_of_its_egress_only(void)
@@ -249,6 +262,7 @@ int main(void)
 	RUN(connections_older_than_the_policy_go_on_for_a_while);
 	RUN(what_the_node_goes_on_with_is_known_again);
 	RUN(what_neighbours_say_to_many_is_for_the_node);
+	RUN(an_echo_does_not_ride_on_the_nodes_own);
 	RUN(what_the_node_says_to_many_is_asked_of_its_egress_only);
 	policy_apply_forget(&applied);
 	policy_free(compiler);

@@ -249,6 +249,82 @@ static void GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_a_flow(void)
 	CHECK(echo(true, 0, 7) != TC_ACT_SHOT);
 }
 
+static int echo6(bool from_a, uint8_t type, uint16_t id)
+{
+	frame_ether(&f, from_a ? mac_host_a : mac_host_b, from_a ? mac_pod_a : mac_pod_b, ETH_P_IPV6);
+	frame_ip(&f, from_a ? A6 : B6, from_a ? B6 : A6, IPPROTO_ICMPV6);
+	frame_icmp(&f, type, 0, id);
+	frame_end(&f);
+	return run("from_pod", &f, from_a ? if_a : if_b).verdict;
+}
+
+/* Who is pinged pings back with the same identifier: that is no answer. Nor does it keep the conversation alive. */
+static void GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_the_other_ends(void)
+{
+	static const struct {
+		int (*echo)(bool from_a, uint8_t type, uint16_t id);
+		uint8_t request, reply, timestamp;
+	} families[] = { { echo, 8, 0, 13 }, { echo6, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY, 139 } };
+
+	start();
+	put_pod("a6", A6);
+	put_pod("b6", B6);
+	allow("nobody", "nobody", "a"); /* A takes nothing, and asks whom it likes */
+	allow("nobody6", "nobody", "a6");
+	apply();
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		uint8_t request = families[i].request, reply = families[i].reply;
+
+		CHECK_INT(families[i].echo(false, request, 77), TC_ACT_SHOT);
+		for (int round = 0; round < 3; round++) {
+			CHECK(families[i].echo(true, request, 78) != TC_ACT_SHOT);
+			CHECK_INT(families[i].echo(false, request, 78), TC_ACT_SHOT);
+			CHECK_INT(last_drop(), DROP_POLICY_INGRESS);
+			CHECK(families[i].echo(false, reply, 78) != TC_ACT_SHOT);
+		}
+		CHECK_INT(families[i].echo(false, request, 77), TC_ACT_SHOT);
+		CHECK(families[i].echo(true, request, 77) != TC_ACT_SHOT); /* what was denied bars nothing */
+		CHECK(families[i].echo(false, reply, 77) != TC_ACT_SHOT);
+		CHECK(families[i].echo(true, families[i].timestamp, 0) != TC_ACT_SHOT);
+		CHECK_INT(families[i].echo(false, families[i].timestamp, 0), TC_ACT_SHOT);
+		CHECK(families[i].echo(true, reply, 301) != TC_ACT_SHOT); /* an answer to nothing */
+		CHECK_INT(families[i].echo(false, request, 301), TC_ACT_SHOT);
+	}
+	offline_del(cluster, "NetworkPolicy", "default", "nobody");
+	apply();
+	CHECK(echo(false, 8, 78) != TC_ACT_SHOT && echo(true, 0, 78) != TC_ACT_SHOT); /* both ask, both may */
+	CHECK(echo(true, 8, 78) != TC_ACT_SHOT && echo(false, 0, 78) != TC_ACT_SHOT);
+}
+
+/* @tag: 0 of an INIT only. */
+static bool sctp_passes(bool from_a, uint16_t sport, uint16_t dport, uint32_t tag)
+{
+	uint8_t header[16] = { sport >> 8, sport, dport >> 8, dport, tag >> 24, tag >> 16, tag >> 8, tag, [12] = tag ? 2 : 1, [15] = 4 };
+
+	frame_ether(&f, from_a ? mac_host_a : mac_host_b, from_a ? mac_pod_a : mac_pod_b, ETH_P_IP);
+	frame_ip(&f, from_a ? A4 : B4, from_a ? B4 : A4, IPPROTO_SCTP);
+	frame_put(&f, header, sizeof(header));
+	frame_end(&f);
+	return run("from_pod", &f, from_a ? if_a : if_b).verdict != TC_ACT_SHOT;
+}
+
+/* The same ports, begun from the other end: as a TCP connection over what another one left. */
+static void an_association_from_the_other_end_is_judged(void)
+{
+	start();
+	allow("nobody", "nobody", "a");
+	apply();
+	CHECK(!sctp_passes(false, 2906, 2905, 0));
+	CHECK(sctp_passes(true, 2905, 2905, 0));
+	CHECK(!sctp_passes(false, 2905, 2905, 0));
+	CHECK(sctp_passes(false, 2905, 2905, 5));
+	CHECK(sctp_passes(true, 2905, 2905, 6));
+	CHECK(!sctp_passes(false, 2905, 2905, 0));
+	CHECK_INT(last_drop(), DROP_POLICY_INGRESS);
+	CHECK(sctp_passes(false, 2905, 2905, 5));
+	CHECK(sctp_passes(true, 2905, 2905, 0)); /* A may begin anew */
+}
+
 static void its_own_node_always_reaches_a_pod(void)
 {
 	start();
@@ -380,6 +456,8 @@ int main(void)
 	RUN(without_a_SYN_both_directions_are_judged);
 	RUN(errors_about_denied_flows_do_not_pass);
 	RUN(GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_a_flow);
+	RUN(GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_the_other_ends);
+	RUN(an_association_from_the_other_end_is_judged);
 	RUN(its_own_node_always_reaches_a_pod);
 	RUN(established_packets_take_the_same_steps_with_10000_policies);
 	return cluster_done();
