@@ -7,12 +7,14 @@ import signal
 import time
 
 import pytest
+from combos import BRIEF, FACTORS, SPANNING, name as name_of, options
 from labs import FULL, Lab, WEFT, assert_matrix, held_still, running, spread_pods, wait_for
 
 REST = 10  # seconds that who deletes a pod's interface twice has to wait
-EVENT, AUDIT = 3, 10  # seconds until it is back: at once by event (1 s, and time to look), or by the audit every 4 s
+EVENT, TICK, AUDIT = 1, 3, 10  # seconds until it is back: at once by event, by what is looked at each second, or by an audit every 4 s
 PAIRS = 2500 if FULL else 300
 SETTINGS = ["repair.auditSeconds=4"]
+NO_AUDIT = ["repair.auditSeconds=3600"]  # what comes back has come back by event
 
 
 def count(lab, what):
@@ -26,22 +28,32 @@ def sh(lab, command):
 
 
 class Damage:
-    """One thing to break: a command, the counter that tells of its repair, how to see that it is back, and how soon."""
+    """One thing to break: a command, the counter that tells of its repair, how soon that is, and in which settings there is such a thing."""
 
-    def __init__(self, what, breaks, within=EVENT):
-        self.what, self.breaks, self.within = what, breaks, within
+    def __init__(self, what, breaks, within=EVENT, **only):
+        self.what, self.breaks, self.within, self.only = what, breaks, within, only
+
+    def fits(self, combo):
+        return all(combo[list(FACTORS).index(factor)] in values for factor, values in self.only.items())
 
 
-PEER4, PEER6 = "$(ip route show proto 87 | sed -n 's,^\\(10.244[^ ]*/24\\) .*dev weft-vxlan.*,\\1,p')", "$(ip -6 route show proto 87 | sed -n 's,^\\(fd00:[^ ]*\\) .*dev weft-vxlan.*,\\1,p' | head -n 1)"
+PEER4, PEER6 = "$(ip route show proto 87 | sed -n 's,^\\(10.244[^ ]*/24\\) .*,\\1,p')", "$(ip -6 route show proto 87 | sed -n 's,^\\(fd00:[^ ]*/64\\) .*,\\1,p')"
+NEIGH4, NEIGH6 = ("$(ip -%d neigh show dev weft-vxlan | sed -n 's/^\\(%s[^ ]*\\) .*/\\1/p' | head -n 1)" % of for of in ((4, "10"), (6, "fe80")))
 BPF = "/sys/fs/bpf/weft/v*"
+DEVICE = {"transport": ("vxlan", "geneve", "wireguard", "auto")}
+VXLAN = {"transport": ("vxlan", "geneve", "auto")}
+TCX, CLSACT = {"attach": ("tcx",)}, {"attach": ("clsact",)}
 DAMAGES = {
     "route": Damage("route", "ip route del %s" % PEER4),
     "route-v6": Damage("route", "ip -6 route del %s" % PEER6),
     "route-changed": Damage("route", "ip route replace %s dev lo" % PEER4),
     "pod-route": Damage("route", "ip route del $IP4 dev $LINK"),
-    "rule": Damage("rule", "ip rule del table 5757"),
-    "neighbour": Damage("neighbour", "ip neigh del $(ip neigh show dev weft-vxlan | sed -n 's/^\\(10[^ ]*\\) .*/\\1/p' | head -n 1) dev weft-vxlan"),
-    "neighbour-changed": Damage("neighbour", "ip neigh replace $(ip neigh show dev weft-vxlan | sed -n 's/^\\(10[^ ]*\\) .*/\\1/p' | head -n 1) lladdr 02:00:00:00:00:99 dev weft-vxlan nud permanent"),
+    "pod-route-v6": Damage("route", "ip -6 route del $IP6 dev $LINK"),
+    "rule": Damage("rule", "ip rule del table 5757", **DEVICE),
+    "rule-v6": Damage("rule", "ip -6 rule del table 5757", **DEVICE),
+    "neighbour": Damage("neighbour", "ip neigh del %s dev weft-vxlan" % NEIGH4, **VXLAN),
+    "neighbour-v6": Damage("neighbour", "ip neigh del %s dev weft-vxlan" % NEIGH6, **VXLAN),
+    "neighbour-changed": Damage("neighbour", "ip neigh replace %s lladdr 02:00:00:00:00:99 dev weft-vxlan nud permanent" % NEIGH4, **VXLAN),
     "pod-neighbour": Damage("route", "ip neigh del $IP4 dev $LINK"),
     "pod-link-down": Damage("link", "ip link set $LINK down"),
     "pod-link-mac": Damage("link", "ip link set $LINK address 02:00:00:00:00:98"),
@@ -51,14 +63,20 @@ DAMAGES = {
     "pod-link-gone": Damage("link", "ip link del $LINK"),
     "pod-qdisc": Damage("program", "tc qdisc del dev $LINK clsact"),
     "pod-filter": Damage("program", "tc filter del dev $LINK ingress"),
-    "device-gone": Damage("device", "ip link del weft-vxlan"),
-    "device-renamed": Damage("device", "ip link set weft-vxlan down; ip link set weft-vxlan name other"),
-    "device-down": Damage("device", "ip link set weft-vxlan down"),
-    "device-mac": Damage("device", "ip link set weft-vxlan address 02:00:00:00:00:97"),
+    "pod-filter-egress": Damage("program", "tc filter del dev $LINK egress"),
+    "device-gone": Damage("device", "ip link del $DEVICE", **DEVICE),
+    "device-renamed": Damage("device", "ip link set weft-vxlan down; ip link set weft-vxlan name other", **VXLAN),
+    "device-down": Damage("device", "ip link set $DEVICE down", **DEVICE),
+    "device-mac": Damage("device", "ip link set weft-vxlan address 02:00:00:00:00:97", **VXLAN),
+    "link-unlinked": Damage("program", "rm %s/links/*" % BPF, **TCX),
+    "link-detached": Damage("program", "for l in %s/links/*; do bpftool link detach pinned $l; done" % BPF, AUDIT, **TCX),
+    "uplink-qdisc": Damage("program", "tc qdisc del dev $UPLINK clsact", **CLSACT),
+    "uplink-filter": Damage("program", "tc filter del dev $UPLINK ingress", **CLSACT),
+    "tunnel-filter": Damage("program", "tc filter del dev $DEVICE ingress", **CLSACT, **DEVICE),
     "address": Damage("address", "ip addr del $OWN4/32 dev lo"),
     "address-v6": Damage("address", "ip addr del $OWN6/128 dev lo"),
     "conflist": Damage("file", "rm /etc/cni/net.d/10-weft.conflist", AUDIT),
-    "socket": Damage("socket", "rm /run/weft/weftd.sock"),
+    "socket": Damage("socket", "rm /run/weft/weftd.sock", TICK),
     "sysctl": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/ip_forward"),
     "sysctl-v6": Damage("sysctl", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
     "sysctl-uplink": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/conf/$UPLINK/forwarding"),
@@ -72,30 +90,41 @@ DAMAGES = {
                                "python3 -c 'import json,sys; print(*json.load(sys.stdin)[0][\"key\"])'); "
                                "bpftool map delete pinned $(echo %s)/maps/node_routes key $K" % (BPF, BPF), AUDIT),
 }
-UPLINK_DAMAGES = {
-    "tcx": {"link-unlinked": Damage("program", "rm %s/links/*" % BPF),
-            "link-detached": Damage("program", "for l in %s/links/*; do bpftool link detach pinned $l; done" % BPF, AUDIT)},
-    "clsact": {"uplink-qdisc": Damage("program", "tc qdisc del dev $UPLINK clsact"),
-               "tunnel-filter": Damage("program", "tc filter del dev weft-vxlan ingress")},
-}
+AUDITED = ("vxlan", "off", "tcx", "auto", "ipv4")  # without the fast path, so that a missing route is felt
 
 
-@pytest.fixture(scope="module", params=["tcx", "clsact"])
-def lab(request):
-    with Lab(nodes=2, transport="vxlan", set=SETTINGS + ["datapath.attach=" + request.param]) as lab:
-        lab.attach = request.param
+def cases(some, names):
+    """Each damage in one of these settings by turns, or in all in `make test-full`; those of one lab beside each other."""
+    found = []
+    for i, n in enumerate(names):
+        fitting = [c for c in some if DAMAGES[n].fits(c)]
+        assert fitting, "nowhere is there a " + n
+        found += [(c, n) for c in (fitting if FULL else [fitting[i % len(fitting)]])]
+    return [pytest.param(c, n, id="%s-%s" % (name_of(c[:4]), n)) for c, n in sorted(found, key=lambda f: some.index(f[0]))]
+
+
+BY_EVENT = cases(SPANNING if FULL else BRIEF, [n for n, d in DAMAGES.items() if d.within != AUDIT])
+BY_AUDIT = [n for n, d in DAMAGES.items() if d.within == AUDIT and d.fits(AUDITED)]
+assert FULL or set().union(*(p.values[0] for p in BY_EVENT)) == set().union(*BRIEF), "a setting in which nothing is broken"
+
+
+def made(combo, settings):
+    with Lab(nodes=2, **{**options(combo, "dual"), "set": options(combo, "dual")["set"] + settings}) as lab:
         lab.apply(*spread_pods(2, each=1))
         lab.wait_ready()
+        if combo[0] == "auto":  # then nothing changes by itself
+            wait_for("the plain way is proven", lambda: {p["transport"] for n in ("n1", "n2") for p in lab.node_status(n)["peers"]} == {"direct"})
         yield lab
 
 
 @pytest.fixture(scope="module")
-def stack():
-    """Without the fast path, so that a missing route is felt; what it sends into the tunnel travels as Geneve."""
-    with Lab(nodes=2, transport="geneve", set=SETTINGS + ["datapath.fastPath=off"]) as lab:
-        lab.apply(*spread_pods(2, each=1))
-        lab.wait_ready()
-        yield lab
+def eventful(request):
+    yield from made(request.param, NO_AUDIT)
+
+
+@pytest.fixture(scope="module")
+def audited():
+    yield from made(AUDITED, SETTINGS)
 
 
 def variables(lab):
@@ -103,13 +132,15 @@ def variables(lab):
     pod = next(e for e in status["endpoints"] if e["pod"] == "p1-0")
     own = status["nodeAddresses"]
     index = int(lab.exec("n1", "cat", "/sys/class/net/%s/ifindex" % pod["hostInterface"]).stdout)
-    return {"LINK": pod["hostInterface"], "IP4": pod["addresses"][0], "OWN4": own[0], "OWN6": own[1], "UPLINK": status["uplinks"][0],
+    return {"LINK": pod["hostInterface"], "IP4": pod["addresses"][0], "IP6": pod["addresses"][1], "OWN4": own[0], "OWN6": own[1],
+            "UPLINK": status["uplinks"][0], "DEVICE": "weft-wg" if lab.options.get("transport") == "wireguard" else "weft-vxlan",
             "KEY": " ".join(str(b) for b in index.to_bytes(4, "little"))}
 
 
 LOOKS = ["ip -d route show table all proto 87", "ip -6 route show table all proto 87", "ip rule", "ip -6 rule", "ip neigh show nud permanent",
          "ip -6 neigh show nud permanent", "ip -br addr show dev lo", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
-         "ip -br link | sed 's/@[^ ]*//; s/<.*>//'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs",
+         "ip -br link | sed 's/@[^ ]*//; s/<.*>//; s/  */ /g'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs",
+         "for d in $(ls /sys/class/net); do for w in ingress egress; do tc filter show dev $d $w | sed -n \"s/.* \\(handle 0x[^ ]* [^ :]*\\).*/$d $w \\1/p\"; done; done", "ls /sys/fs/bpf/weft/v*/links | wc -l",
          "for l in /sys/fs/bpf/weft/v*/cgroup/*; do bpftool link show pinned $l | sed -n 's/.*\\(cgroup_id [0-9]*\\).*/\\1/p'; done"]
 
 
@@ -123,41 +154,42 @@ def settings_of(lab):
     return "".join("%s='%s'; " % kv for kv in variables(lab).items())
 
 
+def kept_waiting(lab):
+    """Milliseconds for which the agent could have run, had there been a CPU for it."""
+    with open("/proc/%d/schedstat" % lab.agents("n1")[0]) as f:
+        return int(f.read().split()[1]) / 1e6
+
+
 def break_and_wait(lab, damage):
-    before, counted = state(lab), count(lab, damage.what)
-    sh(lab, settings_of(lab) + damage.breaks)
-    started = time.monotonic()
-    wait_for("a repair of kind " + damage.what, lambda: count(lab, damage.what) > counted, timeout=damage.within)
-    took = time.monotonic() - started
-    wait_for("the state of before", lambda: state(lab) == before, timeout=damage.within)
-    print("%s: %.1f s" % (damage.what, took))
-    assert_matrix(lab, 1)
+    """How long it took, the agent's own list of repairs tells."""
+    before, counted, waited = state(lab), count(lab, damage.what), kept_waiting(lab)
+    broken = int(sh(lab, settings_of(lab) + damage.breaks + "\ndate +%s%3N").split()[-1])
+    wait_for("a repair of kind " + damage.what, lambda: count(lab, damage.what) > counted, timeout=10 * damage.within)
+    wait_for("the state of before", lambda: state(lab) == before, timeout=10 * damage.within)
+    waited = kept_waiting(lab) - waited
     repairs = lab.node_status("n1")["repairs"]
-    assert damage.what in {r["what"] for r in repairs["recent"]} and all(r["atMs"] and r["where"] for r in repairs["recent"])
+    assert all(r["atMs"] and r["where"] for r in repairs["recent"])
+    took = next(r["atMs"] for r in repairs["recent"] if r["what"] == damage.what) - broken
+    print("%s: %d ms, for %d of which it had no CPU" % (damage.what, took, waited))
+    assert took - waited <= 1000 * damage.within
+    assert_matrix(lab, 1)
     assert "Repairs" in lab.exec("n1", "weft", "status").stdout
     assert "put back what somebody else" in lab.logs_of("n1")
 
 
-@pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_mended(lab, name):
-    break_and_wait(lab, DAMAGES[name])
+@pytest.mark.parametrize("eventful, name", BY_EVENT, indirect=["eventful"], scope="module")
+def test_damage_is_mended_by_event(eventful, name):
+    break_and_wait(eventful, DAMAGES[name])
 
 
-@pytest.mark.parametrize("name", ["link-unlinked", "link-detached", "uplink-qdisc", "tunnel-filter"])
-def test_damage_of_uplinks_is_mended(lab, name):
-    if name in UPLINK_DAMAGES[lab.attach]:
-        break_and_wait(lab, UPLINK_DAMAGES[lab.attach][name])
-    else:  # the other way of attaching does not have it
-        assert name in UPLINK_DAMAGES["clsact" if lab.attach == "tcx" else "tcx"]
+@pytest.mark.parametrize("name", BY_AUDIT)
+def test_damage_is_mended_by_audit(audited, name):
+    break_and_wait(audited, DAMAGES[name])
 
 
-@pytest.mark.parametrize("name", ["route", "rule", "pod-route", "pod-neighbour", "pod-link-gone", "device-gone", "sysctl"])
-def test_damage_is_mended_on_the_stack(stack, name):
-    break_and_wait(stack, DAMAGES[name])
-
-
-def test_all_else_is_mended_while_the_tunnel_cannot_be(lab):
+def test_all_else_is_mended_while_the_tunnel_cannot_be(audited):
     """Somebody's device has the tunnel's port: what does not need ours comes back; and ours, when the other goes."""
+    lab = audited
     before, env = state(lab), settings_of(lab)
     damages = [DAMAGES[d] for d in ("pod-route", "address", "rule", "pod-filter", "map-unlinked", "sysctl")]
     counted = {d.what: count(lab, d.what) for d in damages}
@@ -186,7 +218,7 @@ def gone_again(lab, inside):
     """Waits out the rest that follows a repair, with another's interface in the place of ours."""
     with held_still(lab, "n1/weftd"):
         inside("ip link del eth0; ip link add eth0 type veth peer name other")
-    wait_for("it says that it waits", lambda: "again soon" in problem(lab, "p1-0"), timeout=EVENT)
+    wait_for("it says that it waits", lambda: "again soon" in problem(lab, "p1-0"), timeout=10 * EVENT)
     wait_for("it says what is in the way", lambda: "eth0 or weft" in problem(lab, "p1-0"), timeout=REST + AUDIT)
     cni = lab.node_status("n1")["health"]["cni"]
     assert not cni["ok"] and "default/p1-0" in cni["error"], cni
@@ -206,11 +238,11 @@ def gone_while_nobody_looks(lab, inside):
     wait_for("the interface", lambda: lab.is_well("n1") and "169.254.1.1" in inside("ip route show default").stdout)
 
 
-def test_a_pods_deleted_interface_is_made_again(stack):
+def test_a_pods_deleted_interface_is_made_again(audited):
     """From inside as well; a connection goes on; what cannot be made again is reported, with what to do."""
-    lab = stack
+    lab = audited
     server = next(p for p in lab.status()["pods"] if p["name"] == "p2-0")["ips"][0]
-    looks = "ip -br addr show dev eth0 | sed 's/@[^ ]*//'; ip route; ip -6 route show default; ip neigh show nud permanent; ip -6 neigh show nud permanent; cat /sys/class/net/eth0/mtu"
+    looks = "ip -br addr show dev eth0 | sed 's/@[^ ]*//; s/  */ /g'; ip route; ip -6 route show default; ip neigh show nud permanent; ip -6 neigh show nud permanent; cat /sys/class/net/eth0/mtu"
 
     def inside(command):
         return lab.exec("default/p1-0", "sh", "-ec", command)
@@ -226,7 +258,7 @@ def test_a_pods_deleted_interface_is_made_again(stack):
         says(p, "before")
         inside("ip link del eth0")
         wait_for("a repair", lambda: count(lab, "link") > counted, timeout=REST + AUDIT)  # another test may have deleted it a moment ago
-        wait_for("what was there before", lambda: inside(looks).stdout == before and not problem(lab, "p1-0"), timeout=EVENT)
+        wait_for("what was there before", lambda: inside(looks).stdout == before and not problem(lab, "p1-0"), timeout=10 * EVENT)
         says(p, "after")
         gone_again(lab, inside)
         says(p, "after another's interface")
@@ -310,8 +342,8 @@ def test_lost_events_mean_listing_again():
             storm = "".join("link add name storm%d group 4711 type veth peer name other%d\n" % (i, i) for i in range(PAIRS))
             lab.exec("n1", "ip", "-batch", "-", input=storm)
             sh(lab, env + "ip route del $IP4 dev $LINK; ip rule del table 5757; ip route flush proto 87 dev weft-vxlan")
-        wait_for("events lost", lambda: lab.node_status("n1")["repairs"]["eventsLost"] > 0, timeout=EVENT)
+        wait_for("events lost", lambda: lab.node_status("n1")["repairs"]["eventsLost"] > 0, timeout=10 * EVENT)
         wait_for("a link of the storm", lambda: "storm0" in sh(lab, "ip link show group 4711"))
         sh(lab, "ip link del group 4711")
-        wait_for("the state of before", lambda: state(lab) == before, timeout=EVENT)
+        wait_for("the state of before", lambda: state(lab) == before, timeout=10 * EVENT)
         assert_matrix(lab, 1)
