@@ -113,16 +113,39 @@ def test_W_1_persistent_keepalive(world, kinds):
     assert 2 * 32 <= eb.transfer()[0] - rx0 <= 6 * 32
 
 
-def test_answer_to_silence(world):
-    """Data that is not answered by data gets an empty message within KEEPALIVE_TIMEOUT."""
-    env = {"WEFT_WG_TIMERS": "keepalive_timeout=1"}
-    ea, eb = world.pair("go", "weft", env_b=env, extra_b=["--metrics", "unix:/run/metrics"])
-    s = ea.node.socket(2, 2)
-    s.sendto(b"x", ("10.9.0.2", 9))  # discarded; an ICMP error is the answer
-    eb.node.ping("10.9.0.1", count=1)
-    s.sendto(b"x", ("10.9.0.2", 9))
-    s.close()
-    wait_for(lambda: eb.metric("keepalives_sent_total") >= 1 or eb.metric("tun_read_packets_total") >= 2, message="an answer")
+def sent_by(dump, who):
+    """(when, size) of the next message from there, as the wire's own clock has it."""
+    for line in dump.stdout:
+        when, _, source, *_, size = line.split()
+        if source.startswith(who + "."):
+            return float(when), int(size)
+    raise AssertionError("the capture has ended")
+
+
+def test_W_1_silence_is_answered_by_an_empty_message(world):
+    """KEEPALIVE_TIMEOUT after data to which no data was the answer, and not before; what was answered by data wants none."""
+    ea, eb = world.pair("go", "weft", env_b={"WEFT_WG_TIMERS": "keepalive_timeout=2"}, extra_b=["--metrics", "unix:/run/metrics"])
+    assert ea.node.ping("10.9.0.2", count=1) == 1
+    before = eb.metric("keepalives_sent_total")
+    dump = eb.node.spawn(["tcpdump", "-Z", "root", "-ttlqni", "to-a", "udp port 51820"], stdout=-1, stderr=-1, text=True)
+    assert any("listening" in line for line in dump.stderr)
+    with ea.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as says, eb.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as hears:
+        for s in (says, hears):
+            s.settimeout(10)
+        hears.bind(("10.9.0.2", 9))
+        says.connect(("10.9.0.2", 9))
+        says.send(b"to be answered")
+        hears.sendto(b"answered", hears.recvfrom(99)[1])
+        assert says.recv(99) == b"answered"
+        assert sent_by(dump, "192.168.9.1")[1] > 32 and sent_by(dump, "192.168.9.2")[1] > 32
+        time.sleep(1)  # of the two seconds, so that the first one's answer would be early for the second
+        says.send(b"to be heard")
+        assert hears.recv(99) == b"to be heard"
+        heard_at, _ = sent_by(dump, "192.168.9.1")
+        wait_for(lambda: eb.metric("keepalives_sent_total") > before, message="an answer")
+    empty_at, size = sent_by(dump, "192.168.9.2")
+    assert size == 32 and empty_at - heard_at >= 2
+    assert eb.metric("keepalives_sent_total") == before + 1
 
 
 COOKIES = [("go", "weft"), ("weft", "go"), ("weft", "weft")]
