@@ -28,6 +28,8 @@ assert {c[1:3] for c in BRIEF} == {c[1:3] for c in ALL} and set().union(*BRIEF) 
 
 # For suites with transports of their own: (fast path, attachment, encapsulation), in which every pair occurs.
 WAYS = [("on", "tcx", "auto"), ("off", "clsact", "auto"), ("on", "clsact", "device"), ("off", "tcx", "device")]
+OPPOSITES = [("on", "tcx", "device"), ("off", "clsact", "auto")]  # for those of two labs: each setting
+assert [set(s) for s in zip(*OPPOSITES)] == [set(FACTORS[f]) for f in ("fastPath", "attach", "encap")], "OPPOSITES leave out a setting"
 
 
 def family(combo):
@@ -56,9 +58,10 @@ def params_of_both(some=SPANNING):
     return [pytest.param(c, id=name(c[:4])) for c in ([c for c in ALL if c[4] == "ipv4"] if FULL else some)]
 
 
-def ways():
-    """One of them in `make test`, as labs have it."""
-    return [pytest.param(w, id="-".join(("fast" if w[0] == "on" else "stack", *w[1:]))) for w in (WAYS if FULL else WAYS[:1])]
+def params_by_transport(*transports):
+    """Each of them in another way in `make test`, in every one in `make test-full`. The suite takes options(combo, "dual")."""
+    some = itertools.product(transports, WAYS) if FULL else zip(transports, itertools.cycle(OPPOSITES))
+    return [pytest.param((t, *w), id=name((t, *w))) for t, w in some]
 
 
 def settings(way):

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from combos import BRIEF, options, params
 from labs import WEFT, Lab, run, wait_for
 from lan import Lan, longest_double, most_answers
 
@@ -29,9 +30,9 @@ def pod(name, app, node):
                 {"containerPort": 8080}, {"containerPort": 8053, "protocol": "UDP"}]}]}}
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(nodes=3) as lab:
+@pytest.fixture(scope="module", params=params(BRIEF[3:4], BRIEF))
+def lab(request):
+    with Lab(nodes=3, **options(request.param, "dual")) as lab:
         lab.apply(POOL, *[service("web%d" % i) for i in range(SERVICES)], service("local", "both", externalTrafficPolicy="Local"),
                   pod("w1", "web", "n1"), pod("b1", "both", "n1"), pod("b2", "both", "n2"))
         lab.wait_ready()

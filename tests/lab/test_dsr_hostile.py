@@ -5,6 +5,7 @@ differs in one thing from the planted one, which arrives."""
 import json
 
 import pytest
+from combos import options, params_by_transport
 from labs import Lab, run, wait_for
 from scapy.all import IP, UDP, Ether, IPv6, Raw
 from scapy.layers.vxlan import VXLAN
@@ -51,10 +52,10 @@ class Case:
         return ether / tunnel / Ether(src="02:57:0a:f4:02:01", dst="02:57:0a:f4:01:01") / inner
 
 
-@pytest.fixture(scope="module", params=["vxlan", "direct"])
+@pytest.fixture(scope="module", params=params_by_transport("vxlan", "direct"))
 def case(request):
-    with Lab(nodes=2, transport=request.param) as lab:
-        lab.transport = request.param
+    with Lab(nodes=2, **options(request.param, "dual")) as lab:
+        lab.transport = request.param[0]
         lab.apply(pod("w", "n1"), pod("other", "n2"), service("dsr", DSR, "dsr"), service("snat", SNAT, "snat"))
         lab.wait_ready()
         made = Case(lab)

@@ -25,10 +25,15 @@ def underlay(lab, node):
     return lab.node_status("n1" if node == "n2" else "n2")["peers"][0]["address"]
 
 
-@pytest.fixture(scope="module", params=["dual", "ipv6"])
+# Of the ways the attachment alone: in the others the device makes the outer packets, and that is all.
+FAMILY_ATTACH = [("dual", "tcx"), ("ipv6", "clsact")] + [("dual", "clsact"), ("ipv6", "tcx")] * FULL
+
+
+@pytest.fixture(scope="module", params=FAMILY_ATTACH, ids="-".join)
 def lab(request):
+    family, attach = request.param
     # A network for each node: peers are behind a router.
-    with Lab(nodes=2, subnets="2", transport="vxlan", family=request.param, set=["repair.auditSeconds=1"]) as lab:
+    with Lab(nodes=2, subnets="2", transport="vxlan", family=family, set=["repair.auditSeconds=1", "datapath.attach=" + attach]) as lab:
         lab.apply(pod("a", node="n1"), pod("b", node="n2"))
         lab.wait_ready()
         yield lab

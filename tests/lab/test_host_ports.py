@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from combos import options, params_by_transport
 from labs import WEFT, Lab, wait_for
 
 ASK_UDP = ("import socket,sys\n"
@@ -28,9 +29,9 @@ def port(container, host=None, protocol="TCP", ip=None):
     return p
 
 
-@pytest.fixture(scope="module", params=["vxlan", "direct"])
+@pytest.fixture(scope="module", params=params_by_transport("direct", "vxlan"))
 def lab(request):
-    with Lab(nodes=2, transport=request.param) as lab:
+    with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
         lab.world = lab.status()["world"]["addresses"]
         lab.apply(pod("web", "n1", port(8080, 8088), port(5353, 5300, "UDP")), pod("c1", "n1", port(8080)), pod("c2", "n2", port(8080)))

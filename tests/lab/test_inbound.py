@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from combos import options, params_by_transport
 from labs import Lab, answers_of, run, wait_for
 
 POOL = {"apiVersion": "weft.dev/v1alpha1", "kind": "LoadBalancerPool", "metadata": {"name": "world"},
@@ -26,9 +27,9 @@ def pod(name, app, node):
                 {"containerPort": 8080}, {"containerPort": 8053, "protocol": "UDP"}]}]}}
 
 
-@pytest.fixture(scope="module", params=["vxlan", "direct"])
+@pytest.fixture(scope="module", params=params_by_transport("vxlan", "direct"))
 def lab(request):
-    with Lab(nodes=3, transport=request.param) as lab:
+    with Lab(nodes=3, **options(request.param, "dual")) as lab:
         lab.apply(POOL, service("web", "web", 30080), service("local", "web", 30081, externalTrafficPolicy="Local"),
                   service("none", "nobody", 30082), pod("w1", "web", "n1"), pod("w2", "web", "n2"))
         lab.wait_ready()

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from combos import options, params_by_transport
 from labs import FULL, HELPERS, Lab, answers_of, wait_for
 
 CONNECTIONS, KILLS = (1000, 20) if FULL else (200, 5)
@@ -28,14 +29,14 @@ def service(name, app, port, forwarding):
                 {"name": p.lower(), "protocol": p, "port": 80, "targetPort": port[0], "nodePort": port[1]} for p in ("TCP", "UDP")]}}
 
 
-@pytest.fixture(scope="module", params=["vxlan", "direct"] + ["wireguard"] * FULL)
+@pytest.fixture(scope="module", params=params_by_transport("direct", "vxlan", *["wireguard"] * FULL))
 def lab(request):
-    with Lab(nodes=3, transport=request.param) as lab:
+    with Lab(nodes=3, **options(request.param, "dual")) as lab:
         lab.apply(pod("w1", "web", "n1", http=8080), pod("w2", "web", "n2", http=8080),
                   pod("load", "load", "n2", ["sh", "-c", "sleep inf | %s serve 7000" % TRAFFIC], traffic=7000))
         for n, how in enumerate(("snat", "dsr")):
             lab.apply(service("web-" + how, "web", (8080, 30080 + n), how), service("load-" + how, "load", (7000, 30090 + n), how))
-        lab.transport = request.param
+        lab.transport = request.param[0]
         lab.wait_ready()
         lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
         lab.world = lab.status()["world"]["addresses"]

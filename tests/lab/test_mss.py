@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """M2: nobody ever hears "too big", and paths are narrower than the ends believe: with datapath.mssClamp TCP sends what fits at once."""
 
+import itertools
 import json
 import subprocess
 
 import pytest
-from labs import Lab, pod, run, wait_for
+from combos import OPPOSITES, WAYS, settings
+from labs import FULL, Lab, pod, run, wait_for
 from test_mtu import addresses, forget_route_mtu
 from test_service_clients import known
 
@@ -102,10 +104,11 @@ def ask(lab, unseen, where, address, port, what):
     return lab.popen(where, *command, stdout=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("clamp", ("on", "off"))
-def test_M2_nobody_hears_that_it_is_too_big(clamp):
+@pytest.mark.parametrize("clamp, way", itertools.product(("on", "off"), WAYS) if FULL else zip(("on", "off"), OPPOSITES),
+                         ids=lambda v: v if isinstance(v, str) else "-".join(v))
+def test_M2_nobody_hears_that_it_is_too_big(clamp, way):
     """The control without the clamp stalls in every direction."""
-    with Lab(nodes=2, transport="vxlan", set=["datapath.mssClamp=" + clamp, "service.inbound=on"]) as lab:
+    with Lab(nodes=2, transport="vxlan", set=settings(way) + ["datapath.mssClamp=" + clamp, "service.inbound=on"]) as lab:
         prepare(lab)
         servers = [lab.popen(where, "/usr/bin/python3", "-c", SERVER, stdout=subprocess.PIPE) for where in ("default/b", "world")]
         try:

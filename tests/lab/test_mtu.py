@@ -5,7 +5,7 @@ import itertools
 import subprocess
 
 import pytest
-from combos import settings, ways
+from combos import WAYS, settings
 from labs import FULL, Lab, pod, run, wait_for
 
 OVERHEAD = {"direct": (0, 0), "vxlan": (50, 70), "geneve": (50, 70), "wireguard": (80, 80)}  # over IPv4, over IPv6 outside; a WireGuard peer may move to the other
@@ -13,6 +13,8 @@ ALL = list(itertools.product((1280, 1400, 1500, 9000), OVERHEAD, ("dual", "ipv4"
 # 1280 and vxlan, outside IPv6: has no room for IPv6, and must say so.
 SPANNING = [(1280, "vxlan", "dual"), (1280, "vxlan", "ipv6"), (1400, "geneve", "ipv6"), (9000, "geneve", "dual"), (1500, "direct", "ipv4"), (9000, "vxlan", "ipv6"),
             (1280, "geneve", "dual"), (1500, "wireguard", "dual"), (1400, "wireguard", "ipv6"), (9000, "wireguard", "ipv4")]
+# The way in which each is tried: another each, or all.
+CASES = itertools.product(ALL, WAYS) if FULL else zip(SPANNING, itertools.cycle(WAYS))
 HEADERS = {4: 28, 6: 48}  # IP and UDP
 
 # Asks the pod's echo with one datagram of SIZE bytes, with permission to cut it (0) or without (2); prints what came of it.
@@ -113,8 +115,7 @@ def refused(mtu, transport, outer6, version):
     return version == 6 and outer6 and mtu - OVERHEAD[transport][1] < 1280
 
 
-@pytest.mark.parametrize("way", ways())
-@pytest.mark.parametrize("mtu, transport, family", ALL if FULL else SPANNING)
+@pytest.mark.parametrize("mtu, transport, family, way", [(*of, way) for of, way in CASES])
 def test_M1_what_fits_fits_to_the_byte(mtu, transport, family, way):
     outer6 = family == "ipv6"
     with Lab(nodes=2, transport=transport, family=family, mtu=str(mtu), set=settings(way)) as lab:

@@ -5,6 +5,7 @@ from the same node and across; over both families; in the tunnel and as it is.""
 import json
 
 import pytest
+from combos import options, params_by_transport
 from labs import FULL, Lab, pod, wait_for
 from test_policy import of, policy
 
@@ -34,16 +35,17 @@ SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "server"}
                     "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30090}]}}
 HOST_PORT = 8088
 CLIENTS = {"near": "n1", "far": "n2"}
+TRANSPORTS = params_by_transport("vxlan", "direct")
 
 
 def in_the_tunnel(test):
     """What the ways of the sample do not show by another transport is in the full tier."""
-    return test if FULL else pytest.mark.parametrize("lab", ["vxlan"], indirect=True)(test)
+    return test if FULL else pytest.mark.parametrize("lab", TRANSPORTS[:1], indirect=True)(test)
 
 
-@pytest.fixture(scope="module", params=["vxlan", "direct"])
+@pytest.fixture(scope="module", params=TRANSPORTS)
 def lab(request):
-    with Lab(nodes=2, transport=request.param) as lab:
+    with Lab(nodes=2, **options(request.param, "dual")) as lab:
         server = pod("server", node="n1", labels={"app": "server"})
         server["spec"]["containers"][0]["ports"] = [{"containerPort": 8080, "hostPort": HOST_PORT}]
         lab.apply(POOL, SERVICE, server,

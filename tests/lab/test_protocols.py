@@ -5,6 +5,7 @@ IP in IP among them: to the datapath it is one more protocol, and what is inside
 import json
 
 import pytest
+from combos import options, params_by_transport
 from labs import Lab, pod, wait_for
 from test_policy import of, policy
 
@@ -42,9 +43,9 @@ print(json.dumps([found.get(i) for i in range(len(asked))]))
 """
 
 
-@pytest.fixture(scope="module", params=["vxlan", "direct"])
+@pytest.fixture(scope="module", params=params_by_transport("direct", "vxlan"))
 def lab(request):
-    with Lab(nodes=2, transport=request.param) as lab:
+    with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.apply(*[pod(n, node=w, labels={"app": n}) for n, w in (("a", "n1"), ("near", "n1"), ("far", "n2"))])
         lab.wait_ready()
         lab.ips = {p["name"]: p["ips"] for p in lab.status()["pods"]}

@@ -4,6 +4,7 @@ not the node's own for that: policy judges them, and what follows on their ports
 options stand before the ports."""
 
 import pytest
+from combos import SPANNING, options, params
 from labs import Lab, pod, wait_for
 from test_policy import policy
 
@@ -50,9 +51,9 @@ sendp([Ether(dst=gateway) / IPv6(src=source, dst=to) / IPv6ExtHdrFragment(offset
 """
 
 
-@pytest.fixture
-def lab():
-    with Lab(nodes=1) as lab:
+@pytest.fixture(params=params(SPANNING[2:3], SPANNING))
+def lab(request):
+    with Lab(nodes=1, **options(request.param, "dual")) as lab:
         lab.apply(pod("attacker", node="n1", labels={"app": "attacker"}), pod("victim", node="n1", labels={"app": "victim"}))
         lab.wait_ready()
         lab.me, lab.victim = (next(p["ips"][1] for p in lab.status()["pods"] if p["name"] == name) for name in ("attacker", "victim"))

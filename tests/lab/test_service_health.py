@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from combos import BRIEF, options, params
 from labs import Lab, pod, wait_for
 
 PORT, PROXY = 31500, 10256
@@ -23,9 +24,9 @@ def web(flag, **spec):
     return p
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(nodes=2) as lab:
+@pytest.fixture(scope="module", params=params(BRIEF[1:2], BRIEF))
+def lab(request):
+    with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
         yield lab
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from combos import BRIEF, options, params
 from labs import WEFT, Lab, pod, wait_for
 
 REQUESTS = 200
@@ -21,11 +22,12 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-@pytest.fixture(scope="module")
-def lab():
+@pytest.fixture(scope="module", params=params(BRIEF[2:3], BRIEF))
+def lab(request):
+    way = options(request.param, "dual")
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
                "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}
-    with Lab(nodes=3, zones=3, set=["service.tiers=on"]) as lab:
+    with Lab(nodes=3, zones=3, **{**way, "set": way["set"] + ["service.tiers=on"]}) as lab:
         lab.apply(service, pod("client", node="n1"), *[pod("w%d" % n, node="n%d" % n, labels={"app": "web"}) for n in (1, 2, 3)])
         lab.wait_ready()
         lab.zones = {n["name"]: n["zone"] for n in lab.status()["nodes"]}

@@ -4,14 +4,15 @@
 import json
 
 import pytest
+from combos import BRIEF, options, params
 from labs import Lab, pod, wait_for
 
 pytestmark = pytest.mark.sanitizers
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(nodes=2, zones=2) as lab:
+@pytest.fixture(scope="module", params=params(BRIEF[4:5], BRIEF))
+def lab(request):
+    with Lab(nodes=2, zones=2, **options(request.param, "dual")) as lab:
         yield lab
 
 
