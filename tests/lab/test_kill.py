@@ -57,10 +57,10 @@ def kill_agents(lab, times):
         wait_for("all is well on " + node, lambda: lab.is_well(node))
 
 
-def engine_overflow(lab):
+def engine_overflow(lab, nodes=("n1", "n2")):
     """What found no room before the WireGuard engine, at its interface and its sockets: it did not get a processor in time."""
     total = 0
-    for node in ("n1", "n2"):
+    for node in nodes:
         for link in json.loads(lab.exec(node, "ip", "-s", "-j", "link", "show").stdout):
             total += link["stats64"]["tx"]["dropped"] if link["ifname"] == "weft-wg" else 0
         for line in lab.exec(node, "cat", "/proc/net/snmp", "/proc/net/snmp6").stdout.splitlines():
