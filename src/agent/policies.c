@@ -500,6 +500,9 @@ char *policies_problem(const struct policies *p)
 	struct problems found = { 0 };
 	char *text;
 
+	if (policy_apply_host_is_failed(&p->apply))
+		return xasprintf("the policy maps are full: the node's own policies find no room (policy.ruleTableSize, policy.addressTableSize): %s",
+				 p->apply.applied && p->apply.applied->host_until ? "what was confirmed last goes on" : "only its failsafe ports are open");
 	if (p->apply.locked && p->apply.room.n)
 		return xasprintf("the policy maps are full: %zu addresses of pods are locked down, and %zu addresses and prefixes have no class of their own "
 				 "(policy.addressTableSize)", p->apply.locked, p->apply.room.n);
@@ -560,6 +563,7 @@ struct policies *policies_new(sd_event *event, struct model *m, const struct opt
 	p->policy = policy_new();
 	policy_set_modes(p->policy, opt->policy_mode == POLICY_MODE_OBSERVE, opt->policy_default == POLICY_DEFAULT_DENY);
 	policy_set_trial_room(p->policy, opt->policy_rule_table_size / 2);
+	policy_set_limits(p->policy, 0, 0, opt->policy_address_table_size);
 	if (!opt->policy_host) {
 		policy_set_hostless(p->policy);
 	} else {

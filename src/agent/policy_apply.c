@@ -96,14 +96,27 @@ enum dp_policy_map policy_apply_dp_map(enum policy_map map)
 	return dp_maps[map];
 }
 
+/* What it tells apart is only who is allowed more than those ports. */
+static uint32_t failsafe_of(const struct policy_apply *p)
+{
+	return policy_apply_id_is_in(p->failed, p->n_failed_ids, p->host_failsafe) ? POLICY_LOCKED : p->host_failsafe;
+}
+
+bool policy_apply_host_is_failed(const struct policy_apply *p)
+{
+	return policy_apply_has_failed(p, p->host_policy) || policy_apply_has_failed(p, p->host_after);
+}
+
 struct policy_endpoint_value policy_apply_endpoint_value(const struct policy_apply *p, const struct policy_endpoint_value *wanted)
 {
 	struct policy_endpoint_value v = *wanted;
 
 	if (policy_apply_has_failed(p, v.after)) /* only the node has one */
-		v.after = POLICY_OPEN;
-	if (policy_apply_has_failed(p, v.policy)) /* a trial of the node's that has no room: what was confirmed goes on */
-		v.policy = v.policy == p->host_policy ? v.after : POLICY_LOCKED, v.trial = 0;
+		v.after = failsafe_of(p);
+	if (policy_apply_has_failed(p, v.policy)) {
+		v.policy = v.policy != p->host_policy ? POLICY_LOCKED : v.until ? v.after : failsafe_of(p); /* of a trial: what was confirmed goes on */
+		v.trial = 0;
+	}
 	if (policy_apply_has_failed(p, v.trial))
 		v.trial = 0;
 	return v;
@@ -136,13 +149,21 @@ static int lock_failed(struct policy_apply *p, const struct policy_maps *m)
 	for (size_t i = 0; some_have_failed(p) && i < m->n[POLICY_MAP_ENDPOINTS]; i++) {
 		int r;
 
-		if (!policy_apply_has_failed(p, e[i].value.policy))
+		if (!policy_apply_has_failed(p, e[i].value.policy) && !policy_apply_has_failed(p, e[i].value.after))
 			continue;
 		p->locked++;
 		r = put_endpoint(p, &e[i], true);
 		first = first ? first : r;
 	}
 	return first;
+}
+
+/* Nothing turns with it: this is before POLICY_STEP_CLASSES. */
+static int lock_now(struct policy_apply *p, const struct policy_maps *m)
+{
+	int r = lock_failed(p, m);
+
+	return r == 0 && p->locked ? datapath_policy_commit(p->dp, m->host_until) : r;
 }
 
 static int settle_failed(struct policy_apply *p, const struct policy_maps *m)
@@ -152,12 +173,15 @@ static int settle_failed(struct policy_apply *p, const struct policy_maps *m)
 	if (!p->failed && !p->failed_ports)
 		return 0;
 	spread_failures(p, m);
-	r = lock_failed(p, m);
-	if (r == 0 && p->locked) /* nothing turns with it: this is before POLICY_STEP_CLASSES */
-		r = datapath_policy_commit(p->dp, m->host_until);
-	if (r < 0)
-		return r;
-	policy_fit_failed(p, m);
+	for (int all = 0; all < 2; all++) {
+		policy_fit_make_way(p, m, all);
+		r = lock_now(p, m);
+		if (r < 0)
+			return r;
+		policy_fit_failed(p, m);
+		if (!policy_apply_host_is_failed(p))
+			break;
+	}
 	return lock_failed(p, m); /* those that are left; the others change over in their turn */
 }
 
@@ -168,11 +192,57 @@ static void note_blind(uint32_t policy, void *ctx)
 	policy_apply_mark(&p->blind, &p->n_blind, policy);
 }
 
+static void find_blind(struct policy_apply *p, const struct policy_maps *m)
+{
+	free(p->blind);
+	p->blind = NULL;
+	p->n_blind = 0;
+	policy_room_each_blind(&p->room, m, note_blind, p);
+}
+
+static int change_prefix(struct policy_apply *p, const struct policy_maps *m, size_t i, bool put)
+{
+	const struct policy_cidr_entry *e = &policy_maps_cidrs(m)[i];
+
+	return datapath_policy_change(p->dp, DP_POLICY_CIDRS, &e->key, put ? &e->value : NULL);
+}
+
+/* Prefixes that the node's own policies tell apart have room before others. Who is concerned by those is locked down before they go. */
+static int give_host_prefixes(struct policy_apply *p, const struct policy_maps *m)
+{
+	_cleanup_free_ size_t *go = NULL, *come = NULL;
+	size_t n_go, n_come;
+	int r;
+
+	policy_room_exchange(&p->room, m, (uint32_t[]){ p->host_policy, p->host_after }, 2, &go, &n_go, &come, &n_come);
+	if (!n_come)
+		return 0;
+	for (size_t i = 0; i < n_go; i++)
+		policy_room_note_absent(&p->room, m, POLICY_MAP_CIDRS, &policy_maps_cidrs(m)[go[i]]);
+	find_blind(p, m);
+	r = lock_failed(p, m);
+	for (size_t i = 0; i < n_go && r == 0; i++)
+		r = change_prefix(p, m, go[i], false);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n_come; i++)
+		if (change_prefix(p, m, come[i], true) == 0)
+			policy_room_note_present(&p->room, m, POLICY_MAP_CIDRS, &policy_maps_cidrs(m)[come[i]]);
+	find_blind(p, m);
+	return 0;
+}
+
 static int settle_absent(struct policy_apply *p, const struct policy_maps *m)
 {
 	if (!p->room.n)
 		return 0;
-	policy_room_each_blind(&p->room, m, note_blind, p);
+	find_blind(p, m);
+	if (policy_apply_host_is_failed(p)) {
+		int r = give_host_prefixes(p, m);
+
+		if (r < 0)
+			return r;
+	}
 	return p->blind ? lock_failed(p, m) : 0;
 }
 
@@ -469,6 +539,8 @@ int policy_apply(struct policy_apply *p, struct datapath *dp, struct policy_maps
 	if (is_as_full(p, maps))
 		return 0;
 	p->host_policy = maps->host_policy;
+	p->host_after = maps->host_after;
+	p->host_failsafe = maps->host_failsafe;
 	again = policy_apply_is_failed(p);
 	late = find_late(p, maps);
 	n_late = p->n_failed_ids;

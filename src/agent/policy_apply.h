@@ -10,7 +10,7 @@ struct policy_apply {
 	struct datapath *dp;	   /* that has `applied`; NULL: none yet */
 	struct policy_maps *applied;
 	struct policy_maps *leaving[2]; /* what was applied before: since the last policy_apply_finish(), since the one before. Or NULL */
-	uint32_t host_policy;	   /* of the maps that are being applied, or were last */
+	uint32_t host_policy, host_failsafe, host_after; /* of the maps that are being applied, or were last */
 	unsigned fresh;		   /* so many times policy_apply_finish() until what earlier agents have left goes, too; 0: it is gone */
 	bool *failed, *failed_ports; /* policies and port tables of `applied` that did not fit, by id; or NULL */
 	size_t n_failed_ids, n_failed_ports;
@@ -59,6 +59,8 @@ static inline bool policy_apply_is_failed(const struct policy_apply *p)
 /* Addresses of endpoints whose policy found no room; @blind: it did, but not what it must tell apart. */
 typedef void policy_apply_locked_fn(const struct addr *addr, bool blind, void *ctx);
 void policy_apply_each_locked(const struct policy_apply *p, policy_apply_locked_fn *fn, void *ctx);
+/* The node's own policies have found no room: what was confirmed goes on (on trial), or only its failsafe ports are open. */
+bool policy_apply_host_is_failed(const struct policy_apply *p);
 /* All that are locked down, for whatever reason. */
 size_t policy_apply_count_locked(const struct policy_apply *p);
 /* Looks at the next few thousand entries of the datapath, and puts back what somebody took away or changed. Return: how many, -errno. */

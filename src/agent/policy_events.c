@@ -22,13 +22,21 @@ static void tell_object(struct agent *a, enum policy_kind kind, const char *name
 							     "PolicyInvalid", message, NULL, NULL });
 }
 
-static void tell_hostless(struct agent *a, const char *name, const char *detail)
+/* What is so on this node. */
+static void tell_not_enforced(struct agent *a, enum policy_kind kind, const char *namespace_, const char *name, const char *detail)
 {
-	const struct model_policy *p = policies_find_object(a->policies, KIND_CLUSTER, "", name);
+	const struct model_policy *p = policies_find_object(a->policies, kind, namespace_, name);
 
 	if (p)
-		events_is_so(&a->events, &(struct event_in){ policy_kind_api_version(KIND_CLUSTER), policy_kind_name(KIND_CLUSTER), "", name, p->uid,
+		events_is_so(&a->events, &(struct event_in){ policy_kind_api_version(kind), policy_kind_name(kind), namespace_, name, p->uid,
 							     "PolicyNotEnforced", detail, NULL, NULL });
+}
+
+static void tell_no_room(struct agent *a, enum policy_kind kind, const char *namespace_, const char *name, const char *detail)
+{
+	_cleanup_free_ char *message = xasprintf("on node %s: %s", a->opt.node_name, detail);
+
+	tell_not_enforced(a, kind, namespace_, name, message);
 }
 
 /* @subject: "NetworkPolicy a/b", "AdminNetworkPolicy b"; of what concerns a pod: "a/b" */
@@ -46,7 +54,9 @@ static void on_problem(enum policy_problem what, const char *subject, const char
 	else if (what == PROBLEM_TRIAL_TOO_LARGE || what == PROBLEM_TRIAL_NO_ROOM)
 		tell_pod(a, namespace_, name, "PolicyNotObserved", detail);
 	else if (what == PROBLEM_HOSTLESS)
-		tell_hostless(a, name, detail);
+		tell_not_enforced(a, KIND_CLUSTER, "", name, detail);
+	else if (what == PROBLEM_NO_ROOM && policy_kind_parse(kind_name, &kind) == 0)
+		tell_no_room(a, kind, namespace_, name, detail);
 	else if (what == PROBLEM_INVALID_OBJECT && policy_kind_parse(kind_name, &kind) == 0)
 		tell_object(a, kind, namespace_, name, detail);
 }
@@ -89,6 +99,30 @@ const char *agent_find_policy_lock(const struct agent *a, const char *namespace_
 	return l.why;
 }
 
+struct host_room {
+	struct agent *a;
+	const char *detail;
+};
+
+static bool tell_host_policy(struct model_policy *p, void *ctx)
+{
+	struct host_room *h = ctx;
+
+	if (policy_subject_is_nodes(p->subject) && policy_object_is_used(policies_compiler(h->a->policies), KIND_CLUSTER, "", p->name))
+		tell_no_room(h->a, KIND_CLUSTER, "", p->name, h->detail);
+	return true;
+}
+
+/* The maps have none for the node's own policies; what the compiler knows comes as PROBLEM_NO_ROOM. */
+static void tell_host_without_room(struct agent *a)
+{
+	struct host_room h = { a, "the policy maps are full (policy.ruleTableSize, policy.addressTableSize): its policies have no room there, and "
+				  "what was confirmed last goes on while they are on trial, else only its failsafe ports are open" };
+
+	if (policy_apply_host_is_failed(policies_applied(a->policies)))
+		model_each_policy(a->model, MODEL_CLUSTER_POLICIES, tell_host_policy, &h);
+}
+
 /* Each node that took them back says so in words of its own: others may have confirmed them. */
 static void tell_taken_back(struct agent *a)
 {
@@ -126,6 +160,7 @@ bool agent_tell_policy_problems(struct agent *a)
 	events_begin(&a->events);
 	policy_each_problem(policies_compiler(a->policies), on_problem, a);
 	policy_apply_each_locked(policies_applied(a->policies), on_locked, a);
+	tell_host_without_room(a);
 	tell_taken_back(a);
 	return events_end(&a->events, still_there, a);
 }

@@ -14,6 +14,7 @@ struct tables {
 struct stretch {
 	const struct policy_rule_entry *rules;
 	size_t n, size; /* @size: with its port tables' entries */
+	int rank;	/* 0: the node's failsafe ports, 1: its policies, 2: others */
 };
 
 struct fit {
@@ -61,7 +62,14 @@ static int cmp_stretch(const void *a, const void *b)
 {
 	const struct stretch *x = a, *y = b;
 
+	if (x->rank != y->rank)
+		return x->rank - y->rank;
 	return x->size < y->size ? -1 : x->size > y->size;
+}
+
+static int rank_of(const struct policy_apply *p, uint32_t policy)
+{
+	return policy == p->host_failsafe ? 0 : policy == p->host_policy || policy == p->host_after ? 1 : 2;
 }
 
 static void find_failed(struct fit *f)
@@ -70,7 +78,7 @@ static void find_failed(struct fit *f)
 	size_t n = f->m->n[POLICY_MAP_RULES], cap = 0;
 
 	for (size_t i = 0, end; i < n; i = end) {
-		struct stretch s = { .rules = &rules[i] };
+		struct stretch s = { .rules = &rules[i], .rank = rank_of(f->p, rules[i].key.policy) };
 
 		for (end = i; end < n && rules[end].key.policy == rules[i].key.policy; end++)
 			s.size += 1 + table_size(&f->tables, rules[end].value.ports);
@@ -168,6 +176,51 @@ void policy_fit_failed(struct policy_apply *p, const struct policy_maps *m)
 		for (size_t k = 0; k < s->n; k++)
 			f.tables.used[s->rules[k].value.ports] = true;
 	}
+	fit_done(&f);
+}
+
+static void find_others(const struct fit *f, struct stretch **ret, size_t *ret_n)
+{
+	const struct policy_rule_entry *rules = policy_maps_rules(f->m);
+	size_t n = f->m->n[POLICY_MAP_RULES], cap = 0;
+
+	*ret = NULL;
+	*ret_n = 0;
+	for (size_t i = 0, end; i < n; i = end) {
+		struct stretch s = { .rules = &rules[i], .rank = rank_of(f->p, rules[i].key.policy) };
+
+		for (end = i; end < n && rules[end].key.policy == rules[i].key.policy; end++)
+			s.size += 1 + table_size(&f->tables, rules[end].value.ports);
+		s.n = end - i;
+		if (s.rank < 2 || policy_apply_id_is_in(f->p->failed, f->p->n_failed_ids, rules[i].key.policy))
+			continue;
+		GROW(*ret, *ret_n, cap);
+		(*ret)[(*ret_n)++] = s;
+	}
+	if (*ret_n > 1)
+		qsort(*ret, *ret_n, sizeof(**ret), cmp_stretch);
+}
+
+void policy_fit_make_way(struct policy_apply *p, const struct policy_maps *m, bool all)
+{
+	size_t rules = 0, ports = 0, n;
+	struct stretch *others;
+	struct fit f;
+
+	fit_begin(&f, p, m);
+	find_others(&f, &others, &n);
+	for (size_t i = 0; i < f.n_failed && f.failed[i].rank < 2; i++) {
+		rules += f.failed[i].n;
+		ports += f.failed[i].size - f.failed[i].n;
+	}
+	while (n && (rules || ports)) {
+		const struct stretch *s = &others[--n];
+
+		policy_apply_mark(&p->failed, &p->n_failed_ids, s->rules->key.policy);
+		rules -= all ? 0 : MIN(rules, s->n);
+		ports -= all ? 0 : MIN(ports, s->size - s->n);
+	}
+	free(others);
 	fit_done(&f);
 }
 

@@ -5,7 +5,14 @@
 #include "agent/policy_apply.h"
 
 /**
- * policy_fit_failed() - the smallest first
+ * policy_fit_make_way() - for the node's own policies, if they have not found room
+ * @all: every other policy has to go, else so many, the largest first, as leave the room that is missing
+ *
+ * Marks them in p->failed; their endpoints are to be locked down before policy_fit_failed().
+ */
+void policy_fit_make_way(struct policy_apply *p, const struct policy_maps *m, bool all);
+/**
+ * policy_fit_failed() - the node's own first, then the smallest
  * @m: the maps that are being applied, or were last
  *
  * First out with all that is not whole, rules and port tables; nobody uses them, as their endpoints are locked down already. p->failed then says who is

@@ -167,6 +167,13 @@ static uint32_t count_classes(const struct walk *w)
 	return last + 1;
 }
 
+/* @t: by the classes up to @n_classes. */
+static void fill(struct by_class *t, const struct policy_rule_entry *rules, size_t n, bool in)
+{
+	for (size_t k = 0; k < n; k++)
+		t->rule[rules[k].key.direction][rules[k].key.class_id] = in ? &rules[k] : NULL;
+}
+
 static void judge(const struct walk *w, policy_room_fn *fn, void *ctx)
 {
 	const struct policy_rule_entry *rules = policy_maps_rules(w->m);
@@ -177,12 +184,12 @@ static void judge(const struct walk *w, policy_room_fn *fn, void *ctx)
 	size_t n = w->m->n[POLICY_MAP_RULES], end;
 
 	for (size_t i = 0; i < n; i = end) {
-		for (end = i; end < n && rules[end].key.policy == rules[i].key.policy; end++)
-			t.rule[rules[end].key.direction][rules[end].key.class_id] = &rules[end];
+		for (end = i; end < n && rules[end].key.policy == rules[i].key.policy;)
+			end++;
+		fill(&t, rules + i, end - i, true);
 		if (is_blind(&t, w))
 			fn(rules[i].key.policy, ctx);
-		for (size_t k = i; k < end; k++)
-			t.rule[rules[k].key.direction][rules[k].key.class_id] = NULL;
+		fill(&t, rules + i, end - i, false);
 	}
 }
 
@@ -196,4 +203,89 @@ void policy_room_each_blind(const struct policy_room *r, const struct policy_map
 	sort_pairs(&w);
 	if (w.n_pairs)
 		judge(&w, fn, ctx);
+}
+
+void policy_room_note_present(struct policy_room *r, const struct policy_maps *m, enum policy_map map, const void *key)
+{
+	r->absent[map][((const char *)key - (const char *)m->entries[map]) / policy_map_shapes[map].entry_size] = false;
+	r->n--;
+}
+
+static uint32_t count_all_classes(const struct policy_maps *m)
+{
+	const struct policy_cidr_entry *cidrs = policy_maps_cidrs(m);
+	uint32_t n = count_classes(&(struct walk){ .m = m });
+
+	for (size_t i = 0; i < m->n[POLICY_MAP_CIDRS]; i++)
+		n = MAX(n, cidrs[i].value.class_id + 1);
+	return n;
+}
+
+/* Which prefixes has the policy other rules for than for those around them? */
+static void note_told(const struct policy_maps *m, const struct by_class *t, bool *told)
+{
+	const struct policy_cidr_entry *cidrs = policy_maps_cidrs(m);
+	struct walk w = { .m = m };
+
+	for (size_t i = 0; i < m->n[POLICY_MAP_CIDRS]; i++) {
+		struct prefix p = { .len = cidrs[i].key.prefixlen };
+
+		memcpy(p.addr.b, cidrs[i].key.addr, sizeof(p.addr.b));
+		leave(&w, &p);
+		if (w.depth) {
+			struct walk one = { .pairs = &(struct pair){ cidrs[i].value, w.classes[w.depth - 1] }, .n_pairs = 1 };
+
+			told[i] |= is_blind(t, &one);
+		}
+		w.around[w.depth] = p;
+		w.classes[w.depth++] = cidrs[i].value;
+	}
+}
+
+static bool *find_told(const struct policy_maps *m, const uint32_t *ids, size_t n_ids)
+{
+	const struct policy_rule_entry *rules = policy_maps_rules(m);
+	uint32_t n_classes = count_all_classes(m);
+	_cleanup_free_ const struct policy_rule_entry **in = xnew0_array(const struct policy_rule_entry *, n_classes);
+	_cleanup_free_ const struct policy_rule_entry **out = xnew0_array(const struct policy_rule_entry *, n_classes);
+	struct by_class t = { { [POLICY_INGRESS] = in, [POLICY_EGRESS] = out } };
+	bool *told = xnew0_array(bool, m->n[POLICY_MAP_CIDRS]);
+
+	for (size_t i = 0; i < n_ids; i++) {
+		size_t begin = 0, end;
+
+		while (begin < m->n[POLICY_MAP_RULES] && rules[begin].key.policy != ids[i])
+			begin++;
+		for (end = begin; end < m->n[POLICY_MAP_RULES] && rules[end].key.policy == ids[i];)
+			end++;
+		fill(&t, rules + begin, end - begin, true);
+		note_told(m, &t, told);
+		fill(&t, rules + begin, end - begin, false);
+	}
+	return told;
+}
+
+void policy_room_exchange(const struct policy_room *r, const struct policy_maps *m, const uint32_t *ids, size_t n_ids, size_t **ret_go, size_t *ret_n_go,
+			  size_t **ret_come, size_t *ret_n_come)
+{
+	_cleanup_free_ bool *told = find_told(m, ids, n_ids);
+	const bool *absent = r->absent[POLICY_MAP_CIDRS];
+	size_t n = m->n[POLICY_MAP_CIDRS], first = n, n_go = 0, n_come = 0;
+
+	*ret_go = xnew0_array(size_t, n);
+	*ret_come = xnew0_array(size_t, n);
+	for (size_t i = 0; absent && i < n; i++) {
+		first = absent[i] ? MIN(first, i) : first;
+		if (absent[i] && told[i])
+			(*ret_come)[n_come++] = i;
+	}
+	/* From before the first that is absent, as those near it are rather of those who name many. */
+	for (size_t k = 0; k < n && n_go < n_come; k++) {
+		size_t i = (first + n - 1 - k) % n;
+
+		if (!absent[i] && !told[i] && policy_maps_cidrs(m)[i].key.prefixlen > V4_BITS_BEFORE)
+			(*ret_go)[n_go++] = i;
+	}
+	*ret_n_go = n_go;
+	*ret_n_come = n_come;
 }

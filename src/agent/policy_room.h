@@ -17,6 +17,18 @@ static inline bool policy_room_is_absent(const struct policy_room *r, const stru
 	return r->absent[map] && r->absent[map][((const char *)key - (const char *)m->entries[map]) / policy_map_shapes[map].entry_size];
 }
 
+/* It has found room after all. */
+void policy_room_note_present(struct policy_room *r, const struct policy_maps *m, enum policy_map map, const void *key);
+
+/**
+ * policy_room_exchange() - which prefixes should go, so that others may come that some policies cannot do without
+ * @ids: policies; 0 is none
+ * @ret_go: numbers of entries that are there, and that those do not tell apart; no more than come
+ * @ret_come: of those that are absent, and that they do
+ */
+void policy_room_exchange(const struct policy_room *r, const struct policy_maps *m, const uint32_t *ids, size_t n_ids, size_t **ret_go, size_t *ret_n_go,
+			  size_t **ret_come, size_t *ret_n_come);
+
 /**
  * policy_room_each_blind() - the policies that would take an absent address for another
  * @m: the maps that are applied

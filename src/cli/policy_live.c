@@ -31,6 +31,8 @@ static void print_object(const json_t *o)
 	       shown(json_str_at(o, "mode"), mode));
 	json_array_foreach(json_object_get(o, "errors"), i, error)
 		printf("  invalid, fails closed: %s\n", shown(json_string_value(error), text));
+	if (json_object_get(o, "trouble"))
+		printf("  no room: %s\n", shown(json_str_at(o, "trouble"), text));
 }
 
 static void print_list(const json_t *list)

@@ -166,7 +166,7 @@ static struct peer **collect_peers(const struct policy *p, enum peer_type type, 
 	for (n = htab_begin(&p->peers); n; n = htab_next(&p->peers, n)) {
 		struct peer *peer = container_of(n, struct peer, node);
 
-		if (peer->type == type && (type == PEER_BLOCK ? peer->in_table : peer->in_use && !peer->any_node))
+		if (peer->type == type && (type == PEER_BLOCK ? peer->in_table && !peer->left_out : peer->in_use && !peer->any_node))
 			all[count++] = peer;
 	}
 	if (count)
@@ -295,10 +295,8 @@ static void update_blocks(struct policy *p)
 {
 	size_t n;
 	_cleanup_free_ struct peer **peers = collect_peers(p, PEER_BLOCK, &n);
-	bool overflow = p->blocks.overflow;
 
 	blocks_build(&p->blocks, peers, n, p->ranges, p->n_ranges, p->max_memberships);
-	p->overflow_changed = overflow != p->blocks.overflow;
 	p->all_classes_dirty = true;
 	update_cidrs(p);
 	p->blocks_dirty = false;

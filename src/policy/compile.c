@@ -7,17 +7,44 @@
  * flatten   the policies whose objects or classes changed, to entries
  * emit      the arrays
  *
+ * What only observes takes no room from what is in force (trials.c): where they find none together, all is done once more without it.
+ *
  * policy_settle() is the other half: policies that no endpoint has any more were kept (with their peers, and so with the
  * classes that their entries speak of) while packets could still be judged by them. */
 #include "policy/store.h"
 
-struct policy_maps *policy_compile(struct policy *p)
+static void fit_blocks(struct policy *p)
 {
-	p->generation++;
-	subjects_update(p);
+	if (!p->blocks_dirty && !(p->fit_dirty && p->blocks_left_out))
+		return;
+	if (trials_take_part(p) && blocks_are_too_many(p))
+		trials_update(p, true);
+	blocks_fit(p);
+	p->fit_dirty = false;
+}
+
+static void make(struct policy *p)
+{
 	profiles_update(p);
 	classes_update(p);
 	flatten_update(p);
+}
+
+struct policy_maps *policy_compile(struct policy *p)
+{
+	bool again = p->subjects_dirty;
+
+	p->generation++;
+	subjects_update(p);
+	trials_update(p, p->trials_left_out && !again);
+	fit_blocks(p);
+	make(p);
+	if (trials_take_part(p) && trials_lack_room(p)) {
+		p->generation++;
+		trials_update(p, true);
+		fit_blocks(p);
+		make(p);
+	}
 	peers_sweep(p);
 	policy_maps_put(p->maps);
 	p->maps = maps_emit(p);
@@ -50,7 +77,7 @@ bool policy_settle(struct policy *p, uint64_t compiled)
 		next = htab_next(&p->psets, n);
 		if (!s->retiring || s->retired >= compiled)
 			continue;
-		any = true;
+		any = p->fit_dirty = true;
 		p->retiring--;
 		pset_free(p, s);
 	}
@@ -69,11 +96,28 @@ struct policy_stats policy_stats(const struct policy *p)
 	return s;
 }
 
+static const char *host_unfit(const struct policy *p)
+{
+	return p->host_times.until_ns ? "the policies of the node itself find no room: what was confirmed last goes on" :
+					"the policies of the node itself find no room: only its failsafe ports are open";
+}
+
+const char *object_trouble(const struct policy *p, const struct object *o)
+{
+	const struct pod *host = o->spec->of_nodes ? policy_host(p) : NULL;
+
+	if (host && host->pset && pset_is_unfit(host->pset) && !o->spec->observes && object_selects(o, host))
+		return host_unfit(p);
+	return o->blocks_left_out ? "the CIDR blocks in use on this node are too many (policy.addressTableSize) or nest too much, its own most of all: whom it selects there is locked down" : NULL;
+}
+
 static void object_problems(const struct policy *p, const struct object *o, policy_problem_fn *fn, void *ctx)
 {
 	const struct policy_spec *s = o->spec;
 	_cleanup_free_ char *name = xasprintf("%s %s%s%s", policy_kind_name(s->kind), s->namespace_, *s->namespace_ ? "/" : "", s->name);
 
+	if (object_trouble(p, o))
+		fn(PROBLEM_NO_ROOM, name, object_trouble(p, o), ctx);
 	for (unsigned i = 0; i < s->errors.n; i++)
 		fn(PROBLEM_INVALID_OBJECT, name, s->errors.text[i], ctx);
 	if (p->hostless && object_means_host(p, o))
@@ -87,8 +131,8 @@ static void pod_problems(const struct policy *p, const struct pod *pod, policy_p
 	if (pod->host) {
 		if (pod->after)
 			return;
-		if (pod->pset && (pod->pset->too_large || pod->pset->blocks_overflow))
-			fn(PROBLEM_HOST_TOO_LARGE, name, "the policies of the node itself are too large: not in force", ctx);
+		if (pod->pset && pset_is_unfit(pod->pset))
+			fn(PROBLEM_HOST_TOO_LARGE, name, host_unfit(p), ctx);
 		return;
 	}
 
@@ -96,12 +140,12 @@ static void pod_problems(const struct policy *p, const struct pod *pod, policy_p
 		fn(PROBLEM_NAMESPACE_UNKNOWN, name, "the labels of its namespace are not known yet: locked down", ctx);
 	if (pod->pset && pod->pset->too_large)
 		fn(PROBLEM_TOO_LARGE, name, "its policies need more map entries than one policy may have: locked down", ctx);
-	if (pod->trial && (pod->trial->too_large || pod->trial->blocks_overflow))
+	if (pod->trial && pod->trial->too_large)
 		fn(PROBLEM_TRIAL_TOO_LARGE, name, "with those that only observe its policies are too large: would be locked down", ctx);
-	if (pod->trial && p->trials_left_out)
-		fn(PROBLEM_TRIAL_NO_ROOM, name, "the policies that only observe find no room (policy.ruleTableSize): not observed", ctx);
+	if (pod->trial && (pod->trial->idle || pod->trial->blocks_overflow))
+		fn(PROBLEM_TRIAL_NO_ROOM, name, "the policies that only observe find no room (policy.ruleTableSize, policy.addressTableSize): not observed", ctx);
 	if (pod->pset && pod->pset->blocks_overflow)
-		fn(PROBLEM_TOO_MANY_BLOCKS, name, "the CIDR blocks in use nest too much: locked down", ctx);
+		fn(PROBLEM_TOO_MANY_BLOCKS, name, "the CIDR blocks in use are too many (policy.addressTableSize) or nest too much, those of its policies most of all: locked down", ctx);
 }
 
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx)

@@ -552,7 +552,7 @@ static void too_large_a_policy_locks_down(void)
 	policy_put_pod(p, &elsewhere);
 	put_unique_pods(p, 1000);
 	put_selectors(p, 100);
-	policy_set_limits(p, 50, 0);
+	policy_set_limits(p, 50, 0, 0);
 	m = policy_compile(p);
 	policy_lookup_side(m, &one, &peer, POLICY_EGRESS, IPPROTO_TCP, 80, &side);
 	CHECK(!side.allowed && side.why == POLICY_BY_LOCK && side.policy == POLICY_LOCKED);

@@ -79,30 +79,6 @@ static void emit_cidrs(const struct policy *p, struct policy_maps *m)
 	m->n[POLICY_MAP_CIDRS] = p->blocks.n_prefixes;
 }
 
-/* Only trials have it. What retires stays: a packet may be on its way with it. */
-static bool is_left_out(const struct policy *p, const struct pset *s)
-{
-	return p->trials_left_out && s->refs && s->refs == s->trials;
-}
-
-/* Policies in force come first: those on trial are emitted while they leave them room enough. */
-static void choose_trials(struct policy *p)
-{
-	size_t rules = 0, ports = 0;
-	struct htab_node *n;
-	bool any = false;
-
-	for (n = htab_begin(&p->psets); n; n = htab_next(&p->psets, n)) {
-		const struct pset *s = container_of(n, struct pset, node);
-
-		rules += s->n_entries;
-		any |= s->trials > 0;
-	}
-	for (n = htab_begin(&p->port_tables); n; n = htab_next(&p->port_tables, n))
-		ports += container_of(n, struct port_table, node)->n;
-	p->trials_left_out = any && p->trial_room && MAX(rules, ports) > p->trial_room;
-}
-
 static int cmp_rule_entry(const void *a, const void *b)
 {
 	return policy_map_cmp(POLICY_MAP_RULES, a, b); /* the key comes first */
@@ -123,7 +99,7 @@ static void emit_rules(const struct policy *p, struct policy_maps *m)
 	for (n = htab_begin(&p->psets); n; n = htab_next(&p->psets, n)) {
 		const struct pset *s = container_of(n, struct pset, node);
 
-		for (size_t i = 0; i < s->n_entries && !is_left_out(p, s); i++) {
+		for (size_t i = 0; i < s->n_entries; i++) {
 			const struct rule_entry *r = &s->entries[i];
 
 			if (r->ports)
@@ -174,18 +150,28 @@ static uint32_t id_of(const struct pset *s)
 {
 	if (!s)
 		return POLICY_OPEN;
-	if (s->too_large || s->blocks_overflow)
-		return s->of_host ? POLICY_OPEN : POLICY_LOCKED;
-	return s->id;
+	return pset_is_unfit(s) ? POLICY_LOCKED : s->id;
+}
+
+/* What a trial would do that is not tried is nobody's to say. One that is too large by itself would lock down. */
+static uint32_t trial_of(const struct pod *pod)
+{
+	return pod->trial && (pod->trial->idle || pod->trial->blocks_overflow) ? POLICY_OPEN : id_of(pod->trial);
 }
 
 /* Where everything only observes, so does the lock. */
 static struct policy_endpoint_value value_of(const struct policy *p, const struct pod *pod)
 {
 	if (!pod->locked)
-		return (struct policy_endpoint_value){ .policy = id_of(pod->pset), .trial = p->trials_left_out ? POLICY_OPEN : id_of(pod->trial) };
+		return (struct policy_endpoint_value){ .policy = id_of(pod->pset), .trial = trial_of(pod) };
 	return p->observe_all ? (struct policy_endpoint_value){ .trial = POLICY_LOCKED } :
 				(struct policy_endpoint_value){ .policy = POLICY_LOCKED };
+}
+
+/* Nobody can close the failsafe ports, and no want of room opens the others. */
+static uint32_t host_id(const struct policy_maps *m, const struct pod *host)
+{
+	return host->pset && pset_is_unfit(host->pset) ? m->host_failsafe : id_of(host->pset);
 }
 
 /* The node is an endpoint only while some policy speaks of it, or will by itself: the datapath tracks its traffic then. @after: see policy_set_host().
@@ -194,9 +180,13 @@ static size_t emit_host(const struct policy *p, const struct pod *host, const st
 {
 	struct policy_endpoint_value v = value_of(p, host);
 
-	m->host_policy = v.policy;
+	m->host_failsafe = host->failsafe ? id_of(host->failsafe) : POLICY_LOCKED;
 	m->host_until = v.until = p->host_times.until_ns;
-	v.after = v.until ? id_of(after->pset) : POLICY_OPEN;
+	v.after = v.until ? host_id(m, after) : POLICY_OPEN;
+	if (host->pset && pset_is_unfit(host->pset)) /* of a trial: what was confirmed goes on */
+		v.policy = v.until ? v.after : m->host_failsafe;
+	m->host_policy = v.policy;
+	m->host_after = v.after;
 	if (v.policy == POLICY_OPEN && v.trial == POLICY_OPEN && v.after == POLICY_OPEN)
 		return 0;
 	v.adopts = p->host_times.adopts_ns;
@@ -249,7 +239,6 @@ struct policy_maps *maps_emit(struct policy *p)
 	struct policy_maps *m = xnew0(struct policy_maps);
 
 	m->refs = 1;
-	choose_trials(p);
 	emit_addrs(p, m);
 	emit_cidrs(p, m);
 	emit_rules(p, m);

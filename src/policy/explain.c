@@ -125,6 +125,8 @@ static json_t *object_json(const struct policy *p, const struct object *o, struc
 		json_array_append_new(list, rule_json(&o->rules[i], is_isolated_before(p, o, v->of, s->rules[i].direction), v));
 	if (v)
 		json_object_set_new(j, "moreRules", json_integer(s->n_rules - json_array_size(list)));
+	if (object_trouble(p, o))
+		json_object_set_new(j, "trouble", json_string(object_trouble(p, o)));
 	json_object_set_new(j, "errors", errors);
 	json_object_set_new(j, "subject", json_string(o->subject->text));
 	json_object_set_new(j, "rules", list);
@@ -158,9 +160,11 @@ static const char *state_of(const struct policy *p, const struct pod *pod)
 		return "would be locked: the labels of its namespace are not known";
 	if (pod->locked)
 		return "locked: the labels of its namespace are not known";
-	if (pod->pset && (pod->pset->too_large || pod->pset->blocks_overflow))
+	if (pod->pset && pset_is_unfit(pod->pset))
 		return "locked: its policies are too large";
-	if (pod->trial && (pod->trial->too_large || pod->trial->blocks_overflow))
+	if (pod->trial && (pod->trial->idle || pod->trial->blocks_overflow))
+		return "what only observes finds no room: not observed";
+	if (pod->trial && pod->trial->too_large)
 		return "would be locked: with those that only observe its policies are too large";
 	if (pod->trial && !pod->pset)
 		return "open: what selects it only observes";

@@ -96,7 +96,7 @@ static bool isolated(const struct pset *s, enum policy_direction d, uint32_t *re
 /* What follows the Baseline tier. */
 static bool denies_by_default(const struct policy *p, const struct pset *s)
 {
-	return p->deny_default && !s->of_host;
+	return s->locks || (p->deny_default && !s->of_host);
 }
 
 static void describe(bool deny, struct flat_rule *f, const struct object_rule *r, enum policy_tier tier)
@@ -568,6 +568,15 @@ static bool uses_blocks(const struct pset *s)
 	return false;
 }
 
+/* All that use any, should there be too many in spite of what blocks_fit() has counted. */
+static bool lacks_blocks(const struct policy *p, const struct pset *s)
+{
+	for (unsigned i = 0; i < s->n_objects; i++)
+		if (s->objects[i]->blocks_left_out)
+			return true;
+	return p->blocks.overflow && uses_blocks(s);
+}
+
 static void flatten(struct policy *p, struct pset *s)
 {
 	struct rule_entry *old = s->entries;
@@ -577,7 +586,7 @@ static void flatten(struct policy *p, struct pset *s)
 	s->entries = NULL;
 	s->n_entries = s->cap_entries = 0;
 	s->flattened = p->generation;
-	s->blocks_overflow = p->blocks.overflow && uses_blocks(s);
+	s->blocks_overflow = lacks_blocks(p, s);
 	s->too_large = false;
 	for (unsigned d = 0; d < POLICY_DIRECTIONS && !s->blocks_overflow && !s->too_large; d++)
 		s->too_large = !flatten_direction(p, s, d);
@@ -590,7 +599,7 @@ static void flatten(struct policy *p, struct pset *s)
 
 static bool stale(const struct policy *p, const struct pset *s)
 {
-	if (!s->flattened || p->overflow_changed)
+	if (!s->flattened || s->blocks_overflow != lacks_blocks(p, s))
 		return true;
 	for (unsigned i = 0; i < s->n_objects; i++)
 		for (unsigned j = 0; j < s->objects[i]->spec->n_rules; j++) {
@@ -613,8 +622,7 @@ void flatten_update(struct policy *p)
 	for (n = htab_begin(&p->psets); n; n = htab_next(&p->psets, n)) {
 		struct pset *s = container_of(n, struct pset, node);
 
-		if (stale(p, s))
+		if (!s->idle && stale(p, s))
 			flatten(p, s);
 	}
-	p->overflow_changed = false;
 }

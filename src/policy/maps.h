@@ -36,7 +36,9 @@ struct policy_maps {
 	size_t n[POLICY_MAP_COUNT];
 	void *entries[POLICY_MAP_COUNT]; /* of the struct that belongs to the map */
 	uint64_t host_until;  /* when the trial of the node's own policies ends; 0: there is none */
-	uint32_t host_policy; /* the node's own, which leaves the node open where a pod would be locked down; 0: none */
+	uint32_t host_policy; /* the node's own; 0: none */
+	uint32_t host_after;	/* what follows it when its trial ends by itself; 0: none */
+	uint32_t host_failsafe; /* the policy of its failsafe ports alone, for where its own finds no room; POLICY_LOCKED: it has none */
 };
 
 struct policy_map_shape {

@@ -66,6 +66,7 @@ void object_use(struct policy *p, struct object *o, int by)
 	o->in_use += by;
 	if (!before == !o->in_use)
 		return;
+	o->blocks_left_out = false;
 	for (unsigned i = 0; i < o->spec->n_rules; i++) {
 		struct object_rule *r = &o->rules[i];
 		bool names_ports = false;

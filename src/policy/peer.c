@@ -125,6 +125,7 @@ static void use_block(struct policy *p, struct peer *peer, bool names_ports, int
 	if (peer->any_block && !names_ports)
 		return;
 	peer->in_table += by;
+	peer->left_out &= peer->in_table > 0;
 	p->blocks_dirty |= !before != !peer->in_table;
 }
 

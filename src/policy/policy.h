@@ -20,9 +20,10 @@ DEFINE_CLEANUP(struct policy *, policy_free)
 /* Addresses inside that no pod is known to have are "unknown pods". */
 void policy_set_ranges(struct policy *p, const struct prefix *ranges, size_t n);
 
-/* Largest number of entries that one policy (both directions) may have, and of block memberships altogether; beyond, the
- * endpoints concerned are locked down and policy_each_problem() says so. 0 keeps the built-in value. */
-void policy_set_limits(struct policy *p, size_t entries, size_t memberships);
+/* Largest number of entries that one policy (both directions) may have, and of block memberships and prefixes altogether; beyond, the
+ * endpoints concerned are locked down (of the latter two those of the objects that blocks_fit.c leaves out, but first nothing that only
+ * observes is asked any more) and policy_each_problem() says so. 0 keeps the built-in value; prefixes are not bounded by it. */
+void policy_set_limits(struct policy *p, size_t entries, size_t memberships, size_t prefixes);
 
 /* Of the whole cluster, before anything is put. @observe: as if every policy (and the default) only observed. @deny: what no policy
  * speaks of is denied, not allowed. */
@@ -114,7 +115,7 @@ bool policy_find_rule(const struct policy *p, uint32_t rule, struct policy_rule_
 /* "NetworkPolicy default/web ingress[0]" */
 void policy_rule_format(const struct policy *p, uint32_t rule, char *out, size_t size);
 
-enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE, PROBLEM_TRIAL_NO_ROOM, PROBLEM_HOST_TOO_LARGE, PROBLEM_HOSTLESS };
+enum policy_problem { PROBLEM_INVALID_OBJECT, PROBLEM_TOO_LARGE, PROBLEM_TOO_MANY_BLOCKS, PROBLEM_NAMESPACE_UNKNOWN, PROBLEM_TRIAL_TOO_LARGE, PROBLEM_TRIAL_NO_ROOM, PROBLEM_HOST_TOO_LARGE, PROBLEM_HOSTLESS, PROBLEM_NO_ROOM };
 /* What is wrong now: objects that fail closed (with their errors), endpoints locked down. @subject: "NetworkPolicy a/b", "a/pod". */
 typedef void policy_problem_fn(enum policy_problem what, const char *subject, const char *detail, void *ctx);
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx);

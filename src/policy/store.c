@@ -17,13 +17,15 @@ struct policy *policy_new(void)
 	p->policy_ids.next = POLICY_ID_FIRST;
 	p->port_ids.next = 1;
 	p->blocks_dirty = p->all_classes_dirty = true;
-	policy_set_limits(p, 0, 0);
+	policy_set_limits(p, 0, 0, 0);
 	classes_init(p);
 	return p;
 }
 
-void policy_set_limits(struct policy *p, size_t entries, size_t memberships)
+void policy_set_limits(struct policy *p, size_t entries, size_t memberships, size_t prefixes)
 {
+	p->max_prefixes = prefixes ? prefixes : SIZE_MAX;
+	p->blocks_dirty = true;
 	p->max_entries = entries ? entries : 1u << 17;
 	p->max_memberships = memberships ? memberships : 1u << 22;
 }
@@ -249,7 +251,9 @@ static void put_psets(struct policy *p, struct pod *pod)
 		pset_put(p, pod->pset);
 	if (pod->trial)
 		trial_put(p, pod->trial);
-	pod->pset = pod->trial = NULL;
+	if (pod->failsafe)
+		pset_put(p, pod->failsafe);
+	pod->pset = pod->trial = pod->failsafe = NULL;
 }
 
 void policy_put_pod(struct policy *p, const struct policy_pod_in *in)
@@ -393,22 +397,26 @@ void policy_set_host_times(struct policy *p, struct policy_host_times times)
 	p->host_times = times;
 }
 
-bool object_means_host(const struct policy *p, const struct object *o)
+const struct pod *policy_host(const struct policy *p)
 {
 	uint64_t hash;
-	const struct pod *host = find_pod(p, "", "node", &hash);
+
+	return find_pod(p, "", "node", &hash);
+}
+
+bool object_means_host(const struct policy *p, const struct object *o)
+{
+	const struct pod *host = policy_host(p);
 
 	return host && object_selects(o, host);
 }
 
 bool policy_selects_host(struct policy *p, const struct policy_spec *spec)
 {
-	const struct pod *host;
+	const struct pod *host = policy_host(p);
 	struct peer *subject;
-	uint64_t hash;
 	bool is;
 
-	host = find_pod(p, "", "node", &hash);
 	if (!host || !spec->of_nodes)
 		return false;
 	subject = peer_get(p, &spec->subject);

@@ -84,6 +84,7 @@ struct pod {
 	uint64_t serial;
 	struct pset *pset;
 	struct pset *trial; /* if those that only observe were in force too; NULL: none does, or that is `pset` */
+	struct pset *failsafe; /* of the node: what is in force where `pset` finds no room; NULL: nothing is */
 	unsigned n_ports;
 	uint8_t n_claims;
 	bool local, subject_dirty;
@@ -119,6 +120,8 @@ struct peer {
 	bool any_node;	 /* likewise */
 	bool any_block;	 /* likewise: all of a family */
 	unsigned in_table; /* BLOCK: uses that need it in the table of blocks */
+	bool left_out;	 /* BLOCK: of the table, as only objects name it that are (blocks_fit.c) */
+	uint32_t place;	 /* blocks_fit.c: in its list */
 	struct class_ **classes;
 	unsigned n_classes, cap_classes;
 	uint64_t version; /* when `classes` last changed */
@@ -144,6 +147,8 @@ struct object {
 	struct rule_owner *owner;
 	uint32_t isolation_rule[POLICY_DIRECTIONS];
 	uint64_t serial; /* tells versions of one object apart */
+	bool blocks_left_out; /* its blocks find no room: its policies have none */
+	uint32_t place; /* blocks_fit.c: in its list, from 1 on; 0: not there */
 };
 
 /* A class: the addresses that exactly the same peers in use match. Its content never changes. */
@@ -181,7 +186,9 @@ struct pset {
 	unsigned refs; /* pods, by pset and trial */
 	unsigned trials; /* of them by trial */
 	uint32_t id;
-	bool of_host; /* the node's, which is never locked down, and has no default but to allow */
+	bool of_host; /* the node's, which has no default but to allow */
+	bool locks;   /* but this one denies: the failsafe ports alone, for where the node's own policies find no room */
+	bool idle;    /* a trial that finds no room (trials.c): no entries, and its objects' peers are not in use by it */
 	bool retiring; /* no pod has it; kept until policy_settle() */
 	uint64_t retired; /* while retiring: since when, as struct resting_id */
 	unsigned n_objects, n_ports;
@@ -233,15 +240,17 @@ struct policy {
 	size_t n_free_rules, cap_free_rules;
 	uint64_t generation, serial;
 	uint64_t compiled; /* compiles that are done */
-	size_t max_entries, max_memberships, trial_room;
-	bool trials_left_out; /* by the last compile */
+	size_t max_entries, max_memberships, max_prefixes, trial_room;
+	bool trials_left_out; /* all of them: they find no room */
+	bool blocks_left_out; /* those of some object */
 	unsigned retiring;
 	bool observe_all, deny_default; /* policy_set_modes() */
 	bool hostless;			/* policy_set_hostless() */
 	uint64_t ported_version; /* when classes with named ports last changed */
 	struct class_ **ported;	 /* classes with named ports */
 	size_t n_ported, cap_ported;
-	bool subjects_dirty, all_subjects_dirty, peers_dirty, dead_peers, blocks_dirty, ns_dirty, nodes_dirty, all_classes_dirty, overflow_changed;
+	bool subjects_dirty, all_subjects_dirty, peers_dirty, dead_peers, blocks_dirty, ns_dirty, nodes_dirty, all_classes_dirty;
+	bool fit_dirty; /* which objects' blocks are left out is to be asked anew */
 	struct policy_maps *maps;
 };
 
@@ -252,6 +261,9 @@ void ns_put(struct policy *p, struct ns *ns);
 struct pod *claim_winner(const struct address *a, struct node **ret_node);
 void address_touch(struct policy *p, struct address *a);
 
+/* compile.c: what an object lacks room for, and what comes of it; NULL: nothing */
+const char *object_trouble(const struct policy *p, const struct object *o);
+
 /* object.c */
 struct object *object_new(struct policy *p, struct policy_spec *spec);
 void object_put(struct policy *p, struct object *o);
@@ -259,6 +271,8 @@ void object_use(struct policy *p, struct object *o, int by);
 int object_cmp(const struct object *a, const struct object *b); /* order of judgement */
 bool subject_means(const struct peer *subject, const struct pod *pod);
 bool object_selects(const struct object *o, const struct pod *pod);
+/* store.c: this node; NULL when there was no policy_set_host() */
+const struct pod *policy_host(const struct policy *p);
 /* The node itself, whether or not it is in force there. */
 bool object_means_host(const struct policy *p, const struct object *o);
 
@@ -284,6 +298,20 @@ void subjects_update(struct policy *p);
 void pset_put(struct policy *p, struct pset *s); /* a pod lets go */
 void trial_put(struct policy *p, struct pset *s); /* likewise, of its trial */
 void pset_free(struct policy *p, struct pset *s);
+/* It cannot be in force. */
+static inline bool pset_is_unfit(const struct pset *s)
+{
+	return s->too_large || s->blocks_overflow;
+}
+
+/* trials.c */
+bool trials_take_part(const struct policy *p);
+void trials_update(struct policy *p, bool left_out); /* of all that are in use now */
+bool trials_lack_room(const struct policy *p);
+
+/* blocks_fit.c */
+bool blocks_are_too_many(const struct policy *p);
+void blocks_fit(struct policy *p);
 
 /* flatten.c */
 void flatten_update(struct policy *p);

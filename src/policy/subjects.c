@@ -9,6 +9,7 @@ struct key {
 	size_t n, cap;
 	struct named_port *ports;
 	size_t n_ports, cap_ports;
+	bool locks;
 };
 
 static int cmp_object(const void *a, const void *b)
@@ -67,7 +68,7 @@ static void collect_ports(struct key *k, const struct pod *pod)
 
 static bool is_key(const struct pset *s, const struct key *k)
 {
-	if (s->n_objects != k->n || s->n_ports != k->n_ports)
+	if (s->n_objects != k->n || s->n_ports != k->n_ports || s->locks != k->locks)
 		return false;
 	if (k->n && memcmp(s->objects, k->objects, k->n * sizeof(*k->objects)) != 0)
 		return false;
@@ -81,7 +82,8 @@ static struct pset *pset_new(struct policy *p, const struct key *k)
 {
 	struct pset *s = xnew(struct pset);
 
-	*s = (struct pset){ .id = id_take(&p->policy_ids), .n_objects = k->n, .n_ports = k->n_ports, .of_host = k->n && k->objects[0]->spec->of_nodes };
+	*s = (struct pset){ .id = id_take(&p->policy_ids), .n_objects = k->n, .n_ports = k->n_ports, .of_host = k->n && k->objects[0]->spec->of_nodes,
+			    .locks = k->locks };
 	s->objects = xnew0_array(struct object *, k->n);
 	for (size_t i = 0; i < k->n; i++) {
 		s->objects[i] = k->objects[i];
@@ -136,7 +138,8 @@ void pset_free(struct policy *p, struct pset *s)
 	htab_remove(&p->psets, &s->node);
 	pset_clear_entries(p, s);
 	for (unsigned i = 0; i < s->n_objects; i++) {
-		object_use(p, s->objects[i], -1);
+		if (!s->idle)
+			object_use(p, s->objects[i], -1);
 		object_put(p, s->objects[i]);
 	}
 	for (unsigned i = 0; i < s->n_ports; i++)
@@ -168,6 +171,21 @@ static struct pset *pset_of(struct policy *p, struct key *k, const struct pod *p
 	return pset_get(p, k);
 }
 
+/* Of what is in force there, the ports that nobody can close: they come first in the order of judgement. */
+static struct pset *failsafe_of(struct policy *p, struct key *k)
+{
+	struct pset *s;
+
+	if (!k->n || k->objects[0]->spec->priority != PRIORITY_FAILSAFE)
+		return NULL;
+	k->n = 1;
+	k->n_ports = 0;
+	k->locks = true;
+	s = pset_get(p, k);
+	k->locks = false;
+	return s;
+}
+
 static void choose_psets(struct policy *p, struct pod *pod, struct key *k)
 {
 	bool deny = p->deny_default && !pod->host, deny_in_force = deny && !p->observe_all;
@@ -188,15 +206,17 @@ static void choose_psets(struct policy *p, struct pod *pod, struct key *k)
 	} else {
 		pod->pset = all;
 	}
+	if (pod->host && !pod->after)
+		pod->failsafe = failsafe_of(p, k);
 }
 
 static void update_pod(struct policy *p, struct pod *pod, struct key *k)
 {
-	struct pset *old = pod->pset, *old_trial = pod->trial;
+	struct pset *old = pod->pset, *old_trial = pod->trial, *old_failsafe = pod->failsafe;
 
 	k->n = 0;
 	pod->subject_dirty = false;
-	pod->pset = pod->trial = NULL;
+	pod->pset = pod->trial = pod->failsafe = NULL;
 	pod->locked = !pod->ns->known;
 	if (!pod->locked)
 		choose_psets(p, pod, k);
@@ -204,6 +224,8 @@ static void update_pod(struct policy *p, struct pod *pod, struct key *k)
 		pset_put(p, old);
 	if (old_trial)
 		trial_put(p, old_trial);
+	if (old_failsafe)
+		pset_put(p, old_failsafe);
 }
 
 void subjects_update(struct policy *p)
@@ -218,6 +240,7 @@ void subjects_update(struct policy *p)
 			update_pod(p, pod, &k);
 	list_for_each(pod, &p->local, local_link)
 		pod->ns->subjects_dirty = false;
+	p->fit_dirty = true;
 	p->subjects_dirty = p->all_subjects_dirty = false;
 	free(k.objects);
 	free(k.ports);

@@ -274,6 +274,68 @@ static void nodes_find_room_before_pods_and_without_it_nobody_takes_them_for_the
 	start_with_addresses(0);
 }
 
+/* Takes from @n networks only. */
+static void close_node_but_for(unsigned n)
+{
+	json_t *networks = json_array();
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(networks, json_sprintf("172.20.%u.0/24", 2 * i));
+	put(json_pack("{ss, s{ss, s{ss}}, s{ss, si, s{s{}}, s[{ss, s[{so}]}, {ss, s[{s[s]}]}]}}", "kind", "ClusterNetworkPolicy", "metadata", "name", "host",
+		      "annotations", "weft.dev/subject", "nodes-from", "spec", "tier", "Admin", "priority", 1, "subject", "namespaces", "egress", "action",
+		      "Accept", "to", "networks", networks, "action", "Deny", "to", "networks", "0.0.0.0/0"));
+}
+
+/* Also when others have it already, and at a start. */
+static void the_nodes_own_policies_have_room_before_those_of_pods(void)
+{
+	dp_config.policy_rule_max = 64;
+	policy_apply_forget(&applied);
+	harness_reopen();
+	start();
+	cluster->host = "n1";
+	put_node("n1", "192.168.77.1");
+	put_many(40);
+	apply();
+	CHECK_INT(applied.locked, 0);
+	close_node_but_for(25);
+	apply();
+	CHECK(!policy_apply_host_is_failed(&applied));
+	CHECK_INT(applied.locked, 1);
+	CHECK(!passes(true, IPPROTO_UDP, 1000, 2000, NULL));
+	policy_apply_forget(&applied);
+	harness_reopen();
+	apply();
+	CHECK(!policy_apply_host_is_failed(&applied));
+	CHECK_INT(applied.locked, 1);
+	offline_del(cluster, "ClusterNetworkPolicy", "", "host");
+	apply();
+	apply(); /* its rules are gone */
+	CHECK_INT(applied.locked, 0);
+	dp_config.policy_rule_max = 0;
+}
+
+/* Where another's stand already: those that its policies tell apart. */
+static void prefixes_of_the_nodes_own_policies_have_room_before_others(void)
+{
+	start_with_addresses(64);
+	cluster->host = "n1";
+	put_node("n1", "192.168.77.1");
+	allow_but(200);
+	apply();
+	CHECK(applied.room.n > 0);
+	close_node_but_for(10);
+	apply();
+	CHECK(!policy_apply_host_is_failed(&applied));
+	CHECK(applied.locked > 0);
+	policy_apply_forget(&applied);
+	harness_reopen();
+	apply();
+	apply(); /* what the agent before has written is gone */
+	CHECK(!policy_apply_host_is_failed(&applied));
+	start_with_addresses(0);
+}
+
 /* It writes beside what the one before has written. */
 static void a_restart_with_tables_that_are_all_used_locks_nobody_down(void)
 {
@@ -297,6 +359,8 @@ int main(void)
 	RUN(ports_without_room_come_last);
 	RUN(an_exception_without_room_locks_down_who_makes_it_and_nobody_else);
 	RUN(nodes_find_room_before_pods_and_without_it_nobody_takes_them_for_the_world);
+	RUN(the_nodes_own_policies_have_room_before_those_of_pods);
+	RUN(prefixes_of_the_nodes_own_policies_have_room_before_others);
 	RUN(a_restart_with_tables_that_are_all_used_locks_nobody_down);
 	return cluster_done();
 }

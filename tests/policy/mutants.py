@@ -29,7 +29,7 @@ MUTANTS = [
     # the node's own
     ("object.c", "o->spec->of_nodes == pod->host &&", "(pod->host || !o->spec->of_nodes) &&"),
     ("spec.c", "s->rules[i].direction = POLICY_INGRESS;", "s->rules[i].direction = POLICY_EGRESS;"),
-    ("flatten.c", "return p->deny_default && !s->of_host;", "return p->deny_default;"),
+    ("flatten.c", "return s->locks || (p->deny_default && !s->of_host);", "return s->locks || p->deny_default;"),
     # ports
     ("ports.c", "while (at + (1u << bits) - 1 > hi)", "while (bits && at + (1u << bits) - 2 > hi)"),
     ("flatten.c", "add_range(w, port->protocol, port->lo, port->hi, f->stage, slot);", "add_range(w, port->protocol, port->lo, port->lo, f->stage, slot);"),

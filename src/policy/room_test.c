@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where there is no room for all: who goes without, and that nobody else does; in whatever order it came. */
+#include "base/buf.h"
+#include "base/str.h"
+#include "base/test.h"
+#include "policy/lookup.h"
+#include "policy/store.h"
+
+static unsigned seed;
+
+static unsigned pick(unsigned n)
+{
+	return rand_r(&seed) % n;
+}
+
+static struct addr address(const char *text)
+{
+	struct addr a;
+
+	CHECK_INT(addr_parse(text, &a), 0);
+	return a;
+}
+
+/* Takes @text. @failsafe: as the agent's own. */
+static void put(struct policy *p, char *text, bool failsafe)
+{
+	_cleanup_free_ char *owned = text;
+	_cleanup_json_ json_t *j = json_parse("test", text, strlen(text), NULL);
+	struct policy_spec *s;
+
+	CHECK(j);
+	CHECK_INT(policy_spec_parse(j, NULL, &s, NULL), 0);
+	CHECK_INT(s->errors.n, 0);
+	if (failsafe)
+		s->priority = PRIORITY_FAILSAFE;
+	policy_put_object(p, s);
+}
+
+static void put_pod(struct policy *p, const char *ns, const char *name, const char *addr)
+{
+	struct label_in label = { "app", name };
+
+	policy_put_pod(p, &(struct policy_pod_in){ .namespace_ = ns, .name = name, .labels = &label, .n_labels = 1, .n_addrs = 1,
+						   .addrs = { address(addr) }, .local = true });
+}
+
+enum { NEST = 50 }; /* 2,500 memberships: 50 everywhere, 49 at each exception */
+
+/* Peers from @from on, up to @to. */
+static char *nest_peers(unsigned from, unsigned to)
+{
+	struct buf b = { 0 };
+
+	for (unsigned i = from; i < to; i++)
+		(void)buf_addf(&b, "%s{\"ipBlock\": {\"cidr\": \"20.0.0.0/8\", \"except\": [\"20.0.%u.1/32\"]}}", i > from ? "," : "", i);
+	return b.data;
+}
+
+static void put_peers(struct policy *p, const char *ns, const char *name, const char *app, const char *mode, const char *peers)
+{
+	put(p, xasprintf("{\"kind\": \"NetworkPolicy\", \"metadata\": {\"name\": \"%s\", \"namespace\": \"%s\", \"annotations\": {\"weft.dev/mode\": \"%s\"}},"
+			 "\"spec\": {\"podSelector\": {\"matchLabels\": {\"app\": \"%s\"}}, \"ingress\": [{\"from\": [%s]}]}}", name, ns, mode, app, peers), false);
+}
+
+static void put_nest(struct policy *p, const char *ns, const char *name, const char *app, const char *mode, unsigned from, unsigned to)
+{
+	_cleanup_free_ char *peers = nest_peers(from, to);
+
+	put_peers(p, ns, name, app, mode, peers);
+}
+
+static const char host_block[] = "{\"kind\": \"ClusterNetworkPolicy\", \"metadata\": {\"name\": \"host\", \"annotations\": {\"weft.dev/subject\": \"nodes-from\"}},"
+				 "\"spec\": {\"tier\": \"Admin\", \"priority\": 1, \"subject\": {\"namespaces\": {}}, \"egress\": ["
+				 "{\"action\": \"Accept\", \"to\": [{\"networks\": [%s]}]}, {\"action\": \"Deny\", \"to\": [{\"networks\": [\"0.0.0.0/0\"]}]}]}}";
+static const char failsafe[] = "{\"kind\": \"ClusterNetworkPolicy\", \"metadata\": {\"name\": \"failsafe\", \"annotations\": {\"weft.dev/subject\": \"nodes-from\"}},"
+			       "\"spec\": {\"tier\": \"Admin\", \"priority\": 0, \"subject\": {\"namespaces\": {}}, \"egress\": [{\"action\": \"Accept\", \"to\": "
+			       "[{\"networks\": [\"0.0.0.0/0\"]}], \"protocols\": [{\"tcp\": {\"destinationPort\": {\"number\": 22}}}]}]}}";
+
+static void put_host(struct policy *p, const char *networks)
+{
+	_cleanup_free_ char *list = xstrdup(networks);
+	struct buf text = { 0 };
+	const char *gap = strstr(host_block, "%s");
+
+	(void)buf_addf(&text, "%.*s%s%s", (int)(gap - host_block), host_block, list, gap + 2);
+	put(p, text.data, false);
+	put(p, xstrdup(failsafe), true);
+}
+
+static bool allows(struct policy *p, const char *of, const char *from, uint16_t port)
+{
+	_cleanup_(policy_maps_putp) struct policy_maps *m = policy_compile(p);
+	struct addr a = address(of), peer = address(from);
+	struct policy_side side;
+
+	policy_lookup_side(m, &a, &peer, POLICY_INGRESS, IPPROTO_TCP, port, &side);
+	CHECK(side.judged);
+	return side.allowed;
+}
+
+/* Two namespaces, the node; a victim that takes from a block. */
+static struct policy *world(size_t memberships)
+{
+	struct policy *p = policy_new();
+	struct addr node = address("192.0.2.1");
+
+	policy_set_limits(p, 0, memberships, 0);
+	policy_put_namespace(p, "x", NULL, 0);
+	policy_put_namespace(p, "yy", NULL, 0);
+	policy_set_host(p, NULL, 0, &node, 1);
+	put_pod(p, "x", "victim", "10.0.0.1");
+	put_pod(p, "yy", "d", "10.0.0.2");
+	put_peers(p, "x", "b", "victim", "enforce", "{\"ipBlock\": {\"cidr\": \"198.51.100.0/24\"}}");
+	put_host(p, "\"198.51.100.0/24\"");
+	return p;
+}
+
+static void victims_are_as_ever(struct policy *p)
+{
+	CHECK(allows(p, "10.0.0.1", "198.51.100.1", 80));
+	CHECK(!allows(p, "10.0.0.1", "203.0.113.1", 80));
+	CHECK(allows(p, "192.0.2.1", "198.51.100.1", 80));
+	CHECK(!allows(p, "192.0.2.1", "203.0.113.1", 80));
+	CHECK(allows(p, "192.0.2.1", "203.0.113.1", 22));
+}
+
+struct seen {
+	enum policy_problem what;
+	const char *subject;
+	bool seen;
+};
+
+static void on_problem(enum policy_problem what, const char *subject, _unused_ const char *detail, void *ctx)
+{
+	struct seen *s = ctx;
+
+	s->seen |= what == s->what && streq(subject, s->subject);
+}
+
+static bool has_problem(struct policy *p, enum policy_problem what, const char *subject)
+{
+	struct seen s = { what, subject, false };
+
+	policy_each_problem(p, on_problem, &s);
+	return s.seen;
+}
+
+static void who_names_too_many_blocks_is_alone_without(void)
+{
+	_cleanup_(policy_freep) struct policy *p = world(1000);
+
+	victims_are_as_ever(p);
+	put_nest(p, "yy", "nest", "d", "enforce", 0, NEST);
+	victims_are_as_ever(p);
+	CHECK(!allows(p, "10.0.0.2", "20.0.0.2", 80));
+	CHECK(has_problem(p, PROBLEM_NO_ROOM, "NetworkPolicy yy/nest") && !has_problem(p, PROBLEM_NO_ROOM, "NetworkPolicy x/b"));
+	CHECK(has_problem(p, PROBLEM_TOO_MANY_BLOCKS, "yy/d") && !has_problem(p, PROBLEM_TOO_MANY_BLOCKS, "x/victim"));
+	CHECK(policy_del_object(p, KIND_NETWORK_POLICY, "yy", "nest"));
+	put_nest(p, "yy", "nest", "d", "enforce", 0, 20);
+	CHECK(allows(p, "10.0.0.2", "20.0.0.2", 80)); /* what retires goes without before it */
+	victims_are_as_ever(p);
+	CHECK(!has_problem(p, PROBLEM_NO_ROOM, "NetworkPolicy yy/nest"));
+}
+
+/* The victim's policy costs more than each of them. */
+static void to_cut_it_up_is_no_way_around(void)
+{
+	_cleanup_(policy_freep) struct policy *p = world(1000);
+	char name[16];
+
+	put_peers(p, "x", "b", "victim", "enforce", "{\"ipBlock\": {\"cidr\": \"198.51.100.0/24\"}}, {\"ipBlock\": {\"cidr\": \"192.0.2.0/25\"}},"
+		  "{\"ipBlock\": {\"cidr\": \"10.1.0.0/25\"}}, {\"ipBlock\": {\"cidr\": \"10.1.0.128/25\"}}, {\"ipBlock\": {\"cidr\": \"10.2.0.0/16\"}}");
+	for (unsigned i = 0; i < NEST; i++) {
+		snprintf(name, sizeof(name), "nest%u", i);
+		put_nest(p, "yy", name, "d", "enforce", i, i + 1);
+	}
+	victims_are_as_ever(p);
+	CHECK(p->blocks_left_out && !p->blocks.overflow);
+}
+
+/* The greatest goes; what fits without it stays. */
+static void what_fits_beside_the_others_stays(void)
+{
+	_cleanup_(policy_freep) struct policy *p = world(1000);
+
+	put_pod(p, "yy", "e", "10.0.0.3");
+	put_nest(p, "yy", "small", "e", "enforce", 60, 75);
+	put_nest(p, "yy", "nest", "d", "enforce", 0, NEST);
+	CHECK(allows(p, "10.0.0.3", "20.0.0.2", 80));
+	CHECK(!allows(p, "10.0.0.2", "20.0.0.2", 80));
+	victims_are_as_ever(p);
+}
+
+static char *dump(struct policy *p)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *to = open_memstream(&text, &size);
+
+	policy_maps_put(policy_compile(p));
+	while (policy_rests(p)) {
+		policy_settle(p, UINT64_MAX);
+		policy_maps_put(policy_compile(p));
+	}
+	policy_dump(p, to);
+	fclose(to);
+	return text;
+}
+
+enum { NESTS = 6 };
+
+static void put_a_nest(struct policy *p, unsigned i)
+{
+	char name[8];
+
+	snprintf(name, sizeof(name), "n%u", i);
+	put_nest(p, i & 1 ? "x" : "yy", name, i & 1 ? "victim" : "d", "enforce", 5 * i, 5 * i + 10 + i / 2);
+}
+
+static void shuffle(unsigned *order, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		unsigned j = i + pick(n - i), was = order[i];
+
+		order[i] = order[j];
+		order[j] = was;
+	}
+}
+
+static void any_order_leaves_out_the_same(void)
+{
+	_cleanup_free_ char *first = NULL;
+
+	for (seed = 1; seed <= 20; seed++) {
+		_cleanup_(policy_freep) struct policy *p = world(600);
+		_cleanup_free_ char *text = NULL;
+		unsigned order[NESTS] = { 0, 1, 2, 3, 4, 5 };
+
+		shuffle(order, NESTS);
+		for (unsigned i = 0; i < NESTS; i++) {
+			put_a_nest(p, order[i]);
+			if (pick(2))
+				policy_maps_put(policy_compile(p));
+			if (pick(3) == 0) {
+				put_a_nest(p, pick(NESTS)); /* one that is not there yet, or the same again */
+				policy_maps_put(policy_compile(p));
+			}
+		}
+		text = dump(p);
+		CHECK(p->blocks_left_out);
+		if (!first)
+			first = take_ptr(text);
+		else
+			CHECK_STR(text, first);
+	}
+}
+
+static char *random_block(void)
+{
+	static const char *const some[] = { "{\"ipBlock\": {\"cidr\": \"0.0.0.0/0\", \"except\": [\"10.0.0.0/8\"]}}", "{\"ipBlock\": {\"cidr\": \"::/0\", \"except\": [\"fd00::/8\"]}}",
+					    "{\"ipBlock\": {\"cidr\": \"10.0.0.0/8\"}}", "{\"ipBlock\": {\"cidr\": \"fd00::/16\"}}" };
+	unsigned len = 9 + pick(8), net = pick(4);
+
+	if (pick(3) == 0)
+		return xstrdup(some[pick(ARRAY_SIZE(some))]);
+	return xasprintf("{\"ipBlock\": {\"cidr\": \"%u.0.0.0/8\", \"except\": [\"%u.%u.0.0/%u\", \"%u.%u.%u.0/24\"]}}", 10 + net, 10 + net, pick(2) * 128, len, 10 + net,
+			 pick(2) * 128, pick(3));
+}
+
+/* One block with many exceptions makes many prefixes, though few memberships. */
+static void who_names_too_many_prefixes_is_alone_without(void)
+{
+	_cleanup_(policy_freep) struct policy *p = world(0);
+
+	policy_set_limits(p, 0, 0, NEST);
+	victims_are_as_ever(p);
+	put_nest(p, "yy", "nest", "d", "enforce", 0, NEST);
+	victims_are_as_ever(p);
+	CHECK(!allows(p, "10.0.0.2", "20.0.0.2", 80) && p->blocks.n_prefixes < 10);
+	policy_set_limits(p, 0, 0, NEST + 3); /* with those of the others */
+	policy_maps_put(policy_compile(p));
+	CHECK(allows(p, "10.0.0.2", "20.0.0.2", 80) && p->blocks.n_prefixes > NEST);
+}
+
+/* What is counted without any set is what the table comes to. */
+static void the_count_is_exact(void)
+{
+	for (seed = 1; seed <= 60; seed++) {
+		_cleanup_(policy_freep) struct policy *p = world(0);
+		unsigned n = 1 + pick(12);
+
+		for (unsigned i = 0; i < n; i++) {
+			_cleanup_free_ char *a = random_block(), *b = random_block(), *both = xasprintf("%s, %s", a, b);
+			char name[8];
+
+			snprintf(name, sizeof(name), "p%u", i);
+			put_peers(p, "x", name, "victim", "enforce", both);
+		}
+		policy_maps_put(policy_compile(p));
+		policy_set_limits(p, 0, p->blocks.memberships, 0);
+		CHECK(!blocks_are_too_many(p));
+		policy_set_limits(p, 0, p->blocks.memberships - 1, 0);
+		CHECK(blocks_are_too_many(p));
+	}
+}
+
+/* Neither its memberships nor the entries that its blocks split off from others'. */
+static void what_only_observes_takes_nothing(void)
+{
+	_cleanup_(policy_freep) struct policy *p = world(1000);
+	size_t rules;
+
+	put_peers(p, "x", "wide", "victim", "enforce", "{\"ipBlock\": {\"cidr\": \"20.0.0.0/8\"}}");
+	policy_maps_put(policy_compile(p));
+	rules = p->maps->n[POLICY_MAP_RULES];
+	put_nest(p, "yy", "nest", "d", "observe", 0, NEST);
+	victims_are_as_ever(p);
+	CHECK(allows(p, "10.0.0.1", "20.0.0.2", 80));
+	CHECK(has_problem(p, PROBLEM_TRIAL_NO_ROOM, "yy/d") && !p->blocks_left_out);
+	CHECK_INT(p->maps->n[POLICY_MAP_RULES], rules);
+	policy_set_limits(p, 0, 0, 0);
+	put_pod(p, "yy", "e", "10.0.0.3"); /* it is asked anew */
+	policy_maps_put(policy_compile(p));
+	CHECK(!has_problem(p, PROBLEM_TRIAL_NO_ROOM, "yy/d"));
+	CHECK(p->maps->n[POLICY_MAP_RULES] > rules + 2 * NEST);
+	for (int prefixes = 0; prefixes < 2; prefixes++) {
+		policy_set_trial_room(p, prefixes ? 0 : 2 * NEST);
+		policy_set_limits(p, 0, 0, prefixes ? NEST : 0);
+		put_pod(p, "yy", "e", "10.0.0.3");
+		victims_are_as_ever(p);
+		CHECK(has_problem(p, PROBLEM_TRIAL_NO_ROOM, "yy/d"));
+		CHECK_INT(p->maps->n[POLICY_MAP_RULES], rules);
+		CHECK(p->blocks.n_prefixes < NEST);
+	}
+	put_pod(p, "x", "peer", "198.51.100.7"); /* what comes and goes meanwhile */
+	CHECK(allows(p, "10.0.0.1", "198.51.100.7", 80));
+	CHECK(policy_del_object(p, KIND_NETWORK_POLICY, "yy", "nest"));
+	policy_maps_put(policy_compile(p));
+	CHECK(!p->trials_left_out);
+}
+
+/* By itself: no tenant can do that. */
+static void the_node_without_room_keeps_its_failsafe_ports_alone(void)
+{
+	_cleanup_(policy_freep) struct policy *p = world(1000);
+	struct buf networks = { 0 };
+
+	policy_set_limits(p, 20, 0, 0);
+	for (unsigned i = 0; i < 25; i++)
+		(void)buf_addf(&networks, "%s\"198.51.%u.0/24\"", i ? "," : "", 2 * i);
+	put_host(p, networks.data);
+	CHECK(!allows(p, "192.0.2.1", "203.0.113.1", 80) && !allows(p, "192.0.2.1", "198.51.100.1", 80));
+	CHECK(allows(p, "192.0.2.1", "203.0.113.1", 22));
+	CHECK(has_problem(p, PROBLEM_HOST_TOO_LARGE, "/node") && has_problem(p, PROBLEM_NO_ROOM, "ClusterNetworkPolicy host"));
+	policy_set_host_times(p, (struct policy_host_times){ .until_ns = 1 }); /* on trial, and nothing was confirmed */
+	policy_maps_put(policy_compile(p));
+	CHECK_INT(p->maps->host_policy, POLICY_OPEN);
+	policy_set_host_times(p, (struct policy_host_times){ 0 });
+	put_host(p, "\"198.51.100.0/24\"");
+	victims_are_as_ever(p);
+	free(networks.data);
+}
+
+int main(void)
+{
+	RUN(who_names_too_many_blocks_is_alone_without);
+	RUN(to_cut_it_up_is_no_way_around);
+	RUN(what_fits_beside_the_others_stays);
+	RUN(any_order_leaves_out_the_same);
+	RUN(who_names_too_many_prefixes_is_alone_without);
+	RUN(the_count_is_exact);
+	RUN(what_only_observes_takes_nothing);
+	RUN(the_node_without_room_keeps_its_failsafe_ports_alone);
+	return test_end();
+}
