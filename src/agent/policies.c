@@ -563,6 +563,7 @@ struct policies *policies_new(sd_event *event, struct model *m, const struct opt
 	p->policy = policy_new();
 	policy_set_modes(p->policy, opt->policy_mode == POLICY_MODE_OBSERVE, opt->policy_default == POLICY_DEFAULT_DENY);
 	policy_set_trial_room(p->policy, opt->policy_rule_table_size / 2);
+	policy_set_block_room(p->policy, opt->policy_rule_table_size / 4 * 3);
 	policy_set_limits(p->policy, 0, 0, opt->policy_address_table_size);
 	if (!opt->policy_host) {
 		policy_set_hostless(p->policy);

@@ -1,30 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whose blocks are left out where all together are more prefixes than there is room for, or nest too much (blocks.c bounds their memberships), so that one
- * who names too many is alone without.
+/* Whose blocks are left out where all together are more prefixes than there is room for, or nest too much (blocks.c bounds their memberships), or split what
+ * others name into more classes than there is room for in the table of rules (where one names a.b.0.0/16 and another each a.b.c.0/24 of it, the former's
+ * policies have 256 entries), so that one who names too many is alone without.
  *
  * The objects stand in an order: first those that nobody has any more, then namespaces' own, those of the namespace that by itself causes the most
  * prefixes and memberships before others (to cut one policy into many is no way around it), of one namespace the costliest first; then cluster-wide ones;
  * last the node's. From the end on each is taken that fits beside those that are. Leaving out more never makes more of either, so the next
- * one that does not is found by halving; after a few of them what stands before the last is left out altogether.
- *
- * To count memberships no set is made: a set is known by the sum of its blocks' hashes (which are seeded) as the walk of blocks.c goes by. The result
- * follows from the objects alone, not from the order in which they came. */
-#include "policy/store.h"
+ * one that does not is found by halving; after a few of them what stands before the last is left out altogether. The result follows from the objects alone, not
+ * from the order in which they came. */
+#include "policy/blocks_count.h"
 
 enum { ROUNDS = 4 };
 
 enum rank { RANK_GONE, RANK_NAMESPACE, RANK_CLUSTER, RANK_HOST, RANK_FAILSAFE };
-
-struct mark {
-	struct prefix prefix;
-	struct peer *peer;
-	bool except;
-};
-
-struct marks {
-	struct mark *m;
-	size_t n, cap;
-};
 
 struct candidate {
 	struct object *object;
@@ -34,196 +22,10 @@ struct candidate {
 };
 
 struct fit {
-	struct policy *p;
+	struct tally t;
 	struct candidate *c;
 	size_t n, cap;
-	struct marks all;
-	size_t n_peers;
-	bool *on, *present; /* by peer.place */
 };
-
-/* The blocks that an object has in the table, those that are the same more than once. */
-static void add_marks(struct marks *to, const struct object *o)
-{
-	for (unsigned i = 0; i < o->spec->n_rules; i++)
-		for (unsigned j = 0; j < o->spec->rules[i].n_peers; j++) {
-			struct peer *peer = o->rules[i].peers[j];
-
-			if (peer->type != PEER_BLOCK || !peer->in_table)
-				continue;
-			GROW(to->m, to->n, to->cap);
-			to->m[to->n++] = (struct mark){ peer->cidr, peer, false };
-			for (unsigned x = 0; x < peer->n_except; x++) {
-				GROW(to->m, to->n, to->cap);
-				to->m[to->n++] = (struct mark){ peer->except[x], peer, true };
-			}
-		}
-}
-
-static bool has_blocks(const struct object *o)
-{
-	for (unsigned i = 0; i < o->spec->n_rules; i++)
-		for (unsigned j = 0; j < o->spec->rules[i].n_peers; j++)
-			if (o->rules[i].peers[j]->type == PEER_BLOCK && o->rules[i].peers[j]->in_table)
-				return true;
-	return false;
-}
-
-static int cmp_mark(const void *a, const void *b)
-{
-	const struct mark *x = a, *y = b;
-	int c = addr_cmp(&x->prefix.addr, &y->prefix.addr);
-
-	if (!c)
-		c = (int)x->prefix.len - (int)y->prefix.len;
-	return c ? c : (int)x->except - (int)y->except;
-}
-
-static void sort_marks(struct marks *m)
-{
-	if (m->n > 1)
-		qsort(m->m, m->n, sizeof(*m->m), cmp_mark);
-}
-
-/* --- counting --- */
-
-struct level {
-	struct prefix prefix;
-	uint64_t sum;
-	size_t size, undo; /* how many changes of `present` there were before it */
-};
-
-struct count {
-	struct fit *f;
-	struct level stack[130];
-	unsigned depth;
-	struct peer **changes; /* of whom `present` was turned over */
-	size_t n_changes, cap_changes;
-	uint64_t *seen; /* sums of the sets so far, open addressing */
-	size_t mask;
-	size_t prefixes, memberships;
-};
-
-/* Of small numbers the hash alone is all but a product, and sums of products meet: {1, 4} would be taken for {2, 3}. So it is mixed (as splitmix64 does). */
-static uint64_t word_of(const struct peer *peer)
-{
-	uint64_t h = hash_mem(&peer->id, sizeof(peer->id));
-
-	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9;
-	h = (h ^ h >> 27) * 0x94d049bb133111eb;
-	return h ^ h >> 31;
-}
-
-static void turn(struct count *c, struct level *l, struct peer *peer, bool present)
-{
-	uint64_t h = word_of(peer);
-
-	c->f->present[peer->place] = present;
-	l->sum += present ? h : -h;
-	l->size += present ? 1 : -1;
-	GROW(c->changes, c->n_changes, c->cap_changes);
-	c->changes[c->n_changes++] = peer;
-}
-
-static void leave(struct count *c, const struct prefix *p)
-{
-	while (c->depth && !(p && prefix_covers(&c->stack[c->depth - 1].prefix, p))) {
-		const struct level *l = &c->stack[--c->depth];
-
-		while (c->n_changes > l->undo) {
-			bool *present = &c->f->present[c->changes[--c->n_changes]->place];
-
-			*present = !*present;
-		}
-	}
-}
-
-static void note_set(struct count *c, const struct level *l)
-{
-	uint64_t key = l->sum | 1; /* 0 is an empty place */
-
-	for (size_t at = key * 0x9e3779b97f4a7c15 >> 20; l->size; at++) {
-		uint64_t *s = &c->seen[at & c->mask];
-
-		if (*s == key)
-			return;
-		if (*s)
-			continue;
-		*s = key;
-		c->memberships += l->size;
-		return;
-	}
-}
-
-/* No IPv6 block means IPv4. */
-static bool is_v4(const struct prefix *p)
-{
-	return addr_is_v4(&p->addr) && p->len >= V4_BITS_BEFORE;
-}
-
-static bool same_family(const struct prefix *a, const struct prefix *b)
-{
-	return is_v4(a) == is_v4(b);
-}
-
-/* @m: of one prefix. */
-static void enter(struct count *c, const struct mark *m, size_t n)
-{
-	struct level l = { .prefix = m->prefix };
-	bool any = false;
-
-	leave(c, &m->prefix);
-	if (c->depth && same_family(&c->stack[c->depth - 1].prefix, &m->prefix)) {
-		l.sum = c->stack[c->depth - 1].sum;
-		l.size = c->stack[c->depth - 1].size;
-	}
-	l.undo = c->n_changes;
-	for (size_t i = 0; i < n; i++) {
-		struct peer *peer = m[i].peer;
-
-		any |= c->f->on[peer->place];
-		if (c->f->on[peer->place] && c->f->present[peer->place] == m[i].except && same_family(&peer->cidr, &m[i].prefix))
-			turn(c, &l, peer, !m[i].except);
-	}
-	c->prefixes += any;
-	c->stack[c->depth++] = l;
-	note_set(c, &l);
-}
-
-struct sums {
-	size_t prefixes, memberships;
-};
-
-/* Of the blocks that are on. */
-static struct sums count_up(struct fit *f, const struct marks *m)
-{
-	_cleanup_free_ struct count *c = xnew0(struct count);
-	struct sums sums;
-	size_t end;
-
-	c->f = f;
-	for (c->mask = 64; c->mask < 2 * m->n; c->mask *= 2)
-		;
-	c->seen = xnew0_array(uint64_t, c->mask);
-	c->mask--;
-	for (size_t i = 0; i < m->n; i = end) {
-		for (end = i + 1; end < m->n && prefix_eq(&m->m[end].prefix, &m->m[i].prefix);)
-			end++;
-		enter(c, m->m + i, end - i);
-	}
-	leave(c, NULL);
-	free(c->seen);
-	free(c->changes);
-	sums = (struct sums){ c->prefixes, c->memberships };
-	return sums;
-}
-
-static bool fits(struct fit *f)
-{
-	struct sums s = count_up(f, &f->all);
-
-	return s.prefixes <= f->p->max_prefixes && s.memberships <= f->p->max_memberships;
-}
 
 /* --- the order --- */
 
@@ -236,7 +38,7 @@ static void add_candidate(struct fit *f, struct object *o, bool in_force)
 		       o->spec->of_nodes ? RANK_HOST :
 		       o->spec->kind == KIND_NETWORK_POLICY ? RANK_NAMESPACE : RANK_CLUSTER;
 	if (!o->place) {
-		if (!has_blocks(o))
+		if (!object_names_blocks(o))
 			return;
 		GROW(f->c, f->n, f->cap);
 		f->c[f->n++] = (struct candidate){ .object = o };
@@ -249,7 +51,7 @@ static void find_candidates(struct fit *f)
 {
 	struct htab_node *n;
 
-	for (n = htab_begin(&f->p->psets); n; n = htab_next(&f->p->psets, n)) {
+	for (n = htab_begin(&f->t.p->psets); n; n = htab_next(&f->t.p->psets, n)) {
 		const struct pset *s = container_of(n, struct pset, node);
 
 		for (unsigned i = 0; !s->idle && i < s->n_objects; i++)
@@ -293,9 +95,9 @@ static size_t cost_of(struct fit *f, const struct candidate *c, size_t n)
 	struct sums s;
 
 	for (size_t i = 0; i < n; i++)
-		add_marks(&m, c[i].object);
-	sort_marks(&m);
-	s = count_up(f, &m);
+		marks_add(&m, c[i].object);
+	marks_sort(&m);
+	s = tally_count(&f->t, &m, false);
 	free(m.m);
 	return s.prefixes + s.memberships;
 }
@@ -321,21 +123,40 @@ static void order(struct fit *f)
 
 /* --- the choice --- */
 
+static bool fits(struct fit *f)
+{
+	struct sums s = tally_count(&f->t, &f->t.all, true);
+
+	return s.prefixes <= f->t.p->max_prefixes && s.memberships <= f->t.p->max_memberships && s.entries <= f->t.p->max_block_rules;
+}
+
 static void set_on(struct fit *f, const struct object *o)
 {
 	for (unsigned i = 0; i < o->spec->n_rules; i++)
 		for (unsigned j = 0; j < o->spec->rules[i].n_peers; j++)
 			if (o->rules[i].peers[j]->type == PEER_BLOCK && o->rules[i].peers[j]->in_table)
-				f->on[o->rules[i].peers[j]->place] = true;
+				f->t.on[o->rules[i].peers[j]->place] = true;
+}
+
+/* The policies that stand without entries, as an object of theirs is left out. */
+static void find_out(struct fit *f)
+{
+	memset(f->t.out, 0, f->t.n_policies * sizeof(*f->t.out));
+	for (size_t u = 0; u < f->t.n_users; u++)
+		for (size_t i = f->t.users[u].first; f->t.users[u].object->blocks_left_out && i < f->t.users[u].first + f->t.users[u].n; i++)
+			f->t.out[f->t.policies[i]] = true;
 }
 
 /* Without those that are out, and the first @k? */
 static bool fits_without(struct fit *f, size_t k)
 {
-	memset(f->on, 0, f->n_peers * sizeof(*f->on));
-	for (size_t i = 0; i < f->n; i++)
-		if (!f->c[i].out && (i >= k || f->c[i].rank == RANK_FAILSAFE))
+	memset(f->t.on, 0, f->t.n_peers * sizeof(*f->t.on));
+	for (size_t i = 0; i < f->n; i++) {
+		f->c[i].object->blocks_left_out = f->c[i].out || (i < k && f->c[i].rank != RANK_FAILSAFE);
+		if (!f->c[i].object->blocks_left_out)
 			set_on(f, f->c[i].object);
+	}
+	find_out(f);
 	return fits(f);
 }
 
@@ -359,54 +180,28 @@ static void choose(struct fit *f)
 	}
 }
 
-static void fit_begin(struct fit *f, struct policy *p)
-{
-	struct htab_node *n;
-
-	*f = (struct fit){ .p = p };
-	for (n = htab_begin(&p->peers); n; n = htab_next(&p->peers, n)) {
-		struct peer *peer = container_of(n, struct peer, node);
-
-		if (peer->type != PEER_BLOCK || !peer->in_table)
-			continue;
-		peer->place = f->n_peers++;
-		GROW(f->all.m, f->all.n, f->all.cap);
-		f->all.m[f->all.n++] = (struct mark){ peer->cidr, peer, false };
-		for (unsigned x = 0; x < peer->n_except; x++) {
-			GROW(f->all.m, f->all.n, f->all.cap);
-			f->all.m[f->all.n++] = (struct mark){ peer->except[x], peer, true };
-		}
-	}
-	f->on = xnew0_array(bool, f->n_peers);
-	f->present = xnew0_array(bool, f->n_peers);
-	memset(f->on, true, f->n_peers * sizeof(*f->on));
-}
-
-static void fit_done(struct fit *f)
-{
-	free(f->all.m);
-	free(f->c);
-	free(f->on);
-	free(f->present);
-}
-
-/* Most are so few that nothing needs to be counted: each set has at most all blocks, and each block and exception is at most one prefix. */
+/* Most are so few that nothing needs to be counted: each block and exception is at most one prefix and makes at most one set, which has at most all blocks,
+ * and at most all policies have an entry for it. */
 static bool are_too_many(struct fit *f)
 {
-	if (f->n_peers == 0 || (f->all.n <= f->p->max_memberships / f->n_peers && f->all.n <= f->p->max_prefixes))
+	size_t n_policies = POLICY_DIRECTIONS * f->t.p->psets.count;
+
+	if (f->t.n_peers == 0 || n_policies == 0 ||
+	    (f->t.all.n <= f->t.p->max_memberships / f->t.n_peers && f->t.all.n <= f->t.p->max_prefixes && f->t.all.n <= f->t.p->max_block_rules / n_policies))
 		return false;
-	sort_marks(&f->all);
+	tally_users(&f->t);
+	marks_sort(&f->t.all);
 	return !fits(f);
 }
 
 bool blocks_are_too_many(const struct policy *p)
 {
-	struct fit f;
+	struct fit f = { 0 };
 	bool are;
 
-	fit_begin(&f, (struct policy *)p);
+	tally_begin(&f.t, (struct policy *)p);
 	are = are_too_many(&f);
-	fit_done(&f);
+	tally_done(&f.t);
 	return are;
 }
 
@@ -416,7 +211,7 @@ static void leave_out(struct fit *f)
 	bool left_out = false;
 	struct htab_node *n;
 
-	memset(f->on, 0, f->n_peers * sizeof(*f->on));
+	memset(f->t.on, 0, f->t.n_peers * sizeof(*f->t.on));
 	for (size_t i = 0; i < f->n; i++) {
 		struct candidate *c = &f->c[i];
 
@@ -425,22 +220,22 @@ static void leave_out(struct fit *f)
 		if (!c->out)
 			set_on(f, c->object);
 	}
-	f->p->blocks_left_out = left_out;
-	for (n = htab_begin(&f->p->peers); n; n = htab_next(&f->p->peers, n)) {
+	f->t.p->blocks_left_out = left_out;
+	for (n = htab_begin(&f->t.p->peers); n; n = htab_next(&f->t.p->peers, n)) {
 		struct peer *peer = container_of(n, struct peer, node);
-		bool out = peer->type == PEER_BLOCK && peer->in_table && !f->on[peer->place];
+		bool out = peer->type == PEER_BLOCK && peer->in_table && !f->t.on[peer->place];
 
-		f->p->blocks_dirty |= out != peer->left_out;
+		f->t.p->blocks_dirty |= out != peer->left_out;
 		peer->left_out = out;
 	}
 }
 
 void blocks_fit(struct policy *p)
 {
-	struct fit f;
+	struct fit f = { 0 };
 	bool too_many;
 
-	fit_begin(&f, p);
+	tally_begin(&f.t, p);
 	too_many = are_too_many(&f);
 	if (too_many || p->blocks_left_out) {
 		find_candidates(&f);
@@ -450,5 +245,6 @@ void blocks_fit(struct policy *p)
 		}
 		leave_out(&f);
 	}
-	fit_done(&f);
+	tally_done(&f.t);
+	free(f.c);
 }

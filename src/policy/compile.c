@@ -15,7 +15,7 @@
 
 static void fit_blocks(struct policy *p)
 {
-	if (!p->blocks_dirty && !(p->fit_dirty && p->blocks_left_out))
+	if (!p->blocks_dirty && !p->fit_dirty)
 		return;
 	if (trials_take_part(p) && blocks_are_too_many(p))
 		trials_update(p, true);
@@ -108,7 +108,7 @@ const char *object_trouble(const struct policy *p, const struct object *o)
 
 	if (host && host->pset && pset_is_unfit(host->pset) && !o->spec->observes && object_selects(o, host))
 		return host_unfit(p);
-	return o->blocks_left_out ? "the CIDR blocks in use on this node are too many (policy.addressTableSize) or nest too much, its own most of all: whom it selects there is locked down" : NULL;
+	return o->blocks_left_out ? "the CIDR blocks in use on this node are too many (policy.addressTableSize, policy.ruleTableSize) or nest too much, its own most of all: whom it selects there is locked down" : NULL;
 }
 
 static void object_problems(const struct policy *p, const struct object *o, policy_problem_fn *fn, void *ctx)
@@ -145,7 +145,7 @@ static void pod_problems(const struct policy *p, const struct pod *pod, policy_p
 	if (pod->trial && (pod->trial->idle || pod->trial->blocks_overflow))
 		fn(PROBLEM_TRIAL_NO_ROOM, name, "the policies that only observe find no room (policy.ruleTableSize, policy.addressTableSize): not observed", ctx);
 	if (pod->pset && pod->pset->blocks_overflow)
-		fn(PROBLEM_TOO_MANY_BLOCKS, name, "the CIDR blocks in use are too many (policy.addressTableSize) or nest too much, those of its policies most of all: locked down", ctx);
+		fn(PROBLEM_TOO_MANY_BLOCKS, name, "the CIDR blocks in use are too many (policy.addressTableSize, policy.ruleTableSize) or nest too much, those of its policies most of all: locked down", ctx);
 }
 
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx)

@@ -29,6 +29,10 @@ void policy_set_limits(struct policy *p, size_t entries, size_t memberships, siz
  * speaks of is denied, not allowed. */
 void policy_set_modes(struct policy *p, bool observe, bool deny);
 
+/* Largest number of entries that the blocks of all policies together may make: each set of blocks has one in each policy that names one of them. Beyond,
+ * objects are left out as above; 0: no bound. */
+void policy_set_block_room(struct policy *p, size_t entries);
+
 /* What only observes is left out while the rules, or the ports of rules, are more than @entries with it; 0: never. */
 void policy_set_trial_room(struct policy *p, size_t entries);
 

@@ -282,6 +282,96 @@ static void who_names_too_many_prefixes_is_alone_without(void)
 	CHECK(allows(p, "10.0.0.2", "20.0.0.2", 80) && p->blocks.n_prefixes > NEST);
 }
 
+static bool names_any(const struct object *o, enum policy_direction d, const struct block_set *set)
+{
+	for (unsigned i = 0; i < o->spec->n_rules; i++)
+		for (unsigned j = 0; o->spec->rules[i].direction == d && j < o->spec->rules[i].n_peers; j++)
+			for (unsigned k = 0; k < set->n; k++)
+				if (o->rules[i].peers[j] == set->peers[k])
+					return true;
+	return false;
+}
+
+static bool has_entry(const struct pset *s, enum policy_direction d, const struct block_set *set)
+{
+	for (unsigned i = 0; i < s->n_objects; i++)
+		if (names_any(s->objects[i], d, set))
+			return true;
+	return false;
+}
+
+/* Set by set, policy by policy. */
+static size_t block_rules(const struct policy *p)
+{
+	struct htab_node *n, *m;
+	size_t count = 0;
+
+	for (n = htab_begin(&p->blocks.sets); n; n = htab_next(&p->blocks.sets, n)) {
+		const struct block_set *set = container_of(n, struct block_set, node);
+
+		for (m = htab_begin(&p->psets); m && set->build == p->blocks.build; m = htab_next(&p->psets, m))
+			for (unsigned d = 0; d < POLICY_DIRECTIONS; d++)
+				count += has_entry(container_of(m, struct pset, node), d, set);
+	}
+	return count;
+}
+
+static void put_random_peers(struct policy *p, unsigned i)
+{
+	_cleanup_free_ char *a = random_block(), *b = random_block(), *both = xasprintf("%s, %s", a, b);
+	char name[8], pod[8], addr[16];
+
+	snprintf(name, sizeof(name), "p%u", i);
+	snprintf(pod, sizeof(pod), "pod%u", pick(4));
+	snprintf(addr, sizeof(addr), "10.0.1.%c", pod[3]);
+	put_pod(p, "x", pod, addr);
+	put_peers(p, "x", name, pick(2) ? pod : "victim", "enforce", both);
+}
+
+/* Whoever names the whole has an entry for each part that others name. */
+static void who_splits_what_others_name_is_alone_without(void)
+{
+	_cleanup_(policy_freep) struct policy *p = world(0);
+	struct buf parts = { 0 };
+	char name[16], addr[16];
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "v%u", i);
+		snprintf(addr, sizeof(addr), "10.0.2.%u", i + 1);
+		put_pod(p, "x", name, addr);
+		put_peers(p, "x", name, name, "enforce", "{\"ipBlock\": {\"cidr\": \"20.0.0.0/8\"}}");
+	}
+	for (unsigned i = 0; i < 100; i++)
+		(void)buf_addf(&parts, "%s{\"ipBlock\": {\"cidr\": \"20.9.0.%u/32\"}}", i ? "," : "", i);
+	put_peers(p, "yy", "parts", "d", "enforce", parts.data);
+	CHECK(allows(p, "10.0.0.2", "20.9.0.7", 80));
+	CHECK(p->maps->n[POLICY_MAP_RULES] > 40 * 100);
+	policy_set_block_room(p, 3000);
+	CHECK(!allows(p, "10.0.0.2", "20.9.0.7", 80));
+	CHECK(has_problem(p, PROBLEM_NO_ROOM, "NetworkPolicy yy/parts"));
+	for (unsigned i = 1; i <= 40; i++) {
+		snprintf(addr, sizeof(addr), "10.0.2.%u", i);
+		CHECK(allows(p, addr, "20.9.0.7", 80) && allows(p, addr, "20.1.0.7", 80) && !allows(p, addr, "21.0.0.1", 80));
+	}
+	CHECK(p->maps->n[POLICY_MAP_RULES] < 3000);
+	CHECK(policy_del_object(p, KIND_NETWORK_POLICY, "yy", "parts")); /* half of them have room */
+	policy_maps_put(policy_compile(p));
+	parts.len = 0;
+	for (unsigned i = 0; i < 50; i++)
+		(void)buf_addf(&parts, "%s{\"ipBlock\": {\"cidr\": \"20.9.0.%u/32\"}}", i ? "," : "", i);
+	put_peers(p, "yy", "parts", "d", "enforce", parts.data);
+	CHECK(allows(p, "10.0.0.2", "20.9.0.7", 80));
+	for (unsigned i = 41; i <= 80; i++) { /* more of who names the whole: no block is another than before */
+		snprintf(name, sizeof(name), "v%u", i);
+		snprintf(addr, sizeof(addr), "10.0.2.%u", i);
+		put_pod(p, "x", name, addr);
+		put_peers(p, "x", name, name, "enforce", "{\"ipBlock\": {\"cidr\": \"20.0.0.0/8\"}}");
+	}
+	CHECK(!allows(p, "10.0.0.2", "20.9.0.7", 80));
+	CHECK(allows(p, "10.0.2.80", "20.9.0.7", 80) && allows(p, "10.0.2.1", "20.9.0.7", 80));
+	free(parts.data);
+}
+
 /* What is counted without any set is what the table comes to. */
 static void the_count_is_exact(void)
 {
@@ -289,14 +379,14 @@ static void the_count_is_exact(void)
 		_cleanup_(policy_freep) struct policy *p = world(0);
 		unsigned n = 1 + pick(12);
 
-		for (unsigned i = 0; i < n; i++) {
-			_cleanup_free_ char *a = random_block(), *b = random_block(), *both = xasprintf("%s, %s", a, b);
-			char name[8];
-
-			snprintf(name, sizeof(name), "p%u", i);
-			put_peers(p, "x", name, "victim", "enforce", both);
-		}
+		for (unsigned i = 0; i < n; i++)
+			put_random_peers(p, i);
 		policy_maps_put(policy_compile(p));
+		policy_set_block_room(p, block_rules(p));
+		CHECK(!blocks_are_too_many(p));
+		policy_set_block_room(p, block_rules(p) - 1);
+		CHECK(blocks_are_too_many(p));
+		policy_set_block_room(p, 0);
 		policy_set_limits(p, 0, p->blocks.memberships, 0);
 		CHECK(!blocks_are_too_many(p));
 		policy_set_limits(p, 0, p->blocks.memberships - 1, 0);
@@ -368,6 +458,7 @@ int main(void)
 	RUN(what_fits_beside_the_others_stays);
 	RUN(any_order_leaves_out_the_same);
 	RUN(who_names_too_many_prefixes_is_alone_without);
+	RUN(who_splits_what_others_name_is_alone_without);
 	RUN(the_count_is_exact);
 	RUN(what_only_observes_takes_nothing);
 	RUN(the_node_without_room_keeps_its_failsafe_ports_alone);

@@ -18,6 +18,7 @@ struct policy *policy_new(void)
 	p->port_ids.next = 1;
 	p->blocks_dirty = p->all_classes_dirty = true;
 	policy_set_limits(p, 0, 0, 0);
+	policy_set_block_room(p, 0);
 	classes_init(p);
 	return p;
 }
@@ -28,6 +29,12 @@ void policy_set_limits(struct policy *p, size_t entries, size_t memberships, siz
 	p->blocks_dirty = true;
 	p->max_entries = entries ? entries : 1u << 17;
 	p->max_memberships = memberships ? memberships : 1u << 22;
+}
+
+void policy_set_block_room(struct policy *p, size_t entries)
+{
+	p->max_block_rules = entries ? entries : SIZE_MAX;
+	p->blocks_dirty = true;
 }
 
 void policy_set_ranges(struct policy *p, const struct prefix *ranges, size_t n)

@@ -121,7 +121,7 @@ struct peer {
 	bool any_block;	 /* likewise: all of a family */
 	unsigned in_table; /* BLOCK: uses that need it in the table of blocks */
 	bool left_out;	 /* BLOCK: of the table, as only objects name it that are (blocks_fit.c) */
-	uint32_t place;	 /* blocks_fit.c: in its list */
+	uint32_t place;	 /* blocks_count.c: in its list */
 	struct class_ **classes;
 	unsigned n_classes, cap_classes;
 	uint64_t version; /* when `classes` last changed */
@@ -148,7 +148,7 @@ struct object {
 	uint32_t isolation_rule[POLICY_DIRECTIONS];
 	uint64_t serial; /* tells versions of one object apart */
 	bool blocks_left_out; /* its blocks find no room: its policies have none */
-	uint32_t place; /* blocks_fit.c: in its list, from 1 on; 0: not there */
+	uint32_t place; /* blocks_fit.c, blocks_count.c: in their lists, from 1 on; 0: not there */
 };
 
 /* A class: the addresses that exactly the same peers in use match. Its content never changes. */
@@ -240,7 +240,7 @@ struct policy {
 	size_t n_free_rules, cap_free_rules;
 	uint64_t generation, serial;
 	uint64_t compiled; /* compiles that are done */
-	size_t max_entries, max_memberships, max_prefixes, trial_room;
+	size_t max_entries, max_memberships, max_prefixes, max_block_rules, trial_room;
 	bool trials_left_out; /* all of them: they find no room */
 	bool blocks_left_out; /* those of some object */
 	unsigned retiring;
