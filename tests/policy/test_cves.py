@@ -2,6 +2,7 @@
 """What other implementations got wrong and had to publish, as tables for the naive evaluator and the compiler. docs/policy.md says which test
 stands for which; those that need packets are in tests/bpf and tests/lab."""
 
+import os
 import random
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import naive
 from naive_objects import ANY, BASE, PEER_Y, WORLD, X_B, Y_A, check, check_cluster, cnp, is_, pod, policy, rule
 
+FULL = os.environ.get("WEFT_TEST_TIER") == "full"
 FORGED = {"team": "y", naive.NAME_LABEL: "y", "namespace": "y", "k8s:io.kubernetes.pod.namespace": "y",
           "io.cilium.k8s.namespace.labels.team": "y", "namespaceSelector.team": "y", "pcns.team": "y", "pcns.projectcalico.org/name": "y"}
 
@@ -63,9 +65,9 @@ def test_CVE_2021_3499_names_that_nobody_resolved_open_nothing():
     check([by_name], "x/a %s TCP/443 deny \n x/a y/a TCP/80 deny" % WORLD)
 
 
-@pytest.mark.parametrize("count", [1, 2700])
+@pytest.mark.parametrize("count", [1, 2700] + [40000] * FULL)
 def test_CVE_2026_25804_no_number_of_rules_turns_their_order(count):
-    """67,500 rules, more than 16 bits count: the first decides, and the first of the last object comes after all of the others."""
+    """67,500 rules, more than 16 bits count, and a million: the first decides, and the first of the last object comes after all of the others."""
     last = {"networks": [X_B + "/32"]}
     many = [cnp(name="c%06d" % i, priority=i * 1000 // count, egress=[rule("Accept", {"networks": [Y_A + "/32"]}, side="to")] * 24 +
                 [rule("Deny", {"networks": [Y_A + "/32"]}, side="to")]) for i in range(count)]
