@@ -176,7 +176,7 @@ static int open_stream(const char *path, const char *method, const json_t *param
 	int r;
 
 	s->fd = -1;
-	s->in.max = IPC_LINE_MAX + 1;
+	s->in.max = IPC_ANSWER_MAX + 1;
 	if (!line)
 		return -EINVAL;
 	if (strlen(line) > IPC_LINE_MAX)

@@ -6,7 +6,8 @@
 
 #include "base/json.h"
 
-enum { IPC_LINE_MAX = 1024 * 1024 };
+/* Anybody who may ask may send a line; what one question is answered with may say much (a list of all policies), and has a line of its own. */
+enum { IPC_LINE_MAX = 1024 * 1024, IPC_ANSWER_MAX = 16 * 1024 * 1024 };
 
 /* An answer: a result, or, when @result is NULL, an error with a code of the CNI specification. */
 struct ipc_answer {
@@ -23,7 +24,7 @@ void ipc_answer_done(struct ipc_answer *a);
  * @timeout_ms: for everything together
  *
  * Return: 0 (an error answer included); -ENOENT or -ECONNREFUSED when nobody listens there, -EPIPE/-ECONNRESET when the
- * server hung up before it answered, -ETIMEDOUT, -EMSGSIZE when request or answer is past IPC_LINE_MAX, -EBADMSG when
+ * server hung up before it answered, -ETIMEDOUT, -EMSGSIZE when the request is past IPC_LINE_MAX, or the answer past IPC_ANSWER_MAX, -EBADMSG when
  * the answer is none, -ENAMETOOLONG for @path, -errno.
  */
 int ipc_call(const char *path, const char *method, const json_t *params, int timeout_ms, struct ipc_answer *ret);

@@ -161,15 +161,15 @@ static bool flush(struct client *c)
 	return true;
 }
 
-/* Queues a line and sends what the socket takes. Return: 0, -EPIPE. @j is taken. */
-static int queue_line(struct client *c, json_t *j)
+/* Queues a line of at most @longest bytes, beside at most @room that are unread with it, and sends what the socket takes. Return: 0, -EPIPE. @j is taken. */
+static int queue_line(struct client *c, json_t *j, size_t longest, size_t room)
 {
 	_cleanup_free_ char *text = json_text(j);
 	size_t len = text ? strlen(text) : 0;
 	bool was_empty = !c->out.len;
 
 	json_decref(j);
-	if (!text || len > IPC_LINE_MAX || c->out.len + len + 1 > c->server->config.max_queue) {
+	if (!text || len > longest || c->out.len + len + 1 > room) {
 		log_warn("cutting off a client of the agent's socket: its answer is too large or it does not read",
 			 L_INT("pid", c->peer.pid), L_UINT("queued", c->out.len), L_UINT("bytes", len));
 		client_kill(c);
@@ -182,6 +182,12 @@ static int queue_line(struct client *c, json_t *j)
 	if (was_empty && c->out.len)
 		restart_idle(c);
 	return 0;
+}
+
+/* The one line that answers a question. */
+static int queue_answer(struct client *c, json_t *j)
+{
+	return queue_line(c, j, IPC_ANSWER_MAX, IPC_ANSWER_MAX + 1);
 }
 
 static json_t *error_object(int code, const char *msg, const char *details)
@@ -199,7 +205,7 @@ static json_t *error_object(int code, const char *msg, const char *details)
 static void refuse(struct client *c, int code, const char *msg)
 {
 	c->closing = true;
-	queue_line(c, error_object(code, msg, NULL));
+	queue_answer(c, error_object(code, msg, NULL));
 }
 
 static const struct ipc_method *find_method(const struct ipc_server *s, const char *name)
@@ -243,7 +249,7 @@ static void on_line(struct client *c, const char *line, size_t len)
 	if (m)
 		return dispatch(c, m, j);
 	snprintf(text, sizeof(text), "no such method: %.60s", name);
-	queue_line(c, error_object(CODE_REFUSED, text, NULL));
+	queue_answer(c, error_object(CODE_REFUSED, text, NULL));
 }
 
 /* Takes whole lines out of the buffer while no request is pending. */
@@ -527,7 +533,7 @@ void ipc_reply(struct ipc_request *req, json_t *result)
 	struct client *c = end_request(req);
 
 	if (c)
-		queue_line(c, json_pack("{s:o}", "result", result));
+		queue_answer(c, json_pack("{s:o}", "result", result));
 	else
 		json_decref(result);
 }
@@ -537,7 +543,7 @@ void ipc_reply_error(struct ipc_request *req, int code, const char *msg, const c
 	struct client *c = end_request(req);
 
 	if (c)
-		queue_line(c, error_object(code, msg, details));
+		queue_answer(c, error_object(code, msg, details));
 }
 
 int ipc_send(struct ipc_request *req, json_t *result)
@@ -550,7 +556,7 @@ int ipc_send(struct ipc_request *req, json_t *result)
 		return -EPIPE;
 	}
 	req->gone = NULL; /* -EPIPE says it: a callback from in here could end the handle under its owner */
-	r = queue_line(req->client, json_pack("{s:o}", "result", result));
+	r = queue_line(req->client, json_pack("{s:o}", "result", result), IPC_LINE_MAX, req->client->server->config.max_queue);
 	req->gone = gone;
 	return r;
 }

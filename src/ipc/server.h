@@ -28,7 +28,7 @@ struct ipc_server_config {
 	bool any_user;			  /* false: callers must be root (SO_PEERCRED); true: leave it to @mode */
 	unsigned max_clients;		  /* 0 takes 64; the next one is told "busy" (code 11) and hung up on */
 	uint64_t idle_ms;		  /* without a pending request, also while a line is incomplete; 0 takes 30 s */
-	size_t max_queue;		  /* bytes unread by a client before it is cut off; 0 takes 4 MiB */
+	size_t max_queue;		  /* bytes of a stream unread by a client before it is cut off; 0 takes 4 MiB */
 	const struct ipc_method *methods; /* terminated by a NULL name; must outlive the server */
 	void *ctx;			  /* handed to the methods */
 };
