@@ -231,10 +231,15 @@ bool why_check_policy(struct walk *w, const char *at, bool egress)
 	return w->answers == WHY_BEGINS ? check_end(w, at, egress, egress, w->dst.port, "") : check_answers(w, at, egress);
 }
 
-/* As host_check() in bpf/lib/host.h: policies of the node itself. */
+/* As host_check() in bpf/lib/host.h: policies of the node itself. What a pod of this node says to it is judged with their flow, which was looked up before. */
 static bool check_host(struct walk *w, const char *at, bool egress)
 {
 	return !w->a->dp_config.host || why_check_policy(w, at, egress);
+}
+
+static bool check_host_flow(struct walk *w, const char *at, bool egress)
+{
+	return !w->a->dp_config.host || (why_check_flow(w, at, 0) && why_check_policy(w, at, egress));
 }
 
 /* Which program sees what this node sends there. */
@@ -359,7 +364,7 @@ static void walk_from_node(struct walk *w)
 {
 	why_step(w, "stack", "this node sends by itself");
 	if (!w->dst_ep.id) {
-		if (why_is_own(w, &w->dst.addr) || check_host(w, way_out(w), true))
+		if (why_is_own(w, &w->dst.addr) || check_host_flow(w, way_out(w), true))
 			ask_stack(w, NULL);
 		return;
 	}
@@ -406,7 +411,7 @@ void why_arrive(struct walk *w, const char *at)
 		if (why_check_flow(w, at, 0) && why_check_policy(w, at, false))
 			why_deliver_to_pod(w, at, true);
 	} else if (is_for_node(w)) {
-		if (!check_host(w, at, false))
+		if (!check_host_flow(w, at, false))
 			return;
 		why_step(w, at, "for this node: the stack's");
 		why_ends(w, WHY_DELIVERED, NULL);

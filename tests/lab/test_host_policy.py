@@ -164,6 +164,11 @@ TALK = ("import socket, sys, time\ns = socket.create_connection((sys.argv[1], %d
         "while True:\n    try:\n        s.send(b'x'); s.recv(100)\n    except OSError:\n        print('cut'); break\n    time.sleep(.01)\n" % CLOSED)
 
 
+# The same to see, from a port that is known.
+HOLD, HELD = ("import socket, sys\nfamily = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\ns = socket.socket(family)\n"
+              "s.bind(('', int(sys.argv[2])))\ns.connect((sys.argv[1], %d)); s.recv(100)\nprint('go', flush=True)\nsys.stdin.read()" % CLOSED), 7099
+
+
 def node_behind_a_service(lab):
     """Ports 30071 and 30072 of each node lead to n1's own OPEN and CLOSED."""
     at = lab.nodes["n1"][0]
@@ -314,6 +319,21 @@ def test_P11_every_address_of_the_node(lab):
         lab.exec("n1", "ip", "link", "del", "br9")
 
 
+def what_the_node_asks_opens_nothing(lab, node, world):
+    """To whom it asks, but answers: neither the identifier of its ping nor the port of its connection."""
+    def ping(where, to):
+        return lab.exec(where, "ping", "-c", "1", "-W", "1", "-e", "77", to, check=False).returncode == 0
+    soon("the node's own ping", lambda: ping("n1", world))
+    assert not ping("world", node) and ping("n1", world)
+    port = HELD + (":" in world)  # what is over keeps it for a while
+    with running(lab, "n1", PYTHON, "-c", HOLD, world, port, says="go"):
+        asked = ["n1", WEFT, "why", world, end(node, port)]
+        assert lab.exec(*asked, check=False).returncode == 3, "a new one is denied"
+        assert "as answers" in lab.exec(*asked, "--source-port", CLOSED).stdout.splitlines()[-1]
+        back = lab.exec("n1", WEFT, "why", "--source-port", port, node, end(world, CLOSED)).stdout
+        assert "begun by the source" in back, back
+
+
 CLIENTS = ("world", "n2", "default/near", "default/far")
 
 
@@ -328,6 +348,8 @@ def test_P11_ingress_of_the_node(lab):
         assert reached(lab, where, CLOSED) is False, where
         answered(lab, where, OPEN)
         answered(lab, where, FAILSAFE)
+    for asker, asked in zip(lab.nodes["n1"], lab.worlds):
+        what_the_node_asks_opens_nothing(lab, asker, asked)
     for here, world in zip(lab.nodes["n1"], lab.worlds):
         assert why(lab, world, end(here, CLOSED)) == ("denied", "ClusterNetworkPolicy host ingress[1]")
         assert why(lab, "default/near", end(here, CLOSED)) == ("denied", "ClusterNetworkPolicy host ingress[1]")
