@@ -150,6 +150,7 @@ static __always_inline enum drop_reason masquerade_node(struct __sk_buff *skb, s
 	struct nat_end to = {};
 	struct nat_key key;
 	enum drop_reason why;
+	bool choice;
 
 	nat_key_of(pkt, true, &key);
 	if (unlikely(masquerade_node_is_inside()))
@@ -163,12 +164,11 @@ static __always_inline enum drop_reason masquerade_node(struct __sk_buff *skb, s
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
 	if (likely(!claim))
 		return DROP_NONE;
-	if (!nat_has_choice(pkt)) {
+	choice = nat_has_choice(pkt);
+	if (!choice) /* the node goes before pods, and keeps it while it speaks: else the pod's next packet would take it back */
 		nat_end_claim(&key, claim);
-		return DROP_NONE;
-	}
 	why = masquerade_as(skb, pkt, &pkt->src, NAT_OWNER_NODE, &to);
 	if (why != DROP_NONE)
-		return why;
+		return choice ? why : DROP_NONE;
 	return nat_translate(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
 }

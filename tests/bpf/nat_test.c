@@ -477,21 +477,36 @@ static void sctp_ports_are_translated(void)
 	forget();
 }
 
-/* No ports: one end inside for each outside. The node goes before pods. */
+static void portless(const char *src, const char *dst)
+{
+	begin(src, dst, IPPROTO_GRE);
+	frame_payload(&f, 32);
+	frame_end(&f);
+}
+
+/* No ports: one end inside for each outside. The node goes before pods, and keeps the claim as long as it speaks. */
 static void protocols_without_choice(void)
 {
 	struct view v;
 
-	begin(A6, WORLD6, IPPROTO_GRE);
-	frame_payload(&f, 32);
-	frame_end(&f);
+	portless(A6, WORLD6);
 	v = leave();
 	CHECK_ADDR(v.src, OURS6);
-	begin(WORLD6, OURS6, IPPROTO_GRE);
-	frame_payload(&f, 32);
-	frame_end(&f);
+	portless(WORLD6, OURS6);
 	v = arrive(REDIRECT);
 	CHECK_ADDR(v.dst, A6);
+	for (int i = 0; i < 2; i++) {
+		portless(OURS6, WORLD6);
+		CHECK_same("the node's own");
+		CHECK_INT(claims_of(NAT_OWNER_NODE), 1);
+		flows_clear(); /* what the world begins with the pod, it may answer */
+		portless(A6, WORLD6);
+		CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_EXHAUSTED);
+		portless(WORLD6, OURS6);
+		v = arrive(TC_ACT_OK);
+		CHECK_ADDR(v.dst, OURS6);
+	}
+	CHECK_INT(claims_of(NAT_OWNER_ALL), 1);
 	forget();
 }
 

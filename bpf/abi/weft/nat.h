@@ -11,7 +11,8 @@
  *  - a port for which the node has a socket that would get the reply (listening, connected, TIME_WAIT) is passed over;
  *  - a socket that comes later, and speaks to the same remote end from a port that is claimed, is given a claim of its own:
  *    the node is then one more inside end (NAT_OWNER_NODE), translated like a pod's;
- *  - where there is no port to choose (no ports in the protocol, or under its checksum) the node wins and the pod's claim ends.
+ *  - where there is no port to choose (no ports in the protocol, or under its checksum) the node wins: the pod's claim ends, and the node has
+ *    one itself for as long as it speaks.
  * What comes from outside for a Service (lib/inbound.h) is translated at both ends: the client is the inside end, and speaks to the
  * backend as itself or as this node; the address that it spoke to is the claim's `front`. Where it speaks as this node, ports
  * are used from which the kernel picks none for the node's sockets (inbound_port_min … inbound_port_max): nothing has to be settled.
