@@ -152,6 +152,8 @@ int agent_apply_datapath(struct agent *a, char **ret_error);
 void agent_close_datapath(struct agent *a);
 /* Programs on uplinks and the tunnel, behind the guard. Return: 0, -errno. */
 int agent_apply_links(struct agent *a);
+/* As whom pods speak to the world, to whom not, and from which ports never. Return: 0, -errno. */
+int agent_apply_masquerade(struct agent *a);
 
 /* sources.c */
 int agent_start_watches(struct agent *a);

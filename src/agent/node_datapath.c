@@ -257,7 +257,7 @@ static size_t list_nat_uplinks(const struct agent *a, struct dp_nat_uplink ret[U
 	return a->facts.n_uplinks;
 }
 
-static int apply_masquerade(struct agent *a)
+int agent_apply_masquerade(struct agent *a)
 {
 	_cleanup_free_ struct dp_exempt *exempt = NULL;
 	_cleanup_free_ bool *reserved = xnew0_array(bool, PORTS);
@@ -269,6 +269,8 @@ static int apply_masquerade(struct agent *a)
 	list_ports(a->opt.masquerade_reserved, reserved); /* checked when it was read */
 	reserved[transport_port(&a->opt)] = true;
 	reserved[a->opt.mesh_port] = true;
+	for (uint32_t port = 0; a->services.taken && port < PORTS; port++)
+		reserved[port] |= a->services.taken[port] > 0;
 	return datapath_apply_masquerade(a->dp, &m);
 }
 
@@ -279,7 +281,7 @@ int agent_apply_links(struct agent *a)
 	if (r == 0)
 		r = agent_mesh_guard(a);
 	if (r == 0)
-		r = apply_masquerade(a);
+		r = agent_apply_masquerade(a);
 	return r ? r : apply_datapath_links(a);
 }
 

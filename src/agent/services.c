@@ -35,6 +35,7 @@ static void entry_free(struct services_view *s, struct service_entry *e)
 {
 	services_check_free(s, e);
 	htab_remove(&s->by_name, &e->node);
+	services_take_ports(s, e->view, NULL);
 	service_view_free(e->view);
 	free(e);
 }
@@ -91,6 +92,7 @@ static struct service_entry *replace_view(struct services_view *s, struct servic
 		e = xnew0(struct service_entry);
 		htab_insert(&s->by_name, hash_name(view->namespace_, view->name), &e->node);
 	}
+	services_take_ports(s, e->view, view);
 	service_view_free(e->view);
 	e->view = view;
 	return e;
@@ -150,6 +152,17 @@ static void fail(struct agent *a, const struct model_service_name *name, int r)
 	s->failed = true;
 }
 
+/* What fails is tried again with the next Service that changes, and with each audit. */
+static void reserve_ports(struct agent *a)
+{
+	int r = a->services.taken_changed ? agent_apply_masquerade(a) : 0;
+
+	if (r < 0)
+		log_error("cannot keep pods from the ports at which this node serves", L_ERRNO(r));
+	else
+		a->services.taken_changed = false;
+}
+
 static int on_turn(sd_event_source *source, void *ctx)
 {
 	struct agent *a = ctx;
@@ -165,6 +178,7 @@ static int on_turn(sd_event_source *source, void *ctx)
 		if (r < 0)
 			fail(a, &name, r);
 	}
+	reserve_ports(a);
 	if (n > TURN)
 		return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 	if (!s->complete && a->synced[MODEL_PODS]) { /* host ports are known, too */
@@ -259,6 +273,7 @@ void agent_services_stop(struct agent *a)
 	while ((i = htab_any(&s->by_name)))
 		entry_free(s, container_of(i, struct service_entry, node));
 	htab_done(&s->by_name);
+	free(s->taken);
 	free(s->pod_ranges);
 	free(s->own);
 	free(s->held);

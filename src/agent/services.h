@@ -35,6 +35,8 @@ struct services_view {
 	struct events events; /* of what Services do not get: services_events.c */
 	bool tell;	      /* there may be more to tell */
 	sd_event_source *turn;
+	uint32_t *taken; /* services_ports.c: how many serve at a port of the node's; NULL: none do */
+	bool taken_changed;
 
 	/* services_stale.c */
 	uint64_t stale_said; /* when it was last said that sockets could not be aborted, monotonic in us */

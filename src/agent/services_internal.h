@@ -17,6 +17,9 @@ int services_take_nodes(struct agent *a);
 
 struct service_entry *services_find(const struct services_view *s, const char *namespace_, const char *name);
 
+/* services_ports.c: counts the ports of @view (NULL: it is gone) instead of those of @old. */
+void services_take_ports(struct services_view *s, const struct service_view *old, const struct service_view *view);
+
 /* Ports have keys by their index; the index behind the last port means the Service's addresses for all other ports. */
 char *services_key(const struct service_view *v, size_t port); /* owned by the caller */
 

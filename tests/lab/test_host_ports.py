@@ -84,6 +84,28 @@ def test_SVC_44_from_everywhere(lab, who):
                 assert client_of(answer) in ips(lab, who.split("/")[1])
 
 
+# From a port of its own; what is answered, or nothing.
+FROM = ("import socket, sys\nfamily = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\ns = socket.socket(family, socket.SOCK_DGRAM if sys.argv[4] == 'udp' else socket.SOCK_STREAM)\n"
+        "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('', int(sys.argv[3]))); s.settimeout(2)\n"
+        "try:\n    s.connect((sys.argv[1], int(sys.argv[2]))); s.send(b'q\\n' if sys.argv[4] == 'udp' else b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(4096).decode())\n"
+        "except OSError as e:\n    print(e)\n")
+
+
+@pytest.mark.parametrize("proto, host_port", [("udp", 5300), ("tcp", 8088)])
+def test_no_pod_speaks_from_a_host_port(lab, proto, host_port):
+    """Else what the client asks for there, from the port that the pod has spoken to, would be the pod's."""
+    for address, world in zip(lab.nodes["n1"], lab.world):
+        client = 45001 + (":" in world)
+        asks = [address, host_port, client, proto]
+
+        def answer():
+            return lab.exec("world", "/usr/bin/python3", "-c", FROM, *asks).stdout
+        assert '"pod":"web"' in answer(), "before"
+        for _ in range(3):
+            lab.exec("default/c1", "/usr/bin/python3", "-c", FROM, world, client, host_port, proto)
+            assert '"pod":"web"' in answer()
+
+
 def test_SVC_44_only_on_its_node(lab):
     for who in ("world", "default/c1", "n1"):
         for address in lab.nodes["n2"]:
