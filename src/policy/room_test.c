@@ -24,7 +24,7 @@ static struct addr address(const char *text)
 /* Takes @text. @failsafe: as the agent's own. */
 static void put(struct policy *p, char *text, bool failsafe)
 {
-	_cleanup_free_ char *owned = text;
+	_cleanup_free_ _unused_ char *owned = text;
 	_cleanup_json_ json_t *j = json_parse("test", text, strlen(text), NULL);
 	struct policy_spec *s;
 
