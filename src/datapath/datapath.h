@@ -101,7 +101,7 @@ int datapath_del_endpoint(struct datapath *dp, uint32_t ifindex);
  * missing, -ESTALE when it is published with other values, -errno. */
 int datapath_check_endpoint(struct datapath *dp, const struct dp_endpoint *ep);
 /* Makes the set of endpoints exactly this one. The same in parts: puts those of these that are not as they should be; at the end takes away those
- * whose interface is not among all of them (@ifindexes is sorted here). What is put after the first sweep is a repair. Return: 0 or the first error; they
+ * whose interface is not among all of them (@ifindexes is sorted here), and looks whether the counters of shares are there. What is put after the first sweep is a repair. Return: 0 or the first error; they
  * go on after errors. */
 int datapath_mend_endpoints(struct datapath *dp, const struct dp_endpoint *eps, size_t n);
 int datapath_sweep_endpoints(struct datapath *dp, uint32_t *ifindexes, size_t n);

@@ -4,7 +4,6 @@
 #include "datapath/attach.h"
 #include "datapath/priv.h"
 #include "weft/endpoint.h"
-#include "weft/nat.h"
 #include "weft/service.h"
 
 static int attach_programs(struct datapath *dp, uint32_t ifindex)
@@ -279,6 +278,7 @@ int datapath_sweep_endpoints(struct datapath *dp, uint32_t *ifindexes, size_t n)
 	qsort(ifindexes, n, sizeof(*ifindexes), compare_ifindex);
 	sweep_ifaces(dp, ifindexes, n, &first);
 	sweep_addrs(dp, &first);
+	dp_note_error(&first, dp_mend_shares(dp));
 	dp->repair.endpoints = true;
 	return first;
 }
@@ -292,15 +292,4 @@ int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps,
 		want[i] = eps[i].ifindex;
 	dp_note_error(&first, datapath_sweep_endpoints(dp, want, n));
 	return first;
-}
-
-void dp_count_all_flows(struct datapath *dp)
-{
-	uint64_t none = 0;
-	uint32_t all = 0, nat_all = NAT_OWNER_ALL, nat_node = NAT_OWNER_NODE, inbound = NAT_OWNER_INBOUND;
-
-	bpf_map_update_elem(dp->maps[MAP_ENDPOINT_FLOWS], &all, &none, BPF_NOEXIST);
-	bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &nat_all, &none, BPF_NOEXIST);
-	bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &nat_node, &none, BPF_NOEXIST);
-	bpf_map_update_elem(dp->maps[MAP_NAT_SHARES], &inbound, &none, BPF_NOEXIST);
 }

@@ -709,7 +709,9 @@ static int open_all(struct datapath *dp, const struct dp_config *config, char **
 	r = load_inherit(dp, config, &inheriting, ret_error);
 	if (r < 0)
 		return r;
-	dp_count_all_flows(dp); /* before anything is moved on somebody's share */
+	r = dp_mend_shares(dp); /* before anything is moved on somebody's share */
+	if (r < 0)
+		log_warn("counters of shares cannot be made", L_ERRNO(r)); /* the sweep of endpoints tries again, and fails by it */
 	r = start_sweep(dp, config, ret_error);
 	if (r == 0)
 		r = dp_policy_lock_lost(dp, config->pods, config->n_pods);

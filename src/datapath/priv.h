@@ -137,8 +137,9 @@ int dp_each_pinned_link(struct datapath *dp, dp_pinned_link_fn *fn, void *ctx);
 int dp_apply_xdp(struct datapath *dp, const struct dp_link *links, size_t n);
 /* Puts the loaded programs into the pinned links; XDP's, where none is wanted any more, goes. Return: 0 or the first error. */
 int dp_replace_tcx(struct datapath *dp);
-/* Makes the counters of all flows and of all claims exist. */
-void dp_count_all_flows(struct datapath *dp);
+/* Makes the counters of `endpoint_flows` and `nat_shares` that are not there: of the endpoints that are published, and of those that no endpoint has.
+ * What is made after the first sweep of endpoints is a repair. Return: 0 or the first error. */
+int dp_mend_shares(struct datapath *dp);
 /* What the kernel must have. Return: 0, -ENOTSUP with a line that says what is missing. */
 int dp_probe(char **ret_error);
 /* The smallest prime that is not below @n. */

@@ -537,6 +537,53 @@ static void entries_move_into_a_table_of_another_size_and_expire_there(void)
 	CHECK(tcp_moved(&s));
 }
 
+static char told[256];
+
+static void on_repair(enum dp_repair what, const char *text, void *ctx)
+{
+	(void)ctx;
+	CHECK_INT(what, DP_REPAIR_ENTRY);
+	snprintf(told, sizeof(told), "%s", text);
+}
+
+static void check_told(const char *text)
+{
+	uint32_t links[] = { if_a, if_b };
+
+	*told = 0;
+	CHECK_INT(datapath_sweep_endpoints(dp, links, ARRAY_SIZE(links)), 0);
+	CHECK_STR(told, text);
+}
+
+/* An entry ends with its turn, and a sweep moves conversations: shares and table are looked at when nothing moves any more. */
+static void a_counter_of_flows_that_somebody_takes_away_is_made_anew(void)
+{
+	int map = datapath_map_fd(dp, "endpoint_flows");
+	uint64_t below = -1;
+	struct flow_state s;
+
+	flows_clear();
+	datapath_on_repair(dp, on_repair, NULL);
+	for (uint32_t id = 0; id < 2; id++) {
+		handshake();
+		CHECK(tcp_moved(&s));
+		CHECK(wait_share(1, 1) && wait_share(0, 1));
+		CHECK_INT(bpf_map_delete_elem(map, &id), 0);
+		check_told("1 entries of endpoint_flows");
+		CHECK_INT(share_of(id), 1);
+		CHECK_INT(bpf_map_update_elem(map, &id, &below, BPF_ANY), 0);
+		check_told(""); /* nobody has taken anything away */
+		CHECK_INT(share_of(id), 1);
+		CHECK_INT(share_of(2), 0);
+		tcp(true, "FA");
+		tcp(false, "FA");
+		CHECK_INT(share_of(0), 0);
+		CHECK_INT(share_of(1), 0);
+		flows_clear();
+	}
+	datapath_on_repair(dp, NULL, NULL);
+}
+
 static void leave_beside(const char *map, int fd)
 {
 	_cleanup_free_ char *maps = datapath_pin_dir(dp, 0), *path = xasprintf("%s/%s__before", maps, map);
@@ -665,6 +712,7 @@ int main(void)
 	RUN(a_stale_entry_counts_as_gone);
 	RUN(a_turn_is_waited_for);
 	RUN(an_entry_without_a_turn_is_found);
+	RUN(a_counter_of_flows_that_somebody_takes_away_is_made_anew);
 	RUN(entries_move_into_a_table_of_another_size_and_expire_there);
 	RUN(what_began_between_copy_and_switch_is_taken_over);
 	RUN(flows_and_counters_outlive_a_restart);

@@ -372,6 +372,91 @@ static void what_somebody_takes_away_is_put_back_and_told(void)
 	restore();
 }
 
+/* What the table says itself. */
+static uint64_t claims_there(uint32_t owner)
+{
+	int map = datapath_map_fd(dp, "nat_claims");
+	struct nat_claim claim;
+	struct nat_key key;
+	uint64_t n = 0;
+
+	for (int more = bpf_map_get_next_key(map, NULL, &key); more == 0; more = bpf_map_get_next_key(map, &key, &key))
+		n += bpf_map_lookup_elem(map, &key, &claim) == 0 && (owner == NAT_OWNER_ALL || claim.state.owner == owner);
+	return n;
+}
+
+static const uint32_t owners[] = { NAT_OWNER_ALL, NAT_OWNER_NODE, NAT_OWNER_INBOUND, 1, 2 };
+
+/* @told_then: what the next audit says of it, "" nothing. */
+static void check_counted_anew(const char *told_then)
+{
+	uint32_t links[] = { if_a, if_b };
+
+	*told = 0;
+	CHECK_INT(datapath_sweep_endpoints(dp, links, ARRAY_SIZE(links)), 0);
+	CHECK_STR(told, told_then);
+	for (size_t i = 0; i < ARRAY_SIZE(owners); i++)
+		CHECK_INT(claims_of(owners[i]), claims_there(owners[i]));
+}
+
+/* Two claims of one pod, one of another, one of the node. */
+static void make_claims(void)
+{
+	packet(IPPROTO_UDP, A4, 3000, WORLD4, 53, "");
+	leave();
+	packet(IPPROTO_UDP, A4, 3001, WORLD4, 53, "");
+	leave();
+	packet(IPPROTO_UDP, B4, 3002, WORLD4, 53, "");
+	leave();
+	packet(IPPROTO_UDP, OURS4, 3000, WORLD4, 53, "");
+	leave();
+	CHECK_INT(claims_of(NAT_OWNER_ALL), 4);
+	CHECK_INT(claims_of(NAT_OWNER_NODE), 1);
+	CHECK_INT(claims_of(1), 2);
+}
+
+static void a_counter_of_claims_that_somebody_takes_away_is_made_anew(void)
+{
+	int map = datapath_map_fd(dp, "nat_shares");
+	uint64_t below = -3;
+	uint32_t id = 1;
+
+	datapath_on_repair(dp, on_repair, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(owners); i++) {
+		make_claims();
+		CHECK_INT(bpf_map_delete_elem(map, &owners[i]), 0);
+		packet(IPPROTO_UDP, A4, 4000, WORLD4, 53, "");
+		if (owners[i] == NAT_OWNER_ALL || owners[i] == 1)
+			CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_SHARE);
+		check_counted_anew("1 entries of nat_shares");
+		leave();
+		check_counted_anew("");
+		forget();
+	}
+	make_claims();
+	clear_map("nat_shares");
+	check_counted_anew("5 entries of nat_shares");
+	CHECK_INT(bpf_map_update_elem(map, &id, &below, BPF_ANY), 0);
+	check_counted_anew(""); /* nobody has taken anything away */
+	restore();
+}
+
+/* Nobody was there to miss it. */
+static void a_counter_of_claims_that_is_gone_when_the_agent_starts_is_made_anew(void)
+{
+	clear_map("nat_shares");
+	reopen();
+	for (size_t i = 0; i < ARRAY_SIZE(owners); i++)
+		CHECK_INT(claims_of(owners[i]), claims_there(owners[i]));
+	make_claims();
+	clear_map("nat_shares");
+	reopen();
+	CHECK(claims_of(NAT_OWNER_ALL) > 0);
+	for (size_t i = 0; i < ARRAY_SIZE(owners); i++)
+		CHECK_INT(claims_of(owners[i]), claims_there(owners[i]));
+	restore();
+}
+
 static void pin_beside(const char *map, int fd)
 {
 	_cleanup_free_ char *maps = datapath_pin_dir(dp, 0), *path = xasprintf("%s/%s__before", maps, map);
@@ -515,6 +600,8 @@ int main(void)
 	RUN(a_reset_that_the_pod_does_not_believe);
 	RUN(connections_outlive_the_agent);
 	RUN(what_somebody_takes_away_is_put_back_and_told);
+	RUN(a_counter_of_claims_that_somebody_takes_away_is_made_anew);
+	RUN(a_counter_of_claims_that_is_gone_when_the_agent_starts_is_made_anew);
 	RUN(what_began_between_copy_and_switch_is_taken_over);
 	RUN(what_is_answered_does_not_give_way);
 	harness_done();

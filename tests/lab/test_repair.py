@@ -85,6 +85,9 @@ DAMAGES = {
     "program-unlinked": Damage("pin", "rm %s/programs/from_pod" % BPF),
     "pins-unlinked": Damage("pin", "rm -r %s" % BPF),
     "map-entry": Damage("map_entry", "bpftool map delete pinned $(echo %s)/maps/pod_ifaces key $KEY" % BPF, AUDIT),
+    "counters": Damage("map_entry", "for m in nat_shares endpoint_flows; do bpftool -j map dump pinned $(echo %s)/maps/$m | "
+                       "python3 -c 'import json,sys; [print(*e[\"key\"]) for e in json.load(sys.stdin)]' | "
+                       "while read k; do bpftool map delete pinned $(echo %s)/maps/$m key $k; done; done" % (BPF, BPF), AUDIT),
     "sockets-detached": Damage("program", "for l in %s/cgroup/*; do bpftool link detach pinned $l; done" % BPF, AUDIT),
     "node-route-entry": Damage("map_entry", "K=$(bpftool -j map dump pinned $(echo %s)/maps/node_routes | "
                                "python3 -c 'import json,sys; print(*json.load(sys.stdin)[0][\"key\"])'); "
@@ -142,6 +145,7 @@ LOOKS = ["ip -d route show table all proto 87", "ip -6 route show table all prot
          "ip -6 neigh show nud permanent", "ip -br addr show dev lo", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
          "ip -br link | sed 's/@[^ ]*//; s/<.*>//; s/  */ /g'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs",
          "for d in $(ls /sys/class/net); do for w in ingress egress; do tc filter show dev $d $w | sed -n \"s/.* \\(handle 0x[^ ]* [^ :]*\\).*/$d $w \\1/p\"; done; done", LINKS,
+         "for m in nat_shares endpoint_flows; do bpftool map dump pinned $(echo /sys/fs/bpf/weft/v*)/maps/$m | sed -n \"s/.*\\(key[^0-9a-f]*[0-9a-f ]*\\).*/$m \\1/p\"; done",
          "for l in /sys/fs/bpf/weft/v*/cgroup/*; do bpftool link show pinned $l | sed -n 's/.*\\(cgroup_id [0-9]*\\).*/\\1/p'; done"]
 
 
