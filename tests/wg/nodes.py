@@ -319,6 +319,8 @@ class World:
             if net6:
                 node.ip("addr add %s%d/64 dev %s nodad" % (net6, i, name))
             node.ip("link set %s up" % name)
+        for node, name in ((a, na), (b, nb)):  # before, what is sent is lost without a word, and a handshake is tried again after 5 s
+            wait_for(lambda: '"operstate":"UP"' in node.out("ip", "-j", "link", "show", "dev", name), message="a wire that carries")
         if not clear:
             self.watches.append(Watch(a, na))
         return na, nb
