@@ -135,7 +135,7 @@ void agent_resume(struct agent *a);
 
 /* What the kernel says of uplinks and their addresses; @node: of this node, or NULL. Return: 0, -errno, -ENODEV. */
 int agent_read_facts(struct agent *a, const struct model_node *node, char **ret_error);
-void agent_find_underlays(const struct agent *a, struct addr ret[2]); /* the first of each family */
+void agent_find_underlays(const struct agent *a, struct addr ret[2]); /* the first of each family that other nodes reach */
 
 /* host_boot.c: before the API has told everything the node's own policies are in force as the record says. Return: 0, -errno: to be repeated. */
 int agent_boot_host_policy(struct agent *a);

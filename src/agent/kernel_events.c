@@ -50,6 +50,14 @@ static bool is_reject(const struct route *r)
 	return r->type == RTN_BLACKHOLE || r->type == RTN_UNREACHABLE || r->type == RTN_PROHIBIT || r->type == RTN_THROW;
 }
 
+/* What it leads to is an uplink, or was one; of several next hops only the first is told here. */
+static bool is_default(const struct route *r)
+{
+	struct prefix any = prefix_any(prefix_family(&r->dst));
+
+	return r->table == RT_TABLE_MAIN && prefix_eq(&r->dst, &any);
+}
+
 /* Routes to pods are /32 and /128. One of them that is not ours stands in our place, or beside it, and does not count; nor do those of the
  * local table, which the kernel makes as each pod's interface comes up (ff00::/8). What was somebody's and is gone may have been the
  * way to a peer. */
@@ -60,7 +68,7 @@ static bool route_is_news(struct agent *a, const struct rtnl_event *ev)
 	if (r->proto == NET_PROTO_WEFT)
 		return ev->gone;
 	if (ev->gone)
-		return is_node_link(a, r->oif) || is_reject(r);
+		return is_node_link(a, r->oif) || is_reject(r) || is_default(r);
 	if (endpoints_find_link(a->endpoints, r->oif))
 		return r->dst.len != 128 && r->table != RT_TABLE_LOCAL;
 	return true;

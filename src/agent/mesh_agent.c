@@ -226,7 +226,7 @@ void agent_mesh_apply(struct agent *a)
 				.attempt = m->attempt};
 	size_t n = list_claims(a, &claims);
 
-	for (size_t i = 0; i < a->facts.n_underlays; i++) {
+	for (size_t i = 0; i < a->facts.n_between; i++) {
 		c.ipv4 |= addr_is_v4(&a->facts.underlays[i].addr);
 		c.ipv6 |= !addr_is_v4(&a->facts.underlays[i].addr);
 	}

@@ -16,7 +16,7 @@ static json_t *wanted_spec(const struct agent *a)
 	char key[BASE64_LEN(MESH_KEY) + 1], text[ENDPOINT_TEXT_MAX];
 	json_t *endpoints = json_array(), *spec;
 
-	for (size_t i = 0; i < a->facts.n_underlays && i < MESH_ENDPOINTS_MAX; i++)
+	for (size_t i = 0; i < a->facts.n_between && i < MESH_ENDPOINTS_MAX; i++)
 		json_array_append_new(endpoints, json_string(addr_port_format(&a->facts.underlays[i].addr, a->opt.mesh_port, text)));
 	spec = json_pack("{ss, so, so}", "publicKey", base64_encode(a->mesh.key.public_key, MESH_KEY, key), "endpoints", endpoints,
 			 "nextKey", json_null());
@@ -145,7 +145,7 @@ void agent_mesh_publish(struct agent *a)
 	uint64_t now = 0;
 
 	(void)sd_event_now(a->event, CLOCK_MONOTONIC, &now);
-	if (!a->mesh.mesh || !a->client || !a->synced[MODEL_MESH_NODES] || !a->facts.n_underlays || t->pending)
+	if (!a->mesh.mesh || !a->client || !a->synced[MODEL_MESH_NODES] || !a->facts.n_between || t->pending)
 		return;
 	spec = wanted_spec(a);
 	status = wanted_status(a);

@@ -17,6 +17,7 @@ void node_facts_done(struct node_facts *f)
 {
 	free(f->underlays);
 	free(f->own);
+	free(f->uplinks_problem);
 	*f = (struct node_facts){0};
 }
 
@@ -24,15 +25,15 @@ void node_facts_done(struct node_facts *f)
 struct tables {
 	struct link *links;
 	struct link_addr *addrs;
-	struct route *routes;
-	size_t n_links, n_addrs, n_routes;
+	uint32_t *defaults; /* links of default routes */
+	size_t n_links, n_addrs, n_defaults;
 };
 
 static void tables_done(struct tables *t)
 {
 	free(t->links);
 	free(t->addrs);
-	free(t->routes);
+	free(t->defaults);
 }
 
 static int tables_read(struct rtnl *nl, struct tables *t)
@@ -41,7 +42,7 @@ static int tables_read(struct rtnl *nl, struct tables *t)
 
 	if (r == 0)
 		r = rtnl_list_addrs(nl, AF_UNSPEC, 0, &t->addrs, &t->n_addrs);
-	return r ? r : rtnl_list_routes(nl, AF_UNSPEC, RT_TABLE_MAIN, 0, &t->routes, &t->n_routes);
+	return r ? r : rtnl_list_default_links(nl, &t->defaults, &t->n_defaults);
 }
 
 static const struct link *link_of(const struct tables *t, uint32_t ifindex)
@@ -52,19 +53,6 @@ static const struct link *link_of(const struct tables *t, uint32_t ifindex)
 	return NULL;
 }
 
-static void add_uplink(struct node_facts *f, const struct tables *t, uint32_t ifindex)
-{
-	const struct link *l = link_of(t, ifindex);
-
-	if (!l || l->flags & IFF_LOOPBACK || f->n_uplinks == UPLINKS_MAX)
-		return;
-	for (size_t i = 0; i < f->n_uplinks; i++)
-		if (f->uplinks[i] == ifindex)
-			return;
-	memcpy(f->uplink_names[f->n_uplinks], l->name, IF_NAMESIZE);
-	f->uplinks[f->n_uplinks++] = ifindex;
-}
-
 static bool is_internal(const struct model_node *node, const struct addr *a)
 {
 	for (unsigned i = 0; node && i < node->n_addrs; i++)
@@ -73,64 +61,36 @@ static bool is_internal(const struct model_node *node, const struct addr *a)
 	return false;
 }
 
-static void find_uplinks(struct node_facts *f, const struct tables *t, const struct model_node *node)
-{
-	for (size_t i = 0; i < t->n_addrs; i++)
-		if (is_internal(node, &t->addrs[i].addr))
-			add_uplink(f, t, t->addrs[i].ifindex);
-	for (size_t i = 0; i < t->n_routes && f->n_uplinks == 0; i++) {
-		struct prefix any = prefix_any(prefix_family(&t->routes[i].dst));
-
-		if (prefix_eq(&t->routes[i].dst, &any) && t->routes[i].proto != NET_PROTO_WEFT)
-			add_uplink(f, t, t->routes[i].oif);
-	}
-}
-
-static int named_uplinks(struct node_facts *f, const struct tables *t, const char *names, char **ret_error)
-{
-	_cleanup_free_ char *copy = xstrdup(names);
-	char *save = NULL;
-
-	for (char *name = strtok_r(copy, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
-		size_t before = f->n_uplinks;
-
-		for (size_t i = 0; i < t->n_links; i++)
-			if (streq(t->links[i].name, name))
-				add_uplink(f, t, t->links[i].ifindex);
-		if (f->n_uplinks == before) {
-			char shown[64];
-
-			str_escape(shown, sizeof(shown), name);
-			*ret_error = xasprintf("waiting for an uplink: there is no interface \"%s\" (option uplinks)", shown);
-			return -ENODEV;
-		}
-	}
-	return 0;
-}
-
 static void add_underlay(struct node_facts *f, const struct tables *t, const struct options *o, const struct link_addr *a)
 {
 	const struct link *l = link_of(t, a->ifindex);
-	bool uplink = false;
 
-	for (size_t k = 0; k < f->n_uplinks; k++)
-		uplink |= f->uplinks[k] == a->ifindex;
-	if (l && uplink && a->scope == RT_SCOPE_UNIVERSE)
+	if (l && a->scope == RT_SCOPE_UNIVERSE)
 		f->underlays[f->n_underlays++] = (struct route_underlay){.addr = a->addr,
 									 .net = prefix_of(&a->addr, a->len),
 									 .ifindex = a->ifindex,
 									 .mtu = o->mtu ? o->mtu : l->mtu};
 }
 
-/* Those of the Node object first and in its order, which others know, too; the kernel lists the one that came last before the others. */
-static void add_underlays(struct node_facts *f, const struct tables *t, const struct options *o, const struct model_node *node)
+/* Those by which nodes reach each other, first those of the Node object and in its order, which others know, too; the kernel lists the one
+ * that came last before the others. */
+static void add_underlays_between(struct node_facts *f, const struct tables *t, const struct options *o, const struct model_node *node,
+				  const struct uplinks *u)
 {
 	for (unsigned k = 0; node && k < node->n_addrs; k++)
 		for (size_t i = 0; i < t->n_addrs; i++)
-			if (addr_eq(&t->addrs[i].addr, &node->addrs[k]))
+			if (addr_eq(&t->addrs[i].addr, &node->addrs[k]) && uplinks_is_between(u, t->addrs[i].ifindex))
 				add_underlay(f, t, o, &t->addrs[i]);
 	for (size_t i = 0; i < t->n_addrs; i++)
-		if (!is_internal(node, &t->addrs[i].addr))
+		if (!is_internal(node, &t->addrs[i].addr) && uplinks_is_between(u, t->addrs[i].ifindex))
+			add_underlay(f, t, o, &t->addrs[i]);
+	f->n_between = f->n_underlays;
+}
+
+static void add_underlays_beyond(struct node_facts *f, const struct tables *t, const struct options *o, const struct uplinks *u)
+{
+	for (size_t i = 0; i < t->n_addrs; i++)
+		if (uplinks_is_beyond(u, t->addrs[i].ifindex))
 			add_underlay(f, t, o, &t->addrs[i]);
 }
 
@@ -144,31 +104,38 @@ static void add_own(struct node_facts *f, const struct tables *t)
 	}
 }
 
+static void add_uplinks(struct node_facts *f, const struct uplinks *u)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		if (!u->list[i].ethernet)
+			continue;
+		memcpy(f->uplink_names[f->n_uplinks], u->list[i].name, IF_NAMESIZE);
+		f->uplinks[f->n_uplinks++] = u->list[i].ifindex;
+	}
+	f->uplinks_problem = uplinks_problem(u);
+}
+
 int node_read_facts(struct rtnl *nl, const struct options *o, const struct model_node *node, struct node_facts *ret,
 		    char **ret_error)
 {
 	_cleanup_(tables_done) struct tables t = {0};
+	struct uplinks_look look;
 	struct node_facts f = {0};
+	struct uplinks u;
 	int r = tables_read(nl, &t);
 
 	if (r < 0) {
 		*ret_error = xasprintf("cannot list interfaces: %s", rtnl_error_text(nl));
 		return r;
 	}
-	if (streq(o->uplinks, "auto"))
-		find_uplinks(&f, &t, node);
-	else
-		r = named_uplinks(&f, &t, o->uplinks, ret_error);
+	look = (struct uplinks_look){t.links, t.n_links, t.addrs, t.n_addrs, t.defaults, t.n_defaults};
+	r = uplinks_choose(&look, o->uplinks, node, &u, ret_error);
 	if (r < 0)
 		return r;
-	if (f.n_uplinks == 0) {
-		*ret_error =
-		    xstrdup("no uplink: no interface holds an InternalIP of the Node, and there is no default route; "
-			    "the option uplinks names one");
-		return -ENODEV;
-	}
+	add_uplinks(&f, &u);
 	f.underlays = xnew0_array(struct route_underlay, t.n_addrs + 1);
-	add_underlays(&f, &t, o, node);
+	add_underlays_between(&f, &t, o, node, &u);
+	add_underlays_beyond(&f, &t, o, &u);
 	f.own = xnew0_array(struct addr, t.n_addrs + 1);
 	add_own(&f, &t);
 	*ret = f;

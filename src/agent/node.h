@@ -4,32 +4,33 @@
 #pragma once
 
 #include "agent/options.h"
+#include "agent/uplinks.h"
 #include "base/buf.h"
 #include "base/json.h"
 #include "model/model.h"
 #include "net/rtnl.h"
 #include "route/plan.h"
 
-enum { UPLINKS_MAX = 16 };
 extern const char NODE_VXLAN_NAME[];
 
 struct node_facts {
-	struct route_underlay *underlays; /* in order of preference */
+	struct route_underlay *underlays; /* of uplinks, in order of preference */
 	size_t n_underlays;
+	size_t n_between; /* so many are of links by which nodes reach each other; the others are of those towards the world alone */
 	struct addr *own; /* every address of every interface that others might reach, in no order; not those of kube-ipvs0, which are Services' */
 	size_t n_own;
 	uint32_t uplinks[UPLINKS_MAX];
 	char uplink_names[UPLINKS_MAX][IF_NAMESIZE];
 	size_t n_uplinks;
+	char *uplinks_problem; /* what of them is not served, or NULL */
 };
 void node_facts_done(struct node_facts *f);
 
 /**
  * node_read_facts() - uplinks and their addresses
- * @node: this node's object, or NULL while it is not known; its InternalIPs say which links are uplinks
+ * @node: this node's object, or NULL while it is not known; its InternalIPs say which links lead to other nodes
  *
- * Without such addresses the link of the default route is the uplink. Return: 0, -errno, -ENODEV with @ret_error when
- * there is no uplink.
+ * Which they are: uplinks_choose(). Return: 0, -errno, -ENODEV with @ret_error when there is no uplink.
  */
 int node_read_facts(struct rtnl *nl, const struct options *o, const struct model_node *node, struct node_facts *ret,
 		    char **ret_error);

@@ -242,11 +242,13 @@ static int apply_datapath_routes(struct agent *a)
 	return datapath_apply_node_routes(a->dp, routes, a->plan.n_node_routes);
 }
 
-/* The first address of each family that an uplink has is the one that it is known by. */
+/* The first address of each family that an uplink has is the one that it is known by; without one, the node's, as the kernel has it for the
+ * node's own packets by a link without addresses. */
 static size_t list_nat_uplinks(const struct agent *a, struct dp_nat_uplink ret[UPLINKS_MAX])
 {
 	for (size_t i = 0; i < a->facts.n_uplinks; i++) {
 		ret[i] = (struct dp_nat_uplink){ .ifindex = a->facts.uplinks[i] };
+		agent_find_underlays(a, ret[i].addrs);
 		for (size_t k = a->facts.n_underlays; k-- > 0;) {
 			const struct route_underlay *u = &a->facts.underlays[k];
 

@@ -126,7 +126,7 @@ static const struct option options[] = {
 	{ "service.healthListen", T_LISTEN, AT(service_health), "[::]:10256",
 	  .help = "with service.inbound, where /healthz and /livez say whether Services are served here, for load balancers; taken by another process: tried again; empty: nowhere" },
 	{ "uplinks", T_TEXT, AT(uplinks), "auto", 1,
-	  .help = "interfaces towards the other nodes, joined by commas; auto: those that hold the node's addresses" },
+	  .help = "interfaces towards the other nodes and the world, joined by commas; auto: those that hold the node's addresses, and those of the default routes" },
 	{ "mtu", T_UINT, AT(mtu), "0", 0, 65535, .help = "MTU of the underlay, in bytes; 0: detect; IPv6 needs 1280, or a tunnel" },
 	{ "vxlan.port", T_UINT, AT(vxlan_port), "4789", 1, 65535, .help = "UDP port of VXLAN" },
 	{ "vxlan.vni", T_UINT, AT(vxlan_vni), "1", 1, 16777215, .help = "network identifier in VXLAN and Geneve" },

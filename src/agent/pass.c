@@ -47,7 +47,7 @@ static int compile(struct agent *a, uint32_t tunnel_ifindex)
 	const struct model_node *node = model_find_node(a->model, a->opt.node_name);
 	struct route_config c = {.node = a->opt.node_name,
 				 .underlays = a->facts.underlays,
-				 .n_underlays = a->facts.n_underlays,
+				 .n_underlays = a->facts.n_between,
 				 .tunnel_ifindex = tunnel_ifindex,
 				 .vni = a->opt.vxlan_vni,
 				 .lo_ifindex = 1};
@@ -85,7 +85,7 @@ static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_erro
 		r = mesh_remove_device(a->nl, MESH_DEVICE);
 	if (r < 0 || !transport_has_tunnel(&a->opt))
 		return r;
-	for (size_t i = 0; i < a->facts.n_underlays; i++)
+	for (size_t i = 0; i < a->facts.n_between; i++)
 		mtu = mtu ? MIN(mtu, a->facts.underlays[i].mtu) : a->facts.underlays[i].mtu;
 	mtu = mtu ? mtu : 1500;
 	r = mesh_is_on(&a->opt) ? agent_mesh_ensure(a, mtu, ret_ifindex, &mended, ret_error)
@@ -97,7 +97,7 @@ static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_erro
 
 void agent_find_underlays(const struct agent *a, struct addr ret[2])
 {
-	for (size_t i = a->facts.n_underlays; i-- > 0;)
+	for (size_t i = a->facts.n_between; i-- > 0;)
 		ret[!addr_is_v4(&a->facts.underlays[i].addr)] = a->facts.underlays[i].addr;
 }
 
@@ -127,6 +127,8 @@ int agent_read_facts(struct agent *a, const struct model_node *node, char **ret_
 
 	if (r < 0)
 		return r;
+	if (f.uplinks_problem && !streq(f.uplinks_problem, a->facts.uplinks_problem))
+		log_warn("not all uplinks are served", L_STR("why", f.uplinks_problem));
 	node_facts_done(&a->facts);
 	a->facts = f;
 	policies_set_links(a->policies, &(struct policy_links){ f.underlays, f.n_underlays, f.own, f.n_own });

@@ -256,6 +256,8 @@ static json_t *warnings(const struct agent *a)
 
 	if (a->probe_warning)
 		json_array_append_new(list, json_string(a->probe_warning));
+	if (a->facts.uplinks_problem)
+		json_array_append_new(list, json_string(a->facts.uplinks_problem));
 	if (a->firewall.warning)
 		json_array_append_new(list, json_string(a->firewall.warning));
 	if (a->planned && a->plan.error)

@@ -20,6 +20,7 @@ struct link {
 	char name[IF_NAMESIZE];
 	uint8_t mac[6]; /* zero where the link has none */
 	uint32_t mtu;
+	uint16_t type;	 /* ARPHRD_*: ARPHRD_ETHER has Ethernet headers */
 	uint32_t flags;	 /* IFF_UP, IFF_LOWER_UP, … */
 	uint32_t master; /* ifindex of the bridge it is in */
 	uint32_t group;

@@ -134,6 +134,7 @@ int rtnl_decode_link(const struct nlmsghdr *nlh, struct link *ret)
 	if (!ifi)
 		return -EBADMSG;
 	l.ifindex = ifi->ifi_index;
+	l.type = ifi->ifi_type;
 	l.flags = ifi->ifi_flags;
 	get_str(tb[IFLA_IFNAME], l.name, sizeof(l.name));
 	get_str(tb[IFLA_IFALIAS], l.alias, sizeof(l.alias));
@@ -203,8 +204,18 @@ static int decode_encap(const struct nlattr *data, const struct nlattr *type, st
 	return 0;
 }
 
-/* The first hop of a multipath route into @r, and how many there are. */
-static int decode_multipath(const struct nlattr *a, int family, struct route *r)
+/* Several hops may leave by one link. */
+static void add_oif(struct route_hops *hops, uint32_t oif)
+{
+	for (size_t i = 0; i < hops->n; i++)
+		if (hops->oifs[i] == oif)
+			return;
+	if (hops->n < ROUTE_HOPS_MAX)
+		hops->oifs[hops->n++] = oif;
+}
+
+/* The first hop of a multipath route into @r, and how many there are; the links of all into @hops, which may be NULL. */
+static int decode_multipath(const struct nlattr *a, int family, struct route *r, struct route_hops *hops)
 {
 	size_t len = mnl_attr_get_payload_len(a);
 	const char *p = mnl_attr_get_payload(a);
@@ -224,6 +235,8 @@ static int decode_multipath(const struct nlattr *a, int family, struct route *r)
 				return -EBADMSG;
 		}
 		r->nexthops += r->nexthops < UINT8_MAX;
+		if (hops)
+			add_oif(hops, hop->rtnh_ifindex);
 		if (step >= len)
 			return 0;
 		p += step;
@@ -254,7 +267,7 @@ static int decode_metrics(const struct nlattr *a, struct route *r)
 	return 0;
 }
 
-int rtnl_decode_route(const struct nlmsghdr *nlh, struct route *ret)
+static int decode_route(const struct nlmsghdr *nlh, struct route *ret, struct route_hops *hops)
 {
 	const struct nlattr *tb[RTA_MAX + 1];
 	const struct rtmsg *rtm = open_message(nlh, sizeof(*rtm), tb, RTA_MAX);
@@ -275,10 +288,28 @@ int rtnl_decode_route(const struct nlmsghdr *nlh, struct route *ret)
 	if (get_addr(tb[RTA_GATEWAY], family, &r.via) < 0 || get_addr(tb[RTA_PREFSRC], family, &r.src) < 0 ||
 	    (tb[RTA_VIA] && decode_via(tb[RTA_VIA], &r) < 0) || (tb[RTA_METRICS] && decode_metrics(tb[RTA_METRICS], &r) < 0) ||
 	    (tb[RTA_ENCAP] && decode_encap(tb[RTA_ENCAP], tb[RTA_ENCAP_TYPE], &r.encap) < 0) ||
-	    (tb[RTA_MULTIPATH] && decode_multipath(tb[RTA_MULTIPATH], family, &r) < 0))
+	    (tb[RTA_MULTIPATH] && decode_multipath(tb[RTA_MULTIPATH], family, &r, hops) < 0))
 		return -EBADMSG;
 	r.nexthops = MAX(r.nexthops, 1);
 	*ret = r;
+	return 0;
+}
+
+int rtnl_decode_route(const struct nlmsghdr *nlh, struct route *ret)
+{
+	return decode_route(nlh, ret, NULL);
+}
+
+int rtnl_decode_hops(const struct nlmsghdr *nlh, struct route_hops *ret)
+{
+	struct route_hops h = {0};
+	int r = decode_route(nlh, &h.route, &h);
+
+	if (r < 0)
+		return r;
+	if (h.n == 0 && h.route.oif)
+		add_oif(&h, h.route.oif);
+	*ret = h;
 	return 0;
 }
 

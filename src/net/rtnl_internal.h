@@ -28,6 +28,14 @@ void rtnl_put_addr(struct nlmsghdr *nlh, uint16_t type, const struct addr *a);
 int rtnl_decode_link(const struct nlmsghdr *nlh, struct link *ret);
 int rtnl_decode_addr(const struct nlmsghdr *nlh, struct link_addr *ret);
 int rtnl_decode_route(const struct nlmsghdr *nlh, struct route *ret);
+enum { ROUTE_HOPS_MAX = 32 };
+/* A route with the links of all its next hops, each once; those beyond the first ROUTE_HOPS_MAX are left out. */
+struct route_hops {
+	struct route route;
+	uint32_t oifs[ROUTE_HOPS_MAX];
+	size_t n;
+};
+int rtnl_decode_hops(const struct nlmsghdr *nlh, struct route_hops *ret);
 int rtnl_decode_rule(const struct nlmsghdr *nlh, struct rule *ret);
 int rtnl_decode_neigh(const struct nlmsghdr *nlh, struct neigh *ret);
 /* "route 10.0.0.0/24", "link weft0": what a request is about, for error texts. */

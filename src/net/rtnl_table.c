@@ -230,16 +230,23 @@ static int take_route(const struct nlmsghdr *nlh, void *ret, const void *filter)
 	return (!f->table || route->table == f->table) && (!f->proto || route->proto == f->proto);
 }
 
-static int list_routes(struct rtnl *nl, const struct filter *f, void *ret_items, size_t *ret_n)
+/* Begins the request for a list of routes. */
+static void ask_for_routes(struct rtnl *nl, const struct filter *f)
 {
 	struct rtmsg *rtm;
 	struct nlmsghdr *nlh = rtnl_msg(nl, RTM_GETROUTE, 0, sizeof(*rtm), &rtm);
-	int r;
 
 	rtm->rtm_family = f->family;
 	rtm->rtm_protocol = f->proto;
 	if (f->table)
 		mnl_attr_put_u32(nlh, RTA_TABLE, f->table);
+}
+
+static int list_routes(struct rtnl *nl, const struct filter *f, void *ret_items, size_t *ret_n)
+{
+	int r;
+
+	ask_for_routes(nl, f);
 	r = rtnl_dump(nl, take_route, f, sizeof(struct route), ret_items, ret_n);
 	if (r != -ENOENT)
 		return r;
@@ -254,6 +261,47 @@ int rtnl_list_routes(struct rtnl *nl, int family, uint32_t table, uint8_t proto,
 	struct filter f = {.family = family, .table = table, .proto = proto};
 
 	return list_families(nl, list_routes, f, sizeof(**ret), ret, ret_n);
+}
+
+static int take_default(const struct nlmsghdr *nlh, void *ret, const void *filter)
+{
+	struct route_hops *hops = ret;
+	struct route route;
+	struct prefix any;
+	int r = take_route(nlh, &route, filter);
+
+	if (r <= 0)
+		return r;
+	any = prefix_any(prefix_family(&route.dst));
+	if (!prefix_eq(&route.dst, &any) || route.type != RTN_UNICAST || route.proto == NET_PROTO_WEFT)
+		return 0;
+	r = rtnl_decode_hops(nlh, hops);
+	return r < 0 ? r : 1;
+}
+
+static int list_defaults(struct rtnl *nl, const struct filter *f, void *ret_items, size_t *ret_n)
+{
+	ask_for_routes(nl, f);
+	return rtnl_dump(nl, take_default, f, sizeof(struct route_hops), ret_items, ret_n); /* the main table is always there */
+}
+
+int rtnl_list_default_links(struct rtnl *nl, uint32_t **ret, size_t *ret_n)
+{
+	struct filter f = {.table = RT_TABLE_MAIN};
+	_cleanup_free_ struct route_hops *routes = NULL;
+	uint32_t *links;
+	size_t n, k = 0;
+	int r = list_families(nl, list_defaults, f, sizeof(*routes), &routes, &n);
+
+	if (r < 0)
+		return r;
+	links = xnew0_array(uint32_t, n * ROUTE_HOPS_MAX + 1);
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < routes[i].n; j++)
+			links[k++] = routes[i].oifs[j];
+	*ret = links;
+	*ret_n = k;
+	return 0;
 }
 
 static int take_way(const struct nlmsghdr *nlh, void *ret, _unused_ const void *filter)

@@ -323,6 +323,88 @@ static void encapsulated_routes(void)
 	OK(rtnl_del_link(nl, vx));
 }
 
+static uint32_t add_test_link(const char *name, const char *peer)
+{
+	struct link_spec here = {.name = name, .mac = (uint8_t[]){2, 0, 0, 0, 7, 1}, .up = true}, there = {.name = peer, .mac = (uint8_t[]){2, 0, 0, 0, 7, 2}, .up = true};
+	uint32_t ifindex = 0;
+
+	OK(rtnl_add_veth(nl, &here, &there, &ifindex));
+	return ifindex;
+}
+
+/* What rtnl_add_route() does not write: several next hops, on-link by the links alone. */
+static int add_multipath(const struct addr *via, const uint32_t *oifs, size_t n)
+{
+	struct rtmsg *rtm;
+	struct nlmsghdr *nlh = rtnl_msg(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(*rtm), &rtm);
+	_Alignas(struct rtnexthop) char hops[256];
+	size_t len = 0;
+
+	rtm->rtm_family = addr_family(via);
+	rtm->rtm_table = RT_TABLE_MAIN;
+	rtm->rtm_protocol = RTPROT_STATIC;
+	rtm->rtm_type = RTN_UNICAST;
+	for (size_t i = 0; i < n; i++) {
+		struct rtnexthop *hop = (struct rtnexthop *)(hops + len);
+		struct rtattr *gateway = RTNH_DATA(hop);
+
+		*hop = (struct rtnexthop){.rtnh_len = RTNH_LENGTH(RTA_LENGTH(addr_raw_len(via))), .rtnh_flags = RTNH_F_ONLINK, .rtnh_ifindex = oifs[i]};
+		*gateway = (struct rtattr){.rta_len = RTA_LENGTH(addr_raw_len(via)), .rta_type = RTA_GATEWAY};
+		memcpy(RTA_DATA(gateway), addr_raw(via), addr_raw_len(via));
+		len += RTNH_ALIGN(hop->rtnh_len);
+	}
+	mnl_attr_put(nlh, RTA_MULTIPATH, len, hops);
+	return rtnl_change(nl);
+}
+
+static size_t default_links(const uint32_t *want, size_t n_want)
+{
+	_cleanup_free_ uint32_t *links = NULL;
+	size_t n = 0;
+
+	OK(rtnl_list_default_links(nl, &links, &n));
+	for (size_t i = 0; i < n_want; i++) {
+		bool there = false;
+
+		for (size_t k = 0; k < n; k++)
+			there |= links[k] == want[i];
+		CHECK(there);
+	}
+	return n;
+}
+
+/* Of both families, all next hops; not of other tables, not those that lead nowhere, not ours. */
+static void links_of_default_routes(void)
+{
+	uint32_t t0 = test_link(), oifs[2] = {add_test_link("d1", "d1p"), add_test_link("d2", "d2p")};
+	struct addr via4 = A("192.0.2.1"), via6 = A("fe80::1");
+	struct route single = {.dst = P("0.0.0.0/0"), .via = via4, .oif = t0, .onlink = true, .metric = 5, .proto = RTPROT_STATIC};
+	struct route others[] = {
+	    {.dst = P("0.0.0.0/0"), .oif = t0, .table = 99, .proto = RTPROT_STATIC},
+	    {.dst = P("0.0.0.0/0"), .oif = t0, .metric = 7},
+	    {.dst = P("0.0.0.0/0"), .type = RTN_UNREACHABLE, .metric = 8, .proto = RTPROT_STATIC},
+	    {.dst = P("0.0.0.0/1"), .oif = t0, .proto = RTPROT_STATIC},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		OK(rtnl_add_route(nl, &others[i]));
+	CHECK_INT(default_links(NULL, 0), 0);
+	OK(rtnl_add_route(nl, &single));
+	CHECK_INT(default_links(&t0, 1), 1);
+	OK(add_multipath(&via4, oifs, 2));
+	CHECK_INT(default_links(oifs, 2), 3);
+	OK(add_multipath(&via6, oifs, 2));
+	CHECK_INT(default_links((uint32_t[]){oifs[0], oifs[1], t0}, 3), 5);
+	OK(rtnl_del_route(nl, &single));
+	CHECK_INT(default_links(oifs, 2), 4);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		OK(rtnl_del_route(nl, &others[i]));
+	OK(rtnl_del_link(nl, oifs[0]));
+	CHECK(default_links(&oifs[1], 1) <= 2); /* the kernel takes IPv4's next hop along, or leaves it as dead */
+	OK(rtnl_del_link(nl, oifs[1]));
+	CHECK_INT(default_links(NULL, 0), 0);
+}
+
 /* The entry tells of all next hops, the answer for one packet of one; what has a port of its own in the rules is asked for with it. */
 static void ways_of_packets(void)
 {
@@ -783,6 +865,7 @@ int main(void)
 	RUN(addresses);
 	RUN(route_kinds);
 	RUN(encapsulated_routes);
+	RUN(links_of_default_routes);
 	RUN(ways_of_packets);
 	RUN(rules);
 	RUN(neighbours);

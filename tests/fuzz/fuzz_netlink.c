@@ -44,6 +44,7 @@ static void decode(const struct nlmsghdr *nlh)
 	struct link l;
 	struct link_addr a;
 	struct route r;
+	struct route_hops hops;
 	struct rule u;
 	struct neigh n;
 	char text[160];
@@ -51,6 +52,8 @@ static void decode(const struct nlmsghdr *nlh)
 	rtnl_decode_link(nlh, &l);
 	rtnl_decode_addr(nlh, &a);
 	rtnl_decode_route(nlh, &r);
+	if (rtnl_decode_hops(nlh, &hops) == 0 && hops.n > ROUTE_HOPS_MAX)
+		abort();
 	rtnl_decode_rule(nlh, &u);
 	rtnl_decode_neigh(nlh, &n);
 	if (rtnl_event_decode(nlh, &ev) > 0)

@@ -8,7 +8,9 @@ import re
 
 import pytest
 from combos import BRIEF, family, options, params
-from labs import FULL, HELPERS, Lab, WEFT_BIN, end, pod, run, running, wait_for
+from labs import FULL, HELPERS, Lab, WEFT, WEFT_BIN, end, pod, run, running, wait_for
+from scapy.all import IP, UDP, Ether, IPv6, Raw
+from wire import Wire
 
 ECHO = os.path.join(WEFT_BIN, "weft-echo")
 MANY, DIAL, FLOOD, TRAFFIC = (os.path.join(HELPERS, "lab-" + name) for name in ("many", "dial", "flood", "traffic"))
@@ -323,3 +325,98 @@ def test_ports_that_a_flood_has_used_come_back():
             assert client(lab, "default/other", 4) is None
         with Served(lab, ECHO, str(PORT)):
             wait_for("the other pod speaks to the world", lambda: client(lab, "default/other", 4), timeout=40)
+
+
+CANARY = b"weft-uplink-canary"
+
+
+class Card:
+    """A second network card of n1's, with a cable to the fabric's router: 172.29.0.2/24, fd29::2/64."""
+    ADDRESSES = {4: "172.29.0.2", 6: "fd29::2"}
+    ROUTERS = {4: "172.29.0.1", 6: "fd29::1"}
+
+    def __init__(self, lab):
+        self.lab, agent = lab, lab.agents("n1")[0]
+        run(*lab.fabric("sh", "-ec", "sysctl -qw net.ipv6.conf.default.accept_dad=0; ip link add n1card type veth peer name card netns %d; ip link set n1card up; "
+                        "ip addr add 172.29.0.1/24 dev n1card; ip addr add fd29::1/64 dev n1card nodad" % agent))
+        lab.exec("n1", "sh", "-ec", "ip link set card mtu 1400 up; ip addr add 172.29.0.2/24 dev card; ip addr add fd29::2/64 dev card nodad")
+        self.mac = lab.exec("n1", "cat", "/sys/class/net/card/address").stdout.strip()
+        self.eth0 = {v: lab.exec("n1", "ip", "-%d" % v, "route", "show", "default").stdout.split() for v in (4, 6)}
+
+    def lead(self, how):
+        """The default routes: by the first card, the second, or both."""
+        for v in (4, 6):
+            old = self.eth0[v][1:5]  # via ROUTER dev eth0
+            new = ["via", self.ROUTERS[v], "dev", "card"]
+            ways = {"first": old, "second": new, "both": ["nexthop", *old, "nexthop", *new]}
+            self.lab.exec("n1", "sh", "-ec", "while ip -%d route del default 2>/dev/null; do :; done" % v)
+            self.lab.exec("n1", "ip", "-%d" % v, "route", "add", "default", *ways[how])
+
+    def frame(self, source, to):
+        ip = IPv6(src=source, dst=to) if ":" in to else IP(src=source, dst=to)
+        return Ether(src="02:00:00:00:00:78", dst=self.mac) / ip / UDP(sport=1000, dport=2000) / Raw(CANARY)
+
+
+def uplinks(lab):
+    return lab.node_status("n1")["uplinks"]
+
+
+@contextlib.contextmanager
+def two_cards():
+    with Lab(nodes=2) as lab:
+        lab.apply(*pods())
+        lab.wait_ready()
+        yield lab, Card(lab)
+
+
+def test_a_second_card_with_the_default_route_is_an_uplink():
+    """Its node address is on the first card. What leaves by the second has that one's address; what comes in there claims nobody's of the cluster."""
+    with two_cards() as (lab, card):
+        mtu = lab.node_status("n1")["mtu"]
+        assert uplinks(lab) == ["eth0"]
+        with Served(lab, ECHO, str(PORT)):
+            wait_for("the world serves", lambda: client(lab, "n1", 4))
+            for how, by in (("second", ["eth0", "card"]), ("first", ["eth0"]), ("both", ["eth0", "card"]), ("second", ["eth0", "card"])):
+                card.lead(how)
+                wait_for("the uplinks are %s with the default route by the %s" % (by, how), lambda: uplinks(lab) == by)
+                for v in (4, 6):
+                    own = {"first": [underlay(lab, "n1", v)], "second": [card.ADDRESSES[v]], "both": [underlay(lab, "n1", v), card.ADDRESSES[v]]}[how]
+                    for _ in range(4):
+                        assert client(lab, "default/p1", v) in own, how
+        assert lab.node_status("n1")["mtu"] == mtu, "by the card nodes do not reach each other: its MTU says nothing of theirs"
+        addresses = {p["name"]: p["ips"] for p in lab.status()["pods"]}
+        for v, of in ((4, 0), (6, 1)):
+            lab.exec("default/p1", "ping", "-c", "1", "-W", "5", addresses["p2"][of])
+            forged_from_a_card(lab, card, v, addresses["p1"][of], addresses["p2"][of])
+
+
+def forged_from_a_card(lab, card, version, mine, far):
+    inside, outside = Wire(lab, "default/p1", "eth0", CANARY), Wire(lab, "fabric", "n1card", CANARY)
+    range_address = next(a for a in lab.node_status("n1")["nodeAddresses"] if (":" in a) == (version == 6))
+    forged = {far: "plain_source", underlay(lab, "n1", version): "net_source", range_address: "net_source", mine: "net_source"}
+    for source, reason in forged.items():
+        before = refused(lab, reason)
+        outside.send([card.frame(source, mine)] * 3)
+        wait_for("what claims to be %s is dropped" % source, lambda: refused(lab, reason) == before + 3)
+    # the one that may: behind the others on the same cable, so these would have been seen, too
+    outside.send([card.frame(world(lab, version), mine)])
+    seen = wait_for("the world's packet arrives", inside.seen)
+    assert seen == 1
+    inside.close()
+    outside.close()
+
+
+TUN = "uplink tun9 has no Ethernet header: pods' packets that leave by it are not masqueraded and nothing is checked there"
+
+
+def test_an_uplink_without_an_ethernet_header_is_said():
+    with Lab(nodes=1) as lab:
+        lab.apply(pods()[0])
+        lab.wait_ready()
+        assert not [w for w in lab.node_status("n1")["warnings"] if "uplink" in w]
+        lab.exec("n1", "sh", "-ec", "ip tuntap add dev tun9 mode tun; ip link set tun9 up; ip route add default dev tun9 metric 9999")
+        wait_for("it is said", lambda: TUN in lab.node_status("n1")["warnings"])
+        assert uplinks(lab) == ["eth0"] and lab.is_well("n1")
+        assert TUN in lab.exec("n1", WEFT, "status").stdout and TUN in lab.logs_of("n1")
+        lab.exec("n1", "ip", "route", "del", "default", "dev", "tun9")
+        wait_for("it is over", lambda: TUN not in lab.node_status("n1")["warnings"])
