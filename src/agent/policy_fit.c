@@ -72,17 +72,28 @@ static int rank_of(const struct policy_apply *p, uint32_t policy)
 	return policy == p->host_failsafe ? 0 : policy == p->host_policy || policy == p->host_after ? 1 : 2;
 }
 
+/* The rules of one policy, which begin at @i. */
+static struct stretch stretch_at(const struct fit *f, size_t i)
+{
+	const struct policy_rule_entry *rules = policy_maps_rules(f->m);
+	size_t n = f->m->n[POLICY_MAP_RULES], end;
+	struct stretch s = { .rules = &rules[i], .rank = rank_of(f->p, rules[i].key.policy) };
+
+	for (end = i; end < n && rules[end].key.policy == rules[i].key.policy; end++)
+		s.size += 1 + table_size(&f->tables, rules[end].value.ports);
+	s.n = end - i;
+	return s;
+}
+
 static void find_failed(struct fit *f)
 {
 	const struct policy_rule_entry *rules = policy_maps_rules(f->m);
 	size_t n = f->m->n[POLICY_MAP_RULES], cap = 0;
 
 	for (size_t i = 0, end; i < n; i = end) {
-		struct stretch s = { .rules = &rules[i], .rank = rank_of(f->p, rules[i].key.policy) };
+		struct stretch s = stretch_at(f, i);
 
-		for (end = i; end < n && rules[end].key.policy == rules[i].key.policy; end++)
-			s.size += 1 + table_size(&f->tables, rules[end].value.ports);
-		s.n = end - i;
+		end = i + s.n;
 		if (!policy_apply_id_is_in(f->p->failed, f->p->n_failed_ids, rules[i].key.policy)) {
 			for (size_t k = i; k < end; k++)
 				f->tables.used[rules[k].value.ports] = true;
@@ -187,11 +198,9 @@ static void find_others(const struct fit *f, struct stretch **ret, size_t *ret_n
 	*ret = NULL;
 	*ret_n = 0;
 	for (size_t i = 0, end; i < n; i = end) {
-		struct stretch s = { .rules = &rules[i], .rank = rank_of(f->p, rules[i].key.policy) };
+		struct stretch s = stretch_at(f, i);
 
-		for (end = i; end < n && rules[end].key.policy == rules[i].key.policy; end++)
-			s.size += 1 + table_size(&f->tables, rules[end].value.ports);
-		s.n = end - i;
+		end = i + s.n;
 		if (s.rank < 2 || policy_apply_id_is_in(f->p->failed, f->p->n_failed_ids, rules[i].key.policy))
 			continue;
 		GROW(*ret, *ret_n, cap);
