@@ -160,7 +160,9 @@ static const char *state_of(const struct policy *p, const struct pod *pod)
 		return "would be locked: the labels of its namespace are not known";
 	if (pod->locked)
 		return "locked: the labels of its namespace are not known";
-	if (pod->pset && pset_is_unfit(pod->pset))
+	if (pod->pset && pod->pset->blocks_overflow)
+		return "locked: the CIDR blocks in use on this node are too many (policy.addressTableSize, policy.ruleTableSize) or nest too much";
+	if (pod->pset && pod->pset->too_large)
 		return "locked: its policies are too large";
 	if (pod->trial && (pod->trial->idle || pod->trial->blocks_overflow))
 		return "what only observes finds no room: not observed";
