@@ -185,7 +185,7 @@ static __always_inline int for_node(struct __sk_buff *skb, struct packet *pkt)
 		return inbound_leave(skb, pkt, way);
 	if (way == NAT_BACK_INSIDE) {
 		ep = endpoint_find(&pkt->dst);
-		return ep ? arrive(skb, pkt, ep, 0) : TC_ACT_OK; /* the node's own connection */
+		return ep ? arrive(skb, pkt, ep, 0) : to_stack(skb, pkt); /* the node's own connection */
 	}
 	if (!config.inbound)
 		return to_stack(skb, pkt);

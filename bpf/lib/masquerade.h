@@ -142,33 +142,57 @@ static __always_inline bool masquerade_node_is_inside(void)
 	return held && *held;
 }
 
-/* A packet of the node's own: as it is, unless a pod's claim stands in its way. */
+/* Is it forwarded? It came by an interface, which the kernel forgets of IPv6 that it cuts; what it makes itself in pieces has a socket. With the node's address it
+ * is what netfilter translates here. */
+static __always_inline bool masquerade_is_foreign(const struct __sk_buff *skb, const struct packet *pkt)
+{
+	return skb->ingress_ifindex || (pkt->fragment != FRAGMENT_NONE && !skb->sk);
+}
+
+/* Might a pod speak so? */
+static __always_inline bool masquerade_may_clash(const struct packet *pkt)
+{
+	if (proto_is_icmp(pkt->proto) ? pkt->icmp != ICMP_QUERY || icmp_is_reply(pkt->icmp_type, pkt->v6) :
+					nat_has_choice(pkt) && !nat_may_claim(bpf_ntohs(pkt->sport)))
+		return false;
+	return !masquerade_exempt(&pkt->dst, NAT_TO);
+}
+
+/* As the node, from another port if need be. */
+static __always_inline enum drop_reason masquerade_node_as(struct __sk_buff *skb, struct packet *pkt, const struct nat_end *to)
+{
+	if (to->port == pkt->sport)
+		return DROP_NONE;
+	return nat_translate(skb, pkt, NAT_SOURCE, to) ? DROP_TRUNCATED : DROP_NONE;
+}
+
+/* A packet with the node's address: as it is, unless a pod's claim stands in its way. */
 static __always_inline enum drop_reason masquerade_node(struct __sk_buff *skb, struct packet *pkt)
 {
+	bool foreign = masquerade_is_foreign(skb, pkt), choice;
 	struct nat_forward *forward = NULL;
 	struct nat_claim *claim;
 	struct nat_end to = {};
 	struct nat_key key;
 	enum drop_reason why;
-	bool choice;
 
 	nat_key_of(pkt, true, &key);
-	if (unlikely(masquerade_node_is_inside()))
+	if (unlikely(foreign || masquerade_node_is_inside()))
 		forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (forward) {
 		nat_touch_out(pkt, forward);
 		to.addr = forward->addr;
 		to.port = forward->port;
-		return nat_translate(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
+		return masquerade_node_as(skb, pkt, &to);
 	}
 	claim = bpf_map_lookup_elem(&nat_claims, &key);
-	if (likely(!claim))
+	if (likely(!claim && !(foreign && masquerade_may_clash(pkt))))
 		return DROP_NONE;
 	choice = nat_has_choice(pkt);
-	if (!choice) /* the node goes before pods, and keeps it while it speaks: else the pod's next packet would take it back */
+	if (claim && !choice) /* the node goes before pods, and keeps it while it speaks: else the pod's next packet would take it back */
 		nat_end_claim(&key, claim);
-	why = masquerade_as(skb, pkt, &pkt->src, NAT_OWNER_NODE, &to);
+	why = masquerade_as(skb, pkt, &pkt->src, foreign ? NAT_OWNER_FOREIGN : NAT_OWNER_NODE, &to);
 	if (why != DROP_NONE)
-		return choice ? why : DROP_NONE;
-	return nat_translate(skb, pkt, NAT_SOURCE, &to) ? DROP_TRUNCATED : DROP_NONE;
+		return claim && choice ? why : DROP_NONE;
+	return masquerade_node_as(skb, pkt, &to);
 }

@@ -31,7 +31,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096 + 3);
+	__uint(max_entries, 4096 + 4);
 	__type(key, __u32);
 	__type(value, __u64);
 } nat_shares SEC(".maps");
@@ -334,8 +334,8 @@ static __always_inline enum nat_taking nat_take(struct nat_try *t, __be16 port)
 	there = bpf_map_lookup_elem(&nat_claims, &t->key);
 	if (there)
 		return nat_is_same(there, &t->fresh) ? NAT_OURS_ALREADY : NAT_BUSY;
-	if (t->of_node && nat_node_has(t->skb, &t->key))
-		return NAT_BUSY;
+	if (t->of_node && !(t->own && t->fresh.state.owner == NAT_OWNER_FOREIGN) && nat_node_has(t->skb, &t->key))
+		return NAT_BUSY; /* (netfilter takes a port before a socket at it gets anything: a published one, at which a proxy listens as well) */
 	r = bpf_map_update_elem(&nat_claims, &t->key, &t->fresh, BPF_NOEXIST);
 	if (r == -17 /* EEXIST: another CPU was faster */)
 		return NAT_BUSY;
@@ -386,7 +386,7 @@ struct nat_want {
 	struct nat_end as; /* as whom its sender speaks; the port comes from nat_claim() */
 	struct nat_end to; /* inbound: the backend */
 	__u32 backend;	   /* its id; 0: not inbound, the remote end stays as it is */
-	__u32 owner;	   /* endpoint id, NAT_OWNER_NODE, NAT_OWNER_INBOUND: on whose share */
+	__u32 owner;	   /* endpoint id, or another NAT_OWNER_…: on whose share */
 	__u32 uplink;	   /* inbound: by which answers leave */
 	__u16 direct;	   /* as in struct nat_forward */
 	__u16 other_port;  /* not the sender's own */

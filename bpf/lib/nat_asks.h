@@ -16,10 +16,10 @@ struct {
 	__type(value, struct flow_asks);
 } nat_asks SEC(".maps");
 
-/* The node's own claims and clients' from outside have no bound of this kind. */
+/* The node's own claims, others' at this node, and clients' from outside have no bound of this kind. */
 static __always_inline bool nat_owner_is_pod(__u32 owner)
 {
-	return owner != NAT_OWNER_NODE && owner != NAT_OWNER_INBOUND;
+	return owner < NAT_OWNER_FOREIGN;
 }
 
 static __always_inline __u32 nat_asks_bound(void)

@@ -24,7 +24,7 @@ static __always_inline enum drop_reason nat_back_drop(int back)
 /* Whose the claim is: a living pod's, the node's, or a client's. */
 static __always_inline bool nat_inside_lives(struct nat_claim *claim)
 {
-	return claim->uplink || claim->state.owner == NAT_OWNER_NODE || endpoint_find(&claim->addr);
+	return claim->uplink || !nat_owner_is_pod(claim->state.owner) || endpoint_find(&claim->addr);
 }
 
 static __always_inline void nat_front_of(const struct nat_claim *claim, struct nat_end *ret)

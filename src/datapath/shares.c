@@ -17,11 +17,11 @@ enum { OWNER_ALL = NAT_OWNER_ALL }; /* of `endpoint_flows` as well */
 static const struct counted {
 	enum dp_map table, counters;
 	size_t owner_at; /* in a value */
-	uint32_t others[3];
+	uint32_t others[4];
 	size_t n_others;
 } tables[] = {
 	{ MAP_FLOWS, MAP_ENDPOINT_FLOWS, offsetof(struct flow, state.owner), { OWNER_ALL }, 1 },
-	{ MAP_NAT_CLAIMS, MAP_NAT_SHARES, offsetof(struct nat_claim, state.owner), { OWNER_ALL, NAT_OWNER_NODE, NAT_OWNER_INBOUND }, 3 },
+	{ MAP_NAT_CLAIMS, MAP_NAT_SHARES, offsetof(struct nat_claim, state.owner), { OWNER_ALL, NAT_OWNER_NODE, NAT_OWNER_INBOUND, NAT_OWNER_FOREIGN }, 4 },
 };
 
 struct share {

@@ -221,6 +221,121 @@ static void the_node_comes_later(void)
 	forget();
 }
 
+/* What netfilter translates here (containers behind a bridge) has the node's address and no socket. */
+static struct view foreign(uint8_t proto, size_t family, uint16_t port)
+{
+	struct view v;
+
+	packet(proto, families[family].ours, port, families[family].world, 443, proto == IPPROTO_TCP ? "S" : "Q");
+	harness_came_by = if_b;
+	v = leave();
+	harness_came_by = 0;
+	CHECK_ADDR(v.src, families[family].ours);
+	CHECK_SUMS(&v);
+	return v;
+}
+
+/* The world's answer to the port. @to: who gets it, there at @at. */
+static void answer(uint8_t proto, size_t family, uint16_t port, const char *to, uint16_t at)
+{
+	const char *ours = families[family].ours, *world = families[family].world;
+	bool echo = proto != IPPROTO_TCP && proto != IPPROTO_UDP;
+	struct view v;
+
+	packet(proto, world, echo ? port : 443, ours, port, echo ? "P" : "SA");
+	v = arrive(streq(to, ours) ? TC_ACT_OK : REDIRECT);
+	CHECK_ADDR(v.dst, to);
+	CHECK_INT(v.dport, at);
+	CHECK_SUMS(&v);
+}
+
+static uint16_t from_pod_as(uint8_t proto, const char *pod, size_t family, uint16_t port)
+{
+	struct view v;
+
+	packet(proto, pod, port, families[family].world, 443, proto == IPPROTO_TCP ? "S" : "Q");
+	v = leave();
+	CHECK_ADDR(v.src, families[family].ours);
+	return v.sport;
+}
+
+/* Whoever is first keeps the port; both get their answers. */
+static void others_translate_here_too(void)
+{
+	for (size_t i = 0; i < 6; i++) {
+		const char *pod = families[i % 2].pod, *ours = families[i % 2].ours;
+		uint8_t proto = i < 2 ? IPPROTO_TCP : i < 4 ? IPPROTO_UDP : icmp_of(pod);
+		uint16_t port;
+
+		CHECK_INT(foreign(proto, i % 2, 40000).sport, 40000);
+		CHECK_INT(foreign(proto, i % 2, 40000).sport, 40000);
+		CHECK_INT(claims_of(NAT_OWNER_FOREIGN), 1);
+		port = from_pod_as(proto, pod, i % 2, 40000);
+		CHECK(port != 40000);
+		answer(proto, i % 2, 40000, ours, 40000);
+		answer(proto, i % 2, port, pod, 40000);
+		CHECK_INT(from_pod_as(proto, pod, i % 2, 40001), 40001);
+		port = foreign(proto, i % 2, 40001).sport;
+		CHECK(port != 40001);
+		CHECK_INT(foreign(proto, i % 2, 40001).sport, port);
+		answer(proto, i % 2, 40001, pod, 40001);
+		answer(proto, i % 2, port, ours, 40001);
+		CHECK_INT(claims_of(NAT_OWNER_FOREIGN), 2);
+		CHECK_INT(claims_of(NAT_OWNER_NODE), 0);
+		forget();
+	}
+}
+
+/* A port that netfilter publishes, and at which a proxy listens as well, is the one that answers have to come from. */
+static void what_others_publish_keeps_its_port(void)
+{
+	int fd = node_socket(SOCK_STREAM, 5555, false);
+
+	packet(IPPROTO_TCP, OURS4, 5555, WORLD4, 443, "SA");
+	harness_came_by = if_b;
+	CHECK_same("an answer from a published port");
+	harness_came_by = 0;
+	CHECK_INT(claims_of(NAT_OWNER_FOREIGN), 1);
+	close(fd);
+	CHECK(from_pod_as(IPPROTO_TCP, A4, 0, 5555) != 5555);
+	forget();
+}
+
+static void others_without_a_claim(void)
+{
+	struct dp_exempt exempt = { .prefix = { addr_of("198.51.100.0"), 120 } };
+	static bool reserved[65536];
+
+	reserved[30500] = true;
+	apply(&exempt, 1, reserved);
+	foreign(IPPROTO_TCP, 0, 40000); /* where pods speak as themselves */
+	CHECK_INT(claims_of(NAT_OWNER_ALL), 0);
+	apply(NULL, 0, reserved);
+	foreign(IPPROTO_UDP, 0, 30500); /* as no pod may */
+	CHECK_INT(claims_of(NAT_OWNER_ALL), 0);
+	packet(icmp_of(A6), OURS6, 7, WORLD6, 0, "P"); /* an answer gets none */
+	harness_came_by = if_b;
+	CHECK_same("an echo reply");
+	harness_came_by = 0;
+	CHECK_INT(claims_of(NAT_OWNER_ALL), 0);
+	apply(NULL, 0, NULL);
+	forget();
+}
+
+/* Their share bounds what they take from pods; beyond it they go on, as long as no pod is in their way. */
+static void others_have_a_share(void)
+{
+	for (int i = 0; i < NAT_SHARE + 10; i++)
+		CHECK_INT(foreign(IPPROTO_UDP, 0, 20000 + i).sport, 20000 + i);
+	CHECK_INT(claims_of(NAT_OWNER_FOREIGN), NAT_SHARE);
+	CHECK_INT(from_pod_as(IPPROTO_UDP, A4, 0, 20000 + NAT_SHARE), 20000 + NAT_SHARE);
+	packet(IPPROTO_UDP, OURS4, 20000 + NAT_SHARE, WORLD4, 443, "");
+	harness_came_by = if_b;
+	CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_SHARE);
+	harness_came_by = 0;
+	forget();
+}
+
 static int stage_of(uint16_t port)
 {
 	struct nat_claim c;
@@ -385,7 +500,7 @@ static uint64_t claims_there(uint32_t owner)
 	return n;
 }
 
-static const uint32_t owners[] = { NAT_OWNER_ALL, NAT_OWNER_NODE, NAT_OWNER_INBOUND, 1, 2 };
+static const uint32_t owners[] = { NAT_OWNER_ALL, NAT_OWNER_NODE, NAT_OWNER_INBOUND, NAT_OWNER_FOREIGN, 1, 2 };
 
 /* @told_then: what the next audit says of it, "" nothing. */
 static void check_counted_anew(const char *told_then)
@@ -435,7 +550,7 @@ static void a_counter_of_claims_that_somebody_takes_away_is_made_anew(void)
 	}
 	make_claims();
 	clear_map("nat_shares");
-	check_counted_anew("5 entries of nat_shares");
+	check_counted_anew("6 entries of nat_shares");
 	CHECK_INT(bpf_map_update_elem(map, &id, &below, BPF_ANY), 0);
 	check_counted_anew(""); /* nobody has taken anything away */
 	restore();
@@ -595,6 +710,10 @@ int main(void)
 	RUN(reserved_ports);
 	RUN(ports_of_the_nodes_sockets);
 	RUN(the_node_comes_later);
+	RUN(others_translate_here_too);
+	RUN(what_others_publish_keeps_its_port);
+	RUN(others_without_a_claim);
+	RUN(others_have_a_share);
 	RUN(a_deleted_pods_port_is_not_answered);
 	RUN(tcp_states);
 	RUN(a_reset_that_the_pod_does_not_believe);

@@ -94,7 +94,7 @@ static inline void clear_map(const char *name)
 
 static inline void forget(void)
 {
-	uint32_t ids[] = { NAT_OWNER_ALL, 1, 2, NAT_OWNER_NODE };
+	uint32_t ids[] = { NAT_OWNER_ALL, 1, 2, NAT_OWNER_NODE, NAT_OWNER_FOREIGN };
 	uint64_t none = 0;
 
 	flows_clear();

@@ -95,7 +95,7 @@ static inline void clear(const char *name)
 
 static inline void forget(void)
 {
-	uint32_t ids[] = { NAT_OWNER_ALL, 1, 2, NAT_OWNER_NODE, NAT_OWNER_INBOUND }, this = SERVICE_NODE_THIS;
+	uint32_t ids[] = { NAT_OWNER_ALL, 1, 2, NAT_OWNER_NODE, NAT_OWNER_INBOUND, NAT_OWNER_FOREIGN }, this = SERVICE_NODE_THIS;
 	uint64_t none = 0;
 
 	flows_clear();

@@ -327,6 +327,93 @@ def test_ports_that_a_flood_has_used_come_back():
             wait_for("the other pod speaks to the world", lambda: client(lab, "default/other", 4), timeout=40)
 
 
+ECHOES = """
+import socket, threading
+def serve(c):
+    while data := c.recv(999):
+        c.sendall(data)
+def accept():
+    while True:
+        threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+server = socket.create_server(("", 9000), family=socket.AF_INET6, dualstack_ipv6=True)
+threading.Thread(target=accept, daemon=True).start()
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+u.bind(("", 9000))
+print("serving", flush=True)
+while True:
+    u.sendto(*u.recvfrom(999))
+"""
+# From one port, a line and its answer after the other.
+TALK = """
+import socket, sys
+address, protocol, port = sys.argv[1:]
+s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("", int(port)))
+s.settimeout(5)
+try:
+    s.connect((address, 9000))
+    for line in sys.stdin:
+        s.send(line.encode())
+        print(s.recv(999).decode().strip(), flush=True)
+except OSError as e:
+    print(e, flush=True)
+"""
+
+
+class Box:
+    """A network of somebody else's on n1, behind a bridge and netfilter's masquerade, as container engines make them."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.holder = lab.popen("n1", "unshare", "-n", "/usr/bin/python3", "-c", "import os; print(os.getpid(), flush=True); input()", stdin=-1, stdout=-1)
+        self.pid = self.holder.stdout.readline().strip()
+        lab.exec("n1", "sh", "-ec", "ip link add br9 type bridge; ip addr add 172.20.0.1/24 dev br9; ip addr add fd20::1/64 dev br9 nodad; ip link set br9 up; "
+                 "ip link add box9 type veth peer name eth0 netns %s; ip link set box9 master br9 up" % self.pid)
+        lab.exec("n1", "nft", "table inet box { chain post { type nat hook postrouting priority 100; ip saddr 172.20.0.0/24 oifname != br9 masquerade; "
+                 "ip6 saddr fd20::/64 oifname != br9 masquerade; }; }")
+        lab.exec("n1", *self.inside("sh", "-ec", "ip link set eth0 up; ip addr add 172.20.0.2/24 dev eth0; ip addr add fd20::2/64 dev eth0 nodad; "
+                                    "ip route add default via 172.20.0.1; ip route add default via fd20::1"))
+
+    def inside(self, *command):
+        return ["nsenter", "--net=/proc/%s/ns/net" % self.pid, *command]
+
+
+class Talk:
+    def __init__(self, lab, who, box, *args):
+        command = ("/usr/bin/python3", "-c", TALK, *args)
+        self.p = lab.popen("n1", *box.inside(*map(str, command)), stdin=-1, stdout=-1) if who == "box" else lab.popen(who, *command, stdin=-1, stdout=-1)
+
+    def says(self, text):
+        self.p.stdin.write(text + "\n")
+        self.p.stdin.flush()
+        return self.p.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("combo", params(BRIEF[:2]))
+def test_what_the_nodes_netfilter_translates_has_ports_of_its_own(combo):
+    """The same port of a pod and of a container behind netfilter's masquerade, to the same end: no socket of the node tells of the latter."""
+    versions = (6,) if family(combo) == "ipv6" else (4, 6)
+    with Lab(nodes=1, **options(combo, family(combo))) as lab:
+        lab.apply(pods()[0])
+        lab.wait_ready()
+        box, port = Box(lab), 40000
+        with Served(lab, "/usr/bin/python3", "-c", ECHOES) as served:
+            assert served.process.stdout.readline() == "serving\n"
+            for version in versions:
+                for protocol in ("tcp", "udp"):
+                    for order in (("box", "default/p1"), ("default/p1", "box")):
+                        port += 1
+                        talks = []
+                        for who in order:
+                            talks.append((who, Talk(lab, who, box, world(lab, version), protocol, port)))
+                            for n in range(2):
+                                for speaker, talk in talks:
+                                    said = "%s %s %d %d" % (speaker, protocol, port, n)
+                                    assert talk.says(said) == said
+        assert lab.node_status("n1")["datapath"]["nat"] >= 4 * len(versions)
+
+
 CANARY = b"weft-uplink-canary"
 
 

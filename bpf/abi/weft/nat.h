@@ -11,6 +11,8 @@
  *  - a port for which the node has a socket that would get the reply (listening, connected, TIME_WAIT) is passed over;
  *  - a socket that comes later, and speaks to the same remote end from a port that is claimed, is given a claim of its own:
  *    the node is then one more inside end (NAT_OWNER_NODE), translated like a pod's;
+ *  - what the node forwards with its own address (its netfilter translates, as for containers behind a bridge) has no socket that could be asked for, so
+ *    it has claims of its own from its first packet on (NAT_OWNER_FOREIGN), of the port that it has where no pod has it already;
  *  - where there is no port to choose (no ports in the protocol, or under its checksum) the node wins: the pod's claim ends, and the node has
  *    one itself for as long as it speaks.
  * What comes from outside for a Service (lib/inbound.h) is translated at both ends: the client is the inside end, and speaks to the
@@ -58,6 +60,7 @@ struct nat_claim {
 #define NAT_OWNER_ALL 0
 #define NAT_OWNER_NODE 0xffffffff
 #define NAT_OWNER_INBOUND 0xfffffffe /* connections from outside to Services */
+#define NAT_OWNER_FOREIGN 0xfffffffd /* what the node forwards with its own address: others' NAT. The least of those that are no endpoint's */
 
 /* `nat_uplinks`: ifindex (__u32) → as whom packets leave by it; ADDR_ABSENT_BYTE where it has no address. */
 struct nat_uplink {
