@@ -10,36 +10,52 @@
  * it still has its MAC address. So each connection leaves a packet to from_net now and then (is_turn_of_stack()).
  *
  * An skb's checksum may be one that is still to be computed (veth, virtio without a wire in between): then the field holds the sum of the
- * pseudo header, which is mended another way. Only an skb says so, so a packet that might be one is passed. */
+ * pseudo header, which is mended another way. Only an skb says so, so a packet that might be one is passed.
+ *
+ * What became of the packet before is remembered for a moment (lib/xdp_recent.h): of a connection that is busy the most packets need no more than that. */
 #include "lib/counter.h"
 #include "lib/guard.h"
 #include "lib/hop.h"
 #include "lib/inbound.h"
+#include "lib/xdp_recent.h"
 
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
-enum { XDP_STACK_TURN_TICKS = 8, XDP_AF_INET = 2, XDP_AF_INET6 = 10 };
+enum { XDP_STACK_TURN_TICKS = 8, XDP_NO_MTU = 0xffff, XDP_AF_INET = 2, XDP_AF_INET6 = 10 };
 
-/* Where the headers of a packet are in the frame. Its address is never given away, so the compiler knows the family, and the verifier what may be
- * read: the program is there twice. */
+/* Where the headers of a packet are in the frame. The program is there twice, once a family, so each lies at a distance that the compiler knows, and
+ * the verifier what may be read. */
 struct headers {
 	bool v6;
+	__u32 len; /* of the frame */
 	struct ethhdr *eth;
-	struct iphdr *ip4; /* or */
-	struct ipv6hdr *ip6;
-	__be16 *ports; /* source, destination */
-	__sum16 *sum;  /* of the transport header */
-	__u32 len;     /* of the frame */
+	__sum16 *sum; /* of the transport header */
 };
 
-/* What becomes of a packet. */
+static __always_inline struct iphdr *ip4_of(const struct headers *h)
+{
+	return (void *)(h->eth + 1);
+}
+
+static __always_inline struct ipv6hdr *ip6_of(const struct headers *h)
+{
+	return (void *)(h->eth + 1);
+}
+
+/* Source, destination. */
+static __always_inline __be16 *ports_of(const struct headers *h)
+{
+	return h->v6 ? (void *)(ip6_of(h) + 1) : (void *)(ip4_of(h) + 1);
+}
+
+/* What becomes of a packet, and how that was found. */
 struct onward {
-	struct nat_end src, dst;
+	struct xdp_onward *to;
 	const struct ip_addr *hop; /* of a node; NULL: the kernel's routes know */
-	enum forward_way way;
 	struct nat_claim *claim; /* what it goes by: one of both */
 	struct nat_forward *forward;
+	bool busy; /* not the first one of the tick */
 };
 
 /* ---- what is plain ---- */
@@ -52,7 +68,7 @@ static __always_inline bool find_tcp(void *l4, const void *end, struct packet *p
 		return false;
 	pkt->tcp_flags = ((__u8 *)l4)[13];
 	h->sum = &tcp->check;
-	return !(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
+	return true;
 }
 
 static __always_inline bool find_transport(void *l4, const void *end, struct packet *pkt, struct headers *h)
@@ -61,9 +77,8 @@ static __always_inline bool find_transport(void *l4, const void *end, struct pac
 
 	if (pkt->l4_off + transport_len(pkt->proto, false) > pkt->l3_off + pkt->ip_len || (void *)(udp + 1) > end)
 		return false;
-	h->ports = l4;
-	pkt->sport = h->ports[0];
-	pkt->dport = h->ports[1];
+	pkt->sport = udp->source;
+	pkt->dport = udp->dest;
 	if (pkt->proto == IPPROTO_TCP)
 		return find_tcp(l4, end, pkt, h);
 	h->sum = &udp->check;
@@ -72,7 +87,7 @@ static __always_inline bool find_transport(void *l4, const void *end, struct pac
 
 static __always_inline bool find_ipv4(const void *end, struct packet *pkt, struct headers *h)
 {
-	struct iphdr *ip = h->ip4 = (void *)(h->eth + 1);
+	struct iphdr *ip = ip4_of(h);
 
 	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl != 5 || ip->frag_off & bpf_htons(0x3fff))
 		return false;
@@ -87,7 +102,7 @@ static __always_inline bool find_ipv4(const void *end, struct packet *pkt, struc
 
 static __always_inline bool find_ipv6(const void *end, struct packet *pkt, struct headers *h)
 {
-	struct ipv6hdr *ip = h->ip6 = (void *)(h->eth + 1);
+	struct ipv6hdr *ip = ip6_of(h);
 
 	if ((void *)(ip + 1) > end || ip->version != 6)
 		return false;
@@ -101,7 +116,7 @@ static __always_inline bool find_ipv6(const void *end, struct packet *pkt, struc
 	return !addr_is_v4(&pkt->src) && !addr_is_v4(&pkt->dst) && find_transport(ip + 1, end, pkt, h);
 }
 
-/* TCP in its midst or UDP, without options, extension headers or fragments, whole, and with a hop left to go. */
+/* TCP or UDP, without options, extension headers or fragments, whole, and with a hop left to go. */
 static __always_inline bool find_headers(struct xdp_md *ctx, struct packet *pkt, struct headers *h)
 {
 	void *end = (void *)(long)ctx->data_end;
@@ -139,23 +154,26 @@ static __always_inline bool may_come(struct packet *pkt)
 /* ---- what is known ---- */
 
 /* @seen: tick of the connection's latest packet this way */
-static __always_inline bool is_turn_of_stack(__u32 seen)
+static __always_inline bool is_turn_of_stack(struct onward *o, __u32 seen)
 {
 	__u32 now = tick_now();
 
-	return seen != now && now % XDP_STACK_TURN_TICKS == 0;
+	o->busy = seen == now;
+	return !o->busy && now % XDP_STACK_TURN_TICKS == 0;
 }
 
 /* An endpoint's answer, to a client that came by this uplink. */
 static __always_inline bool find_way_back(struct xdp_md *ctx, struct nat_claim *claim, struct onward *o)
 {
 	if (claim->uplink != ctx->ingress_ifindex || claim->state.stage != FLOW_OPEN || claim->state.origin & FLOW_ASKED ||
-	    is_turn_of_stack(claim->state.seen))
+	    is_turn_of_stack(o, claim->state.seen))
 		return false;
-	nat_front_of(claim, &o->src);
-	o->dst.addr = claim->addr;
-	o->dst.port = claim->port;
-	o->way = FORWARD_CLIENT;
+	o->to->src = claim->front;
+	o->to->sport = claim->front_port;
+	o->to->dst = claim->addr;
+	o->to->dport = claim->port;
+	o->to->way = FORWARD_CLIENT;
+	o->to->mtu = XDP_NO_MTU;
 	o->claim = claim;
 	return true;
 }
@@ -167,10 +185,12 @@ static __always_inline bool find_endpoint(struct xdp_md *ctx, const struct packe
 
 	if (endpoint_find(to))
 		return false;
-	o->way = FORWARD_CLIENT;
+	o->to->way = FORWARD_CLIENT;
+	o->to->mtu = XDP_NO_MTU;
 	if (!route)
 		return !addr_is_node(to);
-	o->way = FORWARD_DIRECT;
+	o->to->way = FORWARD_DIRECT;
+	o->to->mtu = route->mtu < XDP_NO_MTU ? route->mtu : XDP_NO_MTU;
 	o->hop = &route->underlay;
 	return route->transport == TRANSPORT_DIRECT && route->ifindex == ctx->ingress_ifindex && pkt->ip_len <= route->mtu;
 }
@@ -184,19 +204,20 @@ static __always_inline bool find_way_out(struct xdp_md *ctx, struct packet *pkt,
 
 	nat_key_of(pkt, true, &key);
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
-	if (!forward || !forward->backend || !forward->open || !inbound_backend_serves(pkt, forward) || is_turn_of_stack(forward->seen))
+	if (!forward || !forward->backend || !forward->open || !inbound_backend_serves(pkt, forward) || is_turn_of_stack(o, forward->seen))
 		return false;
 	to = forward->to;
 	o->forward = forward;
-	o->src.addr = pkt->src;
-	o->src.port = pkt->sport;
-	o->dst.addr = pkt->dst;
-	o->dst.port = pkt->dport;
+	o->to->backend = pkt->proto == IPPROTO_TCP ? 0 : forward->backend;
+	o->to->src = pkt->src;
+	o->to->sport = pkt->sport;
+	o->to->dst = pkt->dst;
+	o->to->dport = pkt->dport;
 	if (!forward->direct) {
-		o->src.addr = forward->addr;
-		o->src.port = forward->port;
-		o->dst.addr = to;
-		o->dst.port = forward->to_port;
+		o->to->src = forward->addr;
+		o->to->sport = forward->port;
+		o->to->dst = to;
+		o->to->dport = forward->to_port;
 	}
 	return find_endpoint(ctx, pkt, &to, o);
 }
@@ -234,17 +255,17 @@ static __always_inline void ask_hop(const struct ip_addr *hop, struct bpf_fib_lo
 static __always_inline void ask_ipv4(const struct headers *h, const struct onward *o, struct bpf_fib_lookup *ask)
 {
 	ask->family = XDP_AF_INET;
-	ask->ipv4_src = o->src.addr.w[3];
-	ask->ipv4_dst = o->dst.addr.w[3];
-	ask->tos = h->ip4->tos;
+	ask->ipv4_src = o->to->src.w[3];
+	ask->ipv4_dst = o->to->dst.w[3];
+	ask->tos = ip4_of(h)->tos;
 }
 
 static __always_inline void ask_ipv6(const struct headers *h, const struct onward *o, struct bpf_fib_lookup *ask)
 {
 	ask->family = XDP_AF_INET6;
-	__builtin_memcpy(ask->ipv6_src, &o->src.addr, 16);
-	__builtin_memcpy(ask->ipv6_dst, &o->dst.addr, 16);
-	ask->flowinfo = *(__be32 *)h->ip6 & bpf_htonl(0x0fffffff);
+	__builtin_memcpy(ask->ipv6_src, &o->to->src, 16);
+	__builtin_memcpy(ask->ipv6_dst, &o->to->dst, 16);
+	ask->flowinfo = *(__be32 *)ip6_of(h) & bpf_htonl(0x0fffffff);
 }
 
 /* Did the kernel find the hop itself, and no router to it? */
@@ -256,7 +277,7 @@ static __always_inline bool is_hop(const struct bpf_fib_lookup *ask, const struc
 }
 
 /* Asks as bpf_redirect_neigh() does. The frame must have come to the address that the answer will leave from. */
-static __always_inline bool find_neighbour(struct xdp_md *ctx, const struct packet *pkt, const struct headers *h, const struct onward *o,
+static __always_inline bool find_neighbour(struct xdp_md *ctx, const struct packet *pkt, const struct headers *h, struct onward *o,
 					   struct bpf_fib_lookup *ask)
 {
 	ask->ifindex = ctx->ingress_ifindex;
@@ -272,6 +293,10 @@ static __always_inline bool find_neighbour(struct xdp_md *ctx, const struct pack
 	if (bpf_fib_lookup(ctx, ask, sizeof(*ask), BPF_FIB_LOOKUP_OUTPUT) != BPF_FIB_LKUP_RET_SUCCESS ||
 	    ask->ifindex != ctx->ingress_ifindex || !mac_eq(ask->smac, h->eth->h_dest))
 		return false;
+	__builtin_memcpy(o->to->dmac, ask->dmac, ETH_ALEN);
+	__builtin_memcpy(o->to->smac, ask->smac, ETH_ALEN);
+	if (ask->mtu_result < o->to->mtu)
+		o->to->mtu = ask->mtu_result;
 	return !o->hop || is_hop(ask, o->hop);
 }
 
@@ -291,32 +316,31 @@ static __always_inline __s64 diff_of(__u64 change)
 }
 
 /* Return: what it is to the transport header's checksum. */
-static __always_inline __u64 put_addrs4(const struct packet *pkt, struct iphdr *ip, const struct onward *o)
+static __always_inline __u64 put_addrs4(const struct packet *pkt, struct iphdr *ip, const struct xdp_onward *to)
 {
-	__u64 change = change_of(pkt->src.w[3], o->src.addr.w[3]) + change_of(pkt->dst.w[3], o->dst.addr.w[3]);
+	__u64 change = change_of(pkt->src.w[3], to->src.w[3]) + change_of(pkt->dst.w[3], to->dst.w[3]);
 
 	ip->check = nat_mend(ip->check, diff_of(change));
-	ip->saddr = o->src.addr.w[3];
-	ip->daddr = o->dst.addr.w[3];
+	ip->saddr = to->src.w[3];
+	ip->daddr = to->dst.w[3];
 	return change;
 }
 
-static __always_inline __u64 put_addrs6(const struct packet *pkt, struct ipv6hdr *ip, const struct onward *o)
+static __always_inline __u64 put_addrs6(const struct packet *pkt, struct ipv6hdr *ip, const struct xdp_onward *to)
 {
-	struct ip_addr old[2] = { pkt->src, pkt->dst }, new[2] = { o->src.addr, o->dst.addr };
-
-	__builtin_memcpy(&ip->saddr, new, sizeof(new));
-	return (__u32)bpf_csum_diff(old[0].w, sizeof(old), new[0].w, sizeof(new), 0);
+	__builtin_memcpy(&ip->saddr, &to->src, 2 * sizeof(to->src));
+	return (__u32)bpf_csum_diff((__be32 *)pkt->src.w, 2 * sizeof(pkt->src), (__be32 *)to->src.w, 2 * sizeof(to->src), 0);
 }
 
 /* As nat_rewrite() does for each end: one difference comes to the same sum as two. */
-static __always_inline void put_ends(const struct packet *pkt, const struct headers *h, const struct onward *o)
+static __always_inline void put_ends(const struct packet *pkt, const struct headers *h, const struct xdp_onward *to)
 {
-	__u64 change = h->v6 ? put_addrs6(pkt, h->ip6, o) : put_addrs4(pkt, h->ip4, o);
+	__be16 *ports = ports_of(h);
+	__u64 change = h->v6 ? put_addrs6(pkt, ip6_of(h), to) : put_addrs4(pkt, ip4_of(h), to);
 
-	change += change_of((__u32)pkt->sport | (__u32)pkt->dport << 16, (__u32)o->src.port | (__u32)o->dst.port << 16);
-	h->ports[0] = o->src.port;
-	h->ports[1] = o->dst.port;
+	change += change_of((__u32)pkt->sport | (__u32)pkt->dport << 16, (__u32)to->sport | (__u32)to->dport << 16);
+	ports[0] = to->sport;
+	ports[1] = to->dport;
 	if (pkt->proto == IPPROTO_UDP && !*h->sum)
 		return;
 	*h->sum = nat_mend(*h->sum, diff_of(change));
@@ -324,36 +348,77 @@ static __always_inline void put_ends(const struct packet *pkt, const struct head
 		*h->sum = 0xffff;
 }
 
-static __always_inline int send(const struct packet *pkt, const struct headers *h, const struct onward *o, const struct bpf_fib_lookup *to)
+static __always_inline int send(const struct packet *pkt, const struct headers *h, const struct xdp_onward *to)
 {
-	if (o->claim)
-		nat_touch_in(pkt, o->claim);
-	else if (o->forward)
-		nat_touch_out(pkt, o->forward);
-	put_ends(pkt, h, o);
+	put_ends(pkt, h, to);
 	if (h->v6)
-		hop_take6(h->ip6);
+		hop_take6(ip6_of(h));
 	else
-		hop_take4(h->ip4);
+		hop_take4(ip4_of(h));
 	__builtin_memcpy(h->eth->h_dest, to->dmac, ETH_ALEN);
 	__builtin_memcpy(h->eth->h_source, to->smac, ETH_ALEN);
-	count_bytes(COUNTER_FORWARDS + o->way, h->len);
+	count_bytes(COUNTER_FORWARDS + to->way, h->len);
 	count_bytes(COUNTER_XDP, h->len);
 	return XDP_TX;
+}
+
+/* ---- the ways to it ---- */
+
+static __always_inline bool find_recent(struct xdp_md *ctx, const struct packet *pkt, const struct headers *h, struct xdp_recent_at *ret)
+{
+	return xdp_recent_at(pkt, ctx->ingress_ifindex, h->v6 ? *(__be32 *)ip6_of(h) : ip4_of(h)->tos, ret);
+}
+
+/* Does what is asked of each packet hold for this one, too? */
+static __always_inline bool may_follow(const struct packet *pkt, const struct headers *h, const struct xdp_onward *to)
+{
+	__u32 id = to->backend;
+	struct service_backend *b;
+
+	if (pkt->ip_len > to->mtu || !mac_eq(to->smac, h->eth->h_dest) || is_sum_to_come(pkt, h))
+		return false;
+	if (!id)
+		return true;
+	b = bpf_map_lookup_elem(&service_backends, &id);
+	return b && b->roles;
+}
+
+/* The long way. A function of its own, whose stack is free again when the packet is written. */
+static __noinline bool look_up(struct xdp_md *ctx, struct packet *pkt, const struct headers *h, const struct xdp_recent_at *at, struct xdp_onward *ret)
+{
+	struct bpf_fib_lookup neighbour = {};
+	struct onward o = { .to = ret };
+
+	if (!find_way(ctx, pkt, &o))
+		return false;
+	if (!may_come(pkt) || is_sum_to_come(pkt, h) || !find_neighbour(ctx, pkt, h, &o, &neighbour))
+		return false;
+	xdp_recent_put(at, ret, o.busy);
+	if (o.claim)
+		nat_touch_in(pkt, o.claim);
+	else if (o.forward)
+		nat_touch_out(pkt, o.forward);
+	return true;
 }
 
 static __always_inline int look_at(struct xdp_md *ctx, struct ethhdr *eth, bool v6)
 {
 	struct headers h = { .v6 = v6, .eth = eth };
-	struct bpf_fib_lookup neighbour = {};
+	const struct xdp_onward *recent;
+	struct xdp_recent_at at = {};
+	struct xdp_onward to = {};
 	struct packet pkt = {};
-	struct onward o = {};
 
-	if (!find_headers(ctx, &pkt, &h) || !find_way(ctx, &pkt, &o))
+	if (!find_headers(ctx, &pkt, &h) || !find_recent(ctx, &pkt, &h, &at))
 		return XDP_PASS;
-	if (!may_come(&pkt) || is_sum_to_come(&pkt, &h) || !find_neighbour(ctx, &pkt, &h, &o, &neighbour))
+	if (pkt.tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) {
+		xdp_recent_forget(&at);
 		return XDP_PASS;
-	return send(&pkt, &h, &o, &neighbour);
+	}
+	recent = xdp_recent_find(&at);
+	if (recent)
+		return may_follow(&pkt, &h, recent) ? send(&pkt, &h, recent) : XDP_PASS;
+	return look_up(ctx, &pkt, &h, &at, &to) ? send(&pkt, &h, &to) : XDP_PASS;
 }
 
 SEC("xdp") /* frames in several buffers: open.c */

@@ -136,9 +136,14 @@ static __always_inline void recent_resize(__s64 conversations)
 }
 
 /* The sum alone would lay flows whose ports count up at even distances: mostly better than chance does, at times all into few lines. */
+static __always_inline __u64 recent_mixed(const struct recent_sums *s)
+{
+	return (s->place ^ s->place >> 32) * 0x9e3779b97f4a7c15;
+}
+
 static __always_inline struct flow_recent *recent_line(const struct recent_sums *s)
 {
-	__u64 mixed = (s->place ^ s->place >> 32) * 0x9e3779b97f4a7c15;
+	__u64 mixed = recent_mixed(s);
 	struct flow_recent *head = recent_head();
 	__u32 used = head ? *(volatile __u32 *)&head->used : 0, line;
 

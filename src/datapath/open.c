@@ -35,6 +35,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+enum { XDP_PAIRS_MIN = 128, XDP_PAIRS_MAX = 65536 };
+
 const char *const dp_hook_names[HOOK_COUNT] = {
 	[HOOK_FROM_POD] = "from_pod",
 	[HOOK_TO_POD] = "to_pod",
@@ -208,6 +210,19 @@ static uint32_t recent_lines(const struct dp_config *config)
 	return MAX(config->flow_max / FLOW_RECENT_WAYS, 1u);
 }
 
+static uint32_t cpus(void)
+{
+	return MAX(libbpf_num_possible_cpus(), 1);
+}
+
+/* A CPU's, which all together have as many lines as connections may be known. */
+static uint32_t xdp_pairs(const struct dp_config *config)
+{
+	uint32_t share = MAX(config->nat_max / 2 / cpus(), XDP_PAIRS_MIN);
+
+	return MIN(share, XDP_PAIRS_MAX);
+}
+
 static void encode_range(const struct prefix *p, struct ip_addr *range, struct ip_addr *mask)
 {
 	unsigned bits = p->len ? p->len : 128;
@@ -245,6 +260,7 @@ static struct config config_encode(const struct datapath *dp, const struct dp_co
 	};
 
 	r.recent_lines = recent_lines(c);
+	r.xdp_pairs = xdp_pairs(c);
 	memcpy(r.recent_key, dp->recent_key, sizeof(r.recent_key));
 	r.inbound_modulus = dp_prime_from(r.inbound_port_max - r.inbound_port_min + 1u);
 
@@ -293,6 +309,8 @@ static void size_map(struct bpf_map *map, const char *name, const struct dp_conf
 		bpf_map__set_max_entries(map, config->flow_max);
 	if (streq(name, "flows_recent"))
 		bpf_map__set_max_entries(map, 1 + recent_lines(config));
+	if (streq(name, "xdp_recent"))
+		bpf_map__set_max_entries(map, cpus() * xdp_pairs(config));
 	if (streq(name, "flows_turns"))
 		bpf_map__set_max_entries(map, TURNS_MAX(config->flow_max));
 	if (streq(name, "nat_claims") || streq(name, "nat_forward"))
@@ -370,7 +388,7 @@ static int prepare_maps(struct datapath *dp, struct bpf_object *obj, const struc
 /* What stands in it says nothing to other programs: marks are made with numbers that are drawn anew. */
 static bool is_of_no_use(const char *name)
 {
-	return streq(name, "flows_recent");
+	return streq(name, "flows_recent") || streq(name, "xdp_recent");
 }
 
 static int publish_map(struct datapath *dp, struct bpf_map *map, const char *path)

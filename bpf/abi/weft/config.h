@@ -31,7 +31,7 @@ struct config {
 	__u8 host;			  /* 1: policies may speak of the node itself */
 	__u8 pad[3];
 	__u32 recent_lines; /* of `flows_recent`, behind the first */
-	__u32 pad2;
+	__u32 xdp_pairs; /* of `xdp_recent`, a CPU's */
 	__u64 recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* random, anew each time the programs are loaded */
 };
 
