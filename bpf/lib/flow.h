@@ -29,6 +29,11 @@
  * the node's own? */
 enum flow_place { FLOW_AT_SOURCE = 0, FLOW_AT_DESTINATION = 1, FLOW_OUT_OF_STACK = 2, FLOW_OF_NODE = 4, FLOW_TRANSLATED = 8 };
 
+static __always_inline __u8 flow_origin_of(__u8 place)
+{
+	return place & FLOW_OF_NODE ? FLOW_FROM_NODE : 0;
+}
+
 /* Which end of the key the packet's source is. */
 static __always_inline __u8 flow_key_of(const struct packet *pkt, struct flow_key *key)
 {
@@ -69,15 +74,15 @@ static __always_inline bool flow_needs_stack(struct packet *pkt, __u8 place)
 /* Was the first packet seen? A TCP packet without SYN is one of a connection that somebody began before, SYN-ACK answers one. */
 static __always_inline bool flow_is_begun(const struct packet *pkt)
 {
-	return pkt->proto != IPPROTO_TCP || (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return pkt->proto != IPPROTO_TCP || packet_asks(pkt);
 }
 
 /* Is the entry a tombstone of what its receiver never answered, and does the receiver begin a flow of its own now? A SYN says so, and what answers
  * nothing; a datagram may be the late answer to what was let pass before policy changed. */
 static __always_inline bool flow_is_begun_anew(const struct flow_state *f, const struct packet *pkt, __u8 end)
 {
-	return f->origin & FLOW_DENIED && f->stage == FLOW_HALF_OPEN && end != f->initiator && flow_is_begun(pkt) &&
-	       (pkt->proto == IPPROTO_TCP || packet_asks(pkt) || !(f->origin & FLOW_PASSED));
+	return f->origin & FLOW_DENIED && f->stage == FLOW_HALF_OPEN && end != f->initiator &&
+	       (packet_asks(pkt) || (pkt->proto != IPPROTO_TCP && !(f->origin & FLOW_PASSED)));
 }
 
 /* @bits: of flow_state.stack, of the end that is here. */
@@ -157,7 +162,7 @@ static __always_inline enum drop_reason flow_create(struct flow_key *key, struct
 		.initiator = end,
 		.stage = flags & TCP_RST ? FLOW_RESET : FLOW_HALF_OPEN,
 		.fin = flags & TCP_FIN ? 1 << end : 0,
-		.origin = (flow_is_begun(pkt) ? 0 : FLOW_UNSURE) | (place & FLOW_OF_NODE ? FLOW_FROM_NODE : 0),
+		.origin = (flow_is_begun(pkt) ? 0 : FLOW_UNSURE) | flow_origin_of(place),
 		.received = place & FLOW_AT_DESTINATION,
 	};
 	enum drop_reason why;
@@ -193,7 +198,7 @@ static __always_inline bool flow_is_replaced(const struct flow_state *f, const s
 {
 	if (flow_is_stale(proto, f, now) || flow_is_begun_anew(f, pkt, end))
 		return true;
-	return flow_is_over(f) && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN; /* the ports are used again */
+	return flow_is_over(f) && flow_is_begun(pkt); /* the ports are used again */
 }
 
 /* A packet of a flow that is no conversation yet: half-open, one-way or over; or of one that the sweep has still to move. */
@@ -240,19 +245,43 @@ static __always_inline void flow_go_on(struct flow_key *key, struct flow *f, str
 	}
 }
 
-/* The receiver of a flow asks something itself, with the same identifier or ports: that is no answer, and judged as if the asker had begun a flow. The entry
- * stays the other's. */
-static __always_inline enum drop_reason flow_judge_asker(const struct flow_key *key, __u8 end, struct packet *pkt, __u8 place)
+/* Is what the flow's initiator says denied now? */
+static __always_inline bool flow_is_denied(const struct flow_key *key, const struct flow_state *f, struct packet *pkt)
 {
-	enum drop_reason why = policy_judge(key, end, place & FLOW_OF_NODE ? FLOW_FROM_NODE : 0, pkt);
+	__u32 fragment_id = pkt->fragment_id; /* where the rule is told */
+	bool denied;
 
-	return why == POLICY_ON_TRIAL ? DROP_NONE : why;
+	if (f->judged == policy_now())
+		return false;
+	denied = policy_judge(key, f->initiator, f->origin, pkt) & ~POLICY_ON_TRIAL;
+	pkt->fragment_id = fragment_id; /* the asker passes */
+	return denied;
+}
+
+/* The receiver of a flow asks something itself, with the same identifier or ports: that is no answer, and judged as if the asker had begun a flow. The entry
+ * stays the other's while that one's flow is one: where it is denied, or a connection that nobody has answered, it is from now on the asker's flow, whose answers
+ * the other end's packets are. */
+static __always_inline enum drop_reason flow_judge_asker(const struct flow_key *key, struct flow_state *f, __u8 end, struct packet *pkt, __u8 place)
+{
+	enum drop_reason why = policy_judge_begun(key, f, true, flow_origin_of(place), pkt);
+
+	if (why != DROP_NONE)
+		return why;
+	if ((pkt->proto == IPPROTO_TCP && f->stage == FLOW_HALF_OPEN) || flow_is_denied(key, f, pkt)) {
+		flow_on_answer(f);
+		f->initiator = end;
+		f->origin = flow_origin_of(place);
+		f->judged = f->fin = 0;
+		if (f->stage < FLOW_OPEN)
+			f->stage = FLOW_HALF_OPEN;
+	}
+	return DROP_NONE;
 }
 
 /* Of the packet's conversation nothing is known from a moment ago: its entry, if it has one, says more. */
 __global enum drop_reason flow_track_entry(const struct flow_key *of, __u8 end, __u32 owner, struct packet *pkt, __u8 place)
 {
-	__u32 now = flow_tick_now(), revision = policy_revision();
+	__u32 now = flow_tick_now();
 	struct flow *open = NULL;
 	enum drop_reason why;
 	struct flow_state *f;
@@ -273,17 +302,17 @@ __global enum drop_reason flow_track_entry(const struct flow_key *of, __u8 end, 
 		flow_turn(f, &key, end, place);
 	flow_note_way(pkt, f->stack >> flow_local_end(end, place));
 	if (end != f->initiator && unlikely(packet_asks(pkt))) {
-		why = flow_judge_asker(&key, end, pkt, place);
+		why = flow_judge_asker(&key, f, end, pkt, place);
 		if (why != DROP_NONE)
 			return why;
 	}
-	why = policy_check(&key, f, pkt, revision);
+	why = policy_check(&key, f, pkt, policy_revision());
 	if (f->seen != now && (why == DROP_NONE || !(f->origin & FLOW_PASSED)))
 		f->seen = now; /* an answer may be late by as long as it takes to forget the last packet that passed */
 	if (why != DROP_NONE)
 		return why;
 	if (open)
-		flow_go_on(&key, open, pkt, end, revision);
+		flow_go_on(&key, open, pkt, end, f->judged);
 	else
 		flow_step(&key, f, pkt, end);
 	return DROP_NONE;

@@ -107,8 +107,7 @@ __global enum drop_reason host_track(struct packet *pkt, __u8 how)
 	if (!(how & HOST_SENDS))
 		host_name_groups(&key.addr[end ^ 1]);
 	f = bpf_map_lookup_elem(&flows_new, &key);
-	if (!f || flow_is_stale(key.proto, f, now) || (end != f->initiator && packet_asks(pkt)) ||
-	    (key.proto == IPPROTO_TCP && flow_is_begun(pkt) && (end != f->initiator || f->stage == FLOW_RESET))) /* the ports are used again */
+	if (!f || flow_is_stale(key.proto, f, now) || (packet_asks(pkt) && (end != f->initiator || f->stage == FLOW_RESET))) /* the ports are used again */
 		return host_begin(&key, end, pkt, now, how);
 	if (f->seen != now)
 		f->seen = now;

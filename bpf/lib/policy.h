@@ -289,36 +289,51 @@ __global int policy_judge(const struct flow_key *key, __u8 initiator, __u8 how, 
 	return trial;
 }
 
-/* It may pass: what if the policies that only observe were in force? */
-static __always_inline void policy_try(const struct flow_key *key, struct flow_state *f, struct packet *pkt)
+/* Read where it is needed, not kept: the stack is short. */
+static __always_inline void policy_note_audited(struct flow_state *f, bool back, bool audited)
+{
+	__u8 bit = 1 << (f->initiator ^ back);
+
+	f->audited = audited ? f->audited | bit : f->audited & ~bit;
+}
+
+/* It may pass: what if the policies that only observe were in force? @back: as policy_judge_begun() */
+static __always_inline void policy_try(const struct flow_key *key, struct flow_state *f, bool back, struct packet *pkt)
 {
 	__u32 fragment_id = pkt->fragment_id; /* where the rule is told */
-	enum drop_reason why = policy_judge(key, f->initiator, f->origin | POLICY_BY_TRIAL, pkt);
+	enum drop_reason why = policy_judge(key, f->initiator ^ back, (back ? 0 : f->origin) | POLICY_BY_TRIAL, pkt);
 
 	if (why == POLICY_ON_TRIAL || why == DROP_NONE) { /* nothing is on trial any more: it was taken away since the first look */
-		f->origin &= ~FLOW_AUDITED;
+		policy_note_audited(f, back, false);
 		return;
 	}
-	if (!(f->origin & FLOW_AUDITED)) {
-		f->origin |= FLOW_AUDITED;
+	if (!(f->audited & 1 << (f->initiator ^ back))) {
+		policy_note_audited(f, back, true);
 		count_audit(why, pkt->ip_len);
 		flow_event_send(pkt, EVENT_AUDIT, why);
 	}
 	pkt->fragment_id = fragment_id; /* it passes */
 }
 
+/* May the flow pass, or, @back, what its receiver begins? What only observes denies nothing. @origin: enum flow_origin bits */
+static __always_inline enum drop_reason policy_judge_begun(const struct flow_key *key, struct flow_state *f, bool back, __u8 origin, struct packet *pkt)
+{
+	enum drop_reason why = policy_judge(key, f->initiator ^ back, origin, pkt);
+
+	if (unlikely(why == POLICY_ON_TRIAL)) {
+		policy_try(key, f, back, pkt);
+		return DROP_NONE;
+	}
+	policy_note_audited(f, back, false);
+	return why;
+}
+
 /* The policy is another than when the flow was judged, or it never was, or it was denied. */
 static __always_inline enum drop_reason policy_check_anew(const struct flow_key *key, struct flow_state *f, struct packet *pkt,
 							  __u32 revision)
 {
-	enum drop_reason why = policy_judge(key, f->initiator, f->origin, pkt);
+	enum drop_reason why = policy_judge_begun(key, f, false, f->origin, pkt);
 
-	if (unlikely(why == POLICY_ON_TRIAL)) {
-		policy_try(key, f, pkt);
-		why = DROP_NONE;
-	} else {
-		f->origin &= ~FLOW_AUDITED;
-	}
 	if (why == DROP_NONE ? f->origin & FLOW_DENIED : f->judged != 0)
 		flow_event(pkt, EVENT_FLOW_CHANGED, why);
 	f->judged = why == DROP_NONE ? revision : 0;

@@ -328,6 +328,105 @@ static void an_association_from_the_other_end_is_judged(void)
 	CHECK(sctp_passes(true, 2905, 2905, 0)); /* A may begin anew */
 }
 
+/* An association, or a ping, of the other end that policy has come to deny bars nobody who may: what it says is then the answer. */
+static void who_may_ask_is_not_barred_by_the_others_denial(void)
+{
+	struct flow_state state;
+
+	for (int moved = 0; moved < 2; moved++) {
+		start();
+		CHECK(sctp_passes(true, 2905, 2905, 0));
+		CHECK(sctp_passes(false, 2905, 2905, 5));
+		if (moved) {
+			CHECK(sctp_passes(true, 2905, 2905, 6));
+			CHECK(flow_moved(IPPROTO_SCTP, A4, 2905, B4, 2905, &state));
+		}
+		CHECK(echo(true, 8, 7) != TC_ACT_SHOT && echo(false, 0, 7) != TC_ACT_SHOT);
+		allow("nobody", "nobody", "b");
+		apply();
+		CHECK(sctp_passes(false, 2905, 2905, 0)); /* the first one that B sends */
+		CHECK(sctp_passes(true, 2905, 2905, 7));
+		CHECK(sctp_passes(false, 2905, 2905, 8));
+		CHECK(!sctp_passes(true, 2905, 2905, 0));
+		CHECK_INT(last_drop(), DROP_POLICY_INGRESS);
+		CHECK(sctp_passes(true, 2905, 2905, 7)); /* as before */
+		CHECK(echo(false, 8, 7) != TC_ACT_SHOT && echo(true, 0, 7) != TC_ACT_SHOT);
+		CHECK_INT(echo(true, 8, 7), TC_ACT_SHOT);
+		CHECK(echo(false, 8, 7) != TC_ACT_SHOT && echo(true, 0, 7) != TC_ACT_SHOT);
+		allow("nobody2", "nobody", "a");
+		apply();
+		CHECK(!sctp_passes(true, 2905, 2905, 7) && !sctp_passes(false, 2905, 2905, 0));
+		CHECK(echo(false, 8, 7) == TC_ACT_SHOT && echo(true, 0, 7) == TC_ACT_SHOT);
+	}
+}
+
+/* Nor is the flow of the one that began it the asker's while it may pass. */
+static void who_asks_back_does_not_take_the_flow(void)
+{
+	start();
+	CHECK(sctp_passes(true, 2905, 2905, 0) && sctp_passes(false, 2905, 2905, 5));
+	put_pod("c", "10.244.0.77");
+	allow("other", "nobody", "c"); /* another revision, and nothing new for these two */
+	apply();
+	CHECK(sctp_passes(false, 2905, 2905, 0));
+	allow("nobody", "nobody", "a");
+	apply();
+	CHECK(!sctp_passes(false, 2905, 2905, 0));
+	CHECK(sctp_passes(true, 2905, 2905, 6) && sctp_passes(false, 2905, 2905, 5));
+}
+
+/* Who asks back is told of as who asks, once as well. */
+static void what_only_observes_tells_of_who_asks_back(void)
+{
+	start();
+	allow("nobody", "nobody", "a");
+	observe("nobody", true);
+	apply();
+	audits();
+	CHECK(echo(true, 8, 7) != TC_ACT_SHOT && echo(false, 0, 7) != TC_ACT_SHOT);
+	CHECK_INT(audits(), 0);
+	for (int round = 0; round < 3; round++) {
+		CHECK(echo(false, 8, 7) != TC_ACT_SHOT && echo(true, 0, 7) != TC_ACT_SHOT);
+		CHECK(echo(true, 8, 7) != TC_ACT_SHOT && echo(false, 0, 7) != TC_ACT_SHOT);
+		CHECK_INT(audits(), round == 0);
+		CHECK_INT(audit.reason, DROP_POLICY_INGRESS);
+	}
+	put_pod("c", "10.244.0.77");
+	apply();
+	CHECK(echo(false, 8, 7) != TC_ACT_SHOT);
+	CHECK_INT(audits(), 0);
+	observe("nobody", false);
+	apply();
+	CHECK(echo(false, 8, 7) == TC_ACT_SHOT && echo(true, 8, 7) != TC_ACT_SHOT);
+}
+
+/* A SYN is an answer to nothing, in whatever state the other end's connection is: the port from which a pod dialled may be one at which it listens. */
+static void a_SYN_is_no_answer(void)
+{
+	static const char *const before[][3] = { { "S" }, { "S", "SA" }, { "S", "SA", "A" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(before); i++) {
+		start();
+		allow("nobody", "nobody", "a"); /* A takes nothing, and dials whom it likes */
+		apply();
+		for (int k = 0; k < 3 && before[i][k]; k++)
+			CHECK(passes(k != 1, IPPROTO_TCP, k != 1 ? 5000 : 7777, k != 1 ? 7777 : 5000, before[i][k]));
+		CHECK(!passes(false, IPPROTO_TCP, 7777, 5000, "S"));
+		CHECK(!passes(false, IPPROTO_TCP, 7777, 5000, "SF"));
+		CHECK(passes(true, IPPROTO_TCP, 5000, 7777, i < 2 ? "S" : "A")); /* both at once: SYN and SYN-ACK are enough */
+		CHECK(passes(false, IPPROTO_TCP, 7777, 5000, "SA"));
+		CHECK(passes(true, IPPROTO_TCP, 5000, 7777, "A"));
+	}
+	start();
+	CHECK(passes(true, IPPROTO_TCP, 5000, 7777, "S"));
+	CHECK(passes(false, IPPROTO_TCP, 7777, 5000, "S")); /* nobody forbids it */
+	CHECK(passes(true, IPPROTO_TCP, 5000, 7777, "SA"));
+	CHECK(passes(false, IPPROTO_TCP, 7777, 5000, "A"));
+	allow("nobody", "nobody", "b");
+	apply();
+	CHECK(passes(false, IPPROTO_TCP, 7777, 5000, "A") && passes(true, IPPROTO_TCP, 5000, 7777, "A")); /* it is B's connection */
+}
+
 static void its_own_node_always_reaches_a_pod(void)
 {
 	start();
@@ -461,6 +560,10 @@ int main(void)
 	RUN(GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_a_flow);
 	RUN(GHSA_c66w_hq56_4q97_an_echo_does_not_ride_on_the_other_ends);
 	RUN(an_association_from_the_other_end_is_judged);
+	RUN(who_may_ask_is_not_barred_by_the_others_denial);
+	RUN(who_asks_back_does_not_take_the_flow);
+	RUN(what_only_observes_tells_of_who_asks_back);
+	RUN(a_SYN_is_no_answer);
 	RUN(its_own_node_always_reaches_a_pod);
 	RUN(established_packets_take_the_same_steps_with_10000_policies);
 	return cluster_done();

@@ -44,16 +44,16 @@ struct flow_state {
 	__u32 judged;	/* revision (weft/policy.h) under which policy let it pass, at each end that is here; 0: it did not, or was not asked */
 	__u8 origin;	/* enum flow_origin bits */
 	__u8 received;	/* the endpoint whose share it is on did not begin it */
-	__u8 pad[2];
+	__u8 audited;	/* bit 0, 1: what that end began would be denied by what only observes, and that was told */
+	__u8 pad;
 };
 
-enum flow_origin {
+enum flow_origin { /* 0x80 is lib/policy.h's */
 	FLOW_DENIED = 1,    /* by policy: what is left is a tombstone, so that the other end's packets begin no flow of their own */
 	FLOW_UNSURE = 2,    /* nobody saw who began it: allowed only as if either had */
 	FLOW_FROM_NODE = 4, /* begun by this node itself, not forwarded: its own pods take it */
 	FLOW_ASKED = 8,     /* counted as unanswered until it is answered (lib/flow_asks.h) */
 	FLOW_TO_ITSELF = 32, /* a pod's to itself through a Service, in which it speaks as this node: the initiator's end is the pod, too */
-	FLOW_AUDITED = 16,  /* would be denied by what only observes, and that was told */
 	FLOW_PASSED = 64,   /* by policy, at least once: the receiver may have something to answer */
 };
 
