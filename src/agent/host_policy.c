@@ -6,7 +6,6 @@
 #include "agent/api_trial.h"
 #include "agent/host_record.h"
 #include "base/file.h"
-#include "base/htab.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -554,12 +553,12 @@ const struct failsafe_api *host_policy_api(const struct host_policy *h)
 	return &h->api;
 }
 
-/* So that who confirms can say what he has seen. */
+/* So that who confirms can say what he has seen: the same for the next agent, and on another node. Hence without the seed of hash_str(). */
 static char *revision_of(const json_t *objects)
 {
 	_cleanup_free_ char *text = json_dumps(objects, JSON_COMPACT | JSON_SORT_KEYS);
 
-	return xasprintf("%08x", (unsigned)(hash_str(text ? text : "") >> 32));
+	return xasprintf("%08x", (unsigned)(hash_bytes(text ? text : "", text ? strlen(text) : 0, 0) >> 32));
 }
 
 int host_policy_confirm(struct host_policy *h, const char *revision)

@@ -499,7 +499,7 @@ def test_P11_a_trial_ends_whatever_becomes_of_the_agent(lab):
     """Killed, the next goes on with the same time; stopped, the datapath opens the node; woken, it knows that it is over; killed again, too."""
     lab.apply(closes())
     soon("a closed port", lambda: reached(lab, "world", CLOSED) is False)
-    left = host(lab)["secondsLeft"]
+    left, revision = host(lab)["secondsLeft"], host(lab)["revision"]
     agents = lab.agents("n1")
     hold(agents, signal.SIGKILL)
     agents = replaced(lab, agents)
@@ -517,7 +517,7 @@ def test_P11_a_trial_ends_whatever_becomes_of_the_agent(lab):
     soon("the next, too", lambda: state(lab) == "rolled back")
     assert reached(lab, "world", CLOSED) is True
     assert confirm(lab, "deadbeef").returncode == 1, "nobody has seen that"
-    assert confirm(lab, host(lab)["revision"]).returncode == 0
+    assert confirm(lab, revision).returncode == 0, "what was seen before the agent's end"
     soon("confirmed after all", lambda: reached(lab, "world", CLOSED) is False)
 
 
