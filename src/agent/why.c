@@ -453,25 +453,10 @@ void why_walk(struct walk *w)
 
 /* ---- who is meant ---- */
 
-static size_t addresses_of_pod(struct agent *a, const struct query_end *q, struct addr ret[2])
-{
-	const struct endpoint_record *r = endpoints_find_pod(a->endpoints, q->namespace_, q->name);
-	const struct model_pod *pod = model_find_pod(a->model, q->namespace_, q->name);
-	size_t n = 0;
-
-	for (int f = 0; f < 2; f++) {
-		struct addr one = r ? r->addrs[f] : pod && pod->has_addrs ? pod->addrs[f].addr : (struct addr){ 0 };
-
-		if (!addr_is_zero(&one))
-			ret[n++] = one;
-	}
-	return n;
-}
-
 /* A node is meant by its address in the pod range, if it has one: as pods see it. */
-static size_t addresses_of_node(struct agent *a, const struct query_end *q, struct addr ret[2])
+static size_t addresses_of_node(struct agent *a, const char *name, struct addr ret[2])
 {
-	const struct model_node *node = model_find_node(a->model, q->name);
+	const struct model_node *node = model_find_node(a->model, name);
 	size_t n = 0;
 
 	for (unsigned i = 0; node && i < node->n_cidrs && n < 2; i++)
@@ -479,12 +464,33 @@ static size_t addresses_of_node(struct agent *a, const struct query_end *q, stru
 	return n;
 }
 
-static size_t addresses_of(struct agent *a, const struct query_end *q, struct addr ret[2])
+/* Does the pod live in its node's network? It speaks as the node, and has its address. */
+static bool is_in_node(const struct model_pod *pod)
+{
+	return pod && pod->host_network && pod->phase != POD_SUCCEEDED && pod->phase != POD_FAILED;
+}
+
+static size_t addresses_of_pod(struct agent *a, const struct query_end *q, bool sends, struct addr ret[2])
+{
+	const struct endpoint_record *r = endpoints_find_pod(a->endpoints, q->namespace_, q->name);
+	const struct model_pod *pod = model_find_pod(a->model, q->namespace_, q->name);
+	size_t n = 0;
+
+	for (int f = 0; f < 2; f++) {
+		struct addr one = r ? r->addrs[f] : pod && (pod->has_addrs || (is_in_node(pod) && !sends)) ? pod->addrs[f].addr : (struct addr){ 0 };
+
+		if (!addr_is_zero(&one))
+			ret[n++] = one;
+	}
+	return n || !is_in_node(pod) ? n : addresses_of_node(a, pod->node, ret);
+}
+
+static size_t addresses_of(struct agent *a, const struct query_end *q, bool sends, struct addr ret[2])
 {
 	if (q->how == QUERY_POD)
-		return addresses_of_pod(a, q, ret);
+		return addresses_of_pod(a, q, sends, ret);
 	if (q->how == QUERY_NODE)
-		return addresses_of_node(a, q, ret);
+		return addresses_of_node(a, q->name, ret);
 	if (q->how == QUERY_ADDRESS) {
 		ret[0] = q->addr;
 		return 1;
@@ -499,7 +505,7 @@ static size_t addresses_of(struct agent *a, const struct query_end *q, struct ad
 static bool choose(struct agent *a, const struct query *q, struct walk *w)
 {
 	struct addr from[2], to[2];
-	size_t n = addresses_of(a, &q->from, from), m = addresses_of(a, &q->to, to);
+	size_t n = addresses_of(a, &q->from, true, from), m = addresses_of(a, &q->to, false, to);
 
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < m; k++)

@@ -54,6 +54,8 @@ static void print_words(const char *before, const json_t *words, const json_t *m
 	printf(" %s", before);
 	if (any)
 		printf(" anything");
+	else if (!json_array_size(words) && !json_integer_value(more)) /* domain names alone, which nobody resolves */
+		printf(" nothing");
 	json_array_foreach(words, i, word)
 		printf("%s %s", i ? "," : "", shown(json_string_value(word), text));
 	if (json_integer_value(more))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from apiwatch import Watch
-from labs import Lab, pod, wait_for
+from labs import WEFT, Lab, pod, wait_for
 from test_policy import of, policy, reaches, settled
 
 
@@ -166,6 +166,11 @@ def test_CNP_6_names_that_nobody_resolves_say_so(lab):
     settled(lab, "near", "other", False)
     assert reaches(lab, "near", "server"), "what else the rule names"
     wait_for("a condition", lambda: accepted_is(lab, "cnp", "names", "False", "nothing resolves names"))
+    lab.apply({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "names"}, "spec": {
+        "tier": "Admin", "priority": 1, "subject": {"pods": {"namespaceSelector": {}, **of(app="near")}}, "egress": [
+            {"action": "Accept", "to": [{"domainNames": ["*.example.com"]}]}, {"action": "Deny", "to": [{"namespaces": {}}]}]}})
+    settled(lab, "near", "server", False)
+    assert "egress[0] accept to nothing ports anything" in lab.exec("n1", WEFT, "policy", "show", "default/near").stdout
     lab.kubectl("delete", "cnp", "--all")
 
 

@@ -308,6 +308,17 @@ def test_why_says_the_steps(lab, ips):
     assert lab.exec("n1", WEFT, "why", "default/a", "default/nobody", check=False).returncode == 1
 
 
+def test_why_knows_pods_in_their_nodes_network(lab):
+    lab.apply(pod("on-node", node="n2", host=True))
+    wait_for("the pod", lambda: lab.exec("n1", WEFT, "why", "-o", "json", "default/a", "default/on-node:8080", check=False).stdout)
+    ask = lambda *words: why(lab, "n1", *words)
+    address = json.loads(lab.kubectl("get", "pod", "on-node", "-o", "json").stdout)["status"]["podIP"]
+    by_name, by_address = ask("default/a", "default/on-node:8080"), ask("default/a", "%s:8080" % address)
+    assert (by_name["destination"], by_name["verdict"]) == (by_address["destination"], by_address["verdict"])
+    assert ask("default/on-node", "default/a:8080")["source"] == ask("node:n2", "default/a:8080")["source"]
+    lab.kubectl("delete", "pod", "on-node")
+
+
 def test_why_finds_a_connection(lab, ips):
     server = lab.popen("default/a", "python3", "-c", "import socket,sys\ns=socket.create_connection((%r,8080))\n"
                        "s.send(b'x\\n'); s.recv(99); s.send(b'y\\n')\nprint(s.getsockname()[1],flush=True)\nsys.stdin.read()" % ips["b"][0],
