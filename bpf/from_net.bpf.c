@@ -214,14 +214,14 @@ int from_net(struct __sk_buff *skb)
 		return drop(skb, &pkt, DROP_PLAINTEXT_IN);
 	if (addr_is_node(&pkt.src) || addr_is_in_range(&pkt.src) || endpoint_find(&pkt.src))
 		return drop(skb, &pkt, DROP_NET_SOURCE);
-	if (config.tunnel_port && !addr_may_come_plain(&pkt.src))
+	ep = endpoint_find(&pkt.dst);
+	if (!addr_may_come_plain(&pkt.src, skb->ifindex, ep))
 		return drop(skb, &pkt, DROP_PLAIN_SOURCE);
 	if (config.geneve && addr_is_underlay(&pkt.dst)) {
 		why = geneve_arrive(skb);
 		if (why != DROP_NONE)
 			return drop(skb, &pkt, why);
 	}
-	ep = endpoint_find(&pkt.dst);
 	if (!ep)
 		return for_node(skb, &pkt);
 	if (unlikely(!inbound_is_client(&pkt.src)))

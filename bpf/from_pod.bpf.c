@@ -68,10 +68,10 @@ static __always_inline void find_way(struct packet *pkt, struct way *way)
 	way->route = way->ep ? NULL : node_route_find(&pkt->dst);
 }
 
-/* May a Service be there? Where tunnels lead to, only nodes' own addresses may also come plain: those have node ports. */
+/* May a Service be there? Where tunnels lead to, only nodes' own addresses have node ports. */
 static __always_inline bool may_serve(const struct way *way)
 {
-	return !way->ep && (!way->route || (way->route->plain && way->route->transport != TRANSPORT_DIRECT));
+	return !way->ep && (!way->route || (way->route->node && way->route->transport != TRANSPORT_DIRECT));
 }
 
 static __always_inline int forward(struct __sk_buff *skb, struct packet *pkt, const struct way *way, const struct pod_iface *pod)

@@ -5,7 +5,7 @@
 #include "lib/leave.h"
 #include "lib/geneve.h"
 #include "lib/masquerade.h"
-#include "lib/route.h"
+#include "lib/stray.h"
 
 /* What is read before it is known that the packet concerns us. Return: is it an IP packet? */
 static __always_inline bool peek(struct __sk_buff *skb, struct packet *pkt)
@@ -97,9 +97,11 @@ int to_net(struct __sk_buff *skb)
 		why = endpoint_sent(ep, skb) ? leave_pod(skb, &pkt, ep->id) : DROP_NET_SOURCE;
 	} else {
 		here = (is_on(&pkt) || config.inbound) && is_own(skb, &pkt);
-		if (!here && node_sent(skb) && node_route_find(&pkt.src)) /* as another node, or a pod there */
-			why = DROP_NET_SOURCE;
-		else if (here || (config.host && host_is_end(&pkt.src)))
+		if (!here)
+			why = node_sent(skb) ? node_route_find(&pkt.src) ? DROP_NET_SOURCE : DROP_NONE : stray_check(skb, &pkt.src);
+		if (why != DROP_NONE)
+			return drop(skb, &pkt, why);
+		if (here || (config.host && host_is_end(&pkt.src)))
 			why = leave_own(skb, &pkt, here);
 	}
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, &pkt, why);

@@ -5,18 +5,22 @@
 #include "lib/drop.h"
 #include "lib/forward.h"
 #include "lib/outbound.h"
-#include "lib/route.h"
+#include "lib/stray.h"
 
-/* Does somebody speak as a pod of this node, who is another, or this node as a pod or as another node? */
-static __always_inline bool is_forged(struct __sk_buff *skb, struct packet *pkt)
+/* Does somebody speak as a pod of this node, who is another; this node as a pod or as another node; or as any node who came by none of our interfaces? */
+static __always_inline enum drop_reason check_source(struct __sk_buff *skb, struct packet *pkt)
 {
 	bool own = node_sent(skb);
 	struct endpoint *ep;
 
 	if (own && addr_is_node(&pkt->src)) /* nearly all that it says */
-		return false;
+		return DROP_NONE;
 	ep = endpoint_find(&pkt->src);
-	return ep ? !endpoint_sent(ep, skb) : own && node_route_find(&pkt->src);
+	if (ep)
+		return endpoint_sent(ep, skb) ? DROP_NONE : DROP_NET_SOURCE;
+	if (own)
+		return node_route_find(&pkt->src) ? DROP_NET_SOURCE : DROP_NONE;
+	return stray_check(skb, &pkt->src);
 }
 
 SEC("tc")
@@ -40,8 +44,9 @@ int to_pod(struct __sk_buff *skb)
 	}
 	if (unlikely(!pod_iface_owns(pod, &pkt.dst, pkt.v6)))
 		return drop(skb, &pkt, DROP_NOT_FOR_POD);
-	if (unlikely(is_forged(skb, &pkt)))
-		return drop(skb, &pkt, DROP_NET_SOURCE);
+	why = check_source(skb, &pkt);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
 	why = arrive_check(skb, &pkt, pod->id, FLOW_OUT_OF_STACK | (node_sent(skb) ? FLOW_OF_NODE : 0));
 	if (why == DROP_NONE)
 		why = outbound_return(skb, &pkt);

@@ -142,13 +142,13 @@ static __always_inline bool is_sum_to_come(const struct packet *pkt, const struc
 }
 
 /* What from_net asks of every packet before it looks for a connection. */
-static __always_inline bool may_come(struct packet *pkt)
+static __always_inline bool may_come(struct packet *pkt, __u32 ifindex)
 {
 	if (config.guard && guard_forbids(&pkt->src, &pkt->dst))
 		return false;
 	if (addr_is_node(&pkt->src) || addr_is_in_range(&pkt->src) || endpoint_find(&pkt->src))
 		return false;
-	return !config.tunnel_port || addr_may_come_plain(&pkt->src);
+	return addr_may_come_plain(&pkt->src, ifindex, false);
 }
 
 /* ---- what is known ---- */
@@ -391,7 +391,7 @@ static __noinline bool look_up(struct xdp_md *ctx, struct packet *pkt, const str
 
 	if (!find_way(ctx, pkt, &o))
 		return false;
-	if (!may_come(pkt) || is_sum_to_come(pkt, h) || !find_neighbour(ctx, pkt, h, &o, &neighbour))
+	if (!may_come(pkt, ctx->ingress_ifindex) || is_sum_to_come(pkt, h) || !find_neighbour(ctx, pkt, h, &o, &neighbour))
 		return false;
 	xdp_recent_put(at, ret, o.busy);
 	if (o.claim)

@@ -32,11 +32,6 @@ __global enum drop_reason icmp_check_error(struct __sk_buff *skb, struct packet 
 	return flow_passes(&quoted, from_pod ? FLOW_AT_DESTINATION : FLOW_AT_SOURCE, &pkt->via_stack) ? DROP_NONE : DROP_ICMP_UNRELATED;
 }
 
-static __always_inline bool addr_is_gateway(const struct ip_addr *a)
-{
-	return a->w[0] == bpf_htonl(0xfe800000) && a->w[1] == 0 && a->q[1] == bpf_cpu_to_be64(1);
-}
-
 /* The stack forwards neighbour discovery like any packet, when it is to a global address or to a group beyond the link. */
 static __always_inline bool nd_stays(const struct ip_addr *dst)
 {

@@ -190,11 +190,11 @@ static __always_inline __u32 inbound_hash(const struct packet *pkt)
 	return h;
 }
 
-/* An address that somebody outside can have, beyond the link. The stack, which these packets never meet, would drop the others. */
+/* An address that somebody outside can have, beyond the link. The stack, which these packets never meet, would drop the others, but for the pods' gateway. */
 static __always_inline bool inbound_is_client(const struct ip_addr *a)
 {
 	if (addr_is_v4(a))
-		return a->b[12] && a->b[12] != 127 && a->b[12] < 224;
+		return a->b[12] && a->b[12] != 127 && a->b[12] < 224 && !addr_is_gateway(a);
 	return a->b[0] != 0xff && !addr_is_link_local(a) && (a->w[0] || a->w[1] || a->w[2] || bpf_ntohl(a->w[3]) > 1);
 }
 

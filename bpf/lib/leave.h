@@ -8,6 +8,7 @@
 #include "lib/flow.h"
 #include "lib/forward.h"
 #include "lib/host.h"
+#include "lib/stray.h"
 
 /* Reads no more than the source: most packets are none of ours. @l3_off: 0 where there is no Ethernet header. Return: is it an IP
  * packet? */
@@ -46,10 +47,11 @@ static __always_inline int leave_node(struct __sk_buff *skb, __u32 l3_off)
 	if (likely(mark_is(skb, PAST_STACK)) || !peek_source(skb, l3_off, &pkt.src))
 		return TC_ACT_OK;
 	ep = endpoint_find(&pkt.src);
+	why = ep ? endpoint_sent(ep, skb) ? DROP_NONE : DROP_NET_SOURCE : stray_check(skb, &pkt.src);
+	if (why != DROP_NONE)
+		return drop(skb, &pkt, why);
 	if (!ep && !(config.host && host_is_end(&pkt.src)))
 		return TC_ACT_OK;
-	if (ep && !endpoint_sent(ep, skb))
-		return drop(skb, &pkt, DROP_NET_SOURCE);
 	if (ep && !config.foreign_nat)
 		return TC_ACT_OK;
 	why = packet_parse(skb, l3_off, skb->protocol, false, &pkt);

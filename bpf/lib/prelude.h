@@ -82,6 +82,14 @@ static __always_inline bool addr_is_loopback(const struct ip_addr *a)
 	return a->w[2] == bpf_htonl(0xffff) ? a->b[12] == 127 : !a->w[2] && a->w[3] == bpf_htonl(1);
 }
 
+/* The pods' gateway: 169.254.1.1, fe80::1. Beyond neighbour discovery nobody speaks as it: what the node says to them has an address of its own. */
+static __always_inline bool addr_is_gateway(const struct ip_addr *a)
+{
+	if (a->w[0] == bpf_htonl(0xfe800000))
+		return a->w[1] == 0 && a->q[1] == bpf_cpu_to_be64(1);
+	return addr_is_v4(a) && a->w[3] == bpf_htonl(0xa9fe0101);
+}
+
 /* Is it one of this node's own? */
 static __always_inline bool addr_is_node(const struct ip_addr *a)
 {

@@ -13,7 +13,8 @@ struct {
 	__type(value, struct node_route);
 } node_routes SEC(".maps");
 
-static __always_inline struct node_route *node_route_find(const struct ip_addr *addr)
+/* To whom it belongs, and how its packets come. */
+static __always_inline struct node_route *node_owner_find(const struct ip_addr *addr)
 {
 	struct node_route_key key = { .len = 128 };
 
@@ -21,10 +22,31 @@ static __always_inline struct node_route *node_route_find(const struct ip_addr *
 	return bpf_map_lookup_elem(&node_routes, &key);
 }
 
-/* What a tunnel carries comes out of the tunnel: as it is, anybody outside could have sent it. */
-static __always_inline bool addr_may_come_plain(const struct ip_addr *src)
+/* The way to it. */
+static __always_inline struct node_route *node_route_find(const struct ip_addr *addr)
 {
-	const struct node_route *route = node_route_find(src);
+	struct node_route *owner = node_owner_find(addr);
 
-	return !route || route->plain;
+	return owner && owner->transport != TRANSPORT_NONE ? owner : NULL;
+}
+
+/* Do its packets come as they are, and by this interface? Without branches, each of which the verifier would follow to the program's end: a number less
+ * one has the upper bit of 64 if it was 0. */
+static __always_inline __u64 node_comes_plain_by(const struct node_route *owner, __u32 ifindex)
+{
+	__u64 found = (__u64)owner->plain_by[0] - 1;
+
+#pragma unroll
+	for (int i = 0; i < NODE_ROUTE_LINKS; i++)
+		found |= (__u64)(owner->plain_by[i] ^ ifindex) - 1;
+	return (found & ((__u64)(owner->plain ^ PLAIN_BY_LINKS) - 1)) >> 63;
+}
+
+/* May it come by this uplink as it is? What a tunnel carries comes out of the tunnel, and what is plain by the networks that both nodes share: elsewhere anybody outside
+ * could have sent it. What nodes have to do with each other is theirs, outer packets among it. */
+static __always_inline bool addr_may_come_plain(const struct ip_addr *src, __u32 ifindex, bool to_pod)
+{
+	const struct node_route *owner = node_owner_find(src);
+
+	return !owner || (node_comes_plain_by(owner, ifindex) | (owner->node & !to_pod));
 }

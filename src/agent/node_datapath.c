@@ -233,9 +233,12 @@ static int apply_datapath_routes(struct agent *a)
 						   .ifindex = from->ifindex,
 						   .outer = from->outer,
 						   .plain = from->plain,
-						   .transport = datapath_transport(from->transport),
+						   .node = from->is_node,
+						   .transport = from->only_source ? DP_NONE : datapath_transport(from->transport),
 						   .mtu = from->mtu};
 		memcpy(routes[i].vtep_mac, from->vtep_mac, 6);
+		if (from->n_plain_by <= DP_PLAIN_LINKS_MAX) /* else by any */
+			memcpy(routes[i].plain_by, from->plain_by, from->n_plain_by * sizeof(*from->plain_by));
 		if (routes[i].transport == DP_TUNNEL)
 			find_outer_way(a, &routes[i]);
 	}

@@ -142,7 +142,7 @@ static const char *path_of(const struct agent *a, const struct observe_event *e)
 	if (far->node && streq(far->node, a->opt.node_name))
 		return "local";
 	for (size_t i = 0; a->planned && i < a->plan.n_node_routes; i++)
-		if (prefix_contains(&a->plan.node_routes[i].prefix, &far->addr))
+		if (!a->plan.node_routes[i].only_source && prefix_contains(&a->plan.node_routes[i].prefix, &far->addr))
 			return a->plan.node_routes[i].transport == ROUTE_DIRECT ? "direct" : "tunnel";
 	return "stack";
 }

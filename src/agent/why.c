@@ -379,13 +379,13 @@ static const char *enter(struct walk *w)
 	struct dp_node_route route;
 	char outer[ADDR_TEXT_MAX];
 
-	if (datapath_find_node_route(w->a->dp, &w->src.addr, &route) < 0) {
+	if (datapath_find_node_owner(w->a->dp, &w->src.addr, &route) < 0) {
 		why_step(w, "from_net", "comes by an uplink, from outside of the cluster's ranges");
 		return "from_net";
 	}
 	if (w->dst.kind == OBSERVE_GROUP) {
 		why_step(w, "from_net", "node_routes: the source belongs to another node; to a group it comes by an uplink, as it is");
-		if (route.transport != DP_TUNNEL || route.plain)
+		if (route.plain || route.node)
 			return "from_net";
 		why_dropped(w, "from_net", DROP_PLAIN_SOURCE);
 		return NULL;
@@ -398,7 +398,7 @@ static const char *enter(struct walk *w)
 		const char *at = route.unwrap && w->dst_ep.id && w->a->opt.fast_path ? "from_net" : "from_tunnel";
 
 		why_step(w, at, "node_routes: the source belongs to another node; accepted in the tunnel from %s%s",
-			 addr_format(&route.outer, outer), route.plain ? ", and as it is" : " only");
+			 addr_format(&route.outer, outer), route.plain || (route.node && !w->dst_ep.id) ? ", and as it is" : " only");
 		return at;
 	}
 	why_step(w, "from_net", "node_routes: the source belongs to another node; it comes as it is");

@@ -15,7 +15,7 @@ enum dp_attach { DP_ATTACH_AUTO, DP_ATTACH_TCX, DP_ATTACH_CLSACT }; /* for uplin
 /* Packets of Services' connections that leave by the uplink that they came by are sent on before there is an skb. Native: by the device's driver;
  * generic: by the kernel, for any device; auto: native where that is sure to work. */
 enum dp_xdp { DP_XDP_OFF, DP_XDP_AUTO, DP_XDP_NATIVE, DP_XDP_GENERIC };
-enum dp_transport { DP_DIRECT, DP_TUNNEL, DP_MESH };
+enum dp_transport { DP_DIRECT, DP_TUNNEL, DP_MESH, DP_NONE /* nothing is sent by it: only how packets come */ };
 
 struct dp_config {
 	const char *pin_dir; /* for example /sys/fs/bpf/weft; the version directory is made inside */
@@ -107,13 +107,17 @@ int datapath_mend_endpoints(struct datapath *dp, const struct dp_endpoint *eps, 
 int datapath_sweep_endpoints(struct datapath *dp, uint32_t *ifindexes, size_t n);
 int datapath_apply_endpoints(struct datapath *dp, const struct dp_endpoint *eps, size_t n);
 
-/* How packets for a prefix of another node travel. */
+enum { DP_PLAIN_LINKS_MAX = 5 };
+
+/* How packets for a prefix of another node travel, and its packets come. */
 struct dp_node_route {
 	struct prefix prefix; /* a pod range, or a peer's own address (with a tunnel transport) */
 	enum dp_transport transport;
 	struct addr underlay;  /* direct: next hop; tunnel: outer destination */
 	struct addr outer;     /* the only outer source by which its packets may come; zero: by no tunnel */
-	bool plain;	       /* with a tunnel transport: may its packets come as they are? */
+	bool plain;	       /* may its packets come as they are, by these uplinks? None: by any */
+	uint32_t plain_by[DP_PLAIN_LINKS_MAX];
+	bool node;	       /* a node's own address: to a node it may come as it is, whatever @plain says */
 	uint32_t ifindex;      /* direct: uplink; tunnel: its device; mesh: the WireGuard interface */
 	uint8_t vtep_mac[6];   /* tunnel: inner destination MAC */
 	uint16_t mtu;	       /* largest inner IP packet */

@@ -5,11 +5,14 @@
 #include "datapath/attach.h"
 #include "datapath/priv.h"
 #include "weft/endpoint.h"
+#include "weft/link.h"
 
 #include <dirent.h>
 #include <net/if.h>
 
 enum { SIDES = ATTACH_EGRESS + 1 };
+
+_Static_assert(LINKS_MAX == JUDGED_LINKS_MAX, "the map has a place for each");
 
 static const enum dp_hook hooks[][SIDES] = {
 	[DP_LINK_UPLINK] = { HOOK_FROM_NET, HOOK_TO_NET },
@@ -174,6 +177,16 @@ static void remember_links(struct datapath *dp, const struct dp_link *links, siz
 		dp->repair.links[i] = links[i].ifindex;
 }
 
+/* What comes in by these the programs have seen. */
+static int tell_judged(struct datapath *dp, const uint32_t *ifindexes, size_t n)
+{
+	struct judged_links judged = {};
+	uint32_t zero = 0;
+
+	memcpy(judged.ifindex, ifindexes, n * sizeof(*ifindexes));
+	return bpf_map_update_elem(dp->maps[MAP_JUDGED_LINKS], &zero, &judged, BPF_ANY);
+}
+
 /* The kernel's filters that are there already. */
 static void find_filters(struct datapath *dp, struct wanted *want)
 {
@@ -187,14 +200,22 @@ int datapath_apply_links(struct datapath *dp, const struct dp_link *links, size_
 {
 	_cleanup_free_ bool *there = xnew0_array(bool, (n + 1) * SIDES);
 	struct wanted want = { .links = links, .n = n, .there = there, .tcx = dp->tcx };
+	uint32_t judged[LINKS_MAX];
+	size_t n_judged = 0;
 	int first = 0;
 
 	if (dp->tcx)
 		dp_note_error(&first, dp_each_pinned_link(dp, keep_or_unpin, &want));
 	else
 		find_filters(dp, &want);
-	for (size_t i = 0; i < n; i++)
-		dp_note_error(&first, attach_link(dp, &links[i], there + i * SIDES));
+	for (size_t i = 0; i < n; i++) {
+		int r = attach_link(dp, &links[i], there + i * SIDES);
+
+		dp_note_error(&first, r);
+		if (r == 0 && n_judged < LINKS_MAX)
+			judged[n_judged++] = links[i].ifindex;
+	}
+	dp_note_error(&first, tell_judged(dp, judged, n_judged));
 	if (!dp->tcx) /* the new way was first, so that no packet passes unseen */
 		dp_note_error(&first, dp_each_pinned_link(dp, keep_or_unpin, &want));
 	dp_note_error(&first, remove_filters(dp, links, n));

@@ -8,7 +8,9 @@ struct node_route_entry {
 	struct node_route value;
 };
 
-static const uint8_t transports[] = { [DP_DIRECT] = TRANSPORT_DIRECT, [DP_TUNNEL] = TRANSPORT_TUNNEL, [DP_MESH] = TRANSPORT_MESH };
+static const uint8_t transports[] = { [DP_DIRECT] = TRANSPORT_DIRECT, [DP_TUNNEL] = TRANSPORT_TUNNEL, [DP_MESH] = TRANSPORT_MESH, [DP_NONE] = TRANSPORT_NONE };
+
+_Static_assert(DP_PLAIN_LINKS_MAX == NODE_ROUTE_LINKS, "as many as an entry holds");
 
 static struct node_route_entry encode(const struct dp_node_route *r)
 {
@@ -24,7 +26,9 @@ static struct node_route_entry encode(const struct dp_node_route *r)
 	memcpy(e.key.addr, &r->prefix.addr, 16);
 	memcpy(&e.value.underlay, &r->underlay, 16);
 	e.value.outer = dp_addr_encode(&r->outer);
-	e.value.plain = r->plain;
+	e.value.plain = r->plain ? PLAIN_BY_LINKS : r->node ? PLAIN_TO_NODES : PLAIN_NEVER;
+	memcpy(e.value.plain_by, r->plain_by, sizeof(e.value.plain_by));
+	e.value.node = r->node;
 	memcpy(e.value.vtep_mac, r->vtep_mac, 6);
 	e.value.unwrap = r->unwrap;
 	e.value.uplink = r->uplink;

@@ -53,6 +53,7 @@ const char *const dp_map_names[MAP_COUNT] = {
 	[MAP_ENDPOINTS] = "endpoints",
 	[MAP_POD_IFACES] = "pod_ifaces",
 	[MAP_NODE_ROUTES] = "node_routes",
+	[MAP_JUDGED_LINKS] = "judged_links",
 	[MAP_GUARD] = "guard",
 	[MAP_ENDPOINT_FLOWS] = "endpoint_flows",
 	[MAP_FLOWS] = "flows",

@@ -38,7 +38,9 @@ int datapath_find_endpoint(struct datapath *dp, const struct addr *a, struct dp_
 	return 0;
 }
 
-int datapath_find_node_route(struct datapath *dp, const struct addr *a, struct dp_node_route *ret)
+static const enum dp_transport transport_of[] = { [TRANSPORT_DIRECT] = DP_DIRECT, [TRANSPORT_TUNNEL] = DP_TUNNEL, [TRANSPORT_MESH] = DP_MESH, [TRANSPORT_NONE] = DP_NONE };
+
+int datapath_find_node_owner(struct datapath *dp, const struct addr *a, struct dp_node_route *ret)
 {
 	struct node_route_key key = { .len = 128 };
 	struct node_route v;
@@ -48,12 +50,25 @@ int datapath_find_node_route(struct datapath *dp, const struct addr *a, struct d
 	r = bpf_map_lookup_elem(dp->maps[MAP_NODE_ROUTES], &key, &v);
 	if (r < 0)
 		return r;
-	*ret = (struct dp_node_route){ .transport = v.transport == TRANSPORT_TUNNEL ? DP_TUNNEL : v.transport == TRANSPORT_MESH ? DP_MESH : DP_DIRECT,
-				       .underlay = decode_addr(&v.underlay), .outer = decode_addr(&v.outer), .plain = v.plain,
+	*ret = (struct dp_node_route){ .transport = transport_of[v.transport & 3],
+				       .underlay = decode_addr(&v.underlay), .outer = decode_addr(&v.outer), .plain = v.plain == PLAIN_BY_LINKS, .node = v.node,
 				       .ifindex = v.ifindex, .mtu = v.mtu, .uplink = v.uplink, .unwrap = v.unwrap,
 				       .next_hop = decode_addr(&v.next_hop) };
 	memcpy(ret->vtep_mac, v.vtep_mac, 6);
+	memcpy(ret->plain_by, v.plain_by, sizeof(ret->plain_by));
 	return 0;
+}
+
+int datapath_find_node_route(struct datapath *dp, const struct addr *a, struct dp_node_route *ret)
+{
+	struct dp_node_route owner;
+	int r = datapath_find_node_owner(dp, a, &owner);
+
+	if (r == 0 && owner.transport == DP_NONE)
+		r = -ENOENT;
+	if (r == 0)
+		*ret = owner;
+	return r;
 }
 
 /* As flow_key_of() in bpf/lib/flow.h orders the ends. Return: which end the source is. */

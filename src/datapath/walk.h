@@ -9,6 +9,8 @@
 int datapath_find_endpoint(struct datapath *dp, const struct addr *a, struct dp_endpoint *ret);
 /* How packets for @a travel to another node; the prefix is not told. Return: 0, -ENOENT, -errno. */
 int datapath_find_node_route(struct datapath *dp, const struct addr *a, struct dp_node_route *ret);
+/* The same, and where only how its packets come is known (DP_NONE). */
+int datapath_find_node_owner(struct datapath *dp, const struct addr *a, struct dp_node_route *ret);
 
 struct dp_tuple {
 	struct addr src, dst;

@@ -429,7 +429,8 @@ static bool node_route_eq(const struct route_node_route *a, const struct route_n
 {
 	return prefix_eq(&a->prefix, &b->prefix) && a->transport == b->transport && addr_eq(&a->underlay, &b->underlay) &&
 	       addr_eq(&a->outer, &b->outer) && a->plain == b->plain &&
-	       a->ifindex == b->ifindex && a->mtu == b->mtu && memcmp(a->vtep_mac, b->vtep_mac, 6) == 0;
+	       a->n_plain_by == b->n_plain_by && memcmp(a->plain_by, b->plain_by, sizeof(a->plain_by)) == 0 && a->is_node == b->is_node &&
+	       a->only_source == b->only_source && a->ifindex == b->ifindex && a->mtu == b->mtu && memcmp(a->vtep_mac, b->vtep_mac, 6) == 0;
 }
 
 #define LIST_EQ(a, b, list, count, eq) \

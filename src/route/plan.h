@@ -64,6 +64,8 @@ struct route_peer {
 	char *why; /* one line when something is not as it should be (also OK with one family missing), else NULL */
 };
 
+enum { ROUTE_PLAIN_LINKS_MAX = 5 };
+
 /* The same facts as the datapath's node table wants them. */
 struct route_node_route {
 	struct prefix prefix;
@@ -71,7 +73,11 @@ struct route_node_route {
 	enum route_transport transport;
 	struct addr underlay; /* direct: next hop; tunnel: outer destination */
 	struct addr outer;    /* the only outer source of its packets; zero: they may not come by tunnel */
-	bool plain;	      /* its packets may come as they are */
+	bool plain;	      /* its packets may come as they are, by these links: of networks that it shares with us */
+	uint32_t plain_by[ROUTE_PLAIN_LINKS_MAX];
+	size_t n_plain_by;    /* more than there is room for: how many more is not told */
+	bool is_node;	      /* the peer's own address: to a node its packets come as they are in any case */
+	bool only_source;     /* what is for it is the stack's */
 	uint32_t ifindex;
 	uint8_t vtep_mac[6];
 	uint16_t mtu;

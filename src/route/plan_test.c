@@ -223,7 +223,7 @@ static void direct(void)
 	CHECK_INT(find_peer(&p, "n3")->state, ROUTE_PEER_NOT_ON_LINK);
 	CHECK(strstr(find_peer(&p, "n3")->why, "direct transport cannot reach it"));
 	CHECK(!find_route(&p, "10.244.3.0/24", 0));
-	CHECK(p.n_rules == 0 && p.n_neighs == 0 && p.n_node_routes == 2);
+	CHECK(p.n_rules == 0 && p.n_neighs == 0 && p.n_node_routes == 4);
 	CHECK_INT(p.pod_mtu, 1500);
 }
 
@@ -263,7 +263,12 @@ static void automatic(void)
 	n = find_node_route(&before, "10.244.2.0/24"); /* it may have made up its mind before us */
 	CHECK(n && n->plain && n->transport == ROUTE_VXLAN);
 	ADDR_IS(n->outer, "172.30.0.12");
-	CHECK(!find_node_route(&before, "10.244.3.0/24")->plain && find_node_route(&before, "172.31.0.13/32")->plain);
+	CHECK(n->n_plain_by == 1 && n->plain_by[0] == 2 && !n->is_node);
+	CHECK(!find_node_route(&before, "10.244.3.0/24")->plain);
+	n = find_node_route(&before, "172.31.0.13/32");
+	CHECK(n && n->is_node && !n->plain);
+	n = find_node_route(&before, "172.30.0.12/32");
+	CHECK(n && n->is_node && n->plain && n->plain_by[0] == 2);
 	config.proven = proven;
 	config.n_proven = 2;
 	route_compile(&config, m, &after);
@@ -272,13 +277,45 @@ static void automatic(void)
 	CHECK(n && n->plain && n->transport == ROUTE_DIRECT && n->ifindex == 2);
 	ADDR_IS(n->outer, "172.30.0.12"); /* what is still in the tunnel is let in */
 	n = find_node_route(&after, "172.30.0.12/32");
-	CHECK(n && n->plain && n->transport == ROUTE_DIRECT);
+	CHECK(n && n->plain && n->is_node && !n->only_source && n->transport == ROUTE_DIRECT);
 	CHECK_INT(find_route(&after, "10.244.2.0/24", 0)->oif, 2);
 	CHECK_INT(after.n_neighs, before.n_neighs); /* packets that are on their way into the tunnel still find it */
 	for (size_t i = 0; i < MIN(after.n_neighs, before.n_neighs); i++)
 		CHECK(neigh_eq(&after.neighs[i], &before.neighs[i]));
 	CHECK_INT(after.pod_mtu, 1450); /* so that the way back into the tunnel is open at any time */
 	CHECK_INT(after.peers[0].mtu, 1500);
+}
+
+/* Several links may lead to a network that both nodes are on: each end takes one, and not the same. Another network's is none of them, and of more
+ * than an entry can name none is named. */
+static void links_of_plain_packets(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	struct route_config config = config_of(ROUTE_DIRECT);
+	struct route_underlay many[16] = { underlays[0], underlays[1] };
+	const struct route_node_route *n;
+
+	config.underlays = many;
+	config.n_underlays = 5;
+	many[2] = (struct route_underlay){ .addr = A("172.30.0.111"), .net = P("172.30.0.0/24"), .ifindex = 7, .mtu = 1500 };
+	many[3] = (struct route_underlay){ .addr = A("203.0.113.5"), .net = P("203.0.113.0/24"), .ifindex = 8, .mtu = 1500 };
+	many[4] = (struct route_underlay){ .addr = A("172.30.0.112"), .net = P("172.30.0.0/24"), .ifindex = 7, .mtu = 1500 };
+	for (int more = 0; more < 2; more++) {
+		_cleanup_(route_plan_done) struct route_plan p;
+
+		route_compile(&config, m, &p);
+		n = find_node_route(&p, "10.244.2.0/24");
+		CHECK(n && n->plain && !n->is_node && !n->only_source && n->plain_by[0] == 2 && n->plain_by[1] == 7);
+		CHECK_INT(n->n_plain_by, more ? 6 : 2);
+		n = find_node_route(&p, "172.30.0.12/32");
+		CHECK(n && n->plain && n->is_node && n->only_source && n->plain_by[1] == 7);
+		n = find_node_route(&p, "fd00:244:0:2::/64");
+		CHECK(n && n->n_plain_by == 1 && n->plain_by[0] == 2 && n->plain_by[1] == 0);
+		CHECK(!find_node_route(&p, "172.31.0.13/32")); /* it shares no network with us */
+		for (unsigned i = 5; i < 9; i++)
+			many[i] = (struct route_underlay){ .addr = A("172.30.0.120"), .net = P("172.30.0.0/24"), .ifindex = 20 + i, .mtu = 1500 };
+		config.n_underlays = 9;
+	}
 }
 
 /* RFC 8200 5: IPv6 is owed 1280 bytes. */
@@ -538,6 +575,7 @@ int main(void)
 	RUN(a_peers_second_addresses_are_the_worlds);
 	RUN(direct);
 	RUN(automatic);
+	RUN(links_of_plain_packets);
 	RUN(small_underlay);
 	RUN(underlay_below_what_ipv6_is_owed);
 	RUN(overlapping_ranges);

@@ -3,7 +3,8 @@
  *
  * direct needs a network that both nodes are on: the peer's address is the next hop, and packets travel as they are. A tunnel
  * (vxlan, geneve) needs any way to any address of the peer. Its node routes say by which outer source packets of a peer's
- * ranges may come; those of `direct`, that they may come as they are. With `auto`, where each node chooses for itself, a peer
+ * ranges may come; those of `direct`, that they may come as they are, and by which links: all that lead to a network which both nodes are on,
+ * as the other end chooses among them by its own list. With `auto`, where each node chooses for itself, a peer
  * that could be direct may send either way: nobody loses what is on its way when the other end changes its mind.
  *
  * IPv6 wants 1280 bytes of every link (RFC 8200 5). A tunnel over a small underlay gives it that by fragments of the outer
@@ -135,6 +136,26 @@ static bool is_own_address(const struct compiling *c, const struct model_node *n
 	return model_find_node_by_addr(c->model, &n->addrs[i]) == n;
 }
 
+/* Which links are on a network with the peer: by any of them it may send. */
+static void plan_plain(const struct compiling *c, const struct member *m, struct route_node_route *way, int f)
+{
+	way->plain = true;
+	for (size_t j = 0; j < c->config->n_underlays; j++) {
+		const struct route_underlay *u = &c->config->underlays[j];
+		bool known = addr_family(&u->addr) != family_of(f), shared = false;
+
+		for (unsigned i = 0; i < m->node->n_addrs && !shared; i++)
+			shared = is_usable(c->config, &m->node->addrs[i]) && prefix_contains(&u->net, &m->node->addrs[i]);
+		for (size_t i = 0; i < MIN(way->n_plain_by, (size_t)ROUTE_PLAIN_LINKS_MAX); i++)
+			known |= way->plain_by[i] == u->ifindex;
+		if (known || !shared)
+			continue;
+		if (way->n_plain_by < ROUTE_PLAIN_LINKS_MAX)
+			way->plain_by[way->n_plain_by] = u->ifindex;
+		way->n_plain_by++;
+	}
+}
+
 /* The one by which the node itself is known: its programs take a packet out of a tunnel for one address of each family. */
 static bool is_first_of_family(const struct compiling *c, const struct model_node *n, unsigned i)
 {
@@ -155,14 +176,18 @@ static bool is_peer_address(const struct compiling *c, const struct member *m, u
 
 /* --- direct --- */
 
-/* The peer may send by tunnel as well, and its own addresses have an entry whose outer source says so. */
-static void plan_direct_tunnelled(struct compiling *c, struct member *m, struct route_node_route *way, int f)
+/* The peer's own addresses. What pods have for them is the stack's, but where the peer may send by tunnel as well. */
+static void plan_direct_addresses(struct compiling *c, struct member *m, const struct route_node_route *way, int f)
 {
+	struct route_node_route node = *way;
+
+	node.is_node = true;
+	node.only_source = !c->config->auto_direct;
 	for (unsigned i = 0; i < m->node->n_addrs; i++) {
 		struct prefix host = prefix_host(&m->node->addrs[i]);
 
 		if (addr_family(&m->node->addrs[i]) == family_of(f) && is_peer_address(c, m, i))
-			add_node_route(c, m, &host, way);
+			add_node_route(c, m, &host, &node);
 	}
 }
 
@@ -216,7 +241,7 @@ static void plan_direct_family(struct compiling *c, struct member *m, int f)
 {
 	const struct addr *via, *outer;
 	const struct route_underlay *u = route_on_link(c->config, m->node, family_of(f), &via);
-	struct route_node_route way = {.transport = ROUTE_DIRECT, .plain = true};
+	struct route_node_route way = {.transport = ROUTE_DIRECT};
 
 	if (!u) {
 		route_complain(m, "no %s address of it is on a network of ours: the direct transport cannot reach it",
@@ -234,9 +259,10 @@ static void plan_direct_family(struct compiling *c, struct member *m, int f)
 	way.mtu = MIN(u->mtu, (uint32_t)UINT16_MAX);
 	if (c->config->auto_direct && choose_outer(c->config, m->node, &outer)) {
 		way.outer = *outer;
-		plan_direct_tunnelled(c, m, &way, f);
 		plan_tunnel_neigh(c, m, f);
 	}
+	plan_plain(c, m, &way, f);
+	plan_direct_addresses(c, m, &way, f);
 	route_add_route(c, (struct route){.dst = m->ranges[f], .via = *via, .oif = u->ifindex, .src = c->plan->node_addrs[f]});
 	add_node_route(c, m, &m->ranges[f], &way);
 	if (m->peer->state == ROUTE_PEER_OK) { /* a second family does not change what is shown */
@@ -294,18 +320,20 @@ static struct route encap_route(const struct compiling *c, const struct prefix *
 	    .encap = {.id = c->config->vni, .dst = peer->underlay, .src = peer->own_underlay, .ttl = ENCAP_TTL}};
 }
 
-static void plan_tunnel_family(struct compiling *c, struct member *m, struct route_node_route *way, int f)
+static void plan_tunnel_family(struct compiling *c, struct member *m, struct route_node_route way, int f)
 {
-	struct addr via = tunnel_hop(m, way->vtep_mac, f);
+	struct addr via = tunnel_hop(m, way.vtep_mac, f);
 
-	way->mtu = MIN(mtu_of_family(m->peer, f), (uint32_t)UINT16_MAX);
+	if (c->config->auto_direct && route_is_on_link(c, m))
+		plan_plain(c, m, &way, f);
+	way.mtu = MIN(mtu_of_family(m->peer, f), (uint32_t)UINT16_MAX);
 	route_add_route(c, encap_route(c, &m->ranges[f], &via, f, m->peer));
-	add_neigh(c, &via, way->vtep_mac);
-	add_node_route(c, m, &m->ranges[f], way);
+	add_neigh(c, &via, way.vtep_mac);
+	add_node_route(c, m, &m->ranges[f], &way);
 	/* Pods reach the peer's own addresses through the tunnel too: a table of its own, so that the node itself does not. */
 	for (unsigned i = 0; i < m->node->n_addrs; i++) {
 		struct prefix host = prefix_host(&m->node->addrs[i]);
-		struct route_node_route node = *way;
+		struct route_node_route node = way;
 		struct route r;
 
 		if (addr_family(&m->node->addrs[i]) != family_of(f) || !is_peer_address(c, m, i))
@@ -314,7 +342,7 @@ static void plan_tunnel_family(struct compiling *c, struct member *m, struct rou
 		r.table = NET_TABLE_PEERS;
 		r.src = (struct addr){0}; /* forwarded packets have their source */
 		route_add_route(c, r);
-		node.plain = true; /* the outer packets themselves, and all that is between nodes */
+		node.is_node = true; /* the outer packets themselves come as they are, and all that is between nodes */
 		add_node_route(c, m, &host, &node);
 	}
 }
@@ -354,12 +382,11 @@ static void plan_tunnel(struct compiling *c, struct member *m)
 	m->peer->own_underlay = u->addr;
 	m->peer->mtu = route_inner_mtu(t, outer_mtu(c->config, t, u, outer), !addr_is_v4(outer));
 	way.underlay = way.outer = *outer;
-	way.plain = c->config->auto_direct && route_is_on_link(c, m);
 	m->peer->state = ROUTE_PEER_NO_ROOM;
 	for (int f = 0; f < 2; f++)
 		if (route_is_common(c, m, f) && has_room(m, f)) {
 			m->peer->state = ROUTE_PEER_OK;
-			plan_tunnel_family(c, m, &way, f);
+			plan_tunnel_family(c, m, way, f);
 		}
 }
 
@@ -383,7 +410,7 @@ static void plan_mesh_family(struct compiling *c, struct member *m, struct route
 		r.table = NET_TABLE_PEERS;
 		r.src = (struct addr){0}; /* forwarded packets have their source */
 		route_add_route(c, r);
-		node.plain = true; /* encrypted packets themselves, and all that is between nodes */
+		node.is_node = true; /* encrypted packets themselves come as they are, and all that is between nodes */
 		add_node_route(c, m, &r.dst, &node);
 	}
 }

@@ -555,10 +555,49 @@ static void the_node_claims_a_pod_elsewhere(void)
 	harness_came_by = 0;
 }
 
+/* By a device that is not Weft's, another overlay's perhaps, comes whatever somebody has packed into its packets. */
+static void others_claim_a_pod_elsewhere(void)
+{
+	const struct {
+		const char *program;
+		uint32_t ifindex;
+		bool out;
+	} ways[] = { { "to_pod", if_a }, { "to_net", if_uplink, true }, { "to_tunnel", if_tunnel, true } };
+
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(ways); i++) {
+		const char *program = ways[i / 2].program;
+		bool v6 = i % 2, out = ways[i / 2].out;
+		const char *dst = out ? v6 ? WORLD6 : WORLD4 : v6 ? A6 : A4;
+		uint32_t at = ways[i / 2].ifindex;
+
+		harness_came_by = if_b;
+		udp(v6 ? TUNNEL6 : TUNNEL4, dst);
+		PROVOKE(program, at, DROP_STRAY_SOURCE);
+		udp(v6 ? DIRECT6 : DIRECT4, dst);
+		PROVOKE(program, at, DROP_STRAY_SOURCE);
+		udp(v6 ? "fe80::1" : "169.254.1.1", dst); /* the pods' gateway */
+		PROVOKE(program, at, DROP_NET_SOURCE);
+		udp(v6 ? WORLD6 : WORLD4, dst); /* a container's */
+		CHECK_INT(run(program, &f, at).verdict, TC_ACT_OK);
+		udp(v6 ? "fd30::1" : "192.0.2.1", dst); /* the same, masqueraded */
+		CHECK_INT(run(program, &f, at).verdict, TC_ACT_OK);
+		udp(v6 ? DIRECT6 : DIRECT4, dst);
+		harness_judge(if_tunnel, 0); /* an uplink that can carry no program, in a network with that node */
+		harness_came_by = if_uplink;
+		CHECK_INT(run(program, &f, at).verdict, TC_ACT_OK);
+		harness_judge(0, 0); /* an earlier agent's state */
+		harness_came_by = if_b;
+		CHECK_INT(run(program, &f, at).verdict, TC_ACT_OK);
+		harness_judge(if_uplink, if_tunnel);
+	}
+	harness_came_by = 0;
+	flows_clear();
+}
+
 static void outside_claims_inside(void)
 {
 	static const char *const sources[] = { A4, NODE4, "192.0.2.1", A6, NODE6, "fd30::1", "10.9.1.99", "fd09:0:0:1::99", /* of its range, nobody's */
-					       "127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1", "fe80::1" };
+					       "169.254.1.1", "127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1", "fe80::1" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
 		udp(sources[i], strchr(sources[i], ':') ? B6 : B4);
@@ -599,6 +638,65 @@ static void outside_claims_a_tunnelled_pod(void)
 	PROVOKE("from_net", if_uplink, DROP_PLAIN_SOURCE);
 	udp("10.9.3.3", "192.0.2.1"); /* this node's own services are meant as well */
 	PROVOKE("from_net", if_uplink, DROP_PLAIN_SOURCE);
+}
+
+/* Node 2 shares the network of one uplink with this node, and of no other one. */
+static void outside_claims_a_pod_by_another_uplink(void)
+{
+	for (int v6 = 0; v6 < 2; v6++) {
+		udp(v6 ? DIRECT6 : DIRECT4, v6 ? B6 : B4);
+		PROVOKE("from_net", if_a, DROP_PLAIN_SOURCE);
+		CHECK_WAY("from_net", &f, if_uplink, FORWARD_LOCAL, TC_ACT_REDIRECT);
+		udp(v6 ? DIRECT6 : DIRECT4, v6 ? "fd30::1" : "192.0.2.1");
+		PROVOKE("from_net", if_a, DROP_PLAIN_SOURCE);
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	}
+	flows_clear();
+}
+
+static struct dp_node_route own_address(const char *addr, enum dp_transport transport)
+{
+	struct addr a = addr_of(addr);
+	struct dp_node_route r = { .prefix = prefix_host(&a), .transport = transport, .node = true, .ifindex = transport == DP_TUNNEL ? if_tunnel : if_uplink, .mtu = 1450 };
+
+	if (transport == DP_TUNNEL)
+		r.outer = r.underlay = a;
+	else
+		r.plain = true, r.plain_by[0] = if_uplink;
+	return r;
+}
+
+/* To pods a node speaks by the way that it has to them. What is between nodes, outer packets first, comes by any. */
+static void outside_claims_another_node(void)
+{
+	const char *tunnelled[] = { "192.0.2.3", "fd30::3" }, *direct[] = { "192.0.2.2", "fd30::2" };
+	struct dp_node_route nodes[] = { own_address(tunnelled[0], DP_TUNNEL), own_address(tunnelled[1], DP_TUNNEL), own_address(direct[0], DP_NONE),
+					 own_address(direct[1], DP_NONE) };
+
+	CHECK_INT(datapath_apply_node_routes(dp, nodes, ARRAY_SIZE(nodes)), 0);
+	for (int v6 = 0; v6 < 2; v6++) {
+		const char *pod = v6 ? B6 : B4, *node = v6 ? "fd30::1" : "192.0.2.1";
+
+		udp(tunnelled[v6], pod);
+		PROVOKE("from_net", if_uplink, DROP_PLAIN_SOURCE);
+		udp(tunnelled[v6], node);
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+		udp(direct[v6], pod);
+		PROVOKE("from_net", if_a, DROP_PLAIN_SOURCE);
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK); /* by the stack: it is the world's, as what pods send there */
+		udp(direct[v6], node);
+		CHECK_INT(run("from_net", &f, if_a).verdict, TC_ACT_OK);
+		harness_came_by = OTHER + 1000;
+		udp(tunnelled[v6], pod);
+		PROVOKE("to_pod", if_b, DROP_STRAY_SOURCE);
+		udp(direct[v6], pod);
+		PROVOKE("to_pod", if_b, DROP_STRAY_SOURCE);
+		harness_came_by = 0;
+		udp(v6 ? A6 : A4, direct[v6]); /* only its packets are known, no way to it */
+		CHECK_WAY("from_pod", &f, if_a, FORWARD_STACK, TC_ACT_OK);
+	}
+	harness_reopen();
+	flows_clear();
 }
 
 /* RFC 8926 3.4: another version, control packets, options that must be understood; and what is inside must be a frame. */
@@ -827,9 +925,12 @@ int main(void)
 	RUN(somebody_elses_packet);
 	RUN(others_claim_a_pod);
 	RUN(the_node_claims_a_pod_elsewhere);
+	RUN(others_claim_a_pod_elsewhere);
 	RUN(outside_claims_inside);
 	RUN(loopback_stays_at_home);
 	RUN(outside_claims_a_tunnelled_pod);
+	RUN(outside_claims_a_pod_by_another_uplink);
+	RUN(outside_claims_another_node);
 	RUN(geneve_that_is_not_spoken);
 	RUN(tunnel_without_a_peer);
 	RUN(denied_by_policy);

@@ -2,6 +2,7 @@
 #include "harness.h"
 #include "net/netns.h"
 #include "net/rtnl.h"
+#include "weft/link.h"
 
 #include <bpf/bpf.h>
 #include <err.h>
@@ -96,10 +97,22 @@ static struct dp_node_route node_route(const char *prefix, enum dp_transport tra
 	r.ifindex = transport == DP_TUNNEL ? if_tunnel : if_uplink;
 	r.mtu = transport == DP_TUNNEL ? 1450 : 1500;
 	r.plain = transport == DP_DIRECT;
-	if (!r.plain)
+	if (r.plain)
+		r.plain_by[0] = if_uplink;
+	else
 		r.outer = r.underlay;
 	memcpy(r.vtep_mac, mac_vtep, 6);
 	return r;
+}
+
+/* As datapath_apply_links() does, which would attach the programs. */
+void harness_judge(uint32_t a, uint32_t b)
+{
+	struct judged_links judged = { .ifindex = { a, b } };
+	uint32_t zero = 0;
+
+	if (bpf_map_update_elem(datapath_map_fd(dp, "judged_links"), &zero, &judged, BPF_ANY) < 0)
+		err(1, "judged_links");
 }
 
 void harness_reopen(void)
@@ -129,6 +142,7 @@ void harness_reopen(void)
 		r = datapath_apply_node_routes(dp, routes, ARRAY_SIZE(routes));
 	if (r < 0)
 		errx(1, "apply: %s", strerror(-r));
+	harness_judge(if_uplink, if_tunnel);
 	last_drop();
 }
 

@@ -45,6 +45,8 @@ void harness_init(void);
 /* Closes and opens the datapath with dp_config as it is now, endpoints and routes applied. */
 void harness_reopen(void);
 void harness_done(void);
+/* These interfaces have programs that see what comes in; 0, 0: nobody has said so. harness_reopen(): the uplink and the tunnel. */
+void harness_judge(uint32_t a, uint32_t b);
 /* The interface by which packets have come to the stack of the node. 0: as their source says: of a pod or another node by its, else by none, as a
  * socket of the node has sent them; so it is of all with HARNESS_BY_NODE. */
 extern uint32_t harness_came_by;

@@ -507,7 +507,7 @@ static bool peek(const struct view *v, struct addr *src, struct addr *dst)
 static bool is_nobodys(const struct addr *a)
 {
 	if (addr_is_v4(a))
-		return a->b[12] == 0 || a->b[12] == 127 || a->b[12] >= 224;
+		return a->b[12] == 0 || a->b[12] == 127 || a->b[12] >= 224 || is(a, "169.254.1.1");
 	return a->b[0] == 0xff || in(a, "fe80::/10") || is(a, "::") || is(a, "::1");
 }
 

@@ -455,7 +455,7 @@ FROM_NET = {
     "as-nobody-of-its-range-onwards": lambda w: w.net(nobody(w.near[0]), w.far[0]),
     "as-nobody-of-its-range-onwards-v6": lambda w: w.net(nobody(w.near[1]), w.far[1]),
 }
-NOBODYS = ("127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1", "fe80::1")
+NOBODYS = ("169.254.1.1", "127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1", "fe80::1")
 
 
 def nobody(address):
@@ -517,6 +517,62 @@ def test_from_the_underlay_as_a_pod_of_another_node(world, version):
         assert_arrives(world, frame)
     else:
         attack(world, [frame], "plaintext_in" if world.transport == "wireguard" else "plain_source", source="fabric")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_from_the_underlay_to_a_pod_as_another_node(world, version):
+    """To pods a node speaks by the way that leads to them. What is between nodes comes as it is."""
+    of = 0 if version == 4 else 1
+    frame = world.net(world.n2[of], world.near[of])
+    if world.transport in ("direct", "auto"):
+        assert_arrives(world, frame)
+    else:
+        attack(world, [frame], "plaintext_in" if world.transport == "wireguard" else "plain_source", source="fabric")
+
+
+OVERLAY = ("ip link add other1 type vxlan id 1 dstport 8472 nolearning; ip link set other1 address 02:00:00:00:00:f1 up; "
+           "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.other1.rp_filter=0 net.ipv4.conf.other1.forwarding=1 net.ipv6.conf.other1.forwarding=1")
+
+
+@contextlib.contextmanager
+def another_overlay(world):
+    """Somebody else's device on node 1, which takes out what anybody sends to its port. Gives what makes such a packet of a pod."""
+    lab, key = world.lab, "net.ipv4.conf.all.rp_filter"
+    filtered = lab.exec("n1", "sysctl", "-n", key).stdout.strip()
+    lab.exec("n1", "sh", "-ec", OVERLAY)
+
+    def packed(src, dst):
+        inner = IPv6(src=src, dst=dst) if ":" in src else IP(src=src, dst=dst)
+        return world.ip(dst=world.n1[0]) / UDP(sport=40000, dport=8472) / VXLAN(vni=1, flags=8) / Ether(src="02:00:00:00:00:f2", dst="02:00:00:00:00:f1") / inner / UDP(sport=1, dport=2) / Raw(MARK)
+    try:
+        yield packed
+    finally:
+        lab.exec("n1", "ip", "link", "del", "other1")
+        lab.exec("n1", "sysctl", "-qw", "%s=%s" % (key, filtered))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_by_another_overlay_of_the_node(world, version):
+    """As a pod of another node, or as that node, nobody comes by an interface that is none of Weft's; as somebody outside he does."""
+    w, of = world, 0 if version == 4 else 1
+    with another_overlay(w) as packed:
+        w.forget()
+        seen = 0
+
+        def arrived():
+            nonlocal seen
+            w.wires["pod"].send([packed("192.0.2.77" if version == 4 else "2001:db8::77", w.near[of])])
+            seen += w.wires["near"].seen()
+            return seen
+        wait_for("what is inside is taken out", arrived, timeout=10)
+        for source in (w.far[of], w.n2[of]):
+            w.forget()
+            before = drops(w.lab)
+            w.wires["pod"].send([packed(source, w.near[of])] * COPIES)
+            wait_for("the drops", lambda: drops(w.lab)["stray_source"] >= before["stray_source"] + COPIES, timeout=10)
+            assert drops(w.lab)["stray_source"] == before["stray_source"] + COPIES
+            assert not any(w.seen().values())
+    w.rest()
 
 
 @pytest.mark.parametrize("name, reason", [("not-a-node", "tunnel_source"), ("a-node-as-another", "tunnel_source"), ("other-network", "tunnel_vni"),

@@ -449,8 +449,8 @@ def uplinks(lab):
 
 
 @contextlib.contextmanager
-def two_cards():
-    with Lab(nodes=2) as lab:
+def two_cards(**options):
+    with Lab(nodes=2, **options) as lab:
         lab.apply(*pods())
         lab.wait_ready()
         yield lab, Card(lab)
@@ -480,7 +480,7 @@ def test_a_second_card_with_the_default_route_is_an_uplink():
 def forged_from_a_card(lab, card, version, mine, far):
     inside, outside = Wire(lab, "default/p1", "eth0", CANARY), Wire(lab, "fabric", "n1card", CANARY)
     range_address = next(a for a in lab.node_status("n1")["nodeAddresses"] if (":" in a) == (version == 6))
-    forged = {far: "plain_source", underlay(lab, "n1", version): "net_source", range_address: "net_source", mine: "net_source"}
+    forged = {far: "plain_source", underlay(lab, "n2", version): "plain_source", underlay(lab, "n1", version): "net_source", range_address: "net_source", mine: "net_source"}
     for source, reason in forged.items():
         before = refused(lab, reason)
         outside.send([card.frame(source, mine)] * 3)
@@ -491,6 +491,21 @@ def forged_from_a_card(lab, card, version, mine, far):
     assert seen == 1
     inside.close()
     outside.close()
+
+
+@pytest.mark.parametrize("transport", ["direct", "auto"])
+def test_a_pod_elsewhere_does_not_come_by_a_card_to_the_world(transport):
+    """Its packets are plain on the network that both nodes share, and nowhere else; the way there is as before."""
+    with two_cards(transport=transport) as (lab, card):
+        card.lead("both")
+        wait_for("both cards are uplinks", lambda: uplinks(lab) == ["eth0", "card"])
+        if transport == "auto":
+            wait_for("it is direct", lambda: all(p["transport"] == "direct" for n in ("n1", "n2") for p in lab.node_status(n)["peers"]))
+        addresses = {p["name"]: p["ips"] for p in lab.status()["pods"]}
+        for v, of in ((4, 0), (6, 1)):
+            lab.exec("default/p1", "ping", "-c", "1", "-W", "5", addresses["p2"][of])
+            forged_from_a_card(lab, card, v, addresses["p1"][of], addresses["p2"][of])
+            lab.exec("n2", "ping", "-c", "1", "-W", "5", "-I", underlay(lab, "n2", v), addresses["p1"][of])
 
 
 TUN = "uplink tun9 has no Ethernet header: pods' packets that leave by it are not masqueraded and nothing is checked there"

@@ -39,7 +39,7 @@
 	X(NAT_SHARE,            "nat_share",            "the endpoint's share of the translation table is used up") \
 	X(NAT_TABLE_FULL,       "nat_table_full",       "the translation table is full") \
 	X(NAT_ADDRESS,          "nat_address",          "the uplink has no address of this family to masquerade with") \
-	X(PLAIN_SOURCE,         "plain_source",         "a packet from outside, as it is, from a pod range that only a tunnel carries") \
+	X(PLAIN_SOURCE,         "plain_source",         "a packet from outside, as it is, of another node or a pod there, whose packets come another way") \
 	X(PLAINTEXT_OUT,        "plaintext_out",        "a packet of a pod was about to leave unencrypted") \
 	X(PLAINTEXT_IN,         "plaintext_in",         "a packet of a pod came in unencrypted") \
 	X(POLICY_EGRESS,        "policy_egress",        "no policy lets the pod send this") \
@@ -58,7 +58,8 @@
 	X(NAT_UNANSWERED,       "nat_unanswered",       "the endpoint has been given more ports than were answered to, beyond its bound") \
 	X(NAT_TUNNEL,           "nat_tunnel",           "a packet to the tunnel's port, which would have left as this node's own") \
 	X(HOP_LIMIT,            "hop_limit",            "for a Service or from it, and may go no hop further") \
-	X(LOOPBACK,             "loopback",             "a loopback address, which never leaves its host")
+	X(LOOPBACK,             "loopback",             "a loopback address, which never leaves its host") \
+	X(STRAY_SOURCE,         "stray_source",         "an address of another node or of a pod there, by an interface that is none of Weft's")
 /* clang-format on */
 
 enum drop_reason {
