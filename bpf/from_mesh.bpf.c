@@ -8,6 +8,7 @@
 #include "lib/host.h"
 #include "lib/inbound.h"
 #include "lib/outbound.h"
+#include "lib/pod_tunnel.h"
 #include "lib/route.h"
 
 static __always_inline enum drop_reason check_source(struct __sk_buff *skb, const struct packet *pkt)
@@ -66,7 +67,9 @@ int from_mesh(struct __sk_buff *skb)
 			if (uplink > NAT_BACK_INSIDE)
 				return leave(skb, &pkt, uplink);
 		}
-		why = host_check(&pkt, &pkt.dst);
+		why = pod_tunnel_check(&pkt);
+		if (why == DROP_NONE)
+			why = host_check(&pkt, &pkt.dst);
 		return why == DROP_NONE ? forward_to_stack(skb) : drop(skb, &pkt, why);
 	}
 	if (!config.fast_path) /* to_pod looks at it */

@@ -12,6 +12,7 @@
 #include "lib/host.h"
 #include "lib/inbound.h"
 #include "lib/outbound.h"
+#include "lib/pod_tunnel.h"
 #include "lib/unwrap.h"
 
 enum { VLAN_ID = 0xfff };
@@ -124,8 +125,10 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *pkt, str
 /* For the stack: it may be for this node. */
 static __always_inline int to_stack(struct __sk_buff *skb, struct packet *pkt)
 {
-	enum drop_reason why = host_check(pkt, &pkt->dst);
+	enum drop_reason why = pod_tunnel_check(pkt);
 
+	if (why == DROP_NONE)
+		why = host_check(pkt, &pkt->dst);
 	return why == DROP_NONE ? TC_ACT_OK : drop(skb, pkt, why);
 }
 

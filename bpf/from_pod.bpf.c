@@ -10,6 +10,7 @@
 #include "lib/icmp.h"
 #include "lib/mss.h"
 #include "lib/outbound.h"
+#include "lib/pod_tunnel.h"
 
 /* The frame: from the pod's MAC, to its gateway's or to a group, untagged. What a group may carry, the packet says. */
 static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const struct pod_iface *pod, bool *ret_to_group)
@@ -150,6 +151,8 @@ int from_pod(struct __sk_buff *skb)
 	find_way(&pkt, &way);
 	if (unlikely(!way.ep && !way.route) && addr_is_loopback(&pkt.dst)) /* the node's own, if its kernel would take it (route_localnet) */
 		return drop(skb, &pkt, DROP_LOOPBACK);
+	if (unlikely(proto_is_tunnel(pkt.proto)) && !way.ep && pod_tunnel_is_for_node(skb, &pkt))
+		return drop(skb, &pkt, DROP_POD_TUNNEL);
 	if (config.inbound && unlikely(may_serve(&way))) {
 		service = outbound_enter(skb, &pkt, pod->id);
 		if (service == INBOUND_TRANSLATED)

@@ -9,6 +9,7 @@
 #include "lib/host.h"
 #include "lib/inbound.h"
 #include "lib/outbound.h"
+#include "lib/pod_tunnel.h"
 
 SEC("tc")
 int from_tunnel(struct __sk_buff *skb)
@@ -41,7 +42,9 @@ int from_tunnel(struct __sk_buff *skb)
 			if (uplink > NAT_BACK_INSIDE)
 				return inbound_leave(skb, &pkt, uplink);
 		}
-		why = host_check(&pkt, &pkt.dst);
+		why = pod_tunnel_check(&pkt);
+		if (why == DROP_NONE)
+			why = host_check(&pkt, &pkt.dst);
 		return why == DROP_NONE ? forward_to_stack(skb) : drop(skb, &pkt, why);
 	}
 	if (!config.fast_path) /* to_pod looks at it */

@@ -67,7 +67,7 @@ void agent_close_datapath(struct agent *a)
 
 static bool dp_config_eq(const struct dp_config *x, const struct dp_config *y)
 {
-	return x->attach == y->attach && x->fast_path == y->fast_path && x->mss_clamp == y->mss_clamp && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat && x->inbound == y->inbound && x->xdp == y->xdp &&
+	return x->attach == y->attach && x->fast_path == y->fast_path && x->mss_clamp == y->mss_clamp && x->pod_tunnels == y->pod_tunnels && x->flow_events == y->flow_events && x->foreign_nat == y->foreign_nat && x->inbound == y->inbound && x->xdp == y->xdp &&
 	       x->vni == y->vni && x->tunnel_port == y->tunnel_port && x->geneve == y->geneve && x->guard == y->guard && x->flow_max == y->flow_max && x->masquerade[0] == y->masquerade[0] &&
 	       x->masquerade[1] == y->masquerade[1] && prefix_eq(&x->ranges[0], &y->ranges[0]) && prefix_eq(&x->ranges[1], &y->ranges[1]) && addr_eq(&x->node_addrs[0], &y->node_addrs[0]) &&
 	       addr_eq(&x->node_addrs[1], &y->node_addrs[1]) && addr_eq(&x->underlay[0], &y->underlay[0]) &&
@@ -144,6 +144,7 @@ int agent_ensure_datapath(struct agent *a, char **ret_error)
 			      .attach = (enum dp_attach)a->opt.attach,
 			      .fast_path = a->opt.fast_path,
 			      .mss_clamp = a->opt.mss_clamp,
+			      .pod_tunnels = a->opt.pod_tunnels,
 			      .flow_events = a->opt.observe_flows,
 			      .foreign_nat = a->opt.foreign_nat,
 			      .tunnel_ifindex = s->tunnel_ifindex,

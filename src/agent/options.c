@@ -54,6 +54,8 @@ static const struct option options[] = {
 	{ "datapath.mssClamp", T_BOOL, AT(mss_clamp), "off",
 	  .help = "pods' TCP connections to other nodes and the world begin with segments that the path carries: where the answer "
 		  "that a packet is too big is lost on the way" },
+	{ "datapath.podTunnels", T_BOOL, AT(pod_tunnels), "off",
+	  .help = "pods may send the protocols of tunnels and IPsec (IP in IP, GRE, ESP, AH, L2TPv3, MPLS) to nodes; to pods and to the world they always may" },
 	{ "datapath.foreignNat", T_BOOL, AT(foreign_nat), "on",
 	  .help = "others (kube-proxy, port maps) translate addresses in this node's stack: flows that it translated return through it" },
 	{ "datapath.attach", T_CHOICE, AT(attach), "auto", .choices = attaches,

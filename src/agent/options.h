@@ -19,7 +19,7 @@ struct options {
 	char *node_name; /* never empty after options_finish() */
 	char *kubeconfig;
 	uint64_t transport; /* enum transport */
-	bool fast_path, mss_clamp, foreign_nat, firewall_accept;
+	bool fast_path, mss_clamp, pod_tunnels, foreign_nat, firewall_accept;
 	uint64_t attach; /* enum attach */
 	uint64_t encap;	 /* enum encap */
 	uint64_t flow_table_size;

@@ -23,6 +23,7 @@ struct dp_config {
 	enum dp_xdp xdp;       /* on uplinks; needs @inbound */
 	bool fast_path;	       /* off: packets are checked and counted, then take the stack's routes */
 	bool mss_clamp;	       /* pods' SYNs, both ways, speak of no larger segments than the path carries */
+	bool pod_tunnels;      /* pods may send tunnels' and IPsec's protocols to nodes */
 	bool flow_events; /* connections are events as well as drops */
 	bool foreign_nat; /* others translate addresses in this node's stack: what went through it returns through it */
 	struct addr node_addrs[2]; /* this node's addresses in the pod ranges: IPv4, IPv6; zero where it has none */

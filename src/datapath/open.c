@@ -243,6 +243,7 @@ static struct config config_encode(const struct datapath *dp, const struct dp_co
 		.flow_events = c->flow_events,
 		.fast_path = c->fast_path,
 		.mss_clamp = c->mss_clamp,
+		.pod_tunnels = c->pod_tunnels,
 		.foreign_nat = c->foreign_nat,
 		.masquerade = c->masquerade[0] | c->masquerade[1] << 1,
 		.nat_max = c->nat_max,

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "base/test.h"
 #include "harness.h"
+#include "net/rtnl.h"
 #include "weft/policy.h"
 
 #include <ctype.h>
@@ -699,6 +700,82 @@ static void outside_claims_another_node(void)
 	flows_clear();
 }
 
+static void by_protocol(const char *src, const char *dst, uint8_t proto)
+{
+	begin(strchr(src, ':') ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ip(&f, src, dst, proto);
+	frame_payload(&f, 64);
+	frame_end(&f);
+}
+
+/* Whatever address it has: the kernel is asked for those that the programs do not know. */
+static void has_another_address(bool has)
+{
+	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
+	struct link_addr a = { .ifindex = if_uplink, .addr = addr_of("203.0.113.5"), .len = 128 }, net = { .ifindex = if_uplink, .addr = addr_of("198.51.100.1"), .len = 96 + 24 };
+
+	CHECK_INT(rtnl_open(&nl), 0);
+	CHECK_INT(has ? rtnl_replace_addr(nl, &a) : rtnl_del_addr(nl, &a), 0);
+	CHECK_INT(has ? rtnl_replace_addr(nl, &net) : rtnl_del_addr(nl, &net), 0);
+}
+
+/* A node takes out what is inside, so no pod's tunnel ends there; in AH of IPv6 is what its chain of headers ends with. */
+static void tunnels_of_pods_to_nodes(void)
+{
+	static const uint8_t protocols[] = { IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_GRE, IPPROTO_ESP, IPPROTO_AH, IPPROTO_COMP, 115, 137, 143 };
+	struct dp_node_route peers[] = { own_address("192.0.2.3", DP_TUNNEL), own_address("fd30::3", DP_TUNNEL), own_address("192.0.2.2", DP_NONE), own_address("fd30::2", DP_NONE) };
+	static const char *const nodes[] = { "192.0.2.1", NODE4, "192.0.2.3", "192.0.2.2", "fd30::1", NODE6, "fd30::3", "fd30::2" };
+	static const char *const others[] = { B4, TUNNEL4, DIRECT4, WORLD4, B6, TUNNEL6, DIRECT6, WORLD6 };
+
+	harness_forward(false);
+	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
+		if (protocols[i] == IPPROTO_AH)
+			continue;
+		flows_forgive();
+		for (size_t k = 0; k < ARRAY_SIZE(others); k++) {
+			by_protocol(strchr(others[k], ':') ? A6 : A4, others[k], protocols[i]);
+			CHECK(run("from_pod", &f, if_a).verdict != TC_ACT_SHOT);
+		}
+		by_protocol(DIRECT4, "192.0.2.1", protocols[i]); /* to an address of this node by which that one does not know it, too */
+		PROVOKE("from_net", if_uplink, DROP_POD_TUNNEL);
+		by_protocol(DIRECT6, "fd30::1", protocols[i]);
+		PROVOKE("from_net", if_uplink, DROP_POD_TUNNEL);
+		by_protocol(WORLD4, "192.0.2.1", protocols[i]);
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	}
+	CHECK_INT(datapath_apply_node_routes(dp, peers, ARRAY_SIZE(peers)), 0);
+	for (int allowed = 0; allowed < 2; allowed++) {
+		for (size_t i = 0; i < ARRAY_SIZE(protocols); i++, flows_forgive())
+			for (size_t k = 0; k < ARRAY_SIZE(nodes); k++) {
+				bool v6 = strchr(nodes[k], ':');
+
+				if (v6 && protocols[i] == IPPROTO_AH)
+					continue;
+				by_protocol(v6 ? A6 : A4, nodes[k], protocols[i]);
+				if (allowed)
+					CHECK(run("from_pod", &f, if_a).verdict != TC_ACT_SHOT);
+				else
+					FROM_A(DROP_POD_TUNNEL);
+			}
+		dp_config.pod_tunnels = true;
+		harness_reopen();
+	}
+	by_protocol(DIRECT4, "192.0.2.1", IPPROTO_GRE);
+	CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	dp_config.pod_tunnels = false;
+	harness_reopen();
+	has_another_address(true);
+	harness_forward(true);
+	by_protocol(A4, "203.0.113.5", IPPROTO_GRE);
+	FROM_A(DROP_POD_TUNNEL);
+	by_protocol(A4, WORLD4, IPPROTO_GRE);
+	CHECK_INT(run("from_pod", &f, if_a).verdict, TC_ACT_OK);
+	udp(A4, "203.0.113.5");
+	CHECK_INT(run("from_pod", &f, if_a).verdict, TC_ACT_OK);
+	has_another_address(false);
+	flows_clear();
+}
+
 /* RFC 8926 3.4: another version, control packets, options that must be understood; and what is inside must be a frame. */
 static void geneve_that_is_not_spoken(void)
 {
@@ -931,6 +1008,7 @@ int main(void)
 	RUN(outside_claims_a_tunnelled_pod);
 	RUN(outside_claims_a_pod_by_another_uplink);
 	RUN(outside_claims_another_node);
+	RUN(tunnels_of_pods_to_nodes);
 	RUN(geneve_that_is_not_spoken);
 	RUN(tunnel_without_a_peer);
 	RUN(denied_by_policy);

@@ -115,6 +115,14 @@ void harness_judge(uint32_t a, uint32_t b)
 		err(1, "judged_links");
 }
 
+void harness_forward(bool on)
+{
+	_cleanup_close_ int self = netns_open_self();
+
+	if (self < 0 || netns_sysctl(self, "ipv4/ip_forward", on ? "1" : "0") < 0 || netns_sysctl(self, "ipv6/conf/all/forwarding", on ? "1" : "0") < 0)
+		errx(1, "forwarding");
+}
+
 void harness_reopen(void)
 {
 	struct dp_endpoint pods[] = {

@@ -45,6 +45,8 @@ void harness_init(void);
 /* Closes and opens the datapath with dp_config as it is now, endpoints and routes applied. */
 void harness_reopen(void);
 void harness_done(void);
+/* Off, the kernel tells programs of no route, and of no address of its own. (At first it is as the machine has it.) */
+void harness_forward(bool on);
 /* These interfaces have programs that see what comes in; 0, 0: nobody has said so. harness_reopen(): the uplink and the tunnel. */
 void harness_judge(uint32_t a, uint32_t b);
 /* The interface by which packets have come to the stack of the node. 0: as their source says: of a pod or another node by its, else by none, as a

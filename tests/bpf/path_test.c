@@ -71,6 +71,8 @@ static void each_way_each_protocol_each_family(void)
 				uint8_t proto = v6 && protocols[p] == IPPROTO_ICMP ? IPPROTO_ICMPV6 : protocols[p];
 				struct outcome o;
 
+				if (proto == IPPROTO_ESP && streq(ways[w].dst4, NODE4)) /* tunnels_of_pods_to_nodes() */
+					continue;
 				begin(v6 ? ways[w].src6 : ways[w].src4, v6 ? ways[w].dst6 : ways[w].dst4, proto);
 				transport(proto, v6);
 				o = CHECK_WAY("from_pod", &f, if_a, ways[w].way, ways[w].verdict);
@@ -366,6 +368,7 @@ static void without_the_fast_path_all_is_the_stacks(void)
 int main(void)
 {
 	harness_init();
+	harness_forward(false); /* there are no routes: of those the kernel would be asked */
 	RUN(each_way_each_protocol_each_family);
 	RUN(macs_are_those_of_the_next_hop);
 	RUN(checksums_stay_right);

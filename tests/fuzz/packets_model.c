@@ -460,6 +460,19 @@ static bool is_loopback(const struct addr *a)
 	return in(a, "127.0.0.0/8") || is(a, "::1");
 }
 
+/* What is link-local goes no further either. */
+static bool is_nodes(const struct addr *a)
+{
+	return in(a, "fe80::/10") || is(a, NODE4) || is(a, NODE6) || is(a, "192.0.2.1") || is(a, "fd30::1");
+}
+
+static bool is_tunnel(uint8_t proto)
+{
+	static const uint8_t all[] = { 4, 41, 47, 50, 51, 108, 115, 137, 143 };
+
+	return memchr(all, proto, sizeof(all));
+}
+
 struct model_verdict model_from_pod(const uint8_t *frame, size_t len)
 {
 	struct view v = { frame, len };
@@ -477,6 +490,8 @@ struct model_verdict model_from_pod(const uint8_t *frame, size_t len)
 	why = addresses_of_pod(&v, &p);
 	if (why == DROP_NONE && is_loopback(&p.e.dst))
 		why = DROP_LOOPBACK;
+	if (why == DROP_NONE && is_nodes(&p.e.dst) && is_tunnel(p.e.proto))
+		why = DROP_POD_TUNNEL;
 	if (why == DROP_NONE)
 		why = judge(&v, &p, true);
 	return why == DROP_NONE ? onwards(&p) : dropped(why);
@@ -511,6 +526,12 @@ static bool is_nobodys(const struct addr *a)
 	return a->b[0] == 0xff || in(a, "fe80::/10") || is(a, "::") || is(a, "::1");
 }
 
+/* Of the one whose packets come as they are. */
+static bool is_of_another_nodes_pod(const struct addr *src)
+{
+	return in(src, "10.9.2.0/24") || in(src, "fd09:0:0:2::/64");
+}
+
 struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 {
 	struct view v = { frame, len };
@@ -528,8 +549,13 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 		return dropped(DROP_NET_SOURCE);
 	if (in(&src, "10.9.3.0/24") || in(&src, "fd09:0:0:3::/64"))
 		return dropped(DROP_PLAIN_SOURCE);
-	if (!is_pod_a(&dst) && !is_pod_b(&dst))
-		return is_loopback(&src) || is_loopback(&dst) ? dropped(DROP_LOOPBACK) : goes(WAY_STACK);
+	if (!is_pod_a(&dst) && !is_pod_b(&dst)) {
+		if (is_loopback(&src) || is_loopback(&dst))
+			return dropped(DROP_LOOPBACK);
+		if (parse(&v, 14, u16(&v, 12), false, &p) != DROP_NONE || p.icmp == NEIGHBOUR || !is_of_another_nodes_pod(&src))
+			return goes(WAY_STACK);
+		return is_tunnel(p.e.proto) ? dropped(DROP_POD_TUNNEL) : goes(WAY_STACK);
+	}
 	if (is_nobodys(&src))
 		return dropped(DROP_NET_SOURCE);
 	if (v.data[0] & 1) /* to a group */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Protocols without ports, as tunnels and IPsec of pods use them: through every path, under policy, and towards the world as their node.
-IP in IP among them: to the datapath it is one more protocol, and what is inside is the receiver's affair."""
+IP in IP among them: to the datapath it is one more protocol, and what is inside is the receiver's affair. Only nodes get none of these."""
 
 import json
 
@@ -51,7 +51,7 @@ def lab(request):
         lab.ips = {p["name"]: p["ips"] for p in lab.status()["pods"]}
         lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
         lab.worlds = [a.split("/")[0] for a in lab.status()["world"]["addresses"]]
-        servers = [lab.popen(w, PYTHON, "-c", SERVE, json.dumps(list(PROTOCOLS.values())), stdin=-1, stdout=-1) for w in ("default/near", "default/far", "world")]
+        servers = [lab.popen(w, PYTHON, "-c", SERVE, json.dumps(list(PROTOCOLS.values())), stdin=-1, stdout=-1) for w in ("default/near", "default/far", "world", "n1", "n2")]
         for s in servers:
             assert s.stdout.readline() == "ready\n"
         yield lab
@@ -87,6 +87,21 @@ def test_between_pods_and_under_policy(lab, where):
     lab.apply(policy("all", pods={"app": "a"}, policyTypes=["Egress"], egress=[{"to": [of(app=where)]}]))
     all_are(lab, to, me)
     lab.kubectl("delete", "netpol", "all")
+
+
+def test_to_nodes_no_tunnels(lab):
+    """A node would take out what is inside, and believe it: it gets none of a pod's, by whichever of its addresses. Other protocols it does."""
+    ranges = [a for n in ("n1", "n2") for a in lab.node_status(n)["nodeAddresses"]]
+    others = [a for n in ("n1", "n2") for a in lab.nodes[n]] # (a node answers a pod with its address in the range)
+    wait_for("another protocol is answered", lambda: asked(lab, ranges)["unknown"] == lab.ips["a"] * 2)
+
+    def refused():
+        return {n: next(d["packets"] for d in lab.node_status(n)["drops"] if d["reason"] == "pod_tunnel") for n in ("n1", "n2")}
+    before = refused()
+    found = asked(lab, ranges + others)
+    assert {p: found[p] for p in PROTOCOLS if p != "unknown"} == {p: [None] * 8 for p in PROTOCOLS if p != "unknown"}
+    tunnels = len(PROTOCOLS) - 1
+    assert refused() == {"n1": before["n1"] + 6 * tunnels, "n2": before["n2"] + 2 * tunnels}
 
 
 def test_to_the_world_as_the_node(lab):

@@ -29,7 +29,8 @@ struct config {
 	__u8 flow_events;		  /* 1: connections are events, too */
 	__u8 mss_clamp;			  /* 1: SYNs speak of no larger segments than the path carries */
 	__u8 host;			  /* 1: policies may speak of the node itself */
-	__u8 pad[3];
+	__u8 pod_tunnels;		  /* 1: pods may send tunnels' protocols to nodes */
+	__u8 pad[2];
 	__u32 recent_lines; /* of `flows_recent`, behind the first */
 	__u32 xdp_pairs; /* of `xdp_recent`, a CPU's */
 	__u64 recent_key[FLOW_RECENT_TERMS][FLOW_RECENT_ROWS]; /* random, anew each time the programs are loaded */

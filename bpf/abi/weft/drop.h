@@ -59,7 +59,8 @@
 	X(NAT_TUNNEL,           "nat_tunnel",           "a packet to the tunnel's port, which would have left as this node's own") \
 	X(HOP_LIMIT,            "hop_limit",            "for a Service or from it, and may go no hop further") \
 	X(LOOPBACK,             "loopback",             "a loopback address, which never leaves its host") \
-	X(STRAY_SOURCE,         "stray_source",         "an address of another node or of a pod there, by an interface that is none of Weft's")
+	X(STRAY_SOURCE,         "stray_source",         "an address of another node or of a pod there, by an interface that is none of Weft's") \
+	X(POD_TUNNEL,           "pod_tunnel",           "a tunnel's or IPsec's packet of a pod, for a node")
 /* clang-format on */
 
 enum drop_reason {
