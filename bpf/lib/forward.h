@@ -76,11 +76,17 @@ static __always_inline int forward_direct(struct __sk_buff *skb, const struct pa
 	return redirect_to_hop(route->ifindex, &route->underlay);
 }
 
-/* @own_mac: inner source MAC */
-static __always_inline int forward_tunnel(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route,
-					  const __u8 *own_mac)
+static __always_inline bool forward_fits(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route)
 {
-	__u32 device = route->ifindex, uplink = route->uplink;
+	return packet_wire_len(skb, pkt) <= route->mtu;
+}
+
+/* @own_mac: inner source MAC. What is too big for the way and has to get there all the same goes by the device: the kernel cuts outer packets, which
+ * have no DF bit. */
+static __always_inline int forward_tunnel(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route,
+					  const __u8 *own_mac, bool fits)
+{
+	__u32 device = route->ifindex, uplink = fits ? route->uplink : 0;
 
 	if ((!uplink && encap_set_key(skb, route)) || !rewrite_hop(skb, pkt, route->vtep_mac, own_mac))
 		return forward_to_stack(skb);
@@ -114,10 +120,10 @@ static __always_inline int forward_mesh(struct __sk_buff *skb, const struct pack
 static __always_inline int forward_to_node(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route,
 					   const __u8 *own_mac)
 {
-	if (!config.fast_path || pkt->ttl <= 1 || packet_wire_len(skb, pkt) > route->mtu)
+	if (!config.fast_path || pkt->ttl <= 1 || !forward_fits(skb, pkt, route))
 		return forward_to_stack(skb);
 	if (route->transport == TRANSPORT_TUNNEL)
-		return forward_tunnel(skb, pkt, route, own_mac);
+		return forward_tunnel(skb, pkt, route, own_mac, true);
 	if (route->transport == TRANSPORT_MESH)
 		return forward_mesh(skb, pkt, route);
 	return forward_direct(skb, pkt, route);

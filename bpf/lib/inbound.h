@@ -30,12 +30,18 @@ static __always_inline bool inbound_fragments(struct __sk_buff *skb, const struc
 	return !pkt->v6 && !bpf_skb_load_bytes(skb, pkt->l3_off + offsetof(struct iphdr, frag_off), &off, 2) && !(off & bpf_htons(0x4000));
 }
 
-/* Does the packet fit into the way to the endpoint? Return: 0, or the MTU that it is too big for. */
+/* Does the kernel cut the outer packets of this way? Over IPv6 it does not cut what a tunnel device sends. */
+static __always_inline bool inbound_cuts_outer(const struct node_route *route)
+{
+	return route->transport != TRANSPORT_TUNNEL || addr_is_v4(&route->underlay);
+}
+
+/* Does the packet fit into the way to the endpoint, or may it be cut? Return: 0, or the MTU that it is too big for. */
 static __always_inline __u32 inbound_check_size(struct __sk_buff *skb, const struct packet *pkt, const struct ip_addr *to)
 {
 	struct node_route *route = node_route_find(to);
 
-	if (!route || packet_wire_len(skb, pkt) <= route->mtu || inbound_fragments(skb, pkt))
+	if (!route || forward_fits(skb, pkt, route) || (inbound_cuts_outer(route) && inbound_fragments(skb, pkt)))
 		return 0;
 	return route->mtu;
 }
@@ -325,7 +331,7 @@ static __always_inline int inbound_to_node(struct __sk_buff *skb, const struct p
 	if (bpf_skb_load_bytes(skb, 0, own_mac, sizeof(own_mac)))
 		return drop(skb, pkt, DROP_TRUNCATED);
 	if (route->transport == TRANSPORT_TUNNEL)
-		return forward_tunnel(skb, pkt, route, own_mac);
+		return forward_tunnel(skb, pkt, route, own_mac, forward_fits(skb, pkt, route));
 	if (route->transport == TRANSPORT_MESH)
 		return forward_mesh(skb, pkt, route);
 	return forward_direct(skb, pkt, route);

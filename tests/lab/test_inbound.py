@@ -75,6 +75,25 @@ def test_SVC_4_udp(lab):
         assert json.loads(done.stdout)["pod"] in ("w1", "w2")
 
 
+def test_SVC_4_46_datagrams_of_any_size(lab):
+    """What does not fit the way to an endpoint on another node, and whose sender lets it be cut, gets there at once: nobody has been told to send less. Over
+    IPv6 routers cut nothing, so the first one may teach its sender."""
+    program = ("import json,socket,sys\n"
+               "s=socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)\n"
+               "if ':' not in sys.argv[1]: s.setsockopt(socket.IPPROTO_IP, 10, 0) # IP_MTU_DISCOVER, IP_PMTUDISC_DONT\n"
+               "s.settimeout(2); s.connect((sys.argv[1],30080)); n=int(sys.argv[2])\n"
+               "for i in range(int(sys.argv[3])):\n"
+               "    try:\n"
+               "        s.send(b'x'*n); s.recv(4096); print('answered')\n"
+               "        break\n"
+               "    except OSError: pass\n")
+    for address in lab.nodes["n3"]:
+        for size in (1400, 1423, 1450, 1472, 1473, 3000, 30000, 1, 60000):
+            lab.exec("world", "ip", "route", "flush", "cache")
+            done = lab.exec("world", "/usr/bin/python3", "-c", program, address, size, 3 if ":" in address else 1)
+            assert done.stdout == "answered\n", (address, size)
+
+
 def test_SVC_17_local_keeps_the_client_and_drops_elsewhere(lab):
     world = lab.status()["world"]["addresses"]
     for node in ("n1", "n2"):
