@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The controllers that a bare API lacks, as reactions to changes and one ticker:
  * namespaces that must exist; the kubernetes service and its slice; carrying on the deletion of namespaces; Events for node ranges
- * that ran out; Events' time to live; Ready=Unknown for nodes whose lease is stale.
- * EndpointSlices, the addresses of load balancers, and the objects that tell of cluster addresses have files of their own: slices.c,
- * load_balancers.c, address_objects.c. */
+ * that ran out; Events' time to live.
+ * EndpointSlices, the addresses of load balancers, the objects that tell of cluster addresses, and nodes that are lost have files of
+ * their own: slices.c, load_balancers.c, address_objects.c, node_liveness.c. */
 #include "hub/address_objects.h"
 #include "hub/admit.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "hub/load_balancers.h"
+#include "hub/node_liveness.h"
 #include "hub/patch.h"
 #include "hub/slices.h"
 #include "hub/watch.h"
 
 #include <time.h>
 
-enum { TICK_S = 5, EVENT_TTL_S = 3600, LEASE_GRACE_S = 40, BOOKMARK_TICKS = 12 };
+enum { TICK_S = 5, EVENT_TTL_S = 3600, BOOKMARK_TICKS = 12 };
 
 static void note_refusal(const char *what, json_t *no)
 {
@@ -181,46 +182,6 @@ static void expire_events(struct hub *hub)
 	store_snapshot_free(all, n);
 }
 
-/* A stale lease makes the node's Ready condition Unknown; the node itself sets it right again. */
-static void mark_unknown(struct hub *hub, const struct object *node)
-{
-	json_t *j = json_deep_copy(node->json), *c;
-	char now[TIME_TEXT_MAX];
-	bool changed = false;
-	size_t i;
-
-	json_array_foreach(json_at(j, "status", "conditions"), i, c) {
-		if (!streq(json_str_at(c, "type"), "Ready") || streq(json_str_at(c, "status"), "Unknown"))
-			continue;
-		json_object_set_new(c, "status", json_string("Unknown"));
-		json_object_set_new(c, "reason", json_string("NodeStatusUnknown"));
-		json_object_set_new(c, "message", json_string("The node does not renew its lease."));
-		json_object_set_new(c, "lastTransitionTime", json_string(time_now(now)));
-		changed = true;
-	}
-	if (changed && store_put(hub->store, node->kind, json_incref(j), NULL) < 0)
-		log_warn("cannot mark a node", L_STR("node", node->name));
-	json_decref(j);
-}
-
-static void check_leases(struct hub *hub)
-{
-	const struct kind *node = kind_of("Node"), *lease = kind_of("Lease");
-	struct object **all;
-	size_t n;
-
-	store_snapshot(hub->store, node, store_rev(hub->store), &all, &n);
-	for (size_t i = 0; i < n; i++) {
-		const struct object *l = store_get(hub->store, lease, "kube-node-lease", all[i]->name);
-		const char *renewed = l ? json_str_at(l->json, "spec", "renewTime") : NULL;
-		int64_t t;
-
-		if (renewed && time_parse(renewed, &t) == 0 && t < time(NULL) - LEASE_GRACE_S)
-			mark_unknown(hub, all[i]);
-	}
-	store_snapshot_free(all, n);
-}
-
 static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 {
 	struct hub *hub = ctx;
@@ -228,7 +189,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 
 	(void)usec;
 	expire_events(hub);
-	check_leases(hub);
+	node_liveness_check(hub);
 	slices_retry(hub->slices);
 	if (++ticks % BOOKMARK_TICKS == 0)
 		watches_send_bookmarks(hub);

@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "hub/metrics.h"
+#include "hub/node_liveness.h"
 #include "hub/node_ports.h"
 #include "hub/pool.h"
 #include "hub/store.h"
@@ -31,6 +32,7 @@ struct hub {
 	bool services_collide; /* stored services hold the same address or node port: see services_claim() */
 	struct slices *slices;
 	struct load_balancers *load_balancers;
+	struct node_liveness liveness;
 	bool ready;
 	sd_event_source *ticker;
 };

@@ -541,6 +541,8 @@ void pod_update(struct pod *p, json_t *object)
 	take_object(p, object);
 	if (p->deleting && deletion_grace_us(p) < before)
 		end_pod(p, deletion_grace_us(p));
+	else
+		podstatus_check(p);
 }
 
 void pod_gone(struct pod *p)

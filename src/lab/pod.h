@@ -70,6 +70,8 @@ struct pod {
 	sd_event_source *status_source;
 	bool status_busy, status_dirty;
 	char *status_sent;
+	bool ready_sent;     /* the condition in it */
+	uint64_t status_rev; /* of the object as the last update that the API took left it */
 	struct kube_call *call;
 };
 
@@ -91,3 +93,4 @@ bool container_is_over(const struct container *c);   /* neither runs nor will be
 json_t *podstatus_encode(const struct pod *p);
 const char *podstatus_phase(const struct pod *p);
 void podstatus_changed(struct pod *p); /* sends it soon */
+void podstatus_check(struct pod *p);   /* an object has come: sends it again if somebody else has changed what it says of Ready */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pod's status is computed whole from what is, and sent when it differs from what was sent last; changes that come
- * together go out as one. */
+ * together go out as one. What others make of the Ready condition (a node that is thought lost has no ready pods) is put right, as
+ * a kubelet does: the API's word is compared with the one that was sent, if it is newer than the answer to that. */
 #include "base/log.h"
 #include "lab/apitime.h"
 #include "lab/pod.h"
@@ -146,6 +147,19 @@ json_t *podstatus_encode(const struct pod *p)
 
 static void arm(struct pod *p, uint64_t delay_us);
 
+static void forget_sent(struct pod *p)
+{
+	free(p->status_sent);
+	p->status_sent = NULL;
+}
+
+static uint64_t rev_of(const json_t *object)
+{
+	uint64_t rev;
+
+	return parse_u64(json_str_or(json_at(object, "metadata", "resourceVersion"), ""), UINT64_MAX, &rev) == 0 ? rev : 0;
+}
+
 static void on_sent(const struct kube_response *res, void *ctx)
 {
 	struct pod *p = ctx;
@@ -156,9 +170,11 @@ static void on_sent(const struct kube_response *res, void *ctx)
 	if (res->status >= 400 && !retry && res->status != 404 && res->status != 409)
 		log_error("the API refuses a pod's status", L_STR("pod", p->name), L_INT("status", res->status), L_STR("why", res->error));
 	if (retry) {
-		free(p->status_sent);
-		p->status_sent = NULL;
+		forget_sent(p);
 		p->status_dirty = true;
+	} else if (res->status < 300) {
+		p->status_rev = rev_of(res->body);
+		podstatus_check(p); /* an object may have come while it was under way */
 	}
 	if (p->status_dirty)
 		arm(p, retry ? RETRY_US : 0);
@@ -185,12 +201,12 @@ static int on_due(sd_event_source *s _unused_, uint64_t usec _unused_, void *ctx
 	}
 	free(p->status_sent);
 	p->status_sent = text;
+	p->ready_sent = json_condition_is_true(patch, "Ready");
 	req.body = patch;
 	p->status_busy = kube_send(p->k->client, &req, on_sent, p, &p->call) == 0;
 	if (!p->status_busy) {
 		p->status_dirty = true;
-		free(p->status_sent);
-		p->status_sent = NULL;
+		forget_sent(p);
 		arm(p, RETRY_US);
 	}
 	return 0;
@@ -208,4 +224,13 @@ void podstatus_changed(struct pod *p)
 	p->status_dirty = true;
 	if (!p->status_busy)
 		arm(p, 0);
+}
+
+void podstatus_check(struct pod *p)
+{
+	if (p->status_busy || !p->status_sent || rev_of(p->object) <= p->status_rev ||
+	    json_condition_is_true(p->object, "Ready") == p->ready_sent)
+		return;
+	forget_sent(p);
+	podstatus_changed(p);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Services as kubectl's users know them: addresses, node ports, types, and the EndpointSlices that the hub keeps for them."""
 
+import calendar
 import json
 import sqlite3
 import time
@@ -261,6 +262,65 @@ def test_svc_10_readiness_termination_and_end(hub):
     wait_for(lambda: endpoints(hub, "s") == {})
     hub.kubectl("delete", "svc", "s")
     wait_for(lambda: not slices(hub, "s"))
+
+
+def set_ready(hub, kind, name, status):
+    """The condition Ready of a node or a pod, beside others, as a kubelet sends it."""
+    path = "/api/v1/nodes/n%s/status" % name if kind == "node" else "/api/v1/namespaces/default/pods/%s/status" % name
+    conditions = [{"type": "Ready", "status": status, "lastTransitionTime": "2020-01-01T00:00:00Z"}, {"type": "ContainersReady", "status": "True"}]
+    r = hub.http("PATCH", path, {"status": {"conditions": conditions}}, {"Content-Type": "application/strategic-merge-patch+json"})
+    assert r.code == 200, r.text
+
+
+def get_ready(hub, kind, name):
+    return next(c for c in hub.get(kind, name)["status"]["conditions"] if c["type"] == "Ready")
+
+
+def test_svc_10_pods_of_a_lost_node_are_not_ready(make_hub):
+    """A stale lease; a node that is Unknown already; one that is well, with a stale lease that nobody judges yet. Nothing is written twice."""
+    begin = int(time.time())
+    hub = make_hub()
+    apply(hub, service("s", selector={"a": "b"}), *[{**NODE, "metadata": {"name": "n%d" % i}} for i in (1, 2, 3)],
+          *[pod(name, {"a": "b"}, nodeName="n" + name[0]) for name in ("1p", "2p", "2late", "2later", "3p")])
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "n1", "namespace": "kube-node-lease"},
+             "spec": {"holderIdentity": "n1", "renewTime": "2020-01-01T00:00:00.000000Z"}}
+    apply(hub, lease)
+    for host, name in enumerate(("1p", "2p", "3p"), 1):
+        set_status(hub, name, host)
+        set_ready(hub, "pod", name, "True")
+    for name, status in ("1", "True"), ("2", "True"), ("3", "False"):
+        set_ready(hub, "node", name, status)
+    ready = lambda: {a.rsplit(".", 1)[1] for a, conditions in endpoints(hub, "s").items() if conditions[0]}
+    revision = lambda name: hub.get("pod", name)["metadata"]["resourceVersion"]
+
+    def tick(name):
+        """Two pods more become ready on the lost node, each is seen by a later tick."""
+        set_ready(hub, "pod", name, "True")
+        wait_for(lambda: get_ready(hub, "pod", name)["status"] == "False")
+
+    wait_for(lambda: ready() == {"1", "2", "3"})
+    set_ready(hub, "node", "2", "Unknown")
+    wait_for(lambda: ready() == {"1", "3"})
+    assert endpoints(hub, "s")["10.244.0.2"] == (False, False, False), "the endpoint stays, as its pod does"
+    marked = hub.get("pod", "2p")["status"]["conditions"]
+    assert {c["type"]: c["status"] for c in marked} == {"Ready": "False", "ContainersReady": "True"}
+    assert marked[0]["lastTransitionTime"] > "2026"
+    wait_for(lambda: ready() == {"3"}, timeout=200)
+    node = get_ready(hub, "node", "n1")
+    assert (node["status"], node["reason"]) == ("Unknown", "NodeStatusUnknown")
+    since = calendar.timegm(time.strptime(node["lastTransitionTime"], "%Y-%m-%dT%H:%M:%SZ"))
+    assert since - begin >= 40, "a hub that is new does not judge"
+    before = [revision(name) for name in ("1p", "2p", "3p")]
+    tick("2late")
+    tick("2later")
+    assert [revision(name) for name in ("1p", "2p", "3p")] == before
+    set_ready(hub, "node", "2", "True")
+    for name in ("2p", "1p"):
+        set_ready(hub, "pod", name, "True")
+    before = revision("2p")
+    wait_for(lambda: get_ready(hub, "pod", "1p")["status"] == "False")
+    wait_for(lambda: ready() == {"2", "3"})
+    assert revision("2p") == before
 
 
 def test_svc_12_many_endpoints_and_named_ports(hub):

@@ -2,10 +2,12 @@
 """Endpoints follow real pods: the lab's probes, its graceful ends, and a replacement pod by pod."""
 
 import json
+import os
+import signal
 
 import pytest
 from combos import BRIEF, options, params
-from labs import Lab, pod, wait_for
+from labs import Lab, answers_of, pod, wait_for
 
 pytestmark = pytest.mark.sanitizers
 
@@ -89,3 +91,63 @@ def test_a_rolling_replacement_never_empties_the_service(lab):
     wait_for("the new ones only", lambda: set(endpoints(lab, "rolling")) == set(new))
     items = json.loads(lab.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=rolling", "-o", "json").stdout)["items"]
     assert len(items) == 1
+
+
+def ready_condition(lab, name):
+    """Its status, when that began, and the revision of the whole."""
+    p = json.loads(lab.kubectl("get", "pod", name, "-o", "json").stdout)
+    c = next(c for c in p["status"]["conditions"] if c["type"] == "Ready")
+    return c["status"], c["lastTransitionTime"], int(p["metadata"]["resourceVersion"])
+
+
+def test_a_lost_node_has_no_ready_endpoints_until_it_is_back():
+    """Stopped, and only silent while its pods go on: the API alone can tell that nobody should connect to them."""
+    labels = {"app": "lost"}
+    with Lab(nodes=2) as lab:
+        lab.apply(service("lost", labels), pod("here", node="n1", labels=labels), pod("there", node="n2", labels=labels), pod("client", node="n1"))
+        lab.wait_ready()
+        address = json.loads(lab.kubectl("get", "svc", "lost", "-o", "json").stdout)["spec"]["clusterIP"]
+
+        def ask():
+            done = lab.exec("default/client", "curl", "-sS", "-m", 2, "http://%s/" % address, check=False)
+            return json.loads(done.stdout) if done.returncode == 0 else None
+
+        def answered_here():
+            return all((ask() or {}).get("pod") == "here" for _ in range(20))
+
+        def both():
+            wait_for("both are ready", lambda: ready(lab, "lost") == {"here", "there"})
+            wait_for("connections to n2's", lambda: (ask() or {}).get("pod") == "there")
+            answers_of(("here", "there"), ask)
+
+        both()
+        lab.weft("node", "stop", "n2")
+        wait_for("not ready", lambda: conditions(lab, "lost", "there") == (False, False, False))
+        wait_for("connections go to the other one", answered_here)
+        assert ready(lab, "lost") == {"here"}
+        lab.weft("node", "start", "n2")
+        both()
+
+        silent = lab.pids("n2/runner")
+        for pid in silent:
+            os.kill(pid, signal.SIGSTOP)
+        lab.kubectl("patch", "node", "n2", "--subresource=status", "-p", '{"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}')
+        wait_for("not ready", lambda: conditions(lab, "lost", "there") == (False, False, False))
+        wait_for("connections go to the other one", answered_here)
+        for pid in silent:
+            os.kill(pid, signal.SIGCONT)
+        both()
+
+
+def test_what_others_make_of_ready_is_put_right_once(lab, tmp_path):
+    lab.apply(pod("overruled"), probed("control", str(tmp_path / "never"), {}))
+    wait_for("ready", lambda: ready_condition(lab, "overruled")[0] == "True")
+    told = lab.kubectl("patch", "pod", "overruled", "--subresource=status", "-o", "json", "-p",
+                       '{"status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2020-01-01T00:00:00Z"}]}}').stdout
+    wait_for("ready again", lambda: ready_condition(lab, "overruled")[0] == "True")
+    _, since, revision = ready_condition(lab, "overruled")
+    assert since > "2020-01-02" and revision > int(json.loads(told)["metadata"]["resourceVersion"])
+    # what is not ready does not become so by being called so; and while that is put right nothing more is said of the other one
+    lab.kubectl("patch", "pod", "control", "--subresource=status", "-p", '{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}')
+    wait_for("not ready again", lambda: ready_condition(lab, "control")[0] == "False")
+    assert ready_condition(lab, "overruled") == ("True", since, revision)
