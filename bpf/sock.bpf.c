@@ -66,6 +66,18 @@ static __always_inline void client_addr(const struct service_netns *pod, bool v4
 		addr_from_config(ret, &config.node_addrs[1]);
 }
 
+/* Whom source ranges judge: the host's own sockets come to a load balancer's address by the node's address in its network. */
+static __always_inline bool may_come(const struct service_frontend *f, const struct service_netns *pod, bool v4, const struct ip_addr *client)
+{
+	struct ip_addr source = *client;
+
+	if (!pod && v4 && config.underlay[0].b[0] != ADDR_ABSENT_BYTE)
+		addr_from_config(&source, &config.underlay[0]);
+	else if (!pod && !v4 && config.underlay[1].b[0] != ADDR_ABSENT_BYTE)
+		addr_from_config(&source, &config.underlay[1]);
+	return service_lets_in(f, &source);
+}
+
 static __always_inline void forget(struct bpf_sock_addr *ctx)
 {
 	struct service_sock *s = ctx->sk ? bpf_sk_storage_get(&service_socks, ctx->sk, NULL, 0) : NULL;
@@ -220,7 +232,7 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, bool v6, bool on
 	pod = find_pod(ctx);
 	v4 = addr_is_v4(&vip);
 	client_addr(pod, v4, &ask.client);
-	if (!service_lets_in(f, &ask.client))
+	if (!may_come(f, pod, v4, &ask.client))
 		return no_endpoint(SERVICE_DROP, pod);
 	if (only && pod && config.inbound && ctx->protocol == IPPROTO_UDP)
 		return leave_to_packets(pod); /* connected, it would never come here again, and stay with an endpoint that is gone */

@@ -39,6 +39,7 @@ static void adopt(struct services *s, struct service_state *st, struct adopted *
 	st->n_backends = a->n_backends;
 	st->frontends = take_ptr(a->frontends); /* those that are not wanted any more go */
 	st->n_frontends = a->n_frontends;
+	services_sort_prefixes(a->sources, a->n_sources);
 	st->sources = take_ptr(a->sources);
 	st->n_sources = a->n_sources;
 	s->n_backends += a->n_backends;
@@ -299,53 +300,6 @@ static int put_frontends(struct datapath *dp, struct services *s, struct service
 	return first;
 }
 
-/* ---- who may come ---- */
-
-struct service_source_key services_source_key(uint32_t id, const struct prefix *p)
-{
-	struct service_source_key key = { .len = 32 + p->len, .service = id };
-
-	memcpy(key.addr, &p->addr, sizeof(key.addr));
-	return key;
-}
-
-int services_delete_source(struct datapath *dp, uint32_t id, const struct prefix *p)
-{
-	struct service_source_key key = services_source_key(id, p);
-
-	return services_delete(dp, MAP_SERVICE_SOURCES, &key);
-}
-
-static bool has_prefix(const struct prefix *list, size_t n, const struct prefix *p)
-{
-	for (size_t i = 0; i < n; i++)
-		if (prefix_eq(&list[i], p))
-			return true;
-	return false;
-}
-
-static int put_sources(struct datapath *dp, struct service_state *st, const struct dp_service *want)
-{
-	uint32_t yes = 1;
-	int first = 0;
-
-	for (size_t i = 0; i < want->n_sources; i++) {
-		struct service_source_key key = services_source_key(st->id, &want->sources[i]);
-
-		if (!has_prefix(st->sources, st->n_sources, &want->sources[i]))
-			dp_note_error(&first, services_write(dp, MAP_SERVICE_SOURCES, &key, &yes));
-	}
-	for (size_t i = 0; i < st->n_sources; i++)
-		if (!has_prefix(want->sources, want->n_sources, &st->sources[i]))
-			dp_note_error(&first, services_delete_source(dp, st->id, &st->sources[i]));
-	free(st->sources);
-	st->sources = xnew0_array(struct prefix, want->n_sources + 1);
-	if (want->n_sources)
-		memcpy(st->sources, want->sources, want->n_sources * sizeof(*want->sources));
-	st->n_sources = want->n_sources;
-	return first;
-}
-
 /* ---- the end of a change ---- */
 
 /* Whoever left a set is no longer chosen, also not by affinity. */
@@ -423,7 +377,7 @@ int datapath_put_service(struct datapath *dp, const struct dp_service *want)
 	if (r == 0)
 		r = put_sets(dp, s, st, want, &c);
 	if (r == 0)
-		r = put_sources(dp, st, want); /* an address that lets nobody in yet is better than one that lets in all */
+		r = services_put_sources(dp, st, want); /* an address that lets nobody in yet is better than one that lets in all */
 	if (r < 0) {
 		undo(s, st, &c);
 		return r;

@@ -249,14 +249,6 @@ static void compare_sets(struct comparison *c)
 
 /* ---- who may come ---- */
 
-static bool has_prefix(const struct prefix *list, size_t n, const struct prefix *p)
-{
-	for (size_t i = 0; i < n; i++)
-		if (prefix_eq(&list[i], p))
-			return true;
-	return false;
-}
-
 static void take_source(void *ctx, const void *key, const void *value)
 {
 	const struct service_source_key *k = key;
@@ -274,13 +266,15 @@ static void take_source(void *ctx, const void *key, const void *value)
 
 static void compare_sources(const struct comparison *c)
 {
+	_cleanup_free_ struct prefix *wanted = services_sorted_prefixes(c->want->sources, c->want->n_sources);
 	char text[PREFIX_TEXT_MAX];
 
+	services_sort_prefixes(c->sources, c->n_sources);
 	for (size_t i = 0; i < c->want->n_sources; i++)
-		if (!has_prefix(c->sources, c->n_sources, &c->want->sources[i]))
+		if (!services_has_prefix(c->sources, c->n_sources, &c->want->sources[i]))
 			tell(c, "source range %s is not in the kernel", prefix_format(&c->want->sources[i], text));
 	for (size_t i = 0; i < c->n_sources; i++)
-		if (!has_prefix(c->want->sources, c->want->n_sources, &c->sources[i]))
+		if (!services_has_prefix(wanted, c->want->n_sources, &c->sources[i]))
 			tell(c, "source range %s is only in the kernel", prefix_format(&c->sources[i], text));
 }
 

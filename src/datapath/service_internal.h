@@ -120,6 +120,11 @@ struct service_backend services_encode_backend(const struct service_state *st, c
 struct service_source_key services_source_key(uint32_t id, const struct prefix *p);
 /* Prefix @p of service @id may not come any more. */
 int services_delete_source(struct datapath *dp, uint32_t id, const struct prefix *p);
+void services_sort_prefixes(struct prefix *list, size_t n);
+struct prefix *services_sorted_prefixes(const struct prefix *list, size_t n);
+bool services_has_prefix(const struct prefix *sorted, size_t n, const struct prefix *p);
+/* Return: 0 or the first error; what failed is tried again by the next call. */
+int services_put_sources(struct datapath *dp, struct service_state *st, const struct dp_service *want);
 void services_retire(struct services *s, uint32_t id, uint32_t chunks);
 static inline uint32_t chunks_of(uint32_t slots)
 {

@@ -128,6 +128,19 @@ static void validate_external_ip(const json_t *v, const struct path *at, struct 
 		err_invalid(e, at, v, "%s", endpoint_address_fault(&a));
 }
 
+/* With spaces around it, as upstream lets them stand. */
+static void validate_source_range(const json_t *v, const struct path *at, struct errors *e)
+{
+	const char *text = json_str_or(v, "");
+	size_t before = strspn(text, " "), n = strlen(text + before);
+	_cleanup_json_ json_t *bare = NULL;
+
+	while (n && text[before + n - 1] == ' ')
+		n--;
+	bare = json_stringn(text + before, n);
+	validate_cidr(json_is_string(v) ? bare : v, at, e);
+}
+
 static void validate_addresses(const json_t *spec, struct errors *e)
 {
 	const struct path *at = PATH(NULL, "spec");
@@ -137,7 +150,7 @@ static void validate_addresses(const json_t *spec, struct errors *e)
 	json_array_foreach(json_object_get(spec, "externalIPs"), i, v)
 		validate_external_ip(v, PATH_AT(PATH(at, "externalIPs"), i), e);
 	json_array_foreach(json_object_get(spec, "loadBalancerSourceRanges"), i, v)
-		validate_cidr(v, PATH_AT(PATH(at, "loadBalancerSourceRanges"), i), e);
+		validate_source_range(v, PATH_AT(PATH(at, "loadBalancerSourceRanges"), i), e);
 	validate_qualified_name(json_object_get(spec, "loadBalancerClass"), PATH(at, "loadBalancerClass"), e);
 }
 

@@ -251,8 +251,8 @@ static void SVC_42_source_ranges(void)
 	struct prefix in, out;
 	int e;
 
-	prefix_parse("10.9.1.0/24", &in, NULL); /* the node's address in the pods' range is there */
-	prefix_parse("192.0.2.0/24", &out, NULL);
+	prefix_parse("192.0.2.0/24", &in, NULL); /* the node's address in its network is there */
+	prefix_parse("10.9.1.0/24", &out, NULL); /* that in the pods' range */
 	frontend.flags = SERVICE_SOURCES;
 	s.sources = &out;
 	s.n_sources = 1;
@@ -270,6 +270,30 @@ static void SVC_42_source_ranges(void)
 	CHECK_INT(e, ETIMEDOUT);
 	harness_reopen(); /* and here the Service goes */
 	CHECK_INT(datapath_services_end(dp), 0);
+	CHECK_INT(count_keys("service_sources"), 0);
+}
+
+/* For want of room, say: the port is not as it should be until the range is written. */
+static void a_range_that_is_not_written_is_tried_again(void)
+{
+	struct dp_service s = service_of("ranges", VIP4, IPPROTO_TCP, 1);
+	struct prefix ranges[3] = { [1] = { .len = 200 } }; /* the kernel takes no such one */
+
+	prefix_parse("192.0.2.0/24", &ranges[0], NULL);
+	prefix_parse("10.9.1.0/24", &ranges[2], NULL);
+	frontend.flags = SERVICE_SOURCES;
+	s.sources = ranges;
+	s.n_sources = 3;
+	for (int i = 0; i < 3; i++)
+		CHECK_INT(datapath_put_service(dp, &s), -EINVAL);
+	CHECK_INT(count_keys("service_sources"), 2);
+	prefix_parse("10.9.2.0/24", &ranges[1], NULL);
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(count_keys("service_sources"), 3);
+	s.n_sources = 1;
+	CHECK_INT(datapath_put_service(dp, &s), 0);
+	CHECK_INT(count_keys("service_sources"), 1);
+	CHECK_INT(datapath_del_service(dp, "ranges"), 0);
 	CHECK_INT(count_keys("service_sources"), 0);
 }
 
@@ -841,6 +865,7 @@ int main(void)
 	RUN(SVC_1_both_families_and_mapped_sockets);
 	RUN(SVC_8_19_nobody_serves);
 	RUN(SVC_42_source_ranges);
+	RUN(a_range_that_is_not_written_is_tried_again);
 	RUN(SVC_18_affinity_holds_and_ends_with_its_endpoint);
 	RUN(SVC_18_affinity_lasts_as_long_as_asked_for);
 	RUN(SVC_21_datagrams_follow_their_endpoint);

@@ -242,6 +242,13 @@ def test_SVC_42_source_ranges(lab):
     lab.kubectl("patch", "svc", "some", "-p", json.dumps({"spec": {"loadBalancerSourceRanges": [lab.world[0] + "/32"]}}))
     wait_for("the world may come", lambda: curl(lab, "world", address, 80, 2) == 0)
     assert curl(lab, "default/c", address, 80, 2) == 28, "a pod is in no range"
+    assert curl(lab, "n1", address, 80, 2) == 28, "nor is a node"
+    own = next(a for a in lab.nodes["n1"] if ":" not in a)
+    many = ["10.1.%d.%d/32" % (i // 250, i % 250) for i in range(1000)] + [" %s/32 " % own] # upstream lets spaces stand
+    lab.kubectl("patch", "svc", "some", "-p", json.dumps({"spec": {"loadBalancerSourceRanges": many}}))
+    wait_for("the node may come, by its own address", lambda: curl(lab, "n1", address, 80, 2) == 0)
+    assert curl(lab, "n2", address, 80, 2) == 28, "the other node may not"
+    assert curl(lab, "world", address, 80, 2) == 28
 
 
 def test_SVC_47_one_port_of_a_client_two_services_one_endpoint(lab):
