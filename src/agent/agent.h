@@ -75,7 +75,8 @@ struct agent {
 
 	/* policy: on its own clock, as it is to be felt at once */
 	struct policies *policies;
-	sd_event_source *policy_timer, *settle_timer;
+	sd_event_source *policy_timer, *settle_timer, *room_timer;
+	uint64_t room_stale_us; /* since when it has been due to ask who finds room; 0: it is not */
 	bool policy_applied; /* since the start */
 	size_t pods_locked; /* addresses that were locked down when this agent began, until policy_applied */
 	bool host_booted; /* host_boot.c has nothing (more) to do */

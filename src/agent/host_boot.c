@@ -71,7 +71,7 @@ static int apply(struct agent *a, const struct past *past)
 
 	policy_set_modes(compiler, a->opt.policy_mode == POLICY_MODE_OBSERVE, false);
 	policy_set_trial_room(compiler, a->opt.policy_rule_table_size / 2);
-	policy_set_block_room(compiler, a->opt.policy_rule_table_size / 4 * 3);
+	policy_set_rule_room(compiler, a->opt.policy_rule_table_size / 2);
 	policy_set_limits(compiler, 0, 0, a->opt.policy_address_table_size);
 	policy_nodes_put_ranges(compiler, past->model);
 	for (size_t i = 0; i < n; i++)

@@ -109,7 +109,7 @@ static const struct option options[] = {
 	{ "policy.addressTableSize", T_UINT, AT(policy_address_table_size), "262144", 64, 16777216,
 	  .help = "addresses of pods and nodes that policy can tell apart, and prefixes; the maps hold twice as many, for an agent that starts" },
 	{ "policy.ruleTableSize", T_UINT, AT(policy_rule_table_size), "262144", 64, 16777216,
-	  .help = "rules of the policies of this node's pods, and ports of rules; twice as many are needed while an agent starts" },
+	  .help = "rules of the policies of this node's pods, of which half may be in use (what changes is written beside them), and ports of rules, of which twice as many are needed while an agent starts" },
 	{ "service.inbound", T_CHOICE, AT(service_inbound), "auto", .choices = switches,
 	  .help = "serve Services packet by packet: to clients outside (NodePorts, addresses of load balancers, and external ones if those are served), and to pods what sockets leave alone; auto: unless kube-proxy serves this node, looked at with every audit" },
 	{ "service.nodePortAddresses", T_NODE_PORTS, AT(service_node_port_addresses), "primary",

@@ -427,6 +427,17 @@ bool policies_settle(struct policies *p)
 	return true;
 }
 
+bool policies_room_is_stale(const struct policies *p)
+{
+	return policy_room_is_stale(p->policy);
+}
+
+void policies_ask_room(struct policies *p)
+{
+	policy_ask_room(p->policy);
+	p->dirty = true;
+}
+
 bool policies_rest(const struct policies *p)
 {
 	return policy_apply_is_leaving(&p->apply) || policy_rests(p->policy);
@@ -562,8 +573,9 @@ struct policies *policies_new(sd_event *event, struct model *m, const struct opt
 	p->wake_ctx = ctx;
 	p->policy = policy_new();
 	policy_set_modes(p->policy, opt->policy_mode == POLICY_MODE_OBSERVE, opt->policy_default == POLICY_DEFAULT_DENY);
+	policy_set_patient(p->policy);
 	policy_set_trial_room(p->policy, opt->policy_rule_table_size / 2);
-	policy_set_block_room(p->policy, opt->policy_rule_table_size / 4 * 3);
+	policy_set_rule_room(p->policy, opt->policy_rule_table_size / 2);
 	policy_set_limits(p->policy, 0, 0, opt->policy_address_table_size);
 	if (!opt->policy_host) {
 		policy_set_hostless(p->policy);

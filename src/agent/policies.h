@@ -38,6 +38,9 @@ int policies_update(struct policies *p, const struct endpoints *endpoints, struc
 bool policies_settle(struct policies *p);
 /* Is there anything left for it? */
 bool policies_rest(const struct policies *p);
+/* Who finds no room might be another by now; with the next update it is asked. */
+bool policies_room_is_stale(const struct policies *p);
+void policies_ask_room(struct policies *p);
 /* This node's addresses on its links (now): policies of the node mean what leads to it there. Copied. */
 void policies_set_links(struct policies *p, const struct policy_links *links);
 /* A look at the next entries of the policy maps. Return: how many had to be put back, -errno. */

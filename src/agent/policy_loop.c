@@ -10,6 +10,8 @@ enum {
 	SETTLE_US = 100 * 1000, /* no program runs that long */
 	ROOM_US = 250 * 1000, /* what goes has gone by then, and leaves room */
 	RETRY_US = 1000 * 1000,
+	QUIET_US = 3 * 1000 * 1000, /* without a change, before it is asked anew who finds room */
+	ASK_US = 60 * 1000 * 1000, /* but then at the latest */
 };
 
 bool agent_policy_is_synced(const struct agent *a)
@@ -33,11 +35,43 @@ static void wake_in(sd_event_source *s, uint64_t us)
 	sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
+static void wait_for_quiet(struct agent *a)
+{
+	uint64_t now = agent_now_us(a), last = a->room_stale_us + ASK_US;
+
+	sd_event_source_set_time_relative(a->room_timer, MIN((uint64_t)QUIET_US, last > now ? last - now : 0));
+	sd_event_source_set_enabled(a->room_timer, SD_EVENT_ONESHOT);
+}
+
 static void on_wake(void *ctx)
 {
 	struct agent *a = ctx;
 
 	wake_in(a->policy_timer, GATHER_US);
+	if (a->room_stale_us)
+		wait_for_quiet(a);
+}
+
+/* To ask makes all that was too much once more, which may take a second. So no change waits for it, if it can be helped. */
+static void ask_when_quiet(struct agent *a)
+{
+	if (!policies_room_is_stale(a->policies)) {
+		a->room_stale_us = 0;
+		sd_event_source_set_enabled(a->room_timer, SD_EVENT_OFF);
+	} else if (!a->room_stale_us) {
+		a->room_stale_us = agent_now_us(a);
+		wait_for_quiet(a);
+	}
+}
+
+static int on_room_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
+{
+	struct agent *a = ctx;
+
+	a->room_stale_us = 0;
+	policies_ask_room(a->policies);
+	wake_in(a->policy_timer, GATHER_US);
+	return 0;
 }
 
 static void set_policy_health(struct agent *a, int r)
@@ -67,6 +101,7 @@ int agent_update_policies(struct agent *a)
 	if (r < 0 || again || policy_apply_is_failed(policies_applied(a->policies)))
 		wake_in(a->policy_timer, policy_apply_is_leaving(policies_applied(a->policies)) ? ROOM_US : RETRY_US);
 	wake_in(a->settle_timer, SETTLE_US);
+	ask_when_quiet(a);
 	return r;
 }
 
@@ -140,9 +175,12 @@ int agent_start_policies(struct agent *a)
 
 	if (r >= 0)
 		r = sd_event_add_time_relative(a->event, &a->settle_timer, CLOCK_MONOTONIC, 0, 1000, on_settle_timer, a);
+	if (r >= 0)
+		r = sd_event_add_time_relative(a->event, &a->room_timer, CLOCK_MONOTONIC, 0, 1000, on_room_timer, a);
 	if (r < 0)
 		return r;
 	sd_event_source_set_enabled(a->settle_timer, SD_EVENT_OFF);
+	sd_event_source_set_enabled(a->room_timer, SD_EVENT_OFF);
 	events_init(&a->events, a->event, &a->client, a->opt.node_name);
 	events_init(&a->services.events, a->event, &a->client, a->opt.node_name);
 	a->policies = policies_new(a->event, a->model, &a->opt, on_wake, a);
@@ -163,4 +201,5 @@ void agent_stop_policies(struct agent *a)
 	events_done(&a->events);
 	sd_event_source_disable_unref(a->policy_timer);
 	sd_event_source_disable_unref(a->settle_timer);
+	sd_event_source_disable_unref(a->room_timer);
 }

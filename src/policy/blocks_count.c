@@ -1,31 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* To count memberships no set is made: a set is known by the sum of its blocks' hashes (which are seeded) as the walk of blocks.c goes by. A policy has an
- * entry for each set that holds a block which it names, so beside each set stands how many policies do: of a block that comes or goes only
- * those change that hold no other one of the object, or of the policy. */
+/* To count memberships no set is made: a set is known by the sum of its blocks' hashes (which are seeded) as the walk of blocks.c goes by. */
 #include "policy/blocks_count.h"
+
+/* Or would be, if the object was not left out. */
+static bool is_of_table(const struct peer *peer)
+{
+	return peer->type == PEER_BLOCK && (!peer->any_block || peer->in_table);
+}
+
+static void add_marks(struct marks *to, struct peer *peer)
+{
+	GROW(to->m, to->n, to->cap);
+	to->m[to->n++] = (struct mark){ peer->cidr, peer, false };
+	for (unsigned x = 0; x < peer->n_except; x++) {
+		GROW(to->m, to->n, to->cap);
+		to->m[to->n++] = (struct mark){ peer->except[x], peer, true };
+	}
+}
 
 void marks_add(struct marks *to, const struct object *o)
 {
 	for (unsigned i = 0; i < o->spec->n_rules; i++)
-		for (unsigned j = 0; j < o->spec->rules[i].n_peers; j++) {
-			struct peer *peer = o->rules[i].peers[j];
-
-			if (peer->type != PEER_BLOCK || !peer->in_table)
-				continue;
-			GROW(to->m, to->n, to->cap);
-			to->m[to->n++] = (struct mark){ peer->cidr, peer, false };
-			for (unsigned x = 0; x < peer->n_except; x++) {
-				GROW(to->m, to->n, to->cap);
-				to->m[to->n++] = (struct mark){ peer->except[x], peer, true };
-			}
-		}
+		for (unsigned j = 0; j < o->spec->rules[i].n_peers; j++)
+			if (is_of_table(o->rules[i].peers[j]))
+				add_marks(to, o->rules[i].peers[j]);
 }
 
 bool object_names_blocks(const struct object *o)
 {
 	for (unsigned i = 0; i < o->spec->n_rules; i++)
 		for (unsigned j = 0; j < o->spec->rules[i].n_peers; j++)
-			if (o->rules[i].peers[j]->type == PEER_BLOCK && o->rules[i].peers[j]->in_table)
+			if (is_of_table(o->rules[i].peers[j]))
 				return true;
 	return false;
 }
@@ -50,7 +55,6 @@ struct level {
 	struct prefix prefix;
 	uint64_t sum;
 	size_t size, undo; /* how many changes of `present` there were before it */
-	size_t entries;
 };
 
 struct count {
@@ -61,8 +65,7 @@ struct count {
 	size_t n_changes, cap_changes;
 	uint64_t *seen; /* sums of the sets so far, open addressing */
 	size_t mask;
-	size_t prefixes, memberships, entries;
-	bool whole; /* entries, too */
+	size_t prefixes, memberships;
 };
 
 /* No IPv6 block means IPv4. */
@@ -72,7 +75,7 @@ static bool is_v4(const struct prefix *p)
 }
 
 /* Of small numbers the hash alone is all but a product, and sums of products meet: {1, 4} would be taken for {2, 3}. So it is mixed (as splitmix64 does). */
-static uint64_t word_of(const struct peer *peer)
+uint64_t peer_word(const struct peer *peer)
 {
 	uint64_t h = hash_mem(&peer->id, sizeof(peer->id));
 
@@ -81,49 +84,13 @@ static uint64_t word_of(const struct peer *peer)
 	return h ^ h >> 31;
 }
 
-static unsigned *held_of(struct held *h, bool v4)
-{
-	return v4 ? &h->v4 : &h->v6;
-}
-
-/* Return: by how many entries a set with the user has more, or less. */
-static size_t hold(struct tally *t, uint32_t user, bool present, bool v4)
-{
-	const struct user *u = &t->users[user];
-	unsigned *held = held_of(&t->by_user[user], v4);
-	size_t n = 0;
-
-	if (present ? (*held)++ : --*held)
-		return 0;
-	for (size_t i = u->first; i < u->first + u->n; i++) {
-		unsigned *of_policy = held_of(&t->by_policy[t->policies[i]], v4);
-
-		if (!(present ? (*of_policy)++ : --*of_policy))
-			n += !t->out[t->policies[i]];
-	}
-	return n;
-}
-
-static size_t hold_all(struct tally *t, const struct peer *peer, bool present)
-{
-	bool v4 = is_v4(&peer->cidr);
-	size_t n = 0;
-
-	for (uint32_t i = t->first_user[peer->place]; i < t->first_user[peer->place + 1]; i++)
-		n += hold(t, t->users_of[i], present, v4);
-	return n;
-}
-
 static void turn(struct count *c, struct level *l, struct peer *peer, bool present)
 {
-	size_t entries = c->whole ? hold_all(c->t, peer, present) : 0;
-
-	uint64_t h = word_of(peer);
+	uint64_t h = peer_word(peer);
 
 	c->t->present[peer->place] = present;
 	l->sum += present ? h : -h;
 	l->size += present ? 1 : -1;
-	l->entries += present ? entries : -entries;
 	GROW(c->changes, c->n_changes, c->cap_changes);
 	c->changes[c->n_changes++] = peer;
 }
@@ -134,12 +101,9 @@ static void leave(struct count *c, const struct prefix *p)
 		const struct level *l = &c->stack[--c->depth];
 
 		while (c->n_changes > l->undo) {
-			struct peer *peer = c->changes[--c->n_changes];
-			bool *present = &c->t->present[peer->place];
+			bool *present = &c->t->present[c->changes[--c->n_changes]->place];
 
 			*present = !*present;
-			if (c->whole)
-				hold_all(c->t, peer, *present);
 		}
 	}
 }
@@ -157,7 +121,6 @@ static void note_set(struct count *c, const struct level *l)
 			continue;
 		*s = key;
 		c->memberships += l->size;
-		c->entries += l->entries;
 		return;
 	}
 }
@@ -177,7 +140,6 @@ static void enter(struct count *c, const struct mark *m, size_t n)
 	if (c->depth && same_family(&c->stack[c->depth - 1].prefix, &m->prefix)) {
 		l.sum = c->stack[c->depth - 1].sum;
 		l.size = c->stack[c->depth - 1].size;
-		l.entries = c->stack[c->depth - 1].entries;
 	}
 	l.undo = c->n_changes;
 	for (size_t i = 0; i < n; i++) {
@@ -192,14 +154,13 @@ static void enter(struct count *c, const struct mark *m, size_t n)
 	note_set(c, &l);
 }
 
-struct sums tally_count(struct tally *t, const struct marks *m, bool whole)
+struct sums tally_count(struct tally *t, const struct marks *m)
 {
 	_cleanup_free_ struct count *c = xnew0(struct count);
 	struct sums sums;
 	size_t end;
 
 	c->t = t;
-	c->whole = whole;
 	for (c->mask = 64; c->mask < 2 * m->n; c->mask *= 2)
 		;
 	c->seen = xnew0_array(uint64_t, c->mask);
@@ -212,148 +173,39 @@ struct sums tally_count(struct tally *t, const struct marks *m, bool whole)
 	leave(c, NULL);
 	free(c->seen);
 	free(c->changes);
-	sums = (struct sums){ c->prefixes, c->memberships, c->entries };
+	sums = (struct sums){ c->prefixes, c->memberships };
 	return sums;
 }
 
-/* --- who names them --- */
-
-static int cmp_use(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
-/* An object's place among the users, from 1 on: its ingress, and behind it its egress. */
-static void add_user(struct tally *t, struct object *o)
-{
-	o->place = t->n_users + 1;
-	for (unsigned d = 0; d < POLICY_DIRECTIONS; d++) {
-		GROW(t->users, t->n_users, t->cap_users);
-		t->users[t->n_users++] = (struct user){ .object = o };
-	}
-}
-
-struct uses {
-	uint64_t *list; /* place or user << 32 | user or policy */
-	size_t n, cap;
-};
-
-static void add_use(struct uses *u, uint64_t of, uint64_t what)
-{
-	GROW(u->list, u->n, u->cap);
-	u->list[u->n++] = of << 32 | what;
-}
-
-static void sort_uses(struct uses *u)
-{
-	size_t n = 0;
-
-	if (u->n > 1)
-		qsort(u->list, u->n, sizeof(*u->list), cmp_use);
-	for (size_t i = 0; i < u->n; i++)
-		if (i == 0 || u->list[i] != u->list[i - 1])
-			u->list[n++] = u->list[i];
-	u->n = n;
-}
-
-static void add_blocks_of(struct uses *blocks, const struct object *o)
+void tally_add(struct tally *t, const struct object *o)
 {
 	for (unsigned i = 0; i < o->spec->n_rules; i++)
-		for (unsigned j = 0; j < o->spec->rules[i].n_peers; j++)
-			if (o->rules[i].peers[j]->type == PEER_BLOCK && o->rules[i].peers[j]->in_table)
-				add_use(blocks, o->rules[i].peers[j]->place, o->place - 1 + o->spec->rules[i].direction);
-}
+		for (unsigned j = 0; j < o->spec->rules[i].n_peers; j++) {
+			struct peer *peer = o->rules[i].peers[j];
 
-/* By whom, and for which policies, blocks are named. */
-static void gather_uses(struct tally *t, struct uses *blocks, struct uses *policies)
-{
-	struct htab_node *n;
-
-	for (n = htab_begin(&t->p->psets); n; n = htab_next(&t->p->psets, n)) {
-		const struct pset *s = container_of(n, struct pset, node);
-
-		for (unsigned i = 0; !s->idle && i < s->n_objects; i++) {
-			struct object *o = s->objects[i];
-
-			if (!object_names_blocks(o))
+			if (peer->place || !is_of_table(peer))
 				continue;
-			if (!o->place) {
-				add_user(t, o);
-				add_blocks_of(blocks, o);
-			}
-			for (unsigned d = 0; d < POLICY_DIRECTIONS; d++)
-				add_use(policies, o->place - 1 + d, t->n_policies + d);
+			GROW(t->peers, t->n_peers, t->cap_peers);
+			t->peers[t->n_peers++] = peer;
+			peer->place = t->n_peers;
+			add_marks(&t->all, peer);
 		}
-		t->n_policies += POLICY_DIRECTIONS; /* each direction has entries of its own */
-	}
-	for (size_t u = 0; u < t->n_users; u++)
-		t->users[u].object->place = 0;
-	sort_uses(blocks);
-	sort_uses(policies);
 }
 
-void tally_users(struct tally *t)
+void tally_ready(struct tally *t)
 {
-	struct uses blocks = { 0 }, policies = { 0 };
-
-	gather_uses(t, &blocks, &policies);
-	t->policies = xnew0_array(uint32_t, policies.n + 1);
-	for (size_t i = 0; i < policies.n; i++) {
-		struct user *u = &t->users[policies.list[i] >> 32];
-
-		if (u->n++ == 0)
-			u->first = i;
-		t->policies[i] = (uint32_t)policies.list[i];
-	}
-	t->users_of = xnew0_array(uint32_t, blocks.n + 1);
-	t->first_user = xnew0_array(uint32_t, t->n_peers + 1);
-	for (size_t place = 0, i = 0; place <= t->n_peers; place++) {
-		t->first_user[place] = i;
-		for (; i < blocks.n && blocks.list[i] >> 32 == place; i++)
-			t->users_of[i] = (uint32_t)blocks.list[i];
-	}
-	t->by_user = xnew0_array(struct held, t->n_users + 1);
-	t->by_policy = xnew0_array(struct held, t->n_policies + 1);
-	t->out = xnew0_array(bool, t->n_policies + 1);
-	free(blocks.list);
-	free(policies.list);
-}
-
-void tally_begin(struct tally *t, struct policy *p)
-{
-	struct htab_node *n;
-
-	*t = (struct tally){ .p = p };
-	for (n = htab_begin(&p->peers); n; n = htab_next(&p->peers, n)) {
-		struct peer *peer = container_of(n, struct peer, node);
-
-		if (peer->type != PEER_BLOCK || !peer->in_table)
-			continue;
-		peer->place = t->n_peers++;
-		GROW(t->all.m, t->all.n, t->all.cap);
-		t->all.m[t->all.n++] = (struct mark){ peer->cidr, peer, false };
-		for (unsigned x = 0; x < peer->n_except; x++) {
-			GROW(t->all.m, t->all.n, t->all.cap);
-			t->all.m[t->all.n++] = (struct mark){ peer->except[x], peer, true };
-		}
-	}
-	t->on = xnew0_array(bool, t->n_peers);
-	t->present = xnew0_array(bool, t->n_peers);
-	memset(t->on, true, t->n_peers * sizeof(*t->on));
+	t->on = xnew0_array(bool, t->n_peers + 1);
+	t->present = xnew0_array(bool, t->n_peers + 1);
+	memset(t->on, true, t->n_peers + 1);
+	marks_sort(&t->all);
 }
 
 void tally_done(struct tally *t)
 {
+	for (size_t i = 0; i < t->n_peers; i++)
+		t->peers[i]->place = 0;
+	free(t->peers);
 	free(t->all.m);
 	free(t->on);
 	free(t->present);
-	free(t->users);
-	free(t->policies);
-	free(t->users_of);
-	free(t->first_user);
-	free(t->by_user);
-	free(t->by_policy);
-	free(t->out);
 }

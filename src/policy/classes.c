@@ -159,16 +159,12 @@ static int cmp_peer(const void *a, const void *b)
 /* Peers of a type that classes know, by id. */
 static struct peer **collect_peers(const struct policy *p, enum peer_type type, size_t *ret_n)
 {
-	struct peer **all = xnew0_array(struct peer *, p->peers.count);
-	struct htab_node *n;
+	struct peer **all = xnew0_array(struct peer *, p->n_used + 1);
+	struct peer *peer;
 	size_t count = 0;
 
-	for (n = htab_begin(&p->peers); n; n = htab_next(&p->peers, n)) {
-		struct peer *peer = container_of(n, struct peer, node);
-
-		if (peer->type == type && (type == PEER_BLOCK ? peer->in_table && !peer->left_out : peer->in_use && !peer->any_node))
-			all[count++] = peer;
-	}
+	list_for_each(peer, &p->used[type], used)
+		all[count++] = peer;
 	if (count)
 		qsort(all, count, sizeof(*all), cmp_peer);
 	*ret_n = count;
@@ -319,6 +315,32 @@ void classes_update(struct policy *p)
 	p->all_classes_dirty = false;
 	blocks_sweep(&p->blocks);
 	forget_classes(p);
+}
+
+/* One that is made again while it is asked who finds room is the same then, and no address has to be written anew. */
+void classes_hold(struct policy *p)
+{
+	struct htab_node *n;
+
+	p->held = xnew0_array(struct class_ *, p->classes.count + 1);
+	for (n = htab_begin(&p->classes); n; n = htab_next(&p->classes, n)) {
+		struct class_ *c = container_of(n, struct class_, node);
+
+		c->held = true;
+		c->members++;
+		p->held[p->n_held++] = c;
+	}
+}
+
+void classes_release(struct policy *p)
+{
+	for (size_t i = 0; i < p->n_held; i++) {
+		p->held[i]->held = false;
+		class_put_member(p, p->held[i]);
+	}
+	free(p->held);
+	p->held = NULL;
+	p->n_held = 0;
 }
 
 void classes_done(struct policy *p)

@@ -7,43 +7,59 @@
  * flatten   the policies whose objects or classes changed, to entries
  * emit      the arrays
  *
- * What only observes takes no room from what is in force (trials.c): where they find none together, all is done once more without it.
+ * What only observes takes no room from what is in force (trials.c): where they find none together, all is done once more without it. Then, before what
+ * is too much is made, who brings the most goes without: of blocks before there are classes (blocks_fit.c), of rules when there are (rules_fit.c).
  *
  * policy_settle() is the other half: policies that no endpoint has any more were kept (with their peers, and so with the
  * classes that their entries speak of) while packets could still be judged by them. */
 #include "policy/store.h"
 
-static void fit_blocks(struct policy *p)
+static void fit_blocks(struct policy *p, bool anew)
 {
-	if (!p->blocks_dirty && !p->fit_dirty)
+	if (!p->blocks_dirty && !anew)
 		return;
-	if (trials_take_part(p) && blocks_are_too_many(p))
+	if (trials_take_part(p) && blocks_are_too_many(p, anew))
 		trials_update(p, true);
-	blocks_fit(p);
-	p->fit_dirty = false;
+	blocks_fit(p, anew);
 }
 
-static void make(struct policy *p)
+static void make_classes(struct policy *p, bool anew)
 {
+	fit_blocks(p, anew);
 	profiles_update(p);
 	classes_update(p);
+}
+
+static void make(struct policy *p, bool anew)
+{
+	make_classes(p, anew);
+	if (trials_take_part(p) && rules_are_too_many(p)) {
+		trials_update(p, true);
+		make_classes(p, anew);
+	}
+	while (rules_fit(p))
+		make_classes(p, false);
+	classes_release(p);
 	flatten_update(p);
 }
 
 struct policy_maps *policy_compile(struct policy *p)
 {
-	bool again = p->subjects_dirty;
+	bool again = p->patient ? p->asked : p->subjects_dirty, anew = p->patient ? p->asked : p->room_stale;
 
 	p->generation++;
+	if (p->n_left_out)
+		classes_hold(p);
 	subjects_update(p);
+	anew &= p->n_left_out > 0;
+	p->asked = false;
+	p->room_stale &= p->patient && !again && (p->n_left_out || p->trials_left_out); /* else all take part in this one */
 	trials_update(p, p->trials_left_out && !again);
-	fit_blocks(p);
-	make(p);
+	make(p, anew);
 	if (trials_take_part(p) && trials_lack_room(p)) {
 		p->generation++;
 		trials_update(p, true);
-		fit_blocks(p);
-		make(p);
+		make(p, anew);
 	}
 	peers_sweep(p);
 	policy_maps_put(p->maps);
@@ -77,7 +93,7 @@ bool policy_settle(struct policy *p, uint64_t compiled)
 		next = htab_next(&p->psets, n);
 		if (!s->retiring || s->retired >= compiled)
 			continue;
-		any = p->fit_dirty = true;
+		any = p->room_stale = true;
 		p->retiring--;
 		pset_free(p, s);
 	}
@@ -108,7 +124,7 @@ const char *object_trouble(const struct policy *p, const struct object *o)
 
 	if (host && host->pset && pset_is_unfit(host->pset) && !o->spec->observes && object_selects(o, host))
 		return host_unfit(p);
-	return o->blocks_left_out ? "the CIDR blocks in use on this node are too many (policy.addressTableSize, policy.ruleTableSize) or nest too much, its own most of all: whom it selects there is locked down" : NULL;
+	return o->left_out ? "what policies name on this node is too much for its maps (policy.addressTableSize, policy.ruleTableSize), its own most of all: whom it selects there is locked down" : NULL;
 }
 
 static void object_problems(const struct policy *p, const struct object *o, policy_problem_fn *fn, void *ctx)
@@ -142,10 +158,10 @@ static void pod_problems(const struct policy *p, const struct pod *pod, policy_p
 		fn(PROBLEM_TOO_LARGE, name, "its policies need more map entries than one policy may have: locked down", ctx);
 	if (pod->trial && pod->trial->too_large)
 		fn(PROBLEM_TRIAL_TOO_LARGE, name, "with those that only observe its policies are too large: would be locked down", ctx);
-	if (pod->trial && (pod->trial->idle || pod->trial->blocks_overflow))
+	if (pod->trial && (pod->trial->idle || pod->trial->no_room))
 		fn(PROBLEM_TRIAL_NO_ROOM, name, "the policies that only observe find no room (policy.ruleTableSize, policy.addressTableSize): not observed", ctx);
-	if (pod->pset && pod->pset->blocks_overflow)
-		fn(PROBLEM_TOO_MANY_BLOCKS, name, "the CIDR blocks in use are too many (policy.addressTableSize, policy.ruleTableSize) or nest too much, those of its policies most of all: locked down", ctx);
+	if (pod->pset && pod->pset->no_room)
+		fn(PROBLEM_TOO_MANY_BLOCKS, name, "what policies name on this node is too much for its maps (policy.addressTableSize, policy.ruleTableSize), its own most of all: locked down", ctx);
 }
 
 void policy_each_problem(const struct policy *p, policy_problem_fn *fn, void *ctx)

@@ -105,7 +105,7 @@ static char *pset_text(const struct policy *p, const struct pset *s)
 		add_line(&l, entry_text(p, &s->entries[i]));
 	entries = join_lines(&l);
 	return xasprintf("policy%s%s%s: %s", s->retiring ? " retiring" : "", s->too_large ? " too large" : "",
-			 s->blocks_overflow ? " too many blocks" : "", entries);
+			 s->no_room ? " no room" : "", entries);
 }
 
 static void dump_addresses(const struct policy *p, struct lines *l)

@@ -156,7 +156,7 @@ static uint32_t id_of(const struct pset *s)
 /* What a trial would do that is not tried is nobody's to say. One that is too large by itself would lock down. */
 static uint32_t trial_of(const struct pod *pod)
 {
-	return pod->trial && (pod->trial->idle || pod->trial->blocks_overflow) ? POLICY_OPEN : id_of(pod->trial);
+	return pod->trial && (pod->trial->idle || pod->trial->no_room) ? POLICY_OPEN : id_of(pod->trial);
 }
 
 /* Where everything only observes, so does the lock. */

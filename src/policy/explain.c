@@ -160,11 +160,11 @@ static const char *state_of(const struct policy *p, const struct pod *pod)
 		return "would be locked: the labels of its namespace are not known";
 	if (pod->locked)
 		return "locked: the labels of its namespace are not known";
-	if (pod->pset && pod->pset->blocks_overflow)
-		return "locked: the CIDR blocks in use on this node are too many (policy.addressTableSize, policy.ruleTableSize) or nest too much";
+	if (pod->pset && pod->pset->no_room)
+		return "locked: what policies name on this node is too much for its maps (policy.addressTableSize, policy.ruleTableSize), its own most of all";
 	if (pod->pset && pod->pset->too_large)
 		return "locked: its policies are too large";
-	if (pod->trial && (pod->trial->idle || pod->trial->blocks_overflow))
+	if (pod->trial && (pod->trial->idle || pod->trial->no_room))
 		return "what only observes finds no room: not observed";
 	if (pod->trial && pod->trial->too_large)
 		return "would be locked: with those that only observe its policies are too large";

@@ -555,6 +555,30 @@ void pset_clear_entries(struct policy *p, struct pset *s)
 	s->n_entries = s->cap_entries = 0;
 }
 
+size_t flatten_each_class(struct policy *p, struct pset *s, flatten_class_fn *fn, void *ctx)
+{
+	size_t n = 0;
+
+	for (unsigned d = 0; d < POLICY_DIRECTIONS; d++) {
+		struct work w = { .p = p, .s = s, .direction = d };
+
+		order_rules(&w);
+		make_lists(&w);
+		for (size_t i = 0; i < w.n_lists; i++) {
+			const struct tokens *list = &w.lists[i];
+
+			if (list->class_ && class_is_empty(list->class_))
+				continue;
+			if (list->class_)
+				fn(list->class_, ctx);
+			n += list->n || i == LIST_ANY4 || i == LIST_ANY6;
+		}
+		n += w.too_large ? p->max_entries : 0;
+		work_done(&w);
+	}
+	return n;
+}
+
 static bool uses_blocks(const struct pset *s)
 {
 	for (unsigned i = 0; i < s->n_objects; i++)
@@ -569,10 +593,10 @@ static bool uses_blocks(const struct pset *s)
 }
 
 /* All that use any, should there be too many in spite of what blocks_fit() has counted. */
-static bool lacks_blocks(const struct policy *p, const struct pset *s)
+static bool lacks_room(const struct policy *p, const struct pset *s)
 {
 	for (unsigned i = 0; i < s->n_objects; i++)
-		if (s->objects[i]->blocks_left_out)
+		if (s->objects[i]->left_out)
 			return true;
 	return p->blocks.overflow && uses_blocks(s);
 }
@@ -586,9 +610,9 @@ static void flatten(struct policy *p, struct pset *s)
 	s->entries = NULL;
 	s->n_entries = s->cap_entries = 0;
 	s->flattened = p->generation;
-	s->blocks_overflow = lacks_blocks(p, s);
+	s->no_room = lacks_room(p, s);
 	s->too_large = false;
-	for (unsigned d = 0; d < POLICY_DIRECTIONS && !s->blocks_overflow && !s->too_large; d++)
+	for (unsigned d = 0; d < POLICY_DIRECTIONS && !s->no_room && !s->too_large; d++)
 		s->too_large = !flatten_direction(p, s, d);
 	if (s->too_large)
 		pset_clear_entries(p, s); /* nothing found means dropped */
@@ -599,8 +623,12 @@ static void flatten(struct policy *p, struct pset *s)
 
 static bool stale(const struct policy *p, const struct pset *s)
 {
-	if (!s->flattened || s->blocks_overflow != lacks_blocks(p, s))
+	bool lacks = lacks_room(p, s);
+
+	if (!s->flattened || s->no_room != lacks)
 		return true;
+	if (lacks)
+		return false;
 	for (unsigned i = 0; i < s->n_objects; i++)
 		for (unsigned j = 0; j < s->objects[i]->spec->n_rules; j++) {
 			const struct object_rule *r = &s->objects[i]->rules[j];

@@ -59,14 +59,8 @@ void object_put(struct policy *p, struct object *o)
 }
 
 /* The peers of a policy in force cut the address space; so do, for rules that pods obey when they send, the ports' names. */
-void object_use(struct policy *p, struct object *o, int by)
+static void use_peers(struct policy *p, struct object *o, int by)
 {
-	unsigned before = o->in_use;
-
-	o->in_use += by;
-	if (!before == !o->in_use)
-		return;
-	o->blocks_left_out = false;
 	for (unsigned i = 0; i < o->spec->n_rules; i++) {
 		struct object_rule *r = &o->rules[i];
 		bool names_ports = false;
@@ -80,6 +74,28 @@ void object_use(struct policy *p, struct object *o, int by)
 		for (unsigned j = 0; j < r->spec->n_peers; j++)
 			peer_use(p, r->peers[j], names_ports, by);
 	}
+}
+
+void object_use(struct policy *p, struct object *o, int by)
+{
+	unsigned before = o->in_use;
+
+	o->in_use += by;
+	if (!before == !o->in_use)
+		return;
+	if (!o->left_out)
+		use_peers(p, o, by);
+	p->n_left_out -= o->left_out;
+	o->left_out = false;
+}
+
+void object_leave_out(struct policy *p, struct object *o, bool out)
+{
+	if (o->left_out == out || !o->in_use)
+		return;
+	o->left_out = out;
+	p->n_left_out += out ? 1 : -1;
+	use_peers(p, o, out ? -1 : 1);
 }
 
 int object_cmp(const struct object *a, const struct object *b)

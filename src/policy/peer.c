@@ -43,6 +43,7 @@ static struct peer *peer_new(struct policy *p, const struct peer_spec *s)
 		peer->except = xnew0_array(struct prefix, s->n_except);
 		memcpy(peer->except, s->except, s->n_except * sizeof(*s->except));
 	}
+	list_init(&peer->used);
 	peer->any_pod = peer_is_any_pod(s);
 	peer->any_node = s->type == PEER_NODES && selector_is_any(s->selector);
 	peer->any_block = s->type == PEER_BLOCK && s->n_except == 0 && prefix_len_text(&s->cidr) == 0;
@@ -103,6 +104,14 @@ void peers_sweep(struct policy *p)
 	p->dead_peers = false;
 }
 
+static void list_used(struct policy *p, struct peer *peer, bool used)
+{
+	list_remove(&peer->used);
+	if (used)
+		list_push_back(&p->used[peer->type], &peer->used);
+	p->n_used += used ? 1 : -1;
+}
+
 static void use_pods(struct policy *p, struct peer *peer, int by)
 {
 	sel_use(&p->labels, peer->selector, USE_POD, by);
@@ -125,8 +134,12 @@ static void use_block(struct policy *p, struct peer *peer, bool names_ports, int
 	if (peer->any_block && !names_ports)
 		return;
 	peer->in_table += by;
-	peer->left_out &= peer->in_table > 0;
-	p->blocks_dirty |= !before != !peer->in_table;
+	if (!before == !peer->in_table)
+		return;
+	list_used(p, peer, !before);
+	p->n_table_blocks += before ? -1 : 1;
+	p->n_table_marks += before ? -(1 + (size_t)peer->n_except) : 1 + (size_t)peer->n_except;
+	p->blocks_dirty = true;
 }
 
 void peer_use(struct policy *p, struct peer *peer, bool names_ports, int by)
@@ -138,6 +151,8 @@ void peer_use(struct policy *p, struct peer *peer, bool names_ports, int by)
 		use_block(p, peer, names_ports, by);
 	if (!before == !peer->in_use || peer->any_pod || peer->any_node)
 		return;
+	if (peer->type != PEER_BLOCK)
+		list_used(p, peer, !before);
 	if (peer->type == PEER_PODS) {
 		use_pods(p, peer, by);
 		p->peers_dirty = true;

@@ -20,21 +20,28 @@ DEFINE_CLEANUP(struct policy *, policy_free)
 /* Addresses inside that no pod is known to have are "unknown pods". */
 void policy_set_ranges(struct policy *p, const struct prefix *ranges, size_t n);
 
-/* Largest number of entries that one policy (both directions) may have, and of block memberships and prefixes altogether; beyond, the
- * endpoints concerned are locked down (of the latter two those of the objects that blocks_fit.c leaves out, but first nothing that only
- * observes is asked any more) and policy_each_problem() says so. 0 keeps the built-in value; prefixes are not bounded by it. */
+/* Largest number of entries that one policy (both directions) may have, and of block memberships and prefixes altogether. A policy with more by itself has none: the
+ * endpoints concerned are locked down. Else, as for want of prefixes or memberships, objects are left out (blocks_fit.c, rules_fit.c) and those that they select locked down, but first
+ * nothing that only observes is asked any more; policy_each_problem() says so. 0 keeps the built-in value; prefixes are not bounded by it. */
 void policy_set_limits(struct policy *p, size_t entries, size_t memberships, size_t prefixes);
 
 /* Of the whole cluster, before anything is put. @observe: as if every policy (and the default) only observed. @deny: what no policy
  * speaks of is denied, not allowed. */
 void policy_set_modes(struct policy *p, bool observe, bool deny);
 
-/* Largest number of entries that the blocks of all policies together may make: each set of blocks has one in each policy that names one of them. Beyond,
- * objects are left out as above; 0: no bound. */
-void policy_set_block_room(struct policy *p, size_t entries);
+/* Largest number of entries of all policies together, without those of port tables. Beyond, objects are left out as above; 0: no bound. */
+void policy_set_rule_room(struct policy *p, size_t entries);
 
 /* What only observes is left out while the rules, or the ports of rules, are more than @entries with it; 0: never. */
 void policy_set_trial_room(struct policy *p, size_t entries);
+
+/* Who is left out stays so, whatever changes (more may have to go), until policy_ask_room(): to ask anew means to make all that is too much, so no change should have
+ * to wait for it. Else every compile asks after a change. */
+void policy_set_patient(struct policy *p);
+/* Would the answer be another, perhaps? */
+bool policy_room_is_stale(const struct policy *p);
+/* With the next compile. */
+void policy_ask_room(struct policy *p);
 
 struct policy_port_in {
 	const char *name;

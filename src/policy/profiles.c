@@ -45,16 +45,12 @@ static const void *anchor_of(const struct peer *peer)
 
 static struct anchored *collect_peers(const struct policy *p, size_t *ret_n)
 {
-	struct anchored *all = xnew0_array(struct anchored, p->peers.count);
-	struct htab_node *n;
+	struct anchored *all = xnew0_array(struct anchored, p->n_used + 1);
+	struct peer *peer;
 	size_t count = 0;
 
-	for (n = htab_begin(&p->peers); n; n = htab_next(&p->peers, n)) {
-		struct peer *peer = container_of(n, struct peer, node);
-
-		if (peer->type == PEER_PODS && peer->in_use && !peer->any_pod)
-			all[count++] = (struct anchored){ anchor_of(peer), peer };
-	}
+	list_for_each(peer, &p->used[PEER_PODS], used)
+		all[count++] = (struct anchored){ anchor_of(peer), peer };
 	if (count)
 		qsort(all, count, sizeof(*all), cmp_anchored);
 	*ret_n = count;

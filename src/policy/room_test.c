@@ -175,7 +175,7 @@ static void to_cut_it_up_is_no_way_around(void)
 		put_nest(p, "yy", name, "d", "enforce", i, i + 1);
 	}
 	victims_are_as_ever(p);
-	CHECK(p->blocks_left_out && !p->blocks.overflow);
+	CHECK(p->n_left_out && !p->blocks.overflow);
 }
 
 /* The greatest goes; what fits without it stays. */
@@ -247,7 +247,7 @@ static void any_order_leaves_out_the_same(void)
 			}
 		}
 		text = dump(p);
-		CHECK(p->blocks_left_out);
+		CHECK(p->n_left_out);
 		if (!first)
 			first = take_ptr(text);
 		else
@@ -282,40 +282,6 @@ static void who_names_too_many_prefixes_is_alone_without(void)
 	CHECK(allows(p, "10.0.0.2", "20.0.0.2", 80) && p->blocks.n_prefixes > NEST);
 }
 
-static bool names_any(const struct object *o, enum policy_direction d, const struct block_set *set)
-{
-	for (unsigned i = 0; i < o->spec->n_rules; i++)
-		for (unsigned j = 0; o->spec->rules[i].direction == d && j < o->spec->rules[i].n_peers; j++)
-			for (unsigned k = 0; k < set->n; k++)
-				if (o->rules[i].peers[j] == set->peers[k])
-					return true;
-	return false;
-}
-
-static bool has_entry(const struct pset *s, enum policy_direction d, const struct block_set *set)
-{
-	for (unsigned i = 0; i < s->n_objects; i++)
-		if (names_any(s->objects[i], d, set))
-			return true;
-	return false;
-}
-
-/* Set by set, policy by policy. */
-static size_t block_rules(const struct policy *p)
-{
-	struct htab_node *n, *m;
-	size_t count = 0;
-
-	for (n = htab_begin(&p->blocks.sets); n; n = htab_next(&p->blocks.sets, n)) {
-		const struct block_set *set = container_of(n, struct block_set, node);
-
-		for (m = htab_begin(&p->psets); m && set->build == p->blocks.build; m = htab_next(&p->psets, m))
-			for (unsigned d = 0; d < POLICY_DIRECTIONS; d++)
-				count += has_entry(container_of(m, struct pset, node), d, set);
-	}
-	return count;
-}
-
 static void put_random_peers(struct policy *p, unsigned i)
 {
 	_cleanup_free_ char *a = random_block(), *b = random_block(), *both = xasprintf("%s, %s", a, b);
@@ -346,7 +312,7 @@ static void who_splits_what_others_name_is_alone_without(void)
 	put_peers(p, "yy", "parts", "d", "enforce", parts.data);
 	CHECK(allows(p, "10.0.0.2", "20.9.0.7", 80));
 	CHECK(p->maps->n[POLICY_MAP_RULES] > 40 * 100);
-	policy_set_block_room(p, 3000);
+	policy_set_rule_room(p, 3000);
 	CHECK(!allows(p, "10.0.0.2", "20.9.0.7", 80));
 	CHECK(has_problem(p, PROBLEM_NO_ROOM, "NetworkPolicy yy/parts"));
 	for (unsigned i = 1; i <= 40; i++) {
@@ -372,7 +338,7 @@ static void who_splits_what_others_name_is_alone_without(void)
 	free(parts.data);
 }
 
-/* What is counted without any set is what the table comes to. */
+/* What is counted without any set, or entry, is what the tables come to. */
 static void the_count_is_exact(void)
 {
 	for (seed = 1; seed <= 60; seed++) {
@@ -382,15 +348,15 @@ static void the_count_is_exact(void)
 		for (unsigned i = 0; i < n; i++)
 			put_random_peers(p, i);
 		policy_maps_put(policy_compile(p));
-		policy_set_block_room(p, block_rules(p));
-		CHECK(!blocks_are_too_many(p));
-		policy_set_block_room(p, block_rules(p) - 1);
-		CHECK(blocks_are_too_many(p));
-		policy_set_block_room(p, 0);
+		policy_set_rule_room(p, p->maps->n[POLICY_MAP_RULES]);
+		CHECK(!rules_are_too_many(p));
+		policy_set_rule_room(p, p->maps->n[POLICY_MAP_RULES] - 1);
+		CHECK(rules_are_too_many(p));
+		policy_set_rule_room(p, 0);
 		policy_set_limits(p, 0, p->blocks.memberships, 0);
-		CHECK(!blocks_are_too_many(p));
+		CHECK(!blocks_are_too_many(p, false));
 		policy_set_limits(p, 0, p->blocks.memberships - 1, 0);
-		CHECK(blocks_are_too_many(p));
+		CHECK(blocks_are_too_many(p, false));
 	}
 }
 
@@ -406,7 +372,7 @@ static void what_only_observes_takes_nothing(void)
 	put_nest(p, "yy", "nest", "d", "observe", 0, NEST);
 	victims_are_as_ever(p);
 	CHECK(allows(p, "10.0.0.1", "20.0.0.2", 80));
-	CHECK(has_problem(p, PROBLEM_TRIAL_NO_ROOM, "yy/d") && !p->blocks_left_out);
+	CHECK(has_problem(p, PROBLEM_TRIAL_NO_ROOM, "yy/d") && !p->n_left_out);
 	CHECK_INT(p->maps->n[POLICY_MAP_RULES], rules);
 	policy_set_limits(p, 0, 0, 0);
 	put_pod(p, "yy", "e", "10.0.0.3"); /* it is asked anew */
@@ -451,6 +417,239 @@ static void the_node_without_room_keeps_its_failsafe_ports_alone(void)
 	free(networks.data);
 }
 
+enum { VICTIMS = 12, MANY = 200 };
+
+static char *many_peers(const char *format, unsigned from, unsigned to)
+{
+	struct buf b = { 0 };
+
+	for (unsigned i = from; i < to; i++) {
+		(void)buf_addf(&b, "%s", i > from ? "," : "");
+		(void)buf_addf(&b, format, i);
+	}
+	return b.data;
+}
+
+#define ADDRESS "{\"ipBlock\": {\"cidr\": \"10.77.0.%u/32\"}}"
+#define LABEL "{\"namespaceSelector\": {}, \"podSelector\": {\"matchLabels\": {\"app\": \"m%u\"}}}"
+
+static void put_many(struct policy *p, const char *ns, const char *name, const char *app, const char *format, unsigned from, unsigned to)
+{
+	_cleanup_free_ char *peers = many_peers(format, from, to);
+
+	put_peers(p, ns, name, app, "enforce", peers);
+}
+
+/* Twelve policies that each name a namespace of many pods. */
+static struct policy *victims_of_many(void)
+{
+	struct label_in team = { "team", "many" };
+	struct policy *p = world(0);
+	char name[16], addr[16];
+
+	policy_put_namespace(p, "many", &team, 1);
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "m%u", i);
+		snprintf(addr, sizeof(addr), "10.77.0.%u", i);
+		put_pod(p, "many", name, addr);
+	}
+	for (unsigned i = 0; i < VICTIMS; i++) {
+		snprintf(name, sizeof(name), "v%u", i);
+		snprintf(addr, sizeof(addr), "10.0.2.%u", i + 1);
+		put_pod(p, "x", name, addr);
+		put_peers(p, "x", name, name, "enforce", "{\"namespaceSelector\": {\"matchLabels\": {\"team\": \"many\"}}}");
+	}
+	return p;
+}
+
+static void those_victims_are_as_ever(struct policy *p)
+{
+	char addr[16];
+
+	victims_are_as_ever(p);
+	for (unsigned i = 1; i <= VICTIMS; i++) {
+		snprintf(addr, sizeof(addr), "10.0.2.%u", i);
+		CHECK(allows(p, addr, "10.77.0.7", 80) && !allows(p, addr, "10.0.0.1", 80));
+	}
+}
+
+static void who_splits_others_by_selectors_is_alone_without(void)
+{
+	static const char *const formats[] = { ADDRESS, LABEL };
+
+	for (unsigned i = 0; i < 2; i++) {
+		_cleanup_(policy_freep) struct policy *p = victims_of_many();
+
+		policy_set_rule_room(p, 768);
+		those_victims_are_as_ever(p);
+		put_many(p, "yy", "greedy", "d", formats[i], 0, MANY);
+		those_victims_are_as_ever(p);
+		CHECK(!allows(p, "10.0.0.2", "10.77.0.7", 80));
+		CHECK(has_problem(p, PROBLEM_NO_ROOM, "NetworkPolicy yy/greedy"));
+		CHECK(p->maps->n[POLICY_MAP_RULES] <= 768);
+		policy_set_rule_room(p, VICTIMS * (MANY + 8) + 2 * MANY + 100);
+		CHECK(allows(p, "10.0.0.2", "10.77.0.7", 80));
+		CHECK(!p->n_left_out);
+		those_victims_are_as_ever(p);
+	}
+}
+
+/* Nor if it is cut up, or two namespaces name the same. */
+static void to_share_what_splits_others_is_no_way_around(void)
+{
+	_cleanup_(policy_freep) struct policy *p = victims_of_many();
+	char name[16];
+
+	policy_set_rule_room(p, 768);
+	policy_put_namespace(p, "zz", NULL, 0);
+	put_pod(p, "zz", "d", "10.0.0.4");
+	for (unsigned i = 0; i < MANY / 4; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		put_many(p, "yy", name, "d", LABEL, 4 * i, 4 * i + 4);
+		put_many(p, "zz", name, "d", LABEL, 4 * i, 4 * i + 4);
+		if (i % 16 == 0)
+			policy_maps_put(policy_compile(p));
+	}
+	those_victims_are_as_ever(p);
+	CHECK(!allows(p, "10.0.0.2", "10.77.0.7", 80) && !allows(p, "10.0.0.4", "10.77.0.7", 80));
+}
+
+/* Who names more, but splits nothing of anybody's, is not the one; however many objects the other has. */
+static void who_names_more_but_splits_nothing_stays(void)
+{
+	for (unsigned objects = 1; objects <= 12; objects++) {
+		_cleanup_(policy_freep) struct policy *p = world(0);
+		char name[16], addr[16];
+
+		policy_put_namespace(p, "innocent", NULL, 0);
+		put_pod(p, "innocent", "inn", "10.0.3.1");
+		put_many(p, "innocent", "inn", "inn", "{\"ipBlock\": {\"cidr\": \"30.0.0.%u/32\"}}", 0, 150);
+		for (unsigned i = 0; i < 8; i++) {
+			snprintf(name, sizeof(name), "v%u", i);
+			snprintf(addr, sizeof(addr), "10.0.2.%u", i + 1);
+			put_pod(p, "x", name, addr);
+			put_peers(p, "x", name, name, "enforce", "{\"ipBlock\": {\"cidr\": \"10.0.0.0/8\"}}");
+		}
+		policy_set_rule_room(p, 320);
+		for (unsigned i = 0; i < objects; i++) {
+			snprintf(name, sizeof(name), "n%u", i);
+			put_many(p, "yy", name, "d", ADDRESS, 10 * i, 10 * i + 10);
+			CHECK(allows(p, "10.0.3.1", "30.0.0.9", 80));
+		}
+		victims_are_as_ever(p);
+		CHECK(allows(p, "10.0.2.1", "10.77.0.7", 80) && allows(p, "10.0.2.8", "10.77.0.7", 80));
+		CHECK_INT(allows(p, "10.0.0.2", "10.77.0.7", 80), objects < 2);
+		CHECK(p->maps->n[POLICY_MAP_RULES] <= 320);
+	}
+}
+
+/* The bound of one policy: what others split of it is theirs. */
+static void who_splits_one_policy_too_much_is_alone_without(void)
+{
+	_cleanup_(policy_freep) struct policy *p = world(0);
+
+	policy_set_limits(p, 100, 0, 0);
+	put_host(p, "\"198.51.100.0/24\", \"10.0.0.0/8\"");
+	put_peers(p, "x", "v", "victim", "enforce", "{\"ipBlock\": {\"cidr\": \"10.0.0.0/8\"}}, {\"ipBlock\": {\"cidr\": \"198.51.100.0/24\"}}");
+	put_pod(p, "yy", "e", "10.0.0.3");
+	put_many(p, "yy", "first", "d", ADDRESS, 0, 70);
+	CHECK(allows(p, "10.0.0.2", "10.77.0.7", 80));
+	put_many(p, "yy", "second", "e", ADDRESS, 70, 130);
+	victims_are_as_ever(p);
+	CHECK(allows(p, "10.0.0.1", "10.77.0.7", 80) && allows(p, "192.0.2.1", "10.77.0.7", 80));
+	CHECK(!allows(p, "10.0.0.2", "10.77.0.7", 80) && allows(p, "10.0.0.3", "10.77.0.99", 80)); /* one of them is enough */
+	CHECK(!has_problem(p, PROBLEM_TOO_LARGE, "x/victim") && !has_problem(p, PROBLEM_HOST_TOO_LARGE, "/node"));
+}
+
+static bool is_applied(struct policy *p, const struct policy_maps *before)
+{
+	_cleanup_(policy_maps_putp) struct policy_maps *m = policy_compile(p);
+
+	return m->n[POLICY_MAP_ADDRS] == before->n[POLICY_MAP_ADDRS] &&
+	       memcmp(policy_maps_addrs(m), policy_maps_addrs(before), m->n[POLICY_MAP_ADDRS] * sizeof(struct policy_addr_entry)) == 0;
+}
+
+/* What is left out costs a change nothing: it is asked anew when the caller says so. */
+static void a_change_does_not_ask_anew(void)
+{
+	_cleanup_(policy_freep) struct policy *p = victims_of_many();
+	struct policy_maps *before;
+
+	policy_set_patient(p);
+	policy_set_rule_room(p, 768);
+	CHECK(!policy_room_is_stale(p));
+	put_many(p, "yy", "greedy", "d", LABEL, 0, MANY);
+	policy_maps_put(policy_compile(p));
+	policy_ask_room(p);
+	before = policy_compile(p);
+	CHECK(p->n_left_out == 1 && !policy_room_is_stale(p));
+	put_peers(p, "x", "v0", "v0", "enforce", "");
+	CHECK(is_applied(p, before)); /* no class has been made for it */
+	CHECK(policy_room_is_stale(p) && p->n_left_out == 1);
+	policy_maps_put(before);
+	put_many(p, "yy", "greedy", "d", LABEL, 0, 5);
+	CHECK(policy_del_object(p, KIND_NETWORK_POLICY, "x", "v1"));
+	policy_maps_put(policy_compile(p));
+	policy_settle(p, UINT64_MAX);
+	policy_ask_room(p);
+	CHECK(allows(p, "10.0.0.2", "10.77.0.2", 80));
+	CHECK(!p->n_left_out && !policy_room_is_stale(p));
+	put_nest(p, "yy", "trial", "d", "observe", 0, NEST);
+	policy_set_trial_room(p, NEST);
+	policy_maps_put(policy_compile(p));
+	CHECK(p->trials_left_out && !policy_room_is_stale(p)); /* all took part in the answer */
+	policy_set_trial_room(p, 0);
+	put_pod(p, "yy", "e", "10.0.0.3");
+	policy_maps_put(policy_compile(p));
+	CHECK(p->trials_left_out && policy_room_is_stale(p));
+	policy_ask_room(p);
+	policy_maps_put(policy_compile(p));
+	CHECK(!p->trials_left_out && !has_problem(p, PROBLEM_TRIAL_NO_ROOM, "yy/d"));
+}
+
+static void put_a_random(struct policy *p, unsigned i)
+{
+	static const char *const apps[] = { "victim", "d", "a", "b" };
+	static const char *const formats[] = { ADDRESS, LABEL, "{\"ipBlock\": {\"cidr\": \"10.%u.0.0/16\"}}", "{\"namespaceSelector\": {\"matchLabels\": {\"team\": \"many\"}}}" };
+	char name[8];
+
+	snprintf(name, sizeof(name), "r%u", i);
+	put_many(p, (const char *[]){ "x", "yy", "many" }[i % 3], name, i % 3 == 2 ? apps[2 + i / 3 % 2] : apps[i % 3], formats[i / 3 % 4], 7 * i, 7 * i + 3 + i % 40);
+}
+
+enum { RANDOMS = 24 };
+
+static void any_history_leaves_out_the_same_for_want_of_rules(void)
+{
+	_cleanup_free_ char *first = NULL;
+
+	for (seed = 1; seed <= 20; seed++) {
+		_cleanup_(policy_freep) struct policy *p = victims_of_many();
+		_cleanup_free_ char *text = NULL;
+		unsigned order[RANDOMS];
+
+		put_pod(p, "many", "a", "10.0.4.1");
+		put_pod(p, "many", "b", "10.0.4.2");
+		policy_set_rule_room(p, 900);
+		for (unsigned i = 0; i < RANDOMS; i++)
+			order[i] = i;
+		shuffle(order, RANDOMS);
+		for (unsigned i = 0; i < RANDOMS; i++) {
+			put_a_random(p, order[i]);
+			if (pick(2) == 0)
+				policy_maps_put(policy_compile(p));
+			if (pick(3) == 0)
+				put_a_random(p, pick(RANDOMS));
+		}
+		text = dump(p);
+		CHECK(p->n_left_out && p->maps->n[POLICY_MAP_RULES] <= 900);
+		if (!first)
+			first = take_ptr(text);
+		else
+			CHECK_STR(text, first);
+	}
+}
+
 int main(void)
 {
 	RUN(who_names_too_many_blocks_is_alone_without);
@@ -459,6 +658,12 @@ int main(void)
 	RUN(any_order_leaves_out_the_same);
 	RUN(who_names_too_many_prefixes_is_alone_without);
 	RUN(who_splits_what_others_name_is_alone_without);
+	RUN(who_splits_others_by_selectors_is_alone_without);
+	RUN(to_share_what_splits_others_is_no_way_around);
+	RUN(who_names_more_but_splits_nothing_stays);
+	RUN(who_splits_one_policy_too_much_is_alone_without);
+	RUN(a_change_does_not_ask_anew);
+	RUN(any_history_leaves_out_the_same_for_want_of_rules);
 	RUN(the_count_is_exact);
 	RUN(what_only_observes_takes_nothing);
 	RUN(the_node_without_room_keeps_its_failsafe_ports_alone);

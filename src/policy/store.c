@@ -13,12 +13,14 @@ struct policy *policy_new(void)
 	list_init(&p->local);
 	list_init(&p->dirty_pods);
 	list_init(&p->cluster_objects);
+	for (unsigned i = 0; i < ARRAY_SIZE(p->used); i++)
+		list_init(&p->used[i]);
 	p->class_ids.next = POLICY_CLASS_FIRST;
 	p->policy_ids.next = POLICY_ID_FIRST;
 	p->port_ids.next = 1;
 	p->blocks_dirty = p->all_classes_dirty = true;
 	policy_set_limits(p, 0, 0, 0);
-	policy_set_block_room(p, 0);
+	policy_set_rule_room(p, 0);
 	classes_init(p);
 	return p;
 }
@@ -29,16 +31,18 @@ void policy_set_limits(struct policy *p, size_t entries, size_t memberships, siz
 	p->blocks_dirty = true;
 	p->max_entries = entries ? entries : 1u << 17;
 	p->max_memberships = memberships ? memberships : 1u << 22;
+	p->room_stale = true;
 }
 
-void policy_set_block_room(struct policy *p, size_t entries)
+void policy_set_rule_room(struct policy *p, size_t entries)
 {
-	p->max_block_rules = entries ? entries : SIZE_MAX;
-	p->blocks_dirty = true;
+	p->max_rules = entries ? entries : SIZE_MAX;
+	p->room_stale = true;
 }
 
 void policy_set_ranges(struct policy *p, const struct prefix *ranges, size_t n)
 {
+	p->room_stale = true;
 	free(p->ranges);
 	p->ranges = xnew0_array(struct prefix, n);
 	if (n)
@@ -104,6 +108,7 @@ void policy_put_namespace(struct policy *p, const char *name, const struct label
 	bool was_known = ns->known;
 	size_t count = 0;
 
+	p->room_stale = true;
 	for (size_t i = 0; i < n; i++)
 		if (!*name || !streq(labels[i].key, name_label))
 			all[count++] = labels[i];
@@ -118,6 +123,7 @@ bool policy_del_namespace(struct policy *p, const char *name)
 {
 	struct ns *ns = NULL;
 
+	p->room_stale = true;
 	HTAB_FIND(&p->namespaces, hash_str(name), ns, by_name, streq(ns->name, name));
 	if (!ns || !ns->known)
 		return false;
@@ -268,6 +274,7 @@ void policy_put_pod(struct policy *p, const struct policy_pod_in *in)
 	uint64_t h;
 	struct pod *pod = find_pod(p, in->namespace_, in->name, &h);
 
+	p->room_stale = true;
 	if (pod) {
 		pod_clear(p, pod);
 	} else {
@@ -306,6 +313,7 @@ bool policy_del_pod(struct policy *p, const char *namespace_, const char *name)
 	uint64_t h;
 	struct pod *pod = find_pod(p, namespace_, name, &h);
 
+	p->room_stale = true;
 	if (!pod)
 		return false;
 	pod_free(p, pod);
@@ -337,6 +345,7 @@ void policy_put_node(struct policy *p, const char *name, const struct label_in *
 {
 	struct node *node = find_node(p, name);
 
+	p->room_stale = true;
 	if (node) {
 		node_clear(p, node);
 	} else {
@@ -365,6 +374,7 @@ bool policy_del_node(struct policy *p, const char *name)
 {
 	struct node *node = find_node(p, name);
 
+	p->room_stale = true;
 	if (!node)
 		return false;
 	node_free(p, node);
@@ -383,6 +393,7 @@ static bool has_addr(const struct addr *list, size_t n, const struct addr *a)
 
 void policy_set_host(struct policy *p, const struct label_in *labels, size_t n_labels, const struct addr *addrs, size_t n_addrs)
 {
+	p->room_stale = true;
 	policy_put_namespace(p, "", labels, n_labels);
 	policy_put_pod(p, &(struct policy_pod_in){ .namespace_ = "", .name = "node", .local = true, .host = true });
 	policy_put_pod(p, &(struct policy_pod_in){ .namespace_ = "", .name = "(after)", .local = true, .host = true, .after = true });
@@ -451,9 +462,25 @@ void policy_set_modes(struct policy *p, bool observe, bool deny)
 	p->deny_default = deny;
 }
 
+void policy_set_patient(struct policy *p)
+{
+	p->patient = true;
+}
+
+bool policy_room_is_stale(const struct policy *p)
+{
+	return p->room_stale && (p->n_left_out || p->trials_left_out);
+}
+
+void policy_ask_room(struct policy *p)
+{
+	p->asked = true;
+}
+
 void policy_set_trial_room(struct policy *p, size_t entries)
 {
 	p->trial_room = entries;
+	p->room_stale = true;
 }
 
 const struct policy_errors *policy_object_errors(const struct policy *p, enum policy_kind kind, const char *namespace_, const char *name)
@@ -496,6 +523,7 @@ void policy_put_object(struct policy *p, struct policy_spec *spec)
 {
 	uint64_t h;
 	struct object *old = find_object(p, spec->kind, spec->namespace_, spec->name, &h);
+	p->room_stale = true;
 	struct object *o = object_new(p, spec); /* before the old one goes, so that what both name stays interned */
 
 	if (old)
@@ -515,6 +543,7 @@ bool policy_del_object(struct policy *p, enum policy_kind kind, const char *name
 	uint64_t h;
 	struct object *o = find_object(p, kind, namespace_, name, &h);
 
+	p->room_stale = true;
 	if (!o)
 		return false;
 	object_remove(p, o);

@@ -119,9 +119,10 @@ struct peer {
 	bool any_pod;	 /* costs no class: it has a group */
 	bool any_node;	 /* likewise */
 	bool any_block;	 /* likewise: all of a family */
+	struct list used; /* in policy.used: by its type, of those that classes know */
 	unsigned in_table; /* BLOCK: uses that need it in the table of blocks */
-	bool left_out;	 /* BLOCK: of the table, as only objects name it that are (blocks_fit.c) */
-	uint32_t place;	 /* blocks_count.c: in its list */
+	uint32_t place;	 /* blocks_count.c: in its list, from 1 on; 0: not there */
+	uint64_t seen;	 /* rules_fit.c: policy.seen when it was last looked at */
 	struct class_ **classes;
 	unsigned n_classes, cap_classes;
 	uint64_t version; /* when `classes` last changed */
@@ -147,19 +148,22 @@ struct object {
 	struct rule_owner *owner;
 	uint32_t isolation_rule[POLICY_DIRECTIONS];
 	uint64_t serial; /* tells versions of one object apart */
-	bool blocks_left_out; /* its blocks find no room: its policies have none */
-	uint32_t place; /* blocks_fit.c, blocks_count.c: in their lists, from 1 on; 0: not there */
+	bool left_out; /* what it names finds no room: it is not in use, and its policies have no entries (blocks_fit.c, rules_fit.c) */
+	uint32_t place; /* blocks_fit.c, rules_fit.c: in their lists, from 1 on; 0: not there */
 };
 
 /* A class: the addresses that exactly the same peers in use match. Its content never changes. */
 struct class_ {
 	struct htab_node node;
 	uint32_t id, group;
-	unsigned members; /* addresses and prefixes */
+	unsigned members; /* addresses and prefixes, and one while held */
+	bool held;
 	unsigned n_peers, n_blocks, n_ports;
 	struct peer **peers;  /* then blocks: n_peers + n_blocks */
 	struct named_port *ports;
 	uint32_t scratch; /* flatten: index of its list, 0 none */
+	uint32_t place; /* rules_fit.c: in its list */
+	uint64_t seen;	/* likewise, as peer.seen */
 };
 
 struct rule_entry {
@@ -195,7 +199,8 @@ struct pset {
 	struct object **objects;
 	struct named_port *ports;
 	uint64_t flattened; /* generation, 0 never */
-	bool too_large, blocks_overflow;
+	bool too_large, no_room; /* @no_room: an object of it is left out */
+	uint32_t party; /* rules_fit.c */
 	struct rule_entry *entries;
 	size_t n_entries, cap_entries;
 };
@@ -218,6 +223,8 @@ struct policy {
 	struct htab namespaces, pods, nodes, objects, addresses, peers, classes, psets, profiles, ns_profiles, port_tables, owners,
 		rule_ids;
 	struct list local, cluster_objects, dirty_pods;
+	struct list used[PEER_NODES + 1]; /* peers: a table of all is walked through what is left out as well */
+	size_t n_used;
 	struct addr *host_addrs;
 	size_t n_host_addrs;
 	struct policy_host_times host_times;
@@ -240,9 +247,15 @@ struct policy {
 	size_t n_free_rules, cap_free_rules;
 	uint64_t generation, serial;
 	uint64_t compiled; /* compiles that are done */
-	size_t max_entries, max_memberships, max_prefixes, max_block_rules, trial_room;
+	size_t max_entries, max_memberships, max_prefixes, max_rules, trial_room;
+	size_t n_table_blocks, n_table_marks; /* blocks in the table; with their exceptions */
 	bool trials_left_out; /* all of them: they find no room */
-	bool blocks_left_out; /* those of some object */
+	struct class_ **held; /* classes_hold() */
+	size_t n_held;
+	size_t n_left_out; /* objects in use, but for that */
+	bool room_stale; /* something has changed since it was asked who is left out */
+	bool patient, asked; /* policy_set_patient(), policy_ask_room() */
+	uint64_t seen;
 	unsigned retiring;
 	bool observe_all, deny_default; /* policy_set_modes() */
 	bool hostless;			/* policy_set_hostless() */
@@ -250,7 +263,6 @@ struct policy {
 	struct class_ **ported;	 /* classes with named ports */
 	size_t n_ported, cap_ported;
 	bool subjects_dirty, all_subjects_dirty, peers_dirty, dead_peers, blocks_dirty, ns_dirty, nodes_dirty, all_classes_dirty;
-	bool fit_dirty; /* which objects' blocks are left out is to be asked anew */
 	struct policy_maps *maps;
 };
 
@@ -268,6 +280,7 @@ const char *object_trouble(const struct policy *p, const struct object *o);
 struct object *object_new(struct policy *p, struct policy_spec *spec);
 void object_put(struct policy *p, struct object *o);
 void object_use(struct policy *p, struct object *o, int by);
+void object_leave_out(struct policy *p, struct object *o, bool out);
 int object_cmp(const struct object *a, const struct object *b); /* order of judgement */
 bool subject_means(const struct peer *subject, const struct pod *pod);
 bool object_selects(const struct object *o, const struct pod *pod);
@@ -281,6 +294,7 @@ struct peer *peer_get(struct policy *p, const struct peer_spec *spec);
 void peer_put(struct policy *p, struct peer *peer);
 void peer_use(struct policy *p, struct peer *peer, bool names_ports, int by);
 void peers_sweep(struct policy *p);
+uint64_t peer_word(const struct peer *peer); /* blocks_count.c: the sum of some tells which they are */
 
 /* profiles.c */
 void profiles_update(struct policy *p);
@@ -291,6 +305,13 @@ void ns_profile_put(struct policy *p, struct ns_profile *np);
 void classes_init(struct policy *p);
 void classes_update(struct policy *p);
 void class_put_member(struct policy *p, struct class_ *c);
+/* Those that there are stay, though nobody may be in them, until they are released. */
+void classes_hold(struct policy *p);
+void classes_release(struct policy *p);
+static inline bool class_is_empty(const struct class_ *c)
+{
+	return c->members == c->held;
+}
 void classes_done(struct policy *p);
 
 /* subjects.c */
@@ -301,7 +322,7 @@ void pset_free(struct policy *p, struct pset *s);
 /* It cannot be in force. */
 static inline bool pset_is_unfit(const struct pset *s)
 {
-	return s->too_large || s->blocks_overflow;
+	return s->too_large || s->no_room;
 }
 
 /* trials.c */
@@ -309,13 +330,20 @@ bool trials_take_part(const struct policy *p);
 void trials_update(struct policy *p, bool left_out); /* of all that are in use now */
 bool trials_lack_room(const struct policy *p);
 
-/* blocks_fit.c */
-bool blocks_are_too_many(const struct policy *p);
-void blocks_fit(struct policy *p);
+/* blocks_fit.c; @anew: what is left out is asked for as well */
+bool blocks_are_too_many(struct policy *p, bool anew);
+void blocks_fit(struct policy *p, bool anew);
+
+/* rules_fit.c: of the classes as they are */
+bool rules_are_too_many(struct policy *p);
+bool rules_fit(struct policy *p); /* return: whether more was left out; then classes are to be made again */
 
 /* flatten.c */
 void flatten_update(struct policy *p);
 void pset_clear_entries(struct policy *p, struct pset *s);
+typedef void flatten_class_fn(struct class_ *c, void *ctx);
+/* Which classes, beside the wildcards, it has entries for. Return: how many entries, wildcards and all; without those of port tables. */
+size_t flatten_each_class(struct policy *p, struct pset *s, flatten_class_fn *fn, void *ctx);
 struct port_table *port_table_put(struct policy *p, struct port_table *t);
 
 /* emit.c */

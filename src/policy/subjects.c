@@ -240,7 +240,6 @@ void subjects_update(struct policy *p)
 			update_pod(p, pod, &k);
 	list_for_each(pod, &p->local, local_link)
 		pod->ns->subjects_dirty = false;
-	p->fit_dirty = true;
 	p->subjects_dirty = p->all_subjects_dirty = false;
 	free(k.objects);
 	free(k.ports);

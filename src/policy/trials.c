@@ -28,7 +28,7 @@ static void set_idle(struct policy *p, struct pset *s, bool idle)
 		return;
 	s->idle = idle;
 	s->flattened = 0;
-	s->too_large = s->blocks_overflow = false;
+	s->too_large = s->no_room = false;
 	pset_clear_entries(p, s);
 	for (unsigned i = 0; i < s->n_objects; i++)
 		object_use(p, s->objects[i], idle ? -1 : 1);

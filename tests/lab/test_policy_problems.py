@@ -39,7 +39,7 @@ def ports(count):
 
 
 @pytest.mark.parametrize("rules, told_as, locked", [
-    (blocks, "CIDR blocks in use are too many", "locked: the CIDR blocks in use on this node are too many (policy.addressTableSize, policy.ruleTableSize) or nest too much"),
+    (blocks, "too much for its maps", "locked: what policies name on this node is too much for its maps (policy.addressTableSize, policy.ruleTableSize), its own most of all"),
     (ports, "no room", "locked: its policies find no room in this node's policy maps (policy.ruleTableSize)")], ids=["blocks", "rules"])
 def test_P9_a_full_map_locks_the_pod_down_says_so_and_touches_no_other(lab, rules, told_as, locked):
     in_force = len(events(lab, "PolicyInForce"))
