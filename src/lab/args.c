@@ -59,7 +59,7 @@ static int read_family(const char *v, struct lab_args *a, char **error)
 {
 	if (lab_family_parse(v, &a->family) == 0)
 		return 0;
-	*error = xstrdup("expected dual, ipv4 or ipv6");
+	*error = xstrdup("expected dual, dual6, ipv4 or ipv6");
 	return -EINVAL;
 }
 

@@ -74,7 +74,7 @@ static void errors_say_what_was_expected(void)
 		{ "up --nodes 201", "from 0 to 200" },
 		{ "up --nodes -1", "from 0 to 200" },
 		{ "up --nodes", "needs a value" },
-		{ "up --family ipx", "expected dual, ipv4 or ipv6" },
+		{ "up --family ipx", "expected dual, dual6, ipv4 or ipv6" },
 		{ "up --set a", "expected KEY=VALUE" },
 		{ "up --set a/b=c", "expected KEY=VALUE" },
 		{ "up --name ../x", "expected lower case" },

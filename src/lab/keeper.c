@@ -143,7 +143,7 @@ static void add_pair(struct argv *v, const char *option, char *value)
 
 static char *ranges(const struct lab *lab, const char *(*range)(int family))
 {
-	if (lab->family == LAB_DUAL)
+	if (lab_is_dual(lab))
 		return xasprintf("%s,%s", range(AF_INET), range(AF_INET6));
 	return xstrdup(range(lab_has(lab, AF_INET) ? AF_INET : AF_INET6));
 }

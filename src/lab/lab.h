@@ -15,7 +15,7 @@ enum {
 	LAB_HUB_PORT = 6443,  /* on the fabric */
 };
 
-enum lab_family { LAB_DUAL, LAB_IPV4, LAB_IPV6 };
+enum lab_family { LAB_DUAL, LAB_DUAL6, LAB_IPV4, LAB_IPV6 }; /* LAB_DUAL6: Nodes name their IPv6 address first */
 
 struct lab_node {
 	char *name;
@@ -60,6 +60,7 @@ struct lab_node *lab_find_node(const struct lab *lab, const char *name); /* or N
 struct lab_node *lab_add_node(struct lab *lab);
 
 bool lab_has(const struct lab *lab, int family); /* AF_INET, AF_INET6 */
+bool lab_is_dual(const struct lab *lab);
 const char *lab_family_text(enum lab_family f);
 int lab_family_parse(const char *s, enum lab_family *ret);
 

@@ -32,7 +32,7 @@ static json_t *addresses(const struct kubelet *k)
 	char text[ADDR_TEXT_MAX];
 
 	for (int i = 0; i < 2; i++) {
-		int family = i ? AF_INET6 : AF_INET;
+		int family = i != (k->lab->family == LAB_DUAL6) ? AF_INET6 : AF_INET;
 		struct addr addr = lab_node_address(k->lab, k->node, family);
 
 		if (lab_has(k->lab, family))

@@ -36,9 +36,14 @@ static struct addr subnet_base(unsigned subnet, int family)
 	return a;
 }
 
+bool lab_is_dual(const struct lab *lab)
+{
+	return lab->family == LAB_DUAL || lab->family == LAB_DUAL6;
+}
+
 bool lab_has(const struct lab *lab, int family)
 {
-	return lab->family == LAB_DUAL || (family == AF_INET6) == (lab->family == LAB_IPV6);
+	return lab_is_dual(lab) || (family == AF_INET6) == (lab->family == LAB_IPV6);
 }
 
 unsigned lab_subnet_of(const struct lab *lab, const struct lab_node *n)

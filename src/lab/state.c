@@ -7,7 +7,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-static const char *const family_names[] = { [LAB_DUAL] = "dual", [LAB_IPV4] = "ipv4", [LAB_IPV6] = "ipv6" };
+static const char *const family_names[] = { [LAB_DUAL] = "dual", [LAB_DUAL6] = "dual6", [LAB_IPV4] = "ipv4", [LAB_IPV6] = "ipv6" };
 
 const char *lab_family_text(enum lab_family f)
 {

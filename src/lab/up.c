@@ -95,7 +95,7 @@ static void describe_fabric(const struct lab *lab)
 	char a[ADDR_TEXT_MAX], b[ADDR_TEXT_MAX];
 
 	progress("fabric: %u IP network%s, a router, and the outside host 'world' %s%s%s", lab->subnets, lab->subnets > 1 ? "s" : "",
-		 lab_has(lab, AF_INET) ? addr_format(&w4, a) : "", lab->family == LAB_DUAL ? " " : "",
+		 lab_has(lab, AF_INET) ? addr_format(&w4, a) : "", lab_is_dual(lab) ? " " : "",
 		 lab_has(lab, AF_INET6) ? addr_format(&w6, b) : "");
 }
 
@@ -217,7 +217,7 @@ static int up_locked(const struct lab_args *a)
 	if (describe(a, &lab) < 0)
 		return lab_fail("cannot find my own program's directory");
 	printf("Lab \"%s\": %zu node%s, transport %s, %s, %u subnet%s, %u zone%s\n", lab.name, lab.n_nodes,
-	       lab.n_nodes > 1 ? "s" : "", lab.transport, lab.family == LAB_DUAL ? "IPv4 and IPv6" : lab.family == LAB_IPV4 ? "IPv4" : "IPv6",
+	       lab.n_nodes > 1 ? "s" : "", lab.transport, lab.family == LAB_DUAL ? "IPv4 and IPv6" : lab.family == LAB_DUAL6 ? "IPv6 and IPv4" : lab.family == LAB_IPV4 ? "IPv4" : "IPv6",
 	       lab.subnets, lab.subnets > 1 ? "s" : "", lab.zones, lab.zones > 1 ? "s" : "");
 	fflush(stdout);
 	r = build(&lab);

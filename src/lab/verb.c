@@ -10,7 +10,7 @@ static const char usage[] =
 	"  up                     bring one up\n"
 	"     --nodes N           (3); 0: they come by `node add`\n"
 	"     --transport T       direct, vxlan, geneve, auto or wireguard (vxlan)\n"
-	"     --family F          dual, ipv4 or ipv6 (dual)\n"
+	"     --family F          dual, ipv4 or ipv6 (dual); dual6: the nodes speak IPv6 with each other\n"
 	"     --subnets N         nodes are spread over that many IP networks with a router between them (1)\n"
 	"     --zones N           and over that many zones (1)\n"
 	"     --mtu BYTES         of the cables between nodes (1500)\n"

@@ -9,7 +9,7 @@
 
 static struct rtnl *nl;
 
-static void node(struct model *m, int i)
+static void node(struct model *m, int i, bool six_first)
 {
 	_cleanup_json_ json_t *j = NULL;
 	char name[8], v4[32], v6[64], a4[32], a6[32];
@@ -20,8 +20,8 @@ static void node(struct model *m, int i)
 	snprintf(a4, sizeof(a4), "172.30.0.%d", 10 + i);
 	snprintf(a6, sizeof(a6), "fd30::%d", 10 + i);
 	j = json_pack("{s:{s:s},s:{s:[s,s]},s:{s:[{s:s,s:s},{s:s,s:s}]}}", "metadata", "name", name, "spec", "podCIDRs",
-		      v4, v6, "status", "addresses", "type", "InternalIP", "address", a4, "type", "InternalIP",
-		      "address", a6);
+		      v4, v6, "status", "addresses", "type", "InternalIP", "address", six_first ? a6 : a4, "type", "InternalIP",
+		      "address", six_first ? a4 : a6);
 	if (model_upsert(m, MODEL_NODES, j, NULL) < 0)
 		abort();
 }
@@ -65,14 +65,13 @@ static void apply(const struct route_plan *p, size_t *ret_changed)
 	*ret_changed = routes + rules + neighs;
 }
 
-static void plan_into_kernel(enum route_transport t, bool underlay6)
+static void plan_into_kernel(enum route_transport t, bool six_first)
 {
 	struct route_underlay underlays[2] = {{.ifindex = uplink, .mtu = 1500}, {.ifindex = uplink, .mtu = 1500}};
 	struct route_config config = {.node = "n1",
 				      .transport = t,
 				      .ipv4 = true,
 				      .ipv6 = true,
-				      .underlay6 = underlay6,
 				      .underlays = underlays,
 				      .n_underlays = 2,
 				      .tunnel_ifindex = vxlan,
@@ -86,7 +85,7 @@ static void plan_into_kernel(enum route_transport t, bool underlay6)
 	CHECK_INT(addr_parse("fd30::11", &underlays[1].addr), 0);
 	CHECK_INT(prefix_parse("fd30::/64", &underlays[1].net, NULL), 0);
 	for (int i = 1; i <= 20; i++)
-		node(m, i);
+		node(m, i, six_first);
 	route_compile(&config, m, &p);
 	apply(&p, &changed);
 	CHECK_INT(changed, p.n_routes + p.n_rules + p.n_neighs);

@@ -44,6 +44,8 @@ extern const struct transport_ops route_transports[ROUTE_TRANSPORTS];
 bool route_is_common(const struct compiling *c, const struct member *m, int f);
 /* The largest packet of family @f inside, over a link of @mtu bytes. */
 uint32_t route_inner_mtu(const struct transport_ops *t, uint32_t mtu, bool outer_v6);
+/* Does the Node name an IPv6 address before those of IPv4? @m may be NULL. */
+bool route_names6_first(const struct member *m);
 /* Keeps the first finding about a node. */
 void route_complain(struct member *m, const char *fmt, ...) _printf_(2, 3);
 /* Is it an address of some node's pods? A node that claims it would draw their packets to itself. */

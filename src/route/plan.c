@@ -311,9 +311,11 @@ static uint32_t smallest_underlay_mtu(const struct route_config *c)
 }
 
 /* What a path to a peer that we do not know yet would have: pods that start before it comes keep their route's MTU. */
-static uint32_t expected_mtu(const struct route_config *c, uint32_t underlay)
+static uint32_t expected_mtu(const struct compiling *all, uint32_t underlay)
 {
-	return route_inner_mtu(&route_transports[c->transport], underlay, c->underlay6 || !route_own_underlay(c, AF_INET));
+	const struct route_config *c = all->config;
+
+	return route_inner_mtu(&route_transports[c->transport], underlay, route_names6_first(all->own) || !route_own_underlay(c, AF_INET));
 }
 
 static void plan_mtu(struct compiling *c)
@@ -321,7 +323,7 @@ static void plan_mtu(struct compiling *c)
 	struct route_plan *p = c->plan;
 
 	p->device_mtu = smallest_underlay_mtu(c->config);
-	p->pod_mtu = expected_mtu(c->config, p->device_mtu);
+	p->pod_mtu = expected_mtu(c, p->device_mtu);
 	if (c->own && c->own->claims[1] && p->device_mtu) /* on a smaller device there is no IPv6: the routes say what fits */
 		p->device_mtu = MAX(p->device_mtu, (uint32_t)IPV6_LEAST_MTU);
 	for (size_t i = 0; i < p->n_peers; i++)

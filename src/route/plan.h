@@ -32,7 +32,6 @@ struct route_config {
 	size_t n_proven;
 	uint16_t probe_port;
 	bool ipv4, ipv6;			/* families of the pods */
-	bool underlay6;				/* tunnels: prefer IPv6 outside where both ends have it */
 	const struct route_underlay *underlays; /* in order of preference */
 	size_t n_underlays;
 	const struct route_path *paths; /* tunnels: those that cannot be cut into fragments, sorted by address */

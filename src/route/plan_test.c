@@ -71,6 +71,14 @@ static struct model *three_nodes(void)
 	return m;
 }
 
+/* Nodes that speak IPv6 before IPv4. */
+static void six_first(struct model *m)
+{
+	node(m, "n3", 3, "10.244.3.0/24,fd00:244:0:3::/64", "fd31::13,172.31.0.13");
+	node(m, "n1", 1, "10.244.1.0/24,fd00:244:0:1::/64", "fd30::11,172.30.0.11");
+	node(m, "n2", 2, "10.244.2.0/24,fd00:244:0:2::/64", "fd30::12,172.30.0.12");
+}
+
 static const struct route *find_route(const struct route_plan *p, const char *dst, uint32_t table)
 {
 	struct prefix want = P(dst);
@@ -104,7 +112,7 @@ static void narrow_paths(void)
 	_cleanup_(model_freep) struct model *m = three_nodes();
 	struct route_config config = config_of(ROUTE_VXLAN);
 
-	config.underlay6 = true;
+	six_first(m);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct route_path paths[] = {{A("fd30::12"), cases[i].path}, {A("fd39::1"), 1290}};
 		_cleanup_(route_plan_done) struct route_plan p;
@@ -184,11 +192,35 @@ static void vxlan(void)
 			CHECK(memcmp(p.neighs[i].mac, mac, 6) == 0 && p.neighs[i].ifindex == 7);
 	CHECK_INT(p.n_node_routes, 8); /* two ranges, two addresses each */
 	CHECK_INT(p.n_routes, 2 + 8);
-	config.underlay6 = true;
+	six_first(m);
 	route_compile(&config, m, &p6);
 	CHECK_INT(p6.peers[0].mtu, 1430);
 	CHECK_INT(p6.pod_mtu, 1430);
 	ADDR_IS(find_route(&p6, "10.244.3.0/24", 0)->encap.dst, "fd31::13");
+}
+
+/* Both ends must choose the same, or neither takes what the other sends. */
+static void nodes_that_name_another_family_first(void)
+{
+	_cleanup_(model_freep) struct model *m = three_nodes();
+	struct route_config config = config_of(ROUTE_VXLAN);
+
+	six_first(m);
+	node(m, "n2", 2, "10.244.2.0/24,fd00:244:0:2::/64", "172.30.0.12,fd30::12");
+	for (int i = 0; i < 2; i++) {
+		_cleanup_(route_plan_done) struct route_plan p;
+
+		config.node = i ? "n2" : "n1";
+		if (i) {
+			underlays[0].addr = A("172.30.0.12");
+			underlays[1].addr = A("fd30::12");
+		}
+		route_compile(&config, m, &p);
+		CHECK_INT(find_peer(&p, i ? "n1" : "n2")->mtu, 1450);
+		ADDR_IS(find_peer(&p, i ? "n1" : "n2")->underlay, i ? "172.30.0.11" : "172.30.0.12");
+		ADDR_IS(find_peer(&p, "n3")->underlay, i ? "172.31.0.13" : "fd31::13");
+		CHECK_INT(p.pod_mtu, i ? 1450 : 1430);
+	}
 }
 
 /* It takes nothing out of the tunnel that is for another than the first of a family; by the world's way its others are reached. */
@@ -332,7 +364,7 @@ static void small_underlay(void)
 	CHECK_INT(find_node_route(&v4, "fd00:244:0:2::/64")->mtu, 1280);
 	CHECK_INT(find_route(&v4, "fd00:244:0:2::/64", 0)->mtu, 1280);
 	CHECK(v4.peers[0].why && strstr(v4.peers[0].why, "two fragments"));
-	config.underlay6 = true;
+	six_first(m);
 	route_compile(&config, m, &v6);
 	CHECK(v6.peers[0].state == ROUTE_PEER_OK && find_node_route(&v6, "10.244.2.0/24"));
 	CHECK(!find_node_route(&v6, "fd00:244:0:2::/64") && strstr(v6.peers[0].why, "1350"));
@@ -572,6 +604,7 @@ int main(void)
 	RUN(own_range);
 	RUN(narrow_paths);
 	RUN(vxlan);
+	RUN(nodes_that_name_another_family_first);
 	RUN(a_peers_second_addresses_are_the_worlds);
 	RUN(direct);
 	RUN(automatic);

@@ -110,16 +110,22 @@ uint32_t route_inner_mtu(const struct transport_ops *t, uint32_t mtu, bool outer
 	return mtu - MIN(mtu, t->overhead[outer_v6]);
 }
 
-/* By which of its addresses, from which of ours, a tunnel to the peer goes. */
-static const struct route_underlay *choose_outer(const struct route_config *c, const struct model_node *n,
-						 const struct addr **ret_addr)
+bool route_names6_first(const struct member *m)
 {
-	int order[2] = {c->underlay6 ? AF_INET6 : AF_INET, c->underlay6 ? AF_INET : AF_INET6};
+	return m && m->node->n_addrs && !addr_is_v4(&m->node->addrs[0]);
+}
+
+/* By which of its addresses, from which of ours, a tunnel to the peer goes. By IPv6 where both Nodes name such an address first: what two nodes know of each other
+ * is the same at both, so each takes what the other sends. */
+static const struct route_underlay *choose_outer(const struct compiling *c, const struct member *m, const struct addr **ret_addr)
+{
+	bool six = route_names6_first(c->own) && route_names6_first(m);
+	int order[2] = {six ? AF_INET6 : AF_INET, six ? AF_INET : AF_INET6};
 
 	for (int i = 0; i < 2; i++) {
-		const struct route_underlay *u = route_own_underlay(c, order[i]);
+		const struct route_underlay *u = route_own_underlay(c->config, order[i]);
 
-		*ret_addr = peer_address(c, n, order[i]);
+		*ret_addr = peer_address(c->config, m->node, order[i]);
 		if (u && *ret_addr)
 			return u;
 	}
@@ -257,7 +263,7 @@ static void plan_direct_family(struct compiling *c, struct member *m, int f)
 	way.underlay = *via;
 	way.ifindex = u->ifindex;
 	way.mtu = MIN(u->mtu, (uint32_t)UINT16_MAX);
-	if (c->config->auto_direct && choose_outer(c->config, m->node, &outer)) {
+	if (c->config->auto_direct && choose_outer(c, m, &outer)) {
 		way.outer = *outer;
 		plan_tunnel_neigh(c, m, f);
 	}
@@ -369,7 +375,7 @@ static void plan_tunnel(struct compiling *c, struct member *m)
 	const struct transport_ops *t = &route_transports[m->peer->transport];
 	struct route_node_route way = {.transport = m->peer->transport, .ifindex = c->config->tunnel_ifindex};
 	const struct addr *outer;
-	const struct route_underlay *u = choose_outer(c->config, m->node, &outer);
+	const struct route_underlay *u = choose_outer(c, m, &outer);
 
 	if (!u) {
 		m->peer->state = ROUTE_PEER_NO_ADDRESS;
@@ -419,7 +425,7 @@ static void plan_mesh(struct compiling *c, struct member *m)
 {
 	struct route_node_route way = {.transport = ROUTE_WIREGUARD, .ifindex = c->config->tunnel_ifindex};
 	const struct addr *outer;
-	const struct route_underlay *u = choose_outer(c->config, m->node, &outer);
+	const struct route_underlay *u = choose_outer(c, m, &outer);
 
 	if (!u && c->config->n_underlays)
 		u = &c->config->underlays[0];

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways in which the datapath can be set up, for suites that must hold in all of them. `make test` runs a few, in which every
-pair of settings occurs (BRIEF, for long suites: each setting, and each pair of fast path and attachment); `make test-full` runs all."""
+"""The ways in which the datapath can be set up, for suites that must hold in all of them. `make test` runs a few: in BRIEF, and in REST, every pair of
+settings that are not the transport occurs, and each transport; in both together, SPANNING, every pair. Long suites run one half or the other.
+`make test-full` runs all."""
 
 import itertools
 
@@ -9,11 +10,11 @@ from labs import FULL
 
 FACTORS = {"transport": ("vxlan", "direct", "geneve", "wireguard", "auto"), "fastPath": ("on", "off"), "attach": ("tcx", "clsact"), "encap": ("auto", "device"),
            "underlay": ("ipv4", "ipv6")}
-SPANNING = [("vxlan", "on", "tcx", "auto", "ipv4"), ("direct", "off", "tcx", "device", "ipv6"), ("geneve", "off", "clsact", "auto", "ipv6"),
-            ("wireguard", "on", "clsact", "auto", "ipv6"), ("auto", "on", "tcx", "device", "ipv4"), ("vxlan", "off", "clsact", "device", "ipv6"),
-            ("direct", "on", "clsact", "auto", "ipv4"), ("geneve", "on", "tcx", "device", "ipv4"), ("wireguard", "off", "tcx", "device", "ipv4"),
-            ("auto", "off", "clsact", "auto", "ipv6")]
-BRIEF = SPANNING[:5]
+BRIEF = [("vxlan", "on", "tcx", "auto", "ipv4"), ("direct", "off", "tcx", "device", "ipv6"), ("geneve", "off", "clsact", "auto", "ipv6"),
+         ("wireguard", "on", "clsact", "device", "ipv6"), ("auto", "off", "clsact", "device", "ipv4")]
+# Each transport with the opposites of what it has there.
+REST = [(c[0], *(next(v for v in values if v != c[i]) for i, values in enumerate(list(FACTORS.values())[1:], 1))) for c in BRIEF]
+SPANNING = BRIEF + REST
 
 
 def pairs(combo):
@@ -23,13 +24,15 @@ def pairs(combo):
 # Who adds a factor or a value is told here, not by a gap in what is tested.
 ALL = list(itertools.product(*FACTORS.values()))
 assert set().union(*map(pairs, SPANNING)) == set().union(*map(pairs, ALL)), "SPANNING leaves out a pair of settings"
-assert {c[1:3] for c in BRIEF} == {c[1:3] for c in ALL} and set().union(*BRIEF) == set().union(*ALL), "BRIEF leaves out a setting"
+for half in (BRIEF, REST):
+    assert set().union(*(pairs(("", *c[1:])) for c in half)) == set().union(*(pairs(("", *c[1:])) for c in ALL)), "a half leaves out a pair of settings"
+    assert {c[0] for c in half} == set(FACTORS["transport"]), "a half leaves out a transport"
 
 
 # For suites with transports of their own: (fast path, attachment, encapsulation), in which every pair occurs.
 WAYS = [("on", "tcx", "auto"), ("off", "clsact", "auto"), ("on", "clsact", "device"), ("off", "tcx", "device")]
-OPPOSITES = [("on", "tcx", "device"), ("off", "clsact", "auto")]  # for those of two labs: each setting
-assert [set(s) for s in zip(*OPPOSITES)] == [set(FACTORS[f]) for f in ("fastPath", "attach", "encap")], "OPPOSITES leave out a setting"
+OPPOSITES = [("on", "tcx", "device", "ipv4"), ("off", "clsact", "auto", "ipv6")]  # for those of two labs: each setting
+assert [set(s) for s in zip(*OPPOSITES)] == [set(v) for v in list(FACTORS.values())[1:]], "OPPOSITES leave out a setting"
 
 
 def family(combo):
@@ -38,10 +41,17 @@ def family(combo):
 
 
 def options(combo, family):
-    """As Lab() takes them. @family: family(combo), or "dual" for a suite that needs both at once."""
-    transport, fast_path, attach, encap = combo[:4]
-    return {"transport": transport, "family": family,
+    """As Lab() takes them. @family: family(combo), or "dual" for a suite whose pods and nodes need both at once: then the nodes speak with each other by the underlay's."""
+    transport, fast_path, attach, encap, underlay = combo
+    return {"transport": transport, "family": "dual6" if (family, underlay) == ("dual", "ipv6") else family,
             "set": ["datapath.fastPath=" + fast_path, "datapath.attach=" + attach, "datapath.encap=" + encap]}
+
+
+def assert_underlay(lab, combo):
+    """The outer packets of tunnels are of the family that the combination says, whatever the pods speak."""
+    peers = [p for n in ("n1", "n2") for p in lab.node_status(n)["peers"] if p["transport"] in ("vxlan", "geneve")]
+    assert {"ipv6" if ":" in p["address"] else "ipv4" for p in peers} <= {combo[4]}, peers
+    assert peers or combo[0] in ("direct", "wireguard", "auto")
 
 
 def name(combo):
@@ -49,21 +59,17 @@ def name(combo):
 
 
 def params(some=SPANNING, full=ALL):
-    """@some: what `make test` runs; @full: `make test-full`. The suite takes options(combo, family(combo))."""
+    """@some: what `make test` runs; @full: `make test-full`. The suite takes options(combo, family(combo)), or options(combo, "dual")."""
     return [pytest.param(c, id=name(c)) for c in (full if FULL else some)]
-
-
-def params_of_both(some=SPANNING):
-    """For a suite whose pods need both families, and so nodes with both: options(combo, "dual")."""
-    return [pytest.param(c, id=name(c[:4])) for c in ([c for c in ALL if c[4] == "ipv4"] if FULL else some)]
 
 
 def params_by_transport(*transports):
     """Each of them in another way in `make test`, in every one in `make test-full`. The suite takes options(combo, "dual")."""
-    some = itertools.product(transports, WAYS) if FULL else zip(transports, itertools.cycle(OPPOSITES))
-    return [pytest.param((t, *w), id=name((t, *w))) for t, w in some]
+    some = ((t, *w, u) for t, w, u in itertools.product(transports, WAYS, FACTORS["underlay"])) if FULL else \
+           ((t, *w) for t, w in zip(transports, itertools.cycle(OPPOSITES)))
+    return [pytest.param(c, id=name(c)) for c in some]
 
 
 def settings(way):
-    """As Lab(set=...) takes them."""
-    return options(("", *way), "dual")["set"]
+    """As Lab(set=...) takes them; the underlay is the suite's affair."""
+    return options(("", *way[:3], ""), "dual")["set"]

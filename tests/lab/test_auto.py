@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from combos import options, params_of_both
+from combos import options, params
 from labs import FULL, Lab, assert_matrix, pod, run, spread_pods, wait_for
 from test_kill import judge, traffic
 
@@ -14,7 +14,7 @@ PORT = 5757  # of the probes
 RANGES = ("ip saddr 10.244.0.0/16", "ip6 saddr fd00:244::/48")
 
 
-COMBOS = [p for p in params_of_both() if p.values[0][0] == "auto"]  # opposites in `make test`
+COMBOS = [p for p in params() if p.values[0][0] == "auto"]  # opposites in `make test`
 
 
 def in_lab(n):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from combos import BRIEF, options, params_of_both
+from combos import REST, options, params
 from labs import HELPERS, Lab, family, pod
 
 # Rules as kube-proxy's: Services, a node port for the world (which must come back through this node), and no half connections.
@@ -100,7 +100,7 @@ class Translated:
                         yield done.stdout
 
 
-@pytest.mark.parametrize("combo", params_of_both(BRIEF))
+@pytest.mark.parametrize("combo", params(REST))
 def test_translated_flows_return_through_the_stack(combo):
     with Lab(nodes=2, **options(combo, "dual")) as lab:
         t = Translated(lab)

@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from combos import BRIEF, options, params_of_both
+from combos import BRIEF, assert_underlay, options, params
 from labs import Lab, assert_matrix, run, spread_pods, wait_for
 from scapy.all import (ARP, HBHOptUnknown, IP, LLC, SNAP, TCP, UDP, BOOTP, DHCP, DHCP6_Solicit, Dot1AD, Dot1Q, Ether, ICMP, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS,
                        ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6ND_RS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr,
@@ -32,8 +32,9 @@ def bridge(lab):
 class World:
     """The lab, and the addresses that attacks are made of."""
 
-    def __init__(self, lab, transport):
+    def __init__(self, lab, transport, underlay):
         self.lab, self.transport = lab, transport
+        self.outer = int(underlay == "ipv6")  # by which of their addresses nodes speak with each other
         pods = {p["name"]: p for p in lab.status()["pods"]}
         nodes = {n["name"]: n for n in lab.status()["nodes"]}
         self.me, self.near, self.far = (pods[n]["ips"] for n in ("p1-0", "p1-1", "p2-0"))
@@ -174,13 +175,14 @@ def assert_arrives(world, frame):
     wait_for("the copies", arrived, timeout=10)
 
 
-@pytest.fixture(scope="module", params=params_of_both(BRIEF))
+@pytest.fixture(scope="module", params=params(BRIEF))
 def world(request):
     with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.apply(*spread_pods(2, each=2))
         lab.wait_ready()
         assert_matrix(lab, 1)
-        made = World(lab, request.param[0])
+        made = World(lab, request.param[0], request.param[4])
+        assert_underlay(lab, request.param)
         try:
             made.rest()
             yield made
@@ -475,7 +477,7 @@ def addressed(frame, mac):
 
 FOR_OTHERS = {
     "to-a-pod": lambda w: w.net("192.0.2.77", w.near[0]), "to-a-pod-v6": lambda w: w.net("2001:db8::77", w.near[1]),
-    "in-the-tunnel": lambda w: w.net_tunnel(w.n2[0], w.far[0], w.near[0]), "in-the-tunnel-v6": lambda w: w.net_tunnel(w.n2[0], w.far[1], w.near[1]),
+    "in-the-tunnel": lambda w: w.net_tunnel(w.n2[w.outer], w.far[0], w.near[0]), "in-the-tunnel-v6": lambda w: w.net_tunnel(w.n2[w.outer], w.far[1], w.near[1]),
 }
 
 
@@ -575,39 +577,42 @@ def test_by_another_overlay_of_the_node(world, version):
     w.rest()
 
 
+STRANGERS = ("172.30.0.77", "fd30::77")  # no node's
+
+
 @pytest.mark.parametrize("name, reason", [("not-a-node", "tunnel_source"), ("a-node-as-another", "tunnel_source"), ("other-network", "tunnel_vni"),
                                           ("to-nobody", "tunnel_destination"), ("onwards", "tunnel_destination")])
 def test_tunnel_packets_from_the_underlay(world, name, reason):
     w = world
-    frame = {"not-a-node": lambda: w.net_tunnel("172.30.0.77", w.far[0], w.near[0]), "a-node-as-another": lambda: w.net_tunnel(w.n2[0], w.near[0], w.me[0]),
-             "other-network": lambda: w.net_tunnel(w.n2[0], w.far[0], w.near[0], vni=99),
-             "to-nobody": lambda: w.net_tunnel(w.n2[0], w.far[0], w.own[0].rsplit(".", 1)[0] + ".250"),
-             "onwards": lambda: w.net_tunnel(w.n2[0], w.far[0], "192.0.2.9")}[name]()
+    peer = w.n2[w.outer]
+    frame = {"not-a-node": lambda: w.net_tunnel(STRANGERS[w.outer], w.far[0], w.near[0]), "a-node-as-another": lambda: w.net_tunnel(peer, w.near[0], w.me[0]),
+             "other-network": lambda: w.net_tunnel(peer, w.far[0], w.near[0], vni=99),
+             "to-nobody": lambda: w.net_tunnel(peer, w.far[0], w.own[0].rsplit(".", 1)[0] + ".250"),
+             "onwards": lambda: w.net_tunnel(peer, w.far[0], "192.0.2.9")}[name]()
     if world.transport in TUNNELS:
         attack(world, [frame], reason, source="fabric")
     else:
         assert_nothing_arrives(w, frame, source="fabric")
 
 
-@pytest.mark.parametrize("name, reason", [("not-a-node", "tunnel_source"), ("a-node-as-another", "tunnel_source"), ("by-the-other-family", "tunnel_source"),
-                                          ("other-network", "tunnel_source")])  # these nodes use IPv4 between them: the family is looked at first
+@pytest.mark.parametrize("name", ["not-a-node", "a-node-as-another", "itself", "other-network"])
 @pytest.mark.parametrize("inner", [4, 6])
-def test_tunnel_packets_over_ipv6_from_the_underlay(world, name, reason, inner):
-    """Whatever the family that nodes use between them, the outer source must be that of the inner one's node."""
-    w, of = world, 0 if inner == 4 else 1
-    frame = {"not-a-node": lambda: w.net_tunnel("fd30::77", w.far[of], w.near[of]), "a-node-as-another": lambda: w.net_tunnel(w.n2[1], w.near[of], w.me[of]),
-             "by-the-other-family": lambda: w.net_tunnel(w.n2[1], w.far[of], w.near[of]),
-             "other-network": lambda: w.net_tunnel(w.n2[1], w.far[of], w.near[of], vni=99)}[name]()
+def test_tunnel_packets_by_the_other_family_from_the_underlay(world, name, inner):
+    """The outer source must be the inner one's node's, of the family that nodes use between them; that is looked at first."""
+    w, of, outer = world, 0 if inner == 4 else 1, 1 - world.outer
+    peer = w.n2[outer]
+    frame = {"not-a-node": lambda: w.net_tunnel(STRANGERS[outer], w.far[of], w.near[of]), "a-node-as-another": lambda: w.net_tunnel(peer, w.near[of], w.me[of]),
+             "itself": lambda: w.net_tunnel(peer, w.far[of], w.near[of]), "other-network": lambda: w.net_tunnel(peer, w.far[of], w.near[of], vni=99)}[name]()
     if w.transport not in TUNNELS:
         return assert_nothing_arrives(w, frame, source="fabric")
-    attack(w, [frame], reason, source="fabric")
+    attack(w, [frame], "tunnel_source", source="fabric")
 
 
 @pytest.mark.parametrize("inner", [4, 6])
 def test_tunnel_packets_to_another_address_of_the_node(world, inner):
     """All that a peer's packet has, but sent to an address that no peer uses: the node's own in the pod range."""
     w, of = world, 0 if inner == 4 else 1
-    frame = w.net_tunnel(w.n2[0], w.far[of], w.near[of], to=w.own[0])
+    frame = w.net_tunnel(w.n2[w.outer], w.far[of], w.near[of], to=w.own[w.outer])
     if w.transport in DEVICES:
         attack(w, [frame], "tunnel_destination", source="fabric")
     else:

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from combos import BRIEF, SPANNING, family, options, params
+from combos import REST, SPANNING, family, options, params
 from labs import FULL, HELPERS, Lab, pod, wait_for
 
 KILLS = 100 if FULL else 20
@@ -17,7 +17,7 @@ CONTROL_SECONDS = 20 if FULL else 6
 TRAFFIC = os.path.join(HELPERS, "lab-traffic")
 
 
-@pytest.fixture(scope="module", params=params(BRIEF, SPANNING))
+@pytest.fixture(scope="module", params=params(REST, SPANNING))
 def lab(request):
     with Lab(nodes=2, **options(request.param, family(request.param))) as lab:
         lab.versions = (6,) if family(request.param) == "ipv6" else (4, 6) if FULL else (4,) if request.param[0] == "vxlan" else (6,)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from apiwatch import Api
-from combos import options, params_of_both
+from combos import options, params
 from labs import FULL, Lab, held_still, pod, wait_for
 from truth import NO_ANSWER, ask
 
@@ -77,7 +77,7 @@ def of(**labels):
     return {"podSelector": {"matchLabels": labels}}
 
 
-FIRST_WAY, OPPOSITE = params_of_both()[:2]
+FIRST_WAY, OPPOSITE = params()[:2]
 
 
 def in_one_way(test):
@@ -86,7 +86,7 @@ def in_one_way(test):
 
 
 # The first way and its opposite: no tunnel, all through the stack.
-@pytest.fixture(scope="module", params=params_of_both() if FULL else [FIRST_WAY, OPPOSITE])
+@pytest.fixture(scope="module", params=params() if FULL else [FIRST_WAY, OPPOSITE])
 def lab(request):
     with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.apply(*[pod(n, node=w, labels={"app": n}, ports=(8080, 8081)) for n, w in

@@ -103,7 +103,7 @@ def cases(some, names):
         fitting = [c for c in some if DAMAGES[n].fits(c)]
         assert fitting, "nowhere is there a " + n
         found += [(c, n) for c in (fitting if FULL else [fitting[i % len(fitting)]])]
-    return [pytest.param(c, n, id="%s-%s" % (name_of(c[:4]), n)) for c, n in sorted(found, key=lambda f: some.index(f[0]))]
+    return [pytest.param(c, n, id="%s-%s" % (name_of(c), n)) for c, n in sorted(found, key=lambda f: some.index(f[0]))]
 
 
 BY_EVENT = cases(SPANNING if FULL else BRIEF, [n for n, d in DAMAGES.items() if d.within != AUDIT])

@@ -64,7 +64,7 @@ def server(name, app, node, **kw):
     return p
 
 
-@pytest.fixture(scope="module", params=combos.params_of_both() if FULL else combos.params_of_both()[:2])
+@pytest.fixture(scope="module", params=combos.params() if FULL else combos.params()[:2])
 def lab(request):
     with Lab(nodes=2, **combos.options(request.param, "dual")) as lab:
         lab.apply(server("w1", "web", "n1"), server("w2", "web", "n2"), server("me", "self", "n1"), pod("c", node="n1"),
