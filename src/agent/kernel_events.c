@@ -55,7 +55,7 @@ static bool is_default(const struct route *r)
 {
 	struct prefix any = prefix_any(prefix_family(&r->dst));
 
-	return r->table == RT_TABLE_MAIN && prefix_eq(&r->dst, &any);
+	return r->table != RT_TABLE_LOCAL && prefix_eq(&r->dst, &any);
 }
 
 /* Routes to pods are /32 and /128. One of them that is not ours stands in our place, or beside it, and does not count; nor do those of the

@@ -102,8 +102,8 @@ struct rtnl_way {
 int rtnl_find_way(struct rtnl *nl, const struct rtnl_way *packet, struct route *ret);
 /* @proto 0, @table 0: all. Cloned and cached routes are left out. */
 int rtnl_list_routes(struct rtnl *nl, int family, uint32_t table, uint8_t proto, struct route **ret, size_t *ret_n);
-/* The links that the main table's default routes lead to, of both families, all next hops of each (up to 32 links); a link may be there more
- * than once. Not of routes of ours. The array is the caller's to free(). O(routes of the table). */
+/* The links that default routes lead to, of both families, of the main table and of each that a rule of somebody else's names (policy routing), all
+ * next hops of each (up to 32 links); a link may be there more than once. Not of routes of ours. The array is the caller's to free(). O(routes of those tables). */
 int rtnl_list_default_links(struct rtnl *nl, uint32_t **ret, size_t *ret_n);
 
 int rtnl_add_rule(struct rtnl *nl, const struct rule *r); /* an equal one that exists is a success */

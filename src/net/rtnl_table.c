@@ -281,26 +281,79 @@ static int take_default(const struct nlmsghdr *nlh, void *ret, const void *filte
 
 static int list_defaults(struct rtnl *nl, const struct filter *f, void *ret_items, size_t *ret_n)
 {
+	int r;
+
 	ask_for_routes(nl, f);
-	return rtnl_dump(nl, take_default, f, sizeof(struct route_hops), ret_items, ret_n); /* the main table is always there */
+	r = rtnl_dump(nl, take_default, f, sizeof(struct route_hops), ret_items, ret_n);
+	if (r != -ENOENT)
+		return r;
+	*(void **)ret_items = xmalloc(sizeof(struct route_hops)); /* a rule names a table that has nothing yet */
+	*ret_n = 0;
+	return 0;
+}
+
+/* The links of one table. */
+static int add_default_links(struct rtnl *nl, int family, uint32_t table, uint32_t **links, size_t *n_links, size_t *cap)
+{
+	struct filter f = {.family = family, .table = table};
+	_cleanup_free_ struct route_hops *routes = NULL;
+	size_t n;
+	int r = list_defaults(nl, &f, &routes, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		for (size_t j = 0; j < routes[i].n; j++) {
+			GROW(*links, *n_links, *cap);
+			(*links)[(*n_links)++] = routes[i].oifs[j];
+		}
+	return r;
+}
+
+static int cmp_table(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The tables of others' rules, each once, and in front the main one. The local one has what is for this node. */
+static uint32_t *tables_of(const struct rule *rules, size_t n_rules, size_t *ret_n)
+{
+	uint32_t *tables = xnew0_array(uint32_t, n_rules + 1);
+	size_t n = 1, kept = 1;
+
+	for (size_t i = 0; i < n_rules; i++)
+		if (rules[i].action == FR_ACT_TO_TBL && rules[i].proto != NET_PROTO_WEFT && rules[i].table != RT_TABLE_LOCAL)
+			tables[n++] = rules[i].table;
+	tables[0] = RT_TABLE_MAIN;
+	qsort(tables + 1, n - 1, sizeof(*tables), cmp_table);
+	for (size_t i = 1; i < n; i++)
+		if (tables[i] != RT_TABLE_MAIN && (kept == 1 || tables[i] != tables[kept - 1]))
+			tables[kept++] = tables[i];
+	*ret_n = kept;
+	return tables;
 }
 
 int rtnl_list_default_links(struct rtnl *nl, uint32_t **ret, size_t *ret_n)
 {
-	struct filter f = {.table = RT_TABLE_MAIN};
-	_cleanup_free_ struct route_hops *routes = NULL;
-	uint32_t *links;
-	size_t n, k = 0;
-	int r = list_families(nl, list_defaults, f, sizeof(*routes), &routes, &n);
+	_cleanup_free_ uint32_t *links = xnew0_array(uint32_t, 1);
+	size_t n = 0, cap = 1;
 
-	if (r < 0)
-		return r;
-	links = xnew0_array(uint32_t, n * ROUTE_HOPS_MAX + 1);
-	for (size_t i = 0; i < n; i++)
-		for (size_t j = 0; j < routes[i].n; j++)
-			links[k++] = routes[i].oifs[j];
-	*ret = links;
-	*ret_n = k;
+	for (int f = 0; f < 2; f++) {
+		_cleanup_free_ struct rule *rules = NULL;
+		_cleanup_free_ uint32_t *tables = NULL;
+		size_t n_rules, n_tables;
+		int r = rtnl_list_rules(nl, f ? AF_INET6 : AF_INET, 0, &rules, &n_rules);
+
+		if (r < 0)
+			return r;
+		tables = tables_of(rules, n_rules, &n_tables);
+		for (size_t i = 0; i < n_tables && r == 0; i++)
+			r = add_default_links(nl, f ? AF_INET6 : AF_INET, tables[i], &links, &n, &cap);
+		if (r < 0)
+			return r;
+	}
+	*ret = take_ptr(links);
+	*ret_n = n;
 	return 0;
 }
 

@@ -373,7 +373,7 @@ static size_t default_links(const uint32_t *want, size_t n_want)
 	return n;
 }
 
-/* Of both families, all next hops; not of other tables, not those that lead nowhere, not ours. */
+/* Of both families, all next hops; not of tables that no rule of others leads to, not those that lead nowhere, not ours. */
 static void links_of_default_routes(void)
 {
 	uint32_t t0 = test_link(), oifs[2] = {add_test_link("d1", "d1p"), add_test_link("d2", "d2p")};
@@ -385,9 +385,25 @@ static void links_of_default_routes(void)
 	    {.dst = P("0.0.0.0/0"), .type = RTN_UNREACHABLE, .metric = 8, .proto = RTPROT_STATIC},
 	    {.dst = P("0.0.0.0/1"), .oif = t0, .proto = RTPROT_STATIC},
 	};
+	struct rule ours = {.family = AF_INET, .priority = 99, .to = prefix_any(AF_INET), .table = 99};
+	struct rule policies[] = { /* two to one table, one to a table that is not there */
+	    {.family = AF_INET, .priority = 100, .from = P("10.1.0.0/24"), .table = 99, .proto = RTPROT_STATIC},
+	    {.family = AF_INET, .priority = 101, .from = P("10.2.0.0/24"), .table = 99, .proto = RTPROT_STATIC},
+	    {.family = AF_INET, .priority = 102, .from = P("10.3.0.0/24"), .table = 98, .proto = RTPROT_STATIC},
+	    {.family = AF_INET6, .priority = 103, .from = P("fd01::/64"), .table = 98, .proto = RTPROT_STATIC},
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		OK(rtnl_add_route(nl, &others[i]));
+	CHECK_INT(default_links(NULL, 0), 0);
+	OK(rtnl_add_rule(nl, &ours));
+	CHECK_INT(default_links(NULL, 0), 0);
+	OK(rtnl_del_rule(nl, &ours));
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++)
+		OK(rtnl_add_rule(nl, &policies[i]));
+	CHECK_INT(default_links(&t0, 1), 1);
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++)
+		OK(rtnl_del_rule(nl, &policies[i]));
 	CHECK_INT(default_links(NULL, 0), 0);
 	OK(rtnl_add_route(nl, &single));
 	CHECK_INT(default_links(&t0, 1), 1);

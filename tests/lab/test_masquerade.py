@@ -477,6 +477,27 @@ def test_a_second_card_with_the_default_route_is_an_uplink():
             forged_from_a_card(lab, card, v, addresses["p1"][of], addresses["p2"][of])
 
 
+def test_a_second_card_that_policy_routing_leads_to_is_an_uplink():
+    """By a rule pods leave by another table, whose default route is by the second card; the node itself goes on by the first."""
+    rules = lambda verb: "; ".join("ip -%d rule %s priority 9000 from %s lookup 100" % (v, verb, range_of) for v, range_of in ((4, "10.244.0.0/16"), (6, "fd00:244::/48")))
+    with two_cards() as (lab, card), Served(lab, ECHO, str(PORT)):
+        wait_for("the world serves", lambda: client(lab, "n1", 4))
+        for v in (4, 6):
+            lab.exec("n1", "ip", "-%d" % v, "route", "add", "default", "via", card.ROUTERS[v], "dev", "card", "table", "100")
+        assert uplinks(lab) == ["eth0"], "no rule leads to that table"
+        for verb, by in (("add", ["eth0", "card"]), ("del", ["eth0"]), ("add", ["eth0", "card"])):
+            lab.exec("n1", "sh", "-ec", rules(verb))
+            wait_for("the uplinks are %s" % by, lambda: uplinks(lab) == by)
+            for v in (4, 6):
+                assert client(lab, "default/p1", v) == (card.ADDRESSES[v] if verb == "add" else underlay(lab, "n1", v))
+                assert client(lab, "n1", v) == underlay(lab, "n1", v)
+        addresses = {p["name"]: p["ips"] for p in lab.status()["pods"]}
+        for v, of in ((4, 0), (6, 1)):
+            forged_from_a_card(lab, card, v, addresses["p1"][of], addresses["p2"][of])
+            lab.exec("n1", "ip", "-%d" % v, "route", "flush", "table", "100")
+        wait_for("the card is none any more", lambda: uplinks(lab) == ["eth0"])
+
+
 def forged_from_a_card(lab, card, version, mine, far):
     inside, outside = Wire(lab, "default/p1", "eth0", CANARY), Wire(lab, "fabric", "n1card", CANARY)
     range_address = next(a for a in lab.node_status("n1")["nodeAddresses"] if (":" in a) == (version == 6))
