@@ -52,6 +52,7 @@ struct agent {
 	struct route_plan plan;
 	bool planned;
 	bool applied; /* this plan, or one that equals it, once: what is missing since was taken away */
+	uint32_t tunnel_mtu; /* of the underlay, for which its device was made; 0: none yet */
 	bool tunnel_lost; /* the device between nodes is not there, and could not be made */
 	struct node_state state; /* survives a restart: see node.h */
 	struct outer outer;

@@ -104,10 +104,10 @@ void agent_mesh_stop(struct agent *a)
 	free(m->state_dir);
 }
 
-int agent_mesh_ensure(struct agent *a, uint32_t mtu, uint32_t *ret_ifindex, const char **ret_mended, char **ret_error)
+int agent_mesh_ensure(struct agent *a, uint32_t mtu, bool mtu_is_new, uint32_t *ret_ifindex, const char **ret_mended, char **ret_error)
 {
 	mtu = MAX(route_transport_mtu(ROUTE_WIREGUARD, mtu), (uint32_t)IPV6_LEAST_MTU); /* the routes say what fits */
-	return mesh_ensure_device(a->mesh.mesh, a->nl, mtu, ret_ifindex, ret_mended, ret_error);
+	return mesh_ensure_device(a->mesh.mesh, a->nl, mtu, mtu_is_new, ret_ifindex, ret_mended, ret_error);
 }
 
 /* ---- the guard ---- */

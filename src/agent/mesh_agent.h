@@ -44,7 +44,7 @@ static inline bool mesh_is_on(const struct options *o)
 int agent_mesh_start(struct agent *a);
 void agent_mesh_stop(struct agent *a);
 /* The interface; see mesh_ensure_device(). @mtu: of the underlay. */
-int agent_mesh_ensure(struct agent *a, uint32_t mtu, uint32_t *ret_ifindex, const char **ret_mended, char **ret_error);
+int agent_mesh_ensure(struct agent *a, uint32_t mtu, bool mtu_is_new, uint32_t *ret_ifindex, const char **ret_mended, char **ret_error);
 /* The underlay guard knows every pod range and node: before there is a route. Return: 0, -errno. */
 int agent_mesh_guard(struct agent *a);
 /* Peers, keys and allowed addresses as the plan of routes says. */

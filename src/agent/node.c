@@ -292,7 +292,7 @@ static int make_vxlan(struct rtnl *nl, const struct options *o, const uint8_t ma
 	return r;
 }
 
-static int mend_vxlan(struct rtnl *nl, const struct link *l, const uint8_t mac[6], uint32_t mtu, const char **ret_mended)
+static int mend_vxlan(struct rtnl *nl, const struct link *l, const uint8_t mac[6], uint32_t mtu, bool mtu_is_new, const char **ret_mended)
 {
 	int r = 0;
 
@@ -300,8 +300,10 @@ static int mend_vxlan(struct rtnl *nl, const struct link *l, const uint8_t mac[6
 		*ret_mended = "weft-vxlan had another MAC address";
 		r = rtnl_set_link_mac(nl, l->ifindex, mac);
 	}
-	if (r == 0 && l->mtu != mtu)
+	if (r == 0 && l->mtu != mtu) {
+		*ret_mended = mtu_is_new ? *ret_mended : "weft-vxlan had another MTU";
 		r = rtnl_set_link_mtu(nl, l->ifindex, mtu);
+	}
 	if (r == 0 && (l->flags & (IFF_UP | IFF_NOARP)) != (IFF_UP | IFF_NOARP)) {
 		*ret_mended = l->flags & IFF_UP ? "weft-vxlan had ARP on" : "weft-vxlan was down";
 		r = rtnl_set_link_flags(nl, l->ifindex, IFF_UP | IFF_NOARP, IFF_UP | IFF_NOARP);
@@ -325,7 +327,7 @@ static int remove_renamed(struct rtnl *nl)
 	return r;
 }
 
-int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu,
+int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu, bool mtu_is_new,
 		      uint32_t *ret_ifindex, const char **ret_mended, char **ret_error)
 {
 	const char *mended = NULL;
@@ -346,7 +348,7 @@ int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t ma
 			r = rtnl_get_link(nl, ifindex, &l);
 	}
 	if (r == 0)
-		r = mend_vxlan(nl, &l, mac, want_mtu, &mended);
+		r = mend_vxlan(nl, &l, mac, want_mtu, mtu_is_new, &mended);
 	if (r < 0) {
 		r = vxlan_failed(nl, o, r, ret_error);
 		if (ifindex)

@@ -40,9 +40,9 @@ int node_read_facts(struct rtnl *nl, const struct options *o, const struct model
 /* @either_way: peers may use the uplink or the tunnel, whatever our route says: a strict filter becomes a loose one there. */
 int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, bool either_way, char **ret_changed, char **ret_error);
 
-/* The device of the tunnel transport: made, mended, up. @ret_mended: what was wrong with it, or NULL. Return: 0, -EADDRINUSE with the owner's name in @ret_error,
+/* The device of the tunnel transport: made, mended, up. @mtu: of the underlay; new: not that of the last call. @ret_mended: what was wrong with it, or NULL. Return: 0, -EADDRINUSE with the owner's name in @ret_error,
  * -errno. */
-int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu,
+int node_ensure_vxlan(struct rtnl *nl, const struct options *o, const uint8_t mac[6], uint32_t mtu, bool mtu_is_new,
 		      uint32_t *ret_ifindex, const char **ret_mended, char **ret_error);
 /* Away with it, when it is ours. */
 int node_remove_vxlan(struct rtnl *nl);

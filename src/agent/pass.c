@@ -88,8 +88,10 @@ static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_erro
 	for (size_t i = 0; i < a->facts.n_between; i++)
 		mtu = mtu ? MIN(mtu, a->facts.underlays[i].mtu) : a->facts.underlays[i].mtu;
 	mtu = mtu ? mtu : 1500;
-	r = mesh_is_on(&a->opt) ? agent_mesh_ensure(a, mtu, ret_ifindex, &mended, ret_error)
-				: node_ensure_vxlan(a->nl, &a->opt, mac, mtu, ret_ifindex, &mended, ret_error);
+	r = mesh_is_on(&a->opt) ? agent_mesh_ensure(a, mtu, mtu != a->tunnel_mtu, ret_ifindex, &mended, ret_error)
+				: node_ensure_vxlan(a->nl, &a->opt, mac, mtu, mtu != a->tunnel_mtu, ret_ifindex, &mended, ret_error);
+	if (r == 0)
+		a->tunnel_mtu = mtu;
 	if (r == 0 && mended && a->applied)
 		repairs_note(&a->repairs, REPAIR_DEVICE, 1, mended);
 	return r;

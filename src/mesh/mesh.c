@@ -223,12 +223,14 @@ static int make_device(struct mesh *m, struct rtnl *nl, uint32_t mtu, struct lin
 	return r < 0 ? r : rtnl_set_link_addrgen(nl, ret->ifindex, false);
 }
 
-static int mend_device(struct rtnl *nl, const struct link *l, uint32_t mtu, const char **ret_mended)
+static int mend_device(struct rtnl *nl, const struct link *l, uint32_t mtu, bool mtu_is_new, const char **ret_mended)
 {
 	int r = 0;
 
-	if (l->mtu != mtu)
+	if (l->mtu != mtu) {
+		*ret_mended = mtu_is_new ? NULL : "the WireGuard interface had another MTU";
 		r = rtnl_set_link_mtu(nl, l->ifindex, mtu);
+	}
 	if (r == 0 && !(l->flags & IFF_UP)) {
 		*ret_mended = "the WireGuard interface was down";
 		r = rtnl_set_link_up(nl, l->ifindex, true);
@@ -247,7 +249,7 @@ static void use_engine(struct mesh *m, const struct mesh_engine_ops *engine)
 	m->busy = m->written = m->settled = false;
 }
 
-int mesh_ensure_device(struct mesh *m, struct rtnl *nl, uint32_t mtu, uint32_t *ret_ifindex, const char **ret_mended,
+int mesh_ensure_device(struct mesh *m, struct rtnl *nl, uint32_t mtu, bool mtu_is_new, uint32_t *ret_ifindex, const char **ret_mended,
 		       char **ret_error)
 {
 	bool is_new = false;
@@ -270,7 +272,7 @@ int mesh_ensure_device(struct mesh *m, struct rtnl *nl, uint32_t mtu, uint32_t *
 	}
 	if (r == 0) {
 		use_engine(m, engine_of_kind(l.kind));
-		r = mend_device(nl, &l, mtu, ret_mended);
+		r = mend_device(nl, &l, mtu, mtu_is_new, ret_mended);
 	}
 	if (r < 0) {
 		if (!*ret_error)

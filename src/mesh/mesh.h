@@ -31,6 +31,7 @@ struct mesh *mesh_free(struct mesh *m);
 
 /**
  * mesh_ensure_device() - the interface exists, is up, and is one that an engine of the wanted kind can serve
+ * @mtu_is_new: it is not what the last call said, so a device with another one is nobody's doing
  * @ret_mended: what was wrong with it, or NULL; static
  * @ret_error: on failure, one line for people, owned by the caller
  *
@@ -39,7 +40,7 @@ struct mesh *mesh_free(struct mesh *m);
  *
  * Return: 0, -EEXIST when a foreign interface has the name, -ENOTSUP when the forced engine is not to be had, -errno.
  */
-int mesh_ensure_device(struct mesh *m, struct rtnl *nl, uint32_t mtu, uint32_t *ret_ifindex, const char **ret_mended,
+int mesh_ensure_device(struct mesh *m, struct rtnl *nl, uint32_t mtu, bool mtu_is_new, uint32_t *ret_ifindex, const char **ret_mended,
 		       char **ret_error);
 /* The interface goes, and its engine with it. */
 int mesh_remove_device(struct rtnl *nl, const char *name);

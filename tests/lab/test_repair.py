@@ -67,6 +67,7 @@ DAMAGES = {
     "device-gone": Damage("device", "ip link del $DEVICE", **DEVICE),
     "device-renamed": Damage("device", "ip link set weft-vxlan down; ip link set weft-vxlan name other", **VXLAN),
     "device-down": Damage("device", "ip link set $DEVICE down", **DEVICE),
+    "device-mtu": Damage("device", "ip link set $DEVICE mtu 1300", **DEVICE),
     "device-mac": Damage("device", "ip link set weft-vxlan address 02:00:00:00:00:97", **VXLAN),
     "link-unlinked": Damage("program", "rm %s/links/*" % BPF, **TCX),
     "link-detached": Damage("program", "for l in %s/links/*; do bpftool link detach pinned $l; done" % BPF, AUDIT, **TCX),

@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 	mesh_device_sort(&want);
 	if (rtnl_open(&nl) < 0 || sd_event_new(&event) < 0 || mesh_new(event, &o, on_change, event, &mesh) < 0)
 		errx(1, "cannot start");
-	r = mesh_ensure_device(mesh, nl, 1420, &ifindex, &mended, &error);
+	r = mesh_ensure_device(mesh, nl, 1420, false, &ifindex, &mended, &error);
 	if (r < 0)
 		errx(1, "%s", error);
 	if (sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, PATIENCE_US, 0, on_impatient, event) < 0)
