@@ -9,8 +9,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
 
 enum {
@@ -61,18 +59,6 @@ static int on_pass(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ct
 	return 0;
 }
 
-/* Without it neither CNI nor `weft` reaches us. */
-static void restore_socket(struct agent *a)
-{
-	int r = ipc_server_restore(a->server);
-
-	if (r > 0)
-		repairs_note(&a->repairs, REPAIR_SOCKET, 1, a->socket_path);
-	else if (r < 0 && a->socket_error != r)
-		log_error("cannot listen anew", L_STR("path", a->socket_path), L_ERRNO(r));
-	a->socket_error = MIN(r, 0);
-}
-
 static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 {
 	static unsigned tick;
@@ -81,7 +67,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *ctx)
 	tick++;
 	if (!a->client && tick % CONNECT_TICKS == 0)
 		agent_start_watches(a);
-	restore_socket(a);
+	agent_restore_run_dir(a);
 	agent_drain_del_queue(a);
 	agent_services_tick(a);
 	agent_retry_adds(a);
@@ -128,25 +114,6 @@ static const struct ipc_method methods[] = {
     {"cni", agent_on_cni}, {"observe", agent_on_observe}, {"policy", agent_on_policy}, {"services", on_services},
     {"status", on_status}, {"rotateKey", agent_on_rotate_key}, {"why", agent_on_why},	      {NULL, NULL}};
 
-int agent_lock(const struct options *o)
-{
-	_cleanup_free_ char *path = xasprintf("%s/weftd.lock", o->run_dir);
-	int r = mkdir_parents(o->run_dir, 0755), fd;
-
-	if (r < 0)
-		return r;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return fd; /* held until the process ends */
-	r = -errno;
-	close(fd);
-	log_error(r == -EWOULDBLOCK ? "another weftd runs with this directory" : "cannot lock the run directory",
-		  L_STR("directory", o->run_dir), L_ERRNO(r));
-	return r;
-}
-
 /* A node without metrics still has a network: what is wrong is said, and that is all. */
 static void start_metrics(struct agent *a)
 {
@@ -189,7 +156,7 @@ static int start(struct agent *a)
 {
 	_cleanup_free_ char *dir = xasprintf("%s/state/", a->opt.run_dir), *why = NULL;
 	sigset_t stop;
-	int r = agent_lock(&a->opt);
+	int r = a->lock = agent_lock(&a->opt); /* held until the process ends */
 
 	if (r < 0)
 		return r;

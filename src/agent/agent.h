@@ -42,6 +42,8 @@ struct agent {
 	struct rtnl_monitor *monitor;
 	struct ipc_server *server;
 	char *socket_path;
+	int lock; /* on the run directory */
+	int run_dir_error; /* of the last try to make it anew, or 0 */
 	int socket_error; /* of the last try to listen anew, or 0 */
 	struct scrape *scrape; /* or NULL */
 	struct meter *meter; /* or NULL */
@@ -123,6 +125,10 @@ int agent_teardown(const struct options *opt);
 /* A second agent in one directory would fight with the first. Return: a descriptor to hold, or -errno, which is logged.
  */
 int agent_lock(const struct options *o);
+/* What is gone of the run directory is made anew, the socket included; each second. */
+void agent_restore_run_dir(struct agent *a);
+/* What of the plan must be known at the next start is written, though nothing has changed. */
+void agent_keep_state(struct agent *a);
 
 /* Asks for a pass, soon; several requests become one. */
 void agent_mark_dirty(struct agent *a, uint64_t delay_ms);

@@ -60,24 +60,41 @@ static bool snapshot_freed(const struct addr *a, uint64_t freed_ms, void *ctx)
 	return true;
 }
 
-/* Keeps the journal short: its length follows what lives, not what happened. */
-static void snapshot_if_long(struct endpoints *e)
+static int snapshot(struct endpoints *e)
 {
 	struct journal_state s = {0};
 	int r;
 
-	if (!journal_is_long(e->journal, e->by_key.count))
-		return;
 	for (struct htab_node *n = htab_begin(&e->by_key); n; n = htab_next(&e->by_key, n)) {
 		GROW(s.records, s.n_records, s.records_cap);
 		s.records[s.n_records++] = container_of(n, struct endpoint, by_key)->record;
 	}
 	ipam_each_freed(e->ipam, snapshot_freed, &s);
 	r = journal_snapshot(e->journal, &s);
-	if (r < 0)
-		log_warn("cannot shorten the journal", L_ERRNO(r));
 	free(s.records); /* the records are the table's */
 	free(s.freed);
+	return r;
+}
+
+/* Keeps the journal short: its length follows what lives, not what happened. */
+static void snapshot_if_long(struct endpoints *e)
+{
+	int r = journal_is_long(e->journal, e->by_key.count) ? snapshot(e) : 0;
+
+	if (r < 0)
+		log_warn("cannot shorten the journal", L_ERRNO(r));
+}
+
+int endpoints_keep(struct endpoints *e)
+{
+	int r;
+
+	if (journal_is_there(e->journal))
+		return 0;
+	r = mkdir_parents(e->dir, 0700);
+	if (r == 0)
+		r = snapshot(e);
+	return r < 0 ? r : 1;
 }
 
 int endpoint_forget(struct endpoints *e, struct endpoint *ep, uint64_t freed_ms)

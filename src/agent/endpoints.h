@@ -85,6 +85,8 @@ void endpoints_reconcile(struct endpoints *e, pod_gone_fn *gone, void *ctx);
  */
 int endpoints_apply(struct endpoints *e);
 int endpoints_apply_more(struct endpoints *e);
+/* The journal is written anew where its file is gone, with its directory. Return: 1 when it was, 0, -errno. */
+int endpoints_keep(struct endpoints *e);
 /* Where to note what had to be put back; borrowed. Before the first endpoints_apply(). */
 void endpoints_set_repairs(struct endpoints *e, struct repairs *repairs);
 

@@ -103,23 +103,28 @@ void agent_find_underlays(const struct agent *a, struct addr ret[2])
 		ret[!addr_is_v4(&a->facts.underlays[i].addr)] = a->facts.underlays[i].addr;
 }
 
+void agent_keep_state(struct agent *a)
+{
+	_cleanup_free_ char *path = state_path(a, "node.json");
+	int r = node_state_save(path, &a->state);
+
+	if (r < 0)
+		log_warn("cannot remember the node's state", L_STR("file", path), L_ERRNO(r));
+}
+
 /* What of the plan must be known at the next start. */
 static void remember(struct agent *a, uint32_t tunnel_ifindex)
 {
-	_cleanup_free_ char *path = state_path(a, "node.json");
 	struct node_state s = {
 	    .device_mtu = a->plan.device_mtu, .route_mtu = a->plan.pod_mtu, .tunnel_ifindex = tunnel_ifindex};
-	int r;
 
 	memcpy(s.ranges, a->plan.ranges, sizeof(s.ranges));
 	memcpy(s.node_addrs, a->plan.node_addrs, sizeof(s.node_addrs));
 	agent_find_underlays(a, s.underlay);
 	if (node_state_eq(&s, &a->state))
 		return;
-	r = node_state_save(path, &s);
-	if (r < 0)
-		log_warn("cannot remember the node's state", L_STR("file", path), L_ERRNO(r));
 	a->state = s;
+	agent_keep_state(a);
 }
 
 int agent_read_facts(struct agent *a, const struct model_node *node, char **ret_error)

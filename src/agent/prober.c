@@ -87,7 +87,7 @@ static void list_proven(struct prober *p)
 			p->proven[p->n_proven++] = p->peers[i].name;
 }
 
-static void remember(struct prober *p)
+void prober_keep(struct prober *p)
 {
 	_cleanup_json_ json_t *j = json_array();
 	_cleanup_free_ char *text = NULL;
@@ -124,7 +124,7 @@ static void note(struct prober *p, struct peer *peer, bool answered)
 	if (!proof_note(&peer->proof, answered, now_us(p)))
 		return;
 	list_proven(p);
-	remember(p);
+	prober_keep(p);
 	log_info(peer->proof.proven ? "the plain way to a peer is proven" : "the plain way to a peer is lost",
 		 L_STR("peer", peer->name));
 	p->fn(p->ctx);

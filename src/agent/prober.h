@@ -33,6 +33,8 @@ int prober_new(sd_event *event, const char *file, prober_changed_fn *fn, void *c
 struct prober *prober_free(struct prober *p);
 /* Makes the peers that are asked exactly these; those that stay keep their record. Return: 0, -errno when it cannot listen. */
 int prober_set(struct prober *p, const struct prober_config *config);
+/* Writes what is known, though nothing has changed. */
+void prober_keep(struct prober *p);
 /* Names, sorted; the list is the prober's, until the next change. */
 const char *const *prober_proven(const struct prober *p, size_t *ret_n);
 /* The record of a peer, or NULL. */

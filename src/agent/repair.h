@@ -18,7 +18,7 @@
 	X(PIN, "pin", "a pinned map or program was unlinked")                                                          \
 	X(SYSCTL, "sysctl", "a sysctl was changed")                                                                   \
 	X(PEER, "peer", "a WireGuard peer was gone or changed")                                                       \
-	X(FILE, "file", "the runtime's configuration was gone or changed")                                             \
+	X(FILE, "file", "the runtime's configuration, or the agent's own directory, was gone or changed")                                             \
 	X(SOCKET, "socket", "the agent's socket was gone")                                                             \
 	X(FIREWALL, "firewall", "a rule that accepts Weft's packets in another's packet filter was gone")
 

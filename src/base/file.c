@@ -94,6 +94,15 @@ int file_write(const char *path, const char *text)
 	return write_all(fd, text, strlen(text));
 }
 
+bool file_is_at(int fd, const char *path)
+{
+	struct stat held, there;
+
+	if (stat(path, &there) < 0)
+		return errno != ENOENT;
+	return fstat(fd, &held) < 0 || (held.st_dev == there.st_dev && held.st_ino == there.st_ino);
+}
+
 int mkdir_parents(const char *path, mode_t mode)
 {
 	_cleanup_free_ char *copy = xstrdup(path);

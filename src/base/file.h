@@ -24,6 +24,13 @@ int file_read(const char *path, size_t max, char **ret, size_t *ret_len);
 int file_write_atomic(const char *path, const void *data, size_t n, mode_t mode);
 
 /**
+ * file_is_at() - does @path lead to what @fd has open?
+ *
+ * Return: true also when that cannot be told.
+ */
+bool file_is_at(int fd, const char *path);
+
+/**
  * file_write() - write into an existing file such as one of /proc or /sys
  *
  * Return: 0 or -errno.

@@ -451,6 +451,11 @@ int journal_remove(struct journal *j, const struct endpoint_record *r, uint64_t 
 	return append_op(j, op);
 }
 
+bool journal_is_there(const struct journal *j)
+{
+	return file_is_at(j->fd, j->path);
+}
+
 bool journal_is_long(const struct journal *j, size_t n_records)
 {
 	return j->lines > LONG_LINES + 8 * n_records;

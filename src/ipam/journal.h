@@ -79,6 +79,8 @@ int journal_put(struct journal *j, const struct endpoint_record *r);
 /* The endpoint is gone, its addresses rest from @freed_ms on; UINT64_MAX when they never left the agent. */
 int journal_remove(struct journal *j, const struct endpoint_record *r, uint64_t freed_ms);
 
+/* Has the file still its name? Else what is put goes nowhere. */
+bool journal_is_there(const struct journal *j);
 /* Worth a snapshot? */
 bool journal_is_long(const struct journal *j, size_t n_records);
 /* Replaces the file by the shortest one that leads to this state, atomically. Return: 0, -errno. */

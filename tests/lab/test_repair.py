@@ -78,6 +78,7 @@ DAMAGES = {
     "address-v6": Damage("address", "ip addr del $OWN6/128 dev lo"),
     "conflist": Damage("file", "rm /etc/cni/net.d/10-weft.conflist", AUDIT),
     "socket": Damage("socket", "rm /run/weft/weftd.sock", TICK),
+    "run-directory": Damage("socket", "rm -r /run/weft", TICK),
     "sysctl": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/ip_forward"),
     "sysctl-v6": Damage("sysctl", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
     "sysctl-uplink": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/conf/$UPLINK/forwarding"),
@@ -142,7 +143,7 @@ def variables(lab):
 
 
 LINKS = "ls /sys/fs/bpf/weft/v*/links | wc -l"
-LOOKS = ["ip -d route show table all proto 87", "ip -6 route show table all proto 87", "ip rule", "ip -6 rule", "ip neigh show nud permanent",
+LOOKS = ["ls -l /run/weft /run/weft/state | cut -d ' ' -f 1", "ip -d route show table all proto 87", "ip -6 route show table all proto 87", "ip rule", "ip -6 rule", "ip neigh show nud permanent",
          "ip -6 neigh show nud permanent", "ip -br addr show dev lo", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
          "ip -br link | sed 's/@[^ ]*//; s/<.*>//; s/  */ /g'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs",
          "for d in $(ls /sys/class/net); do for w in ingress egress; do tc filter show dev $d $w | sed -n \"s/.* \\(handle 0x[^ ]* [^ :]*\\).*/$d $w \\1/p\"; done; done", LINKS,
