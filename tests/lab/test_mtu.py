@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """M1, M3, M4: what fits, fits to the byte; what does not is answered, on every underlay, transport and family; and a path that shrinks."""
 
+import contextlib
 import itertools
+import os
 import subprocess
 
 import pytest
 from combos import WAYS, settings
-from labs import FULL, Lab, pod, run, wait_for
+from labs import FULL, WEFT_BIN, Lab, pod, run, wait_for
 
 OVERHEAD = {"direct": (0, 0), "vxlan": (50, 70), "geneve": (50, 70), "wireguard": (80, 80)}  # over IPv4, over IPv6 outside; a WireGuard peer may move to the other
 ALL = list(itertools.product((1280, 1400, 1500, 9000), OVERHEAD, ("dual", "ipv4", "ipv6")))
@@ -143,6 +145,61 @@ def test_M1_what_fits_fits_to_the_byte(mtu, transport, family, way):
             assert udp(lab, address, size + 1, cut=True) == "answered", (address, size + 1)
             assert put_together(lab, "b", version) > before
             bulk(lab, address)
+
+
+@contextlib.contextmanager
+def in_wireguard(lab, mtu):
+    """The nodes' addresses are those of a WireGuard network of somebody else's, as where a provider's network is not trusted: their cards have others."""
+    keys = {n: lab.exec(n, "wg", "genkey").stdout.strip() for n in ("n1", "n2")}
+    public = {n: lab.exec(n, "wg", "pubkey", input=key).stdout.strip() for n, key in keys.items()}
+    inside = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
+    outside = {"n1": ("172.30.0.111", "fd30::111"), "n2": ("172.30.0.112", "fd30::112")}
+    with contextlib.ExitStack() as stack:
+        for n, peer in (("n1", "n2"), ("n2", "n1")):
+            engine = stack.enter_context(lab.popen(n, os.path.join(WEFT_BIN, "weft-wg"), "--foreground", "wg0"))
+            stack.callback(engine.terminate)
+            wait_for("the engine", lambda: lab.exec(n, "wg", "show", "wg0", check=False).returncode == 0)
+            lab.exec(n, "wg", "set", "wg0", "private-key", "/dev/stdin", "listen-port", "51820", "peer", public[peer], "endpoint", outside[peer][0] + ":51820",
+                     "allowed-ips", ",".join(inside[peer]), input=keys[n])
+            lab.exec(n, "sh", "-ec", "ip link set wg0 mtu %d up; sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1" % mtu)
+            for card, own, to, subnet in zip(outside[n], inside[n], inside[peer], (24, 64)):
+                nodad = ["nodad"] * (":" in own)
+                lab.exec(n, "ip", "addr", "add", "%s/%d" % (card, subnet), "dev", "eth0", *nodad)
+                lab.exec(n, "ip", "addr", "del", "%s/%d" % (own, subnet), "dev", "eth0")
+                lab.exec(n, "ip", "addr", "add", own, "dev", "wg0", *nodad)
+                lab.exec(n, "ip", "route", "add", to, "dev", "wg0", "src", own)
+        yield
+
+
+def through_wireguard(lab):
+    """Bytes."""
+    return int(lab.exec("n1", "wg", "show", "wg0", "transfer").stdout.split()[2])
+
+
+WIREGUARD = 1420
+IN_WIREGUARD = itertools.product(("vxlan", "geneve"), ("dual", "dual6")) if FULL else (("vxlan", "dual"), ("geneve", "dual6"))
+
+
+@pytest.mark.parametrize("transport, family", IN_WIREGUARD)
+def test_M1_a_tunnel_within_wireguard_fits_to_the_byte(transport, family):
+    """The underlay has 1420 bytes and no Ethernet header: the kernel's device makes the outer packets, and none is cut."""
+    fits = WIREGUARD - OVERHEAD[transport][family == "dual6"]
+    with Lab(nodes=2, transport=transport, family=family) as lab, in_wireguard(lab, WIREGUARD):
+        for n in ("n1", "n2"):
+            wait_for("the node's MTU follows", lambda: lab.node_status(n)["mtu"] == {"device": WIREGUARD, "route": fits})
+        lab.apply(pod("a", node="n1"), pod("b", node="n2"))
+        lab.wait_ready()
+        peer = lab.node_status("n1")["peers"][0]
+        assert peer["state"] == "ok" and peer["mtu"] == fits and (":" in peer["address"]) == (family == "dual6"), peer
+        for address in addresses(lab, "b"):
+            version, before = 6 if ":" in address else 4, through_wireguard(lab)
+            size = fits - HEADERS[version]
+            assert udp(lab, address, size) == "answered", (address, size)
+            assert udp(lab, address, size + 1) == "too big", (address, size + 1)
+            bulk(lab, address)
+            assert through_wireguard(lab) - before > 20 << 20
+        counters = lab.exec("n1", "nstat", "-asz", "IpFragCreates", "Ip6FragCreates").stdout.split("\n")
+        assert not sum(int(line.split()[1]) for line in counters if "FragCreates" in line), counters
 
 
 @pytest.mark.parametrize("transport", ("direct", "vxlan", "wireguard"))
