@@ -76,9 +76,16 @@ static __always_inline int forward_direct(struct __sk_buff *skb, const struct pa
 	return redirect_to_hop(route->ifindex, &route->underlay);
 }
 
+/* What the path must have room for. Bytes behind the IP packet (a trailer) would travel, too, in a tunnel as well: the stack, to which what is too large goes,
+ * takes them off. */
+static __always_inline __u32 forward_len(struct __sk_buff *skb, const struct packet *pkt)
+{
+	return skb->gso_size ? packet_wire_len(skb, pkt) : skb->len - pkt->l3_off;
+}
+
 static __always_inline bool forward_fits(struct __sk_buff *skb, const struct packet *pkt, const struct node_route *route)
 {
-	return packet_wire_len(skb, pkt) <= route->mtu;
+	return forward_len(skb, pkt) <= route->mtu;
 }
 
 /* @own_mac: inner source MAC. What is too big for the way and has to get there all the same goes by the device: the kernel cuts outer packets, which

@@ -41,7 +41,7 @@ static __always_inline __u32 inbound_check_size(struct __sk_buff *skb, const str
 {
 	struct node_route *route = node_route_find(to);
 
-	if (!route || forward_fits(skb, pkt, route) || (inbound_cuts_outer(route) && inbound_fragments(skb, pkt)))
+	if (!route || packet_wire_len(skb, pkt) <= route->mtu || (inbound_cuts_outer(route) && inbound_fragments(skb, pkt)))
 		return 0;
 	return route->mtu;
 }

@@ -145,6 +145,25 @@ static void too_big_goes_to_the_stack(void)
 		}
 }
 
+/* Bytes behind the IP packet would go along: what has no room for them does the stack, which takes them off. A few are nobody's trouble (Ethernet's padding). */
+static void a_trailer_wants_room(void)
+{
+	static const struct {
+		const char *src, *dst;
+		size_t mtu;
+	} cases[] = { { A4, TUNNEL4, 1450 }, { A6, TUNNEL6, 1450 }, { A4, DIRECT4, 1500 }, { A6, DIRECT6, 1500 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		for (size_t over = 0; over < 2; over++) {
+			begin(cases[i].src, cases[i].dst, IPPROTO_UDP);
+			frame_udp(&f, 1, 2);
+			frame_payload(&f, 10);
+			frame_end(&f);
+			frame_payload(&f, cases[i].mtu + over - (f.len - f.l3));
+			CHECK_INT(run("from_pod", &f, if_a).verdict, over ? TC_ACT_OK : TC_ACT_REDIRECT);
+		}
+}
+
 /* A superpacket is judged by its segments: IP and TCP header and gso_size. */
 static void superpackets_are_judged_by_segment(void)
 {
@@ -374,6 +393,7 @@ int main(void)
 	RUN(checksums_stay_right);
 	RUN(used_up_hops_go_to_the_stack);
 	RUN(too_big_goes_to_the_stack);
+	RUN(a_trailer_wants_room);
 	RUN(superpackets_are_judged_by_segment);
 	RUN(options_and_extension_headers_are_followed);
 	RUN(later_fragments_belong_to_the_first_ones_flow);

@@ -419,15 +419,17 @@ static struct model_verdict to_pod_of(const struct parsed *p)
 	return (struct model_verdict){ WAY_LOCAL, .to_b = is_pod_b(&p->e.dst) };
 }
 
-static struct model_verdict onwards(const struct parsed *p)
+/* What is behind the IP packet goes along, so it needs room, too. */
+static struct model_verdict onwards(const struct view *v, const struct parsed *p)
 {
 	const struct addr *d = &p->e.dst;
+	size_t len = v->len - p->l3;
 
 	if (is_pod_a(d) || is_pod_b(d))
 		return to_pod_of(p);
-	if (p->ttl > 1 && p->ip_len <= 1500 && (in(d, "10.9.2.0/24") || in(d, "fd09:0:0:2::/64")))
+	if (p->ttl > 1 && len <= 1500 && (in(d, "10.9.2.0/24") || in(d, "fd09:0:0:2::/64")))
 		return goes(WAY_DIRECT);
-	if (p->ttl > 1 && p->ip_len <= 1450 && (in(d, "10.9.3.0/24") || in(d, "fd09:0:0:3::/64")))
+	if (p->ttl > 1 && len <= 1450 && (in(d, "10.9.3.0/24") || in(d, "fd09:0:0:3::/64")))
 		return goes(WAY_TUNNEL);
 	return goes(WAY_STACK);
 }
@@ -494,7 +496,7 @@ struct model_verdict model_from_pod(const uint8_t *frame, size_t len)
 		why = DROP_POD_TUNNEL;
 	if (why == DROP_NONE)
 		why = judge(&v, &p, true);
-	return why == DROP_NONE ? onwards(&p) : dropped(why);
+	return why == DROP_NONE ? onwards(&v, &p) : dropped(why);
 }
 
 /* Addresses as they stand there, whatever else is wrong with the packet. */

@@ -11,7 +11,7 @@ from combos import BRIEF, assert_underlay, options, params
 from labs import Lab, assert_matrix, run, spread_pods, wait_for
 from scapy.all import (ARP, HBHOptUnknown, IP, LLC, SNAP, TCP, UDP, BOOTP, DHCP, DHCP6_Solicit, Dot1AD, Dot1Q, Ether, ICMP, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS,
                        ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6ND_RS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr,
-                       IPOption, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrRouting, Raw)
+                       IPOption, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrRouting, Padding, Raw)
 from scapy.contrib.geneve import GENEVE
 from scapy.layers.vxlan import VXLAN
 from wire import Wire
@@ -205,6 +205,21 @@ def test_a_packet_that_arrives_is_seen(world):
                 return seen >= COPIES
             wait_for("the copies at %s" % place, arrived, timeout=10)
             assert seen == COPIES
+
+
+def test_bytes_behind_the_packet_do_not_keep_it(world):
+    """A trailer that a tunnel has no room for is left behind."""
+    for to, place in ((world.near, "near"), (world.far, "far")):
+        for frame in (world.ip(dst=to[0]), world.ip6(dst=to[1])):
+            world.forget()
+            packet = frame / UDP(sport=5, dport=6) / Raw(MARK)
+            world.wires["pod"].send([packet / Padding(bytes(1490 - len(packet)))] * COPIES)
+            seen = [0]
+
+            def arrived():
+                seen[0] += world.wires[place].seen()
+                return seen[0] >= COPIES
+            wait_for("the copies at %s" % place, arrived, timeout=10)
 
 
 def test_a_change_at_a_victim_is_seen(world):
