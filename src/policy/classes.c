@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Addresses to classes. A class's content (group, peers, ports that rules name, blocks) never changes, so an update is:
- * make the classes that are new, move addresses, let go of classes that nobody is in. Splitting and merging is nothing more. */
+ * make the classes that are new, move addresses, let go of classes that nobody is in. Splitting and merging is nothing more.
+ *
+ * Those that are let go leave their peers' lists together, at the end: with many classes of many peers each (selectors that say what a pod must not have
+ * match nearly all) to look for one in each list would cost the square of their number. */
 #include "policy/store.h"
 
 static void group_init(struct policy *p, uint32_t group)
@@ -21,14 +24,17 @@ static void peer_add_class(struct policy *p, struct peer *peer, struct class_ *c
 	peer->version = p->generation;
 }
 
-static void peer_remove_class(struct policy *p, struct peer *peer, const struct class_ *c)
+static void peer_drop_gone(struct peer *peer)
 {
-	unsigned i = 0;
+	unsigned out = 0;
 
-	while (peer->classes[i] != c)
-		i++;
-	peer->classes[i] = peer->classes[--peer->n_classes];
-	peer->version = p->generation;
+	if (!peer->stale)
+		return;
+	for (unsigned i = 0; i < peer->n_classes; i++)
+		if (peer->classes[i]->members)
+			peer->classes[out++] = peer->classes[i];
+	peer->n_classes = out;
+	peer->stale = false;
 }
 
 static void list_ported(struct policy *p, struct class_ *c)
@@ -120,21 +126,38 @@ static struct class_ *class_get(struct policy *p, const struct content *k)
 	return c;
 }
 
-void class_put_member(struct policy *p, struct class_ *c)
+static void class_put_member(struct policy *p, struct class_ *c)
 {
 	if (!c || --c->members)
 		return;
 	htab_remove(&p->classes, &c->node);
-	for (unsigned i = 0; i < c->n_peers + c->n_blocks; i++)
-		peer_remove_class(p, c->peers[i], c);
+	for (unsigned i = 0; i < c->n_peers + c->n_blocks; i++) {
+		c->peers[i]->stale = true;
+		c->peers[i]->version = p->generation;
+	}
 	if (c->n_ports)
 		unlist_ported(p, c);
 	for (unsigned i = 0; i < c->n_ports; i++)
 		label_key_put(&p->labels, c->ports[i].name);
 	id_rest(&p->class_ids, c->id, p->compiled);
-	free(c->peers);
-	free(c->ports);
-	free(c);
+	c->next_gone = p->gone;
+	p->gone = c;
+}
+
+static void free_gone(struct policy *p)
+{
+	struct class_ *c, *next;
+
+	for (c = p->gone; c; c = c->next_gone)
+		for (unsigned i = 0; i < c->n_peers + c->n_blocks; i++)
+			peer_drop_gone(c->peers[i]);
+	for (c = p->gone; c; c = next) {
+		next = c->next_gone;
+		free(c->peers);
+		free(c->ports);
+		free(c);
+	}
+	p->gone = NULL;
 }
 
 /* Nodes: few, so each is matched against each peer. */
@@ -313,6 +336,7 @@ void classes_update(struct policy *p)
 	}
 	p->n_dirty = 0;
 	p->all_classes_dirty = false;
+	free_gone(p);
 	blocks_sweep(&p->blocks);
 	forget_classes(p);
 }
@@ -341,11 +365,13 @@ void classes_release(struct policy *p)
 	free(p->held);
 	p->held = NULL;
 	p->n_held = 0;
+	free_gone(p);
 }
 
 void classes_done(struct policy *p)
 {
 	drop_cidr_classes(p, p->cidr_classes, p->n_cidr_classes);
+	free_gone(p);
 	p->cidr_classes = NULL;
 	p->n_cidr_classes = 0;
 }

@@ -530,6 +530,74 @@ static void labels_that_nothing_selects_cost_nothing(void)
 	CHECK(!classes_changed);
 }
 
+/* Selectors of what a pod must not have match nearly all: classes of many peers each, which come and go together. They hang on nothing, on a namespace, or
+ * on a label that is asked for beside. */
+static void put_refusals(struct policy *p, unsigned n)
+{
+	static const char *const peers[] = {
+		"{\"podSelector\": {\"matchExpressions\": [{\"key\": \"k%u\", \"operator\": \"DoesNotExist\"}]}}",
+		"{\"namespaceSelector\": {}, \"podSelector\": {\"matchExpressions\": [{\"key\": \"uid\", \"operator\": \"NotIn\", \"values\": [\"u%u\"]}]}}",
+		"{\"podSelector\": {\"matchExpressions\": [{\"key\": \"k%u\", \"operator\": \"DoesNotExist\"}, {\"key\": \"tier\", \"operator\": \"In\", \"values\": [\"x\"]}]}}",
+	};
+	struct buf b = { 0 };
+
+	(void)buf_adds(&b, "{\"kind\": \"NetworkPolicy\", \"metadata\": {\"name\": \"n\", \"namespace\": \"ns\"}, \"spec\": {\"podSelector\": {}, \"ingress\": [");
+	for (unsigned i = 0; i < n; i++) {
+		(void)buf_adds(&b, i ? ",{\"from\": [" : "{\"from\": [");
+		(void)buf_addf(&b, peers[i % ARRAY_SIZE(peers)], i);
+		(void)buf_addf(&b, "], \"ports\": [{\"port\": %u}]}", i + 1);
+	}
+	(void)buf_adds(&b, "]}}");
+	put_text(p, b.data);
+	free(b.data);
+}
+
+static void put_refused(struct policy *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		char name[16], key[16], uid[16];
+		struct label_in labels[] = { { key, "v" }, { "uid", uid }, { "tier", i & 1 ? "x" : "y" } };
+		struct policy_pod_in in = { .namespace_ = i % 3 ? "ns" : "other", .name = name, .labels = labels, .n_labels = 3, .n_addrs = 1,
+					    .addrs = { addr_from_v4((struct in_addr){ htonl(0x0a000000 + i) }) }, .local = i < 2 };
+
+		snprintf(name, sizeof(name), "pod%u", i);
+		snprintf(key, sizeof(key), "k%u", i);
+		snprintf(uid, sizeof(uid), "u%u", i);
+		policy_put_pod(p, &in);
+	}
+}
+
+static void what_pods_must_not_have_comes_and_goes(void)
+{
+	enum { PODS_NOW = 120, RULES = 90 };
+	_cleanup_(policy_freep) struct policy *p = policy_new(), *full = policy_new();
+	_cleanup_free_ char *a = NULL, *b = NULL;
+
+	for (int i = 0; i < 2; i++) {
+		policy_put_namespace(i ? full : p, "ns", NULL, 0);
+		policy_put_namespace(i ? full : p, "other", NULL, 0);
+	}
+	put_refused(p, 10);
+	put_refusals(p, RULES);
+	policy_maps_put(policy_compile(p));
+	put_refused(p, PODS_NOW);
+	policy_maps_put(policy_compile(p));
+	CHECK(policy_stats(p).classes > RULES / 2);
+	put_refusals(p, RULES / 3); /* merges what those apart told apart */
+	policy_maps_put(policy_compile(p));
+	put_refusals(p, RULES);
+	put_refusals(full, RULES);
+	put_refused(full, PODS_NOW);
+	a = settled_dump(p);
+	b = settled_dump(full);
+	CHECK(streq(a, b));
+	CHECK(policy_del_object(p, KIND_NETWORK_POLICY, "ns", "n"));
+	free(a);
+	a = settled_dump(p);
+	CHECK_INT(policy_stats(p).classes, 0);
+	CHECK_INT(policy_stats(p).peers_in_use, 0);
+}
+
 static bool problem_seen;
 
 static void on_problem(enum policy_problem what, const char *subject, _unused_ const char *detail, void *ctx)
@@ -757,6 +825,7 @@ int main(void)
 	RUN(incremental_equals_full_in_any_order);
 	RUN(half_made_updates_are_old_or_new);
 	RUN(labels_that_nothing_selects_cost_nothing);
+	RUN(what_pods_must_not_have_comes_and_goes);
 	RUN(too_large_a_policy_locks_down);
 	RUN(a_number_rests_until_nobody_works_with_it);
 	RUN(the_node_is_an_endpoint_while_policies_speak_of_it);

@@ -14,9 +14,12 @@ struct anchored {
 
 static int cmp_anchored(const void *a, const void *b)
 {
-	uintptr_t x = (uintptr_t)((const struct anchored *)a)->anchor, y = (uintptr_t)((const struct anchored *)b)->anchor;
+	const struct anchored *k = a, *l = b;
+	uintptr_t x = (uintptr_t)k->anchor, y = (uintptr_t)l->anchor;
 
-	return x < y ? -1 : x > y;
+	if (x != y)
+		return x < y ? -1 : 1;
+	return k->peer->id < l->peer->id ? -1 : k->peer->id > l->peer->id;
 }
 
 static const void *anchor_of_sel(const struct sel *s)
@@ -108,19 +111,46 @@ static int cmp_peer(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
+static bool is_sorted(struct peer *const *peers, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		if (peers[i - 1]->id > peers[i]->id)
+			return false;
+	return true;
+}
+
+/* What was found up to @from is sorted: now all is. What one anchor has is sorted already, and may be nearly all peers: selectors that say what a pod must
+ * not have hang on nothing, or on a namespace. */
+static void sort_in(struct match *m, size_t from)
+{
+	_cleanup_free_ struct peer **rest = NULL;
+	size_t n = m->n_found - from, at = m->n_found;
+
+	if (n && !is_sorted(m->found + from, n))
+		qsort(m->found + from, n, sizeof(*m->found), cmp_peer);
+	if (!n || !from || m->found[from - 1]->id < m->found[from]->id)
+		return;
+	rest = xnew0_array(struct peer *, n);
+	memcpy(rest, m->found + from, n * sizeof(*rest));
+	while (n)
+		m->found[--at] = !from || m->found[from - 1]->id < rest[n - 1]->id ? rest[--n] : m->found[--from];
+}
+
 static void match_profile(struct policy *p, struct match *m, struct profile *pr)
 {
-	size_t out = 0;
+	size_t out = 0, anywhere;
 
 	m->profile = pr;
 	m->n_found = 0;
 	match_anchor(m, NULL);
+	anywhere = m->n_found;
 	if (pr->ns->fixed)
 		match_anchor(m, pr->ns->fixed);
+	sort_in(m, anywhere);
+	anywhere = m->n_found;
 	match_pairs(m, pr->ns->pairs, pr->ns->n);
 	match_pairs(m, pr->pairs, pr->n_pairs);
-	if (m->n_found)
-		qsort(m->found, m->n_found, sizeof(*m->found), cmp_peer);
+	sort_in(m, anywhere);
 	for (size_t i = 0; i < m->n_found; i++) /* the label of a pod and of its namespace can be one anchor */
 		if (!out || m->found[out - 1] != m->found[i])
 			m->found[out++] = m->found[i];

@@ -126,6 +126,7 @@ struct peer {
 	struct class_ **classes;
 	unsigned n_classes, cap_classes;
 	uint64_t version; /* when `classes` last changed */
+	bool stale;	  /* one of `classes` is about to go: classes.c */
 	char *text;	  /* canonical: the identity */
 };
 
@@ -161,6 +162,7 @@ struct class_ {
 	unsigned n_peers, n_blocks, n_ports;
 	struct peer **peers;  /* then blocks: n_peers + n_blocks */
 	struct named_port *ports;
+	struct class_ *next_gone;
 	uint32_t scratch; /* flatten: index of its list, 0 none */
 	uint32_t place; /* rules_fit.c: in its list */
 	uint64_t seen;	/* likewise, as peer.seen */
@@ -261,6 +263,7 @@ struct policy {
 	bool hostless;			/* policy_set_hostless() */
 	uint64_t ported_version; /* when classes with named ports last changed */
 	struct class_ **ported;	 /* classes with named ports */
+	struct class_ *gone;	 /* classes without members, until the end of classes_update() */
 	size_t n_ported, cap_ported;
 	bool subjects_dirty, all_subjects_dirty, peers_dirty, dead_peers, blocks_dirty, ns_dirty, nodes_dirty, all_classes_dirty;
 	struct policy_maps *maps;
@@ -304,7 +307,6 @@ void ns_profile_put(struct policy *p, struct ns_profile *np);
 /* classes.c */
 void classes_init(struct policy *p);
 void classes_update(struct policy *p);
-void class_put_member(struct policy *p, struct class_ *c);
 /* Those that there are stay, though nobody may be in them, until they are released. */
 void classes_hold(struct policy *p);
 void classes_release(struct policy *p);

@@ -2,6 +2,7 @@
 /* Figures of the policy compiler: time and memory. One JSON object a line; the table goes into docs/policy.md.
  * Times are CPU time of the one thread there is, so that whatever else the machine does counts little. The clock stops when the maps are made and the difference to the last ones is known; writing them into the kernel is not
  * part of it. */
+#include "base/buf.h"
 #include "base/str.h"
 #include "policy/lookup.h"
 #include "policy/policy.h"
@@ -174,6 +175,45 @@ static void bench_unique(unsigned pods, unsigned selectors)
 	policy_free(p);
 }
 
+/* Each selector matches all pods but one, and each pod all but one of them. */
+static void bench_negative(unsigned pods, unsigned selectors)
+{
+	struct policy *p = policy_new();
+	struct policy_maps *m;
+	struct buf b = { 0 };
+	char name[100];
+	double start;
+
+	policy_put_namespace(p, "ns", NULL, 0);
+	for (unsigned i = 0; i < pods; i++) {
+		char pod[16], key[16];
+		struct label_in labels[] = { { "app", "a" }, { key, "v" } };
+		struct policy_pod_in in = { .namespace_ = "ns", .name = pod, .labels = labels, .n_labels = 2, .n_addrs = 1, .local = i == 0,
+					    .addrs = { addr_from_v4((struct in_addr){ htonl(0x0a000000 + i) }) } };
+
+		snprintf(pod, sizeof(pod), "pod%u", i);
+		snprintf(key, sizeof(key), "k%u", i);
+		policy_put_pod(p, &in);
+	}
+	m = policy_compile(p);
+	(void)buf_adds(&b, "{\"kind\": \"NetworkPolicy\", \"metadata\": {\"name\": \"n\", \"namespace\": \"ns\"}, \"spec\": {\"podSelector\": {}, \"ingress\": [{\"from\": [");
+	for (unsigned i = 0; i < selectors; i++)
+		(void)buf_addf(&b, "%s{\"podSelector\": {\"matchExpressions\": [{\"key\": \"k%u\", \"operator\": \"DoesNotExist\"}]}}", i ? "," : "", i);
+	(void)buf_adds(&b, "]}]}}");
+	put_text(p, b.data);
+	snprintf(name, sizeof(name), "a policy of %u selectors that each match all but one of %u pods", selectors, pods);
+	start = now_ms();
+	m = step(p, m, name, start);
+	policy_del_object(p, KIND_NETWORK_POLICY, "ns", "n");
+	m = step(p, m, "it is deleted", now_ms());
+	start = now_ms();
+	policy_settle(p, UINT64_MAX);
+	m = step(p, m, "and no packet is judged by it any more", start);
+	policy_maps_put(m);
+	policy_free(p);
+	malloc_trim(0);
+}
+
 static void bench_lookup(unsigned policies)
 {
 	struct policy *p = policy_new();
@@ -207,6 +247,7 @@ int main(void)
 	bench_lookup(10000);
 	bench_cluster(100000, 10000, 100);
 	bench_cluster(100000, 10000, 250);
+	bench_negative(600, 36000);
 	if (!getenv("WEFT_BENCH_SMALL"))
 		bench_unique(1000000, 100);
 	getrusage(RUSAGE_SELF, &r);
