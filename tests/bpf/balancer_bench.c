@@ -506,7 +506,6 @@ int main(void)
 	const char *katran = getenv("KATRAN_OBJECT");
 	uint64_t drops;
 
-	harness_quiet = true;
 	harness_init();
 	dp_config.inbound = true;
 	dp_config.nat_max = dp_config.nat_share = TABLE;

@@ -974,7 +974,6 @@ static void drops_are_events_at_a_bounded_rate(void)
 
 int main(void)
 {
-	harness_quiet = true;
 	harness_init();
 	RUN(unknown_interface);
 	RUN(foreign_macs);

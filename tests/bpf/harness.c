@@ -19,7 +19,7 @@ uint32_t if_a, if_b, if_uplink, if_tunnel;
 struct datapath *dp;
 struct dp_config dp_config;
 
-bool harness_quiet;
+bool harness_quiet = true;
 
 static uint64_t seen_drops[DROP_REASON_COUNT];
 

@@ -37,8 +37,8 @@ extern uint32_t if_a, if_b, if_uplink, if_tunnel;
 extern struct datapath *dp;
 extern struct dp_config dp_config;
 
-/* Set before harness_init(): the pods' ends have no IPv6 of their own, so nothing but the test's frames is seen (a kernel speaks of
- * multicast groups by itself, and on a busy machine late). */
+/* Said before harness_init(): false where the pods' ends need IPv6 of their own. Else they have none, so nothing but the test's frames is seen (a kernel
+ * speaks of multicast groups by itself, and on a busy machine late). */
 extern bool harness_quiet;
 /* Ends the test program with a message when the node cannot be made (it needs root). */
 void harness_init(void);

@@ -233,7 +233,6 @@ static void a_ping_of_a_service_is_egress(void)
 
 int main(void)
 {
-	harness_quiet = true;
 	harness_init();
 	dp_config.inbound = true;
 	dp_config.inbound_port_min = 2000;

@@ -435,7 +435,6 @@ int main(int argc, char **argv)
 	int r = 0;
 
 	chosen = argv + 1;
-	harness_quiet = true; /* what else is dropped on these interfaces */
 	harness_init();
 	dp_config.flow_max = dp_config.flow_share = 2 * FLOWS;
 	dp_config.inbound = true; /* as agents have it */

@@ -446,7 +446,6 @@ static void a_table_of_another_size_is_empty(void)
 
 int main(void)
 {
-	harness_quiet = true;
 	harness_init();
 	RUN(a_packet_passes_by_the_mark_of_either_direction);
 	RUN(a_mark_is_gone_with_its_epoch);

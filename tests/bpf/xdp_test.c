@@ -873,7 +873,6 @@ static void stay_on_one_cpu(void)
 
 int main(void)
 {
-	harness_quiet = true; /* only the uplink speaks IPv6 */
 	harness_init();
 	dp_config.inbound = true;
 	dp_config.inbound_port_min = 2000;
