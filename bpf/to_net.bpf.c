@@ -20,6 +20,12 @@ static __always_inline bool is_tunnel(const struct packet *pkt)
 	return config.tunnel_port && pkt->proto == IPPROTO_UDP && pkt->dport == bpf_htons(config.tunnel_port);
 }
 
+/* Has this node's device made it? What it forwards with its own address is a container's or a pod's, translated: the peer would take what is inside for this node's. */
+static __always_inline bool is_of_device(struct __sk_buff *skb)
+{
+	return !skb->ingress_ifindex || skb->tc_index == tunnelled_mark();
+}
+
 static __always_inline bool is_own(struct __sk_buff *skb, const struct packet *pkt)
 {
 	const struct ip_addr *own = masquerade_addr(skb->ifindex, &pkt->src);
@@ -53,8 +59,10 @@ static __always_inline enum drop_reason leave_own(struct __sk_buff *skb, struct 
 {
 	enum drop_reason why;
 
-	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || is_tunnel(pkt) || pkt->fragment == FRAGMENT_LATER)
+	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || pkt->fragment == FRAGMENT_LATER)
 		return DROP_NONE;
+	if (is_tunnel(pkt))
+		return is_of_device(skb) ? DROP_NONE : DROP_NAT_TUNNEL;
 	why = host_check(pkt, &pkt->src);
 	if (why != DROP_NONE || !here)
 		return why;
@@ -96,7 +104,7 @@ int to_net(struct __sk_buff *skb)
 	if (ep) {
 		why = endpoint_sent(ep, skb) ? leave_pod(skb, &pkt, ep->id) : DROP_NET_SOURCE;
 	} else {
-		here = (is_on(&pkt) || config.inbound) && is_own(skb, &pkt);
+		here = ((is_on(&pkt) || config.inbound) && is_own(skb, &pkt)) || (skb->ingress_ifindex && addr_is_underlay(&pkt.src));
 		if (!here)
 			why = node_sent(skb) ? node_route_find(&pkt.src) ? DROP_NET_SOURCE : DROP_NONE : stray_check(skb, &pkt.src);
 		if (why != DROP_NONE)

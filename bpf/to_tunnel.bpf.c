@@ -5,7 +5,11 @@
 SEC("tc")
 int to_tunnel(struct __sk_buff *skb)
 {
-	return leave_node(skb, ETH_LEN);
+	int r = leave_node(skb, ETH_LEN);
+
+	if (r == TC_ACT_OK)
+		skb->tc_index = tunnelled_mark();
+	return r;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -29,3 +29,11 @@ static __always_inline bool mark_is(const struct __sk_buff *skb, enum mark mark)
 
 	return skb->tc_index == mark && skb->cb[0] == (__u32)word && skb->cb[1] == word >> 32;
 }
+
+/* The tunnel's outer packets as the device makes them. Of those over IPv4 the kernel forgets by which interface what is inside came, of those over IPv6 it does not,
+ * and nothing else tells them from what somebody else has put into UDP. So what goes into the device says so in tc_index, which the kernel carries along; a
+ * program of ours clears it for all that comes in by an interface of ours. The control block is gone by then. */
+static __always_inline __u16 tunnelled_mark(void)
+{
+	return config.recent_key[RECENT_EPOCH][2] >> 48 | 1;
+}

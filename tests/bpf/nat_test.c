@@ -212,6 +212,9 @@ static void others_pass(void)
 	CHECK_same("a stranger's");
 	packet(IPPROTO_UDP, OURS4, 5000, "192.0.2.3", 4789, "");
 	CHECK_same("the tunnel");
+	harness_came_by = if_b; /* a container's, say, that netfilter has translated: another node would believe what is inside */
+	CHECK_DROP("to_net", &f, if_uplink, DROP_NAT_TUNNEL);
+	harness_came_by = 0;
 	packet(IPPROTO_TCP, WORLD4, 443, OURS4, 50000, "SA");
 	in = run("from_net", &f, if_uplink);
 	CHECK_INT(in.verdict, TC_ACT_OK);

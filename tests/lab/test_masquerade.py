@@ -414,6 +414,41 @@ def test_what_the_nodes_netfilter_translates_has_ports_of_its_own(combo):
         assert lab.node_status("n1")["datapath"]["nat"] >= 4 * len(versions)
 
 
+FORGE = """
+import socket, sys
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.layers.vxlan import VXLAN
+to, port, vni, mac, source, target = sys.argv[1:7]
+layer = IPv6 if ":" in source else IP
+inner = Ether(src="02:00:00:00:00:01", dst=mac) / layer(src=source, dst=target) / UDP(sport=4000, dport=4000) / b"forged"
+s = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(3):
+    s.sendto(bytes(VXLAN(vni=int(vni), flags=8) / inner), (to, int(port)))
+"""
+
+
+@pytest.mark.parametrize("underlay", ["dual", "dual6"])
+def test_what_is_forwarded_is_no_tunnel_of_the_node(underlay):
+    """A container behind netfilter's masquerade sends VXLAN to another node, with a pod's packet inside; the node's own tunnel goes on, past the stack and through it."""
+    with Lab(nodes=2, transport="vxlan", family=underlay, set=["datapath.fastPath=off"]) as lab:
+        lab.apply(*pods())
+        lab.wait_ready()
+        box, addresses = Box(lab), next(n for n in lab.status()["nodes"] if n["name"] == "n2")["addresses"]
+        to = next(a for a in addresses if (":" in a) == (underlay == "dual6"))
+        ips = {p["name"]: p["ips"] for p in lab.status()["pods"]}
+
+        def dropped():
+            return next((d["packets"] for d in lab.node_status("n1")["drops"] if d["reason"] == "nat_tunnel"), 0)
+        before = dropped()
+        lab.exec("n1", *box.inside("/usr/bin/python3", "-c", FORGE, to, "4789", "1", "02:00:00:00:00:02", ips["p1"][0], ips["p2"][0]))
+        wait_for("three drops", lambda: dropped() == before + 3)
+        for ip in ips["p2"]:
+            assert lab.exec("default/p1", "ping", "-c", "3", "-i", "0.1", "-W", "2", ip, check=False).returncode == 0
+        assert dropped() == before + 3
+
+
 CANARY = b"weft-uplink-canary"
 
 
