@@ -322,7 +322,8 @@ static uint32_t *tables_of(const struct rule *rules, size_t n_rules, size_t *ret
 	size_t n = 1, kept = 1;
 
 	for (size_t i = 0; i < n_rules; i++)
-		if (rules[i].action == FR_ACT_TO_TBL && rules[i].proto != NET_PROTO_WEFT && rules[i].table != RT_TABLE_LOCAL)
+		if (rules[i].action == FR_ACT_TO_TBL && rules[i].proto != NET_PROTO_WEFT && rules[i].table != RT_TABLE_LOCAL &&
+		    rules[i].table != RT_TABLE_UNSPEC) /* of all VRFs: whichever the packet is in */
 			tables[n++] = rules[i].table;
 	tables[0] = RT_TABLE_MAIN;
 	qsort(tables + 1, n - 1, sizeof(*tables), cmp_table);

@@ -557,6 +557,7 @@ void pset_clear_entries(struct policy *p, struct pset *s)
 
 size_t flatten_each_class(struct policy *p, struct pset *s, flatten_class_fn *fn, void *ctx)
 {
+	bool too_large = false;
 	size_t n = 0;
 
 	for (unsigned d = 0; d < POLICY_DIRECTIONS; d++) {
@@ -570,13 +571,13 @@ size_t flatten_each_class(struct policy *p, struct pset *s, flatten_class_fn *fn
 			if (list->class_ && class_is_empty(list->class_))
 				continue;
 			if (list->class_)
-				fn(list->class_, ctx);
+				fn(list->class_, d, ctx);
 			n += list->n || i == LIST_ANY4 || i == LIST_ANY6;
 		}
-		n += w.too_large ? p->max_entries : 0;
+		too_large |= w.too_large;
 		work_done(&w);
 	}
-	return n;
+	return too_large ? SIZE_MAX : n;
 }
 
 static bool uses_blocks(const struct pset *s)

@@ -561,6 +561,34 @@ static void who_splits_one_policy_too_much_is_alone_without(void)
 	CHECK(!has_problem(p, PROBLEM_TOO_LARGE, "x/victim") && !has_problem(p, PROBLEM_HOST_TOO_LARGE, "/node"));
 }
 
+/* One that is too large by itself, by its entries in both directions or by rules that meet, has none; its neighbour, who splits what it names, is as ever. */
+static void what_is_too_large_by_itself_is_nobody_elses_fault(void)
+{
+	_cleanup_free_ char *many = many_peers(ADDRESS, 10, 70);
+	struct buf meet = { 0 };
+
+	for (unsigned i = 0; i < 40; i++)
+		(void)buf_addf(&meet, "{\"from\": [{\"ipBlock\": {\"cidr\": \"10.0.0.0/8\"}}], \"ports\": [{\"port\": %u}]},", 1000 + 2 * i);
+	for (unsigned how = 0; how < 2; how++) {
+		_cleanup_(policy_freep) struct policy *p = world(0);
+		char *rules = how ? xasprintf("\"ingress\": [%s {\"from\": [%s]}]", meet.data, many) :
+				    xasprintf("\"ingress\": [{\"from\": [%s]}], \"egress\": [{\"to\": [%s]}]", many, many);
+
+		policy_set_limits(p, 100, 0, 0);
+		put_pod(p, "x", "near", "10.0.0.5");
+		put_many(p, "x", "near", "near", ADDRESS, 0, 20);
+		put(p, xasprintf("{\"kind\": \"NetworkPolicy\", \"metadata\": {\"name\": \"large\", \"namespace\": \"yy\"}, \"spec\": {"
+				 "\"podSelector\": {\"matchLabels\": {\"app\": \"d\"}}, \"policyTypes\": [\"Ingress\", \"Egress\"], %s}}", rules), false);
+		victims_are_as_ever(p);
+		CHECK(allows(p, "10.0.0.5", "10.77.0.3", 80) && allows(p, "10.0.0.5", "10.77.0.15", 80) && !allows(p, "10.0.0.5", "10.77.0.50", 80));
+		CHECK(!allows(p, "10.0.0.2", "10.77.0.15", 80));
+		CHECK(has_problem(p, PROBLEM_TOO_LARGE, "yy/d"));
+		CHECK(!p->n_left_out);
+		free(rules);
+	}
+	buf_done(&meet);
+}
+
 static bool is_applied(struct policy *p, const struct policy_maps *before)
 {
 	_cleanup_(policy_maps_putp) struct policy_maps *m = policy_compile(p);
@@ -662,6 +690,7 @@ int main(void)
 	RUN(to_share_what_splits_others_is_no_way_around);
 	RUN(who_names_more_but_splits_nothing_stays);
 	RUN(who_splits_one_policy_too_much_is_alone_without);
+	RUN(what_is_too_large_by_itself_is_nobody_elses_fault);
 	RUN(a_change_does_not_ask_anew);
 	RUN(any_history_leaves_out_the_same_for_want_of_rules);
 	RUN(the_count_is_exact);

@@ -50,8 +50,8 @@ struct fit {
 	size_t n_classes, cap_classes;
 	uint32_t *counts; /* by class: of the party that is being counted */
 	size_t cap_counts;
-	struct class_ **of_pset; /* that is being counted */
-	size_t n_of_pset, cap_of_pset;
+	struct class_ **of_pset; /* that is being counted: of its first direction, then of the other */
+	size_t n_of_first, n_of_pset, cap_of_pset;
 	struct share *shares;
 	size_t n_shares, cap_shares;
 	size_t *first_share; /* by class */
@@ -231,7 +231,7 @@ static void collect(struct fit *f)
 	f->parties[f->n_parties++] = (struct party){ .tenant = NOBODY };
 }
 
-static void on_class(struct class_ *c, void *ctx)
+static void on_class(struct class_ *c, enum policy_direction direction, void *ctx)
 {
 	struct fit *f = ctx;
 
@@ -242,6 +242,8 @@ static void on_class(struct class_ *c, void *ctx)
 	}
 	GROW(f->of_pset, f->n_of_pset, f->cap_of_pset);
 	f->of_pset[f->n_of_pset++] = c;
+	if (direction == 0)
+		f->n_of_first = f->n_of_pset;
 }
 
 static void see_peers(struct policy *p, const struct object *o)
@@ -251,17 +253,14 @@ static void see_peers(struct policy *p, const struct object *o)
 			o->rules[i].peers[j]->seen = p->seen;
 }
 
-/* How many entries it would have if only what it names itself told classes apart. */
-static size_t count_alone(struct fit *f, const struct pset *s)
+/* How many classes there would be if only what was seen last told them apart. */
+static size_t count_seen(struct fit *f, size_t from, size_t to)
 {
 	struct table t;
 	size_t n = 0;
 
-	f->p->seen++;
-	for (unsigned i = 0; i < s->n_objects; i++)
-		see_peers(f->p, s->objects[i]);
-	table_begin(&t, f->n_of_pset);
-	for (size_t i = 0; i < f->n_of_pset; i++) {
+	table_begin(&t, to - from);
+	for (size_t i = from; i < to; i++) {
 		uint64_t own, others;
 		bool any;
 		uint32_t *at;
@@ -273,6 +272,15 @@ static size_t count_alone(struct fit *f, const struct pset *s)
 	}
 	table_done(&t);
 	return n;
+}
+
+/* How many entries it would have if only what it names itself told classes apart. @wildcards: it has them in any case. */
+static size_t count_alone(struct fit *f, const struct pset *s, size_t wildcards)
+{
+	f->p->seen++;
+	for (unsigned i = 0; i < s->n_objects; i++)
+		see_peers(f->p, s->objects[i]);
+	return wildcards + count_seen(f, 0, f->n_of_first) + count_seen(f, f->n_of_first, f->n_of_pset);
 }
 
 static void add_share(struct fit *f, uint32_t class_, uint32_t party, uint32_t n)
@@ -314,10 +322,10 @@ static void count_pset(struct fit *f, struct pset *s)
 {
 	size_t n;
 
-	f->n_of_pset = 0;
+	f->n_of_first = f->n_of_pset = 0;
 	n = flatten_each_class(f->p, s, on_class, f);
 	if (n > f->p->max_entries) {
-		if (count_alone(f, s) <= f->p->max_entries)
+		if (n < SIZE_MAX && count_alone(f, s, n - f->n_of_pset) <= f->p->max_entries)
 			add_over(f, s);
 		return; /* as it is it has none */
 	}

@@ -343,8 +343,9 @@ bool rules_fit(struct policy *p); /* return: whether more was left out; then cla
 /* flatten.c */
 void flatten_update(struct policy *p);
 void pset_clear_entries(struct policy *p, struct pset *s);
-typedef void flatten_class_fn(struct class_ *c, void *ctx);
-/* Which classes, beside the wildcards, it has entries for. Return: how many entries, wildcards and all; without those of port tables. */
+typedef void flatten_class_fn(struct class_ *c, enum policy_direction direction, void *ctx);
+/* Which classes, beside the wildcards, it has entries for: those of one direction, then of the other. Return: how many entries, wildcards and all; without those
+ * of port tables. SIZE_MAX: its rules meet more often than can be looked at. */
 size_t flatten_each_class(struct policy *p, struct pset *s, flatten_class_fn *fn, void *ctx);
 struct port_table *port_table_put(struct policy *p, struct port_table *t);
 
