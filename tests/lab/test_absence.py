@@ -89,4 +89,5 @@ def test_a_node_lives_without_its_agent(combo, capsys):
         assert sent["lost"] - sent["overflow"] - served["overflow"] <= 0
         assert sent["resets"] == 0 and served["tcp_errors"] == 0 and sent["tcp_wrong"] == 0
         assert sent["tcp_received"] == sent["tcp_sent"] > 0
+        assert took <= 2
         assert lab.node_status("n1")["ready"]
