@@ -40,6 +40,7 @@ struct policies {
 	char *cluster; /* as it is kept for a boot (host_cluster.h), or NULL */
 	uint64_t cluster_next_us;
 	struct failsafe_api cluster_api;
+	size_t rule_room;     /* of the table, for all that is in force */
 	uint64_t rests_since; /* policy_compiled() at the last policies_settle() */
 	struct label_in *labels; /* LABELS_MAX */
 };
@@ -443,6 +444,16 @@ bool policies_rest(const struct policies *p)
 	return policy_apply_is_leaving(&p->apply) || policy_rests(p->policy);
 }
 
+bool policies_wait_for_room(const struct policies *p)
+{
+	const struct policy_apply *a = &p->apply;
+	size_t bound = a->applied ? a->applied->n[POLICY_MAP_RULES] : 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(a->leaving); i++)
+		bound += a->leaving[i] ? a->leaving[i]->n[POLICY_MAP_RULES] : 0;
+	return policy_apply_is_leaving(a) && bound > p->rule_room && policy_apply_count_rules(a) > p->rule_room;
+}
+
 int policies_audit(struct policies *p, struct datapath *dp)
 {
 	return p->apply.dp == dp ? policy_apply_audit(&p->apply) : 0;
@@ -575,7 +586,8 @@ struct policies *policies_new(sd_event *event, struct model *m, const struct opt
 	policy_set_modes(p->policy, opt->policy_mode == POLICY_MODE_OBSERVE, opt->policy_default == POLICY_DEFAULT_DENY);
 	policy_set_patient(p->policy);
 	policy_set_trial_room(p->policy, opt->policy_rule_table_size / 2);
-	policy_set_rule_room(p->policy, opt->policy_rule_table_size / 2);
+	p->rule_room = opt->policy_rule_table_size / 2;
+	policy_set_rule_room(p->policy, p->rule_room);
 	policy_set_limits(p->policy, 0, 0, opt->policy_address_table_size);
 	if (!opt->policy_host) {
 		policy_set_hostless(p->policy);

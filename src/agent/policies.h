@@ -38,6 +38,9 @@ int policies_update(struct policies *p, const struct endpoints *endpoints, struc
 bool policies_settle(struct policies *p);
 /* Is there anything left for it? */
 bool policies_rest(const struct policies *p);
+/* Is what goes in the way of what may come? The compiler fills no more than half of the rules' table, so that there is the other half for a change; until what the
+ * change before has left is gone there is less, and the next one would lock down whoever comes last. */
+bool policies_wait_for_room(const struct policies *p);
 /* Who finds no room might be another by now; with the next update it is asked. */
 bool policies_room_is_stale(const struct policies *p);
 void policies_ask_room(struct policies *p);

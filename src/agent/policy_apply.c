@@ -394,6 +394,21 @@ static int remove_rested(struct policy_apply *p)
 	return policy_maps_diff(p->leaving[1], keep, on_change, &run, NULL);
 }
 
+size_t policy_apply_count_rules(const struct policy_apply *p)
+{
+	_cleanup_(policy_maps_putp) struct policy_maps *all = p->applied ? policy_maps_get(p->applied) : NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(p->leaving); i++) {
+		struct policy_maps *more = !p->leaving[i] ? NULL : all ? policy_maps_merge(all, p->leaving[i]) : policy_maps_get(p->leaving[i]);
+
+		if (!more)
+			continue;
+		policy_maps_put(all);
+		all = more;
+	}
+	return all ? all->n[POLICY_MAP_RULES] : 0;
+}
+
 static int sweep_fresh(struct policy_apply *p)
 {
 	const struct policy_endpoint_entry *e = policy_maps_endpoints(p->applied);

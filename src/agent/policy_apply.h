@@ -51,6 +51,9 @@ static inline bool policy_apply_is_leaving(const struct policy_apply *p)
 	return p->leaving[0] || p->leaving[1] || p->fresh;
 }
 
+/* How many rules there are, those that are leaving among them. */
+size_t policy_apply_count_rules(const struct policy_apply *p);
+
 static inline bool policy_apply_is_failed(const struct policy_apply *p)
 {
 	return p->locked || p->room.n;

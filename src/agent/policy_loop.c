@@ -9,6 +9,7 @@ enum {
 	GATHER_US = 2000,      /* events that come together */
 	SETTLE_US = 100 * 1000, /* no program runs that long */
 	ROOM_US = 250 * 1000, /* what goes has gone by then, and leaves room */
+	LEAVE_US = 20 * 1000, /* a change that waits for that looks so often */
 	RETRY_US = 1000 * 1000,
 	QUIET_US = 3 * 1000 * 1000, /* without a change, before it is asked anew who finds room */
 	ASK_US = 60 * 1000 * 1000, /* but then at the latest */
@@ -117,8 +118,15 @@ void agent_audit_policies(struct agent *a)
 
 static int on_policy_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *ctx)
 {
-	agent_update_policies(ctx);
-	agent_retry_adds(ctx);
+	struct agent *a = ctx;
+
+	if (a->dp && policies_wait_for_room(a->policies)) {
+		wake_in(a->policy_timer, LEAVE_US);
+		wake_in(a->settle_timer, SETTLE_US);
+		return 0;
+	}
+	agent_update_policies(a);
+	agent_retry_adds(a);
 	return 0;
 }
 
