@@ -97,11 +97,11 @@ def test_a_flood_is_sampled_and_what_is_held_back_is_counted(lab, ips):
     def told():
         return sum(float(line.split()[1]) for line in metrics(lab).splitlines()
                    if line.startswith(('weft_events_total{kind="drop"}', "weft_events_missed_total ")))
-    before, drops = told(), metric(lab, "weft_drops_total")
+    before = metric(lab, "weft_drops_total")
     spoof(lab, ips["b"][0], count=300)
-    wait_for("the events came", lambda: told() - before >= metric(lab, "weft_drops_total") - drops)
-    assert metric(lab, "weft_drops_total") - drops >= 300
-    assert told() - before <= metric(lab, "weft_drops_total") - drops
+    wait_for("the events came", lambda: told() >= metric(lab, "weft_drops_total")) # of all, as some of before may be on their way yet
+    assert metric(lab, "weft_drops_total") - before >= 300
+    assert told() <= metric(lab, "weft_drops_total")
     assert metric(lab, "weft_events_missed_total") > 0
     assert len(observe(lab, "--last", 1000)) <= 64
 
