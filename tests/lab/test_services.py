@@ -141,6 +141,7 @@ def test_a_lost_node_has_no_ready_endpoints_until_it_is_back():
 
 def test_what_others_make_of_ready_is_put_right_once(lab, tmp_path):
     lab.apply(pod("overruled"), probed("control", str(tmp_path / "never"), {}))
+    wait_for("statuses", lambda: all("conditions" in p["status"] for p in json.loads(lab.kubectl("get", "pod", "overruled", "control", "-o", "json").stdout)["items"]))
     wait_for("ready", lambda: ready_condition(lab, "overruled")[0] == "True")
     told = lab.kubectl("patch", "pod", "overruled", "--subresource=status", "-o", "json", "-p",
                        '{"status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2020-01-01T00:00:00Z"}]}}').stdout
