@@ -50,12 +50,13 @@ __global enum drop_reason stray_judge(const struct ip_addr *of, __u32 ifindex)
 	return addr_is_gateway(&src) ? DROP_NET_SOURCE : DROP_NONE;
 }
 
-/* @src: no local pod's. What came by no interface is the node's own, or made anew of fragments. */
+/* @src: no local pod's. What came by no interface is the node's own, or made anew of fragments. What came by a pod's own is judged, too: in an answer of DSR it
+ * speaks as another node, and while programs are replaced its mark (lib/mark.h) may not be known. */
 static __always_inline enum drop_reason stray_check(struct __sk_buff *skb, const struct ip_addr *src)
 {
 	__u32 ifindex = skb->ingress_ifindex;
 
-	if (likely(ifindex <= LOOPBACK_IFINDEX || link_is_judged(ifindex)))
+	if (likely(ifindex <= LOOPBACK_IFINDEX || link_is_judged(ifindex)) || pod_iface_find(ifindex))
 		return DROP_NONE;
 	return stray_judge(src, ifindex);
 }

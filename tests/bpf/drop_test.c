@@ -571,13 +571,17 @@ static void others_claim_a_pod_elsewhere(void)
 		const char *dst = out ? v6 ? WORLD6 : WORLD4 : v6 ? A6 : A4;
 		uint32_t at = ways[i / 2].ifindex;
 
-		harness_came_by = if_b;
+		harness_came_by = OTHER + 1000;
 		udp(v6 ? TUNNEL6 : TUNNEL4, dst);
 		PROVOKE(program, at, DROP_STRAY_SOURCE);
 		udp(v6 ? DIRECT6 : DIRECT4, dst);
 		PROVOKE(program, at, DROP_STRAY_SOURCE);
 		udp(v6 ? "fe80::1" : "169.254.1.1", dst); /* the pods' gateway */
 		PROVOKE(program, at, DROP_NET_SOURCE);
+		harness_came_by = if_b; /* a pod's, that from_pod has looked at: in an answer of DSR it speaks as another node */
+		udp(v6 ? DIRECT6 : DIRECT4, dst);
+		CHECK_INT(run(program, &f, at).verdict, TC_ACT_OK);
+		harness_came_by = OTHER + 1000;
 		udp(v6 ? WORLD6 : WORLD4, dst); /* a container's */
 		CHECK_INT(run(program, &f, at).verdict, TC_ACT_OK);
 		udp(v6 ? "fd30::1" : "192.0.2.1", dst); /* the same, masqueraded */
@@ -587,7 +591,7 @@ static void others_claim_a_pod_elsewhere(void)
 		harness_came_by = if_uplink;
 		CHECK_INT(run(program, &f, at).verdict, TC_ACT_OK);
 		harness_judge(0, 0); /* an earlier agent's state */
-		harness_came_by = if_b;
+		harness_came_by = OTHER + 1000;
 		CHECK_INT(run(program, &f, at).verdict, TC_ACT_OK);
 		harness_judge(if_uplink, if_tunnel);
 	}
