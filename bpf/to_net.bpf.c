@@ -20,12 +20,6 @@ static __always_inline bool is_tunnel(const struct packet *pkt)
 	return config.tunnel_port && pkt->proto == IPPROTO_UDP && pkt->dport == bpf_htons(config.tunnel_port);
 }
 
-/* Has this node's device made it? What it forwards with its own address is a container's or a pod's, translated: the peer would take what is inside for this node's. */
-static __always_inline bool is_of_device(struct __sk_buff *skb)
-{
-	return !skb->ingress_ifindex || skb->tc_index == tunnelled_mark();
-}
-
 static __always_inline bool is_own(struct __sk_buff *skb, const struct packet *pkt)
 {
 	const struct ip_addr *own = masquerade_addr(skb->ifindex, &pkt->src);
@@ -61,8 +55,8 @@ static __always_inline enum drop_reason leave_own(struct __sk_buff *skb, struct 
 
 	if (packet_parse(skb, ETH_LEN, skb->protocol, false, pkt) != DROP_NONE || pkt->fragment == FRAGMENT_LATER)
 		return DROP_NONE;
-	if (is_tunnel(pkt))
-		return is_of_device(skb) ? DROP_NONE : DROP_NAT_TUNNEL;
+	if (is_tunnel(pkt)) /* what is forwarded with this node's address is a container's or a pod's, translated: the peer would take what is inside for this node's */
+		return tunnel_is_marked(skb) ? DROP_NONE : DROP_NAT_TUNNEL;
 	why = host_check(pkt, &pkt->src);
 	if (why != DROP_NONE || !here)
 		return why;

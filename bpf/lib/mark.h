@@ -12,6 +12,7 @@
 enum mark {
 	PAST_STACK = 0x5757, /* judged, and translated if need be, past the stack */
 	WRAPPED = 0x5758,    /* an outer packet that was made here (lib/outer.h) */
+	TUNNELLED = 0x5759,  /* what went into the tunnel device; without the word */
 };
 
 static __always_inline void mark_put(struct __sk_buff *skb, enum mark mark)
@@ -30,10 +31,8 @@ static __always_inline bool mark_is(const struct __sk_buff *skb, enum mark mark)
 	return skb->tc_index == mark && skb->cb[0] == (__u32)word && skb->cb[1] == word >> 32;
 }
 
-/* The tunnel's outer packets as the device makes them. Of those over IPv4 the kernel forgets by which interface what is inside came, of those over IPv6 it does not,
- * and nothing else tells them from what somebody else has put into UDP. So what goes into the device says so in tc_index, which the kernel carries along; a
- * program of ours clears it for all that comes in by an interface of ours. The control block is gone by then. */
-static __always_inline __u16 tunnelled_mark(void)
+/* Of others' packets in the tunnel device, in place of TUNNELLED: lib/stray.h. */
+static __always_inline __u16 tunnelled_strangers(void)
 {
 	return config.recent_key[RECENT_EPOCH][2] >> 48 | 1;
 }

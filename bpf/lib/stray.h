@@ -5,6 +5,7 @@
 #pragma once
 
 #include "lib/endpoint.h"
+#include "lib/mark.h"
 #include "lib/route.h"
 #include "weft/link.h"
 
@@ -50,13 +51,33 @@ __global enum drop_reason stray_judge(const struct ip_addr *of, __u32 ifindex)
 	return addr_is_gateway(&src) ? DROP_NET_SOURCE : DROP_NONE;
 }
 
+/* Did it come by no interface, or by one at which our programs have looked at it? */
+static __always_inline bool link_is_trusted(__u32 ifindex)
+{
+	return likely(ifindex <= LOOPBACK_IFINDEX || link_is_judged(ifindex)) || pod_iface_find(ifindex);
+}
+
 /* @src: no local pod's. What came by no interface is the node's own, or made anew of fragments. What came by a pod's own is judged, too: in an answer of DSR it
  * speaks as another node, and while programs are replaced its mark (lib/mark.h) may not be known. */
 static __always_inline enum drop_reason stray_check(struct __sk_buff *skb, const struct ip_addr *src)
 {
 	__u32 ifindex = skb->ingress_ifindex;
 
-	if (likely(ifindex <= LOOPBACK_IFINDEX || link_is_judged(ifindex)) || pod_iface_find(ifindex))
-		return DROP_NONE;
-	return stray_judge(src, ifindex);
+	return link_is_trusted(ifindex) ? DROP_NONE : stray_judge(src, ifindex);
+}
+
+/* The tunnel device's outer packets. Of those over IPv4 the kernel forgets by which interface what is inside came, of those over IPv6 it does not, and nothing else tells
+ * them from what somebody else has put into UDP. So what goes into the device says so in tc_index, which the kernel carries along; the control block is gone
+ * by then. Programs of ours clear it where a packet comes in, so the number alone counts for what came by an interface of ours: that of another agent's
+ * programs as well, while they are replaced. What came by another one may bring any, and has to bring the one that is drawn. */
+static __always_inline void tunnel_mark(struct __sk_buff *skb)
+{
+	skb->tc_index = link_is_trusted(skb->ingress_ifindex) ? TUNNELLED : tunnelled_strangers();
+}
+
+static __always_inline bool tunnel_is_marked(struct __sk_buff *skb)
+{
+	if (!skb->ingress_ifindex || skb->tc_index == tunnelled_strangers())
+		return true;
+	return (skb->tc_index == TUNNELLED || skb->tc_index == WRAPPED) && link_is_trusted(skb->ingress_ifindex);
 }
