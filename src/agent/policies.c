@@ -451,7 +451,7 @@ bool policies_wait_for_room(const struct policies *p)
 
 	for (size_t i = 0; i < ARRAY_SIZE(a->leaving); i++)
 		bound += a->leaving[i] ? a->leaving[i]->n[POLICY_MAP_RULES] : 0;
-	return policy_apply_is_leaving(a) && bound > p->rule_room && policy_apply_count_rules(a) > p->rule_room;
+	return (a->leaving[0] || a->leaving[1]) && bound > p->rule_room && policy_apply_count_rules(a) > p->rule_room;
 }
 
 int policies_audit(struct policies *p, struct datapath *dp)
