@@ -128,18 +128,19 @@ static void used_up_hops_go_to_the_stack(void)
 	}
 }
 
+/* To other nodes, and how much each takes. */
+static const struct {
+	const char *src, *dst;
+	size_t mtu;
+} rooms[] = { { A4, TUNNEL4, 1450 }, { A6, TUNNEL6, 1450 }, { A4, DIRECT4, 1500 }, { A6, DIRECT6, 1500 } };
+
 static void too_big_goes_to_the_stack(void)
 {
-	static const struct {
-		const char *src, *dst;
-		size_t mtu;
-	} cases[] = { { A4, TUNNEL4, 1450 }, { A6, TUNNEL6, 1450 }, { A4, DIRECT4, 1500 }, { A6, DIRECT6, 1500 } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(rooms); i++)
 		for (size_t over = 0; over < 2; over++) {
-			begin(cases[i].src, cases[i].dst, IPPROTO_UDP);
+			begin(rooms[i].src, rooms[i].dst, IPPROTO_UDP);
 			frame_udp(&f, 1, 2);
-			frame_payload(&f, cases[i].mtu + over - (f.len - f.l3));
+			frame_payload(&f, rooms[i].mtu + over - (f.len - f.l3));
 			frame_end(&f);
 			CHECK_INT(run("from_pod", &f, if_a).verdict, over ? TC_ACT_OK : TC_ACT_REDIRECT);
 		}
@@ -148,18 +149,13 @@ static void too_big_goes_to_the_stack(void)
 /* Bytes behind the IP packet would go along: what has no room for them does the stack, which takes them off. A few are nobody's trouble (Ethernet's padding). */
 static void a_trailer_wants_room(void)
 {
-	static const struct {
-		const char *src, *dst;
-		size_t mtu;
-	} cases[] = { { A4, TUNNEL4, 1450 }, { A6, TUNNEL6, 1450 }, { A4, DIRECT4, 1500 }, { A6, DIRECT6, 1500 } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(rooms); i++)
 		for (size_t over = 0; over < 2; over++) {
-			begin(cases[i].src, cases[i].dst, IPPROTO_UDP);
+			begin(rooms[i].src, rooms[i].dst, IPPROTO_UDP);
 			frame_udp(&f, 1, 2);
 			frame_payload(&f, 10);
 			frame_end(&f);
-			frame_payload(&f, cases[i].mtu + over - (f.len - f.l3));
+			frame_payload(&f, rooms[i].mtu + over - (f.len - f.l3));
 			CHECK_INT(run("from_pod", &f, if_a).verdict, over ? TC_ACT_OK : TC_ACT_REDIRECT);
 		}
 }
