@@ -2,8 +2,8 @@
 /* XDP on an uplink: a packet of a Service's connection that is under way, and leaves by the uplink that it came by, is sent on before the
  * kernel makes an skb of it. Clients' to an endpoint on another node or outside, and what such an endpoint answers.
  *
- * Nothing is decided here. from_net makes the entries, and judges all that begins, ends or is out of the ordinary: whatever this program does
- * not find to be plain and known it passes, untouched, so that the result is from_net's. What it sends is what from_net would send, byte
+ * Nothing is decided here but what can be decided again (lib/dsr_way.h): of DSR by Maglev the first packet as well is sent on. from_net makes all other entries, and judges
+ * all that begins, ends or is out of the ordinary: whatever this program does not find to be plain and known it passes, untouched, so that the result is from_net's. What it sends is what from_net would send, byte
  * by byte (tests/bpf/xdp_test.c), and entries and counters are kept by the same functions.
  *
  * The neighbour: bpf_redirect_neigh() tells the kernel that one is in use, a lookup does not, and one that nobody uses is never asked whether
@@ -53,9 +53,12 @@ static __always_inline __be16 *ports_of(const struct headers *h)
 struct onward {
 	struct xdp_onward *to;
 	const struct ip_addr *hop; /* of a node; NULL: the kernel's routes know */
-	struct nat_claim *claim; /* what it goes by: one of both */
+	struct nat_claim *claim; /* what it goes by: one of these */
 	struct nat_forward *forward;
+	struct dsr_way *way;
 	bool busy; /* not the first one of the tick */
+	bool unknown; /* a client's, of no connection */
+	struct xdp_recent *fresh; /* a line for a connection that a SYN begins; NULL: there is none */
 };
 
 /* ---- what is plain ---- */
@@ -195,6 +198,43 @@ static __always_inline bool find_endpoint(struct xdp_md *ctx, const struct packe
 	return route->transport == TRANSPORT_DIRECT && route->ifindex == ctx->ingress_ifindex && pkt->ip_len <= route->mtu;
 }
 
+/* Stays as it is. */
+static __always_inline void put_onward(const struct packet *pkt, struct xdp_onward *to)
+{
+	to->src = pkt->src;
+	to->sport = pkt->sport;
+	to->dst = pkt->dst;
+	to->dport = pkt->dport;
+}
+
+/* By DSR, without entries. Who begins has been chosen for (choose()). */
+static __always_inline bool find_dsr_way(struct xdp_md *ctx, const struct packet *pkt, const struct nat_key *key, struct onward *o)
+{
+	struct dsr_way *way = o->to->backend ? NULL : dsr_way_find(key);
+	struct ip_addr to;
+
+	if (way) {
+		if (!inbound_backend_serves(pkt, way->backend) || is_turn_of_stack(o, way->seen))
+			return false;
+		o->way = way;
+		o->to->backend = pkt->proto == IPPROTO_TCP ? 0 : way->backend;
+		to = way->to;
+		put_onward(pkt, o->to);
+	} else {
+		o->unknown = true;
+		to = o->to->dst;
+		if (!o->to->backend)
+			return false;
+	}
+	return find_endpoint(ctx, pkt, &to, o) && o->to->way == FORWARD_DIRECT;
+}
+
+/* It has been looked for, or goes by a line of its own: what an earlier connection left goes when this one goes on. */
+static __always_inline bool is_known_to_be_new(const struct packet *pkt, const struct onward *o)
+{
+	return tcp_begins(pkt) ? o->fresh != NULL : o->to->backend != 0;
+}
+
 /* A client's, for an endpoint. */
 static __always_inline bool find_way_out(struct xdp_md *ctx, struct packet *pkt, struct onward *o)
 {
@@ -203,16 +243,15 @@ static __always_inline bool find_way_out(struct xdp_md *ctx, struct packet *pkt,
 	struct nat_key key;
 
 	nat_key_of(pkt, true, &key);
-	forward = bpf_map_lookup_elem(&nat_forward, &key);
-	if (!forward || !forward->backend || !forward->open || !inbound_backend_serves(pkt, forward) || is_turn_of_stack(o, forward->seen))
+	forward = is_known_to_be_new(pkt, o) ? NULL : bpf_map_lookup_elem(&nat_forward, &key);
+	if (!forward || !forward->backend)
+		return find_dsr_way(ctx, pkt, &key, o);
+	if (tcp_begins(pkt) || !forward->open || !inbound_backend_serves(pkt, forward->backend) || is_turn_of_stack(o, forward->seen))
 		return false;
 	to = forward->to;
 	o->forward = forward;
 	o->to->backend = pkt->proto == IPPROTO_TCP ? 0 : forward->backend;
-	o->to->src = pkt->src;
-	o->to->sport = pkt->sport;
-	o->to->dst = pkt->dst;
-	o->to->dport = pkt->dport;
+	put_onward(pkt, o->to);
 	if (!forward->direct) {
 		o->to->src = forward->addr;
 		o->to->sport = forward->port;
@@ -233,7 +272,7 @@ static __always_inline bool find_way(struct xdp_md *ctx, struct packet *pkt, str
 		nat_key_of(pkt, false, &key);
 		claim = bpf_map_lookup_elem(&nat_claims, &key);
 		if (claim)
-			return find_way_back(ctx, claim, o);
+			return !tcp_begins(pkt) && find_way_back(ctx, claim, o);
 	}
 	return config.inbound && find_way_out(ctx, pkt, o);
 }
@@ -383,22 +422,127 @@ static __always_inline bool may_follow(const struct packet *pkt, const struct he
 	return b && b->roles;
 }
 
-/* The long way. A function of its own, whose stack is free again when the packet is written. */
-static __noinline bool look_up(struct xdp_md *ctx, struct packet *pkt, const struct headers *h, const struct xdp_recent_at *at, struct xdp_onward *ret)
+/* Return: false when it cannot be kept: that is from_net's to say. */
+static __always_inline bool begin(const struct packet *pkt, const struct xdp_recent_at *at, const struct onward *o)
+{
+	struct nat_key key;
+
+	if (o->fresh)
+		xdp_recent_begin(o->fresh, at, o->to);
+	if (!tcp_begins(pkt)) {
+		nat_key_of(pkt, true, &key);
+		if (dsr_way_put(&key, &o->to->dst, o->to->backend))
+			return false;
+	}
+	put_onward(pkt, o->to);
+	service_count(SERVICE_TRANSLATED_PACKET);
+	return true;
+}
+
+enum looked { LOOK_PASS, LOOK_SEND, LOOK_UNKNOWN };
+
+/* The long way. A function of its own, whose stack is free again when the packet is written. @ret: of a connection that begins as choose() left it, else empty */
+static __noinline enum looked look_up(struct xdp_md *ctx, struct packet *pkt, const struct headers *h, const struct xdp_recent_at *at, struct xdp_onward *ret)
 {
 	struct bpf_fib_lookup neighbour = {};
 	struct onward o = { .to = ret };
 
+	if (tcp_begins(pkt))
+		o.fresh = xdp_recent_unused(at);
 	if (!find_way(ctx, pkt, &o))
-		return false;
+		return o.unknown ? LOOK_UNKNOWN : LOOK_PASS;
 	if (!may_come(pkt, ctx->ingress_ifindex) || is_sum_to_come(pkt, h) || !find_neighbour(ctx, pkt, h, &o, &neighbour))
-		return false;
+		return LOOK_PASS;
+	if (o.unknown)
+		return begin(pkt, at, &o) ? LOOK_SEND : LOOK_PASS;
 	xdp_recent_put(at, ret, o.busy);
 	if (o.claim)
 		nat_touch_in(pkt, o.claim);
 	else if (o.forward)
 		nat_touch_out(pkt, o.forward);
+	else if (o.way)
+		dsr_way_touch(o.way);
+	return LOOK_SEND;
+}
+
+/* As inbound_choose() does, where it can be done again, and leads to another node's pod for which a packet of DSR needs no tunnel: that is of node ports only. Not in
+ * the stack's turn. */
+__global int choose(const struct packet *pkt, struct xdp_onward *ret)
+{
+	struct service_key key = { .scope = SERVICE_EXTERNAL };
+	struct service_frontend *f;
+	struct service_backend *b;
+	__u32 id;
+
+	if (!pkt || !ret)
+		return false;
+	key.addr = pkt->dst;
+	key.port = pkt->dport;
+	key.proto = pkt->proto;
+	if (bpf_map_lookup_elem(&service_frontends, &key)) /* an address's own goes before (service_find()); a node's are never a Service's as a whole */
+		return false;
+	f = service_find_node_port(&key);
+	if (!f || !service_tells_again(f) || !f->slots || !inbound_is_client(&pkt->src) || !service_lets_in(f, &pkt->src) ||
+	    tick_now() % XDP_STACK_TURN_TICKS == 0)
+		return false;
+	id = service_draw(f, inbound_hash(pkt));
+	b = service_backend_of(f, id);
+	if (!b || b->flags & (SERVICE_ON_THIS_NODE | SERVICE_HOST))
+		return false;
+	ret->dst = b->addr;
+	ret->backend = id;
 	return true;
+}
+
+/* Of a connection that is not known the endpoint is chosen before, or once that is found. */
+static __always_inline bool look(struct xdp_md *ctx, struct packet *pkt, const struct headers *h, const struct xdp_recent_at *at, struct xdp_onward *ret)
+{
+	enum looked r;
+
+	if (tcp_begins(pkt) && !choose(pkt, ret))
+		return false;
+	r = look_up(ctx, pkt, h, at, ret);
+	if (r == LOOK_UNKNOWN && !tcp_begins(pkt) && choose(pkt, ret))
+		r = look_up(ctx, pkt, h, at, ret);
+	return r == LOOK_SEND;
+}
+
+/* What an earlier connection of the same ends left, unless it stands: nobody who only says that he is the client ends it. Return: does it? */
+static __always_inline bool earlier_stands(struct nat_key *inside)
+{
+	struct nat_forward *forward = bpf_map_lookup_elem(&nat_forward, inside);
+
+	if (!forward || !forward->backend)
+		return false;
+	if (forward->open)
+		return true;
+	inbound_forget(inside, forward);
+	return false;
+}
+
+/* The client of a connection that a SYN began speaks again: it has an entry from now on. What its line says is then what such lines say. */
+__global int go_on(const struct packet *pkt, struct xdp_recent *line)
+{
+	struct nat_key key;
+
+	if (!pkt || !line)
+		return 0;
+	nat_key_of(pkt, true, &key);
+	if (earlier_stands(&key)) {
+		line->mark = 0;
+		return 0;
+	}
+	dsr_way_put(&key, &line->to.dst, line->to.backend);
+	line->to.dst = pkt->dst;
+	line->to.backend = 0;
+	line->to.way &= ~XDP_BEGUN;
+	return 0;
+}
+
+/* A plain SYN, in which nothing has to be changed. */
+static __always_inline bool may_begin(const struct packet *pkt)
+{
+	return !config.mss_clamp && tcp_begins(pkt) && !(pkt->tcp_flags & (TCP_FIN | TCP_RST));
 }
 
 static __always_inline int look_at(struct xdp_md *ctx, struct ethhdr *eth, bool v6)
@@ -406,19 +550,26 @@ static __always_inline int look_at(struct xdp_md *ctx, struct ethhdr *eth, bool 
 	struct headers h = { .v6 = v6, .eth = eth };
 	const struct xdp_onward *recent;
 	struct xdp_recent_at at = {};
+	struct xdp_recent *begun;
 	struct xdp_onward to = {};
 	struct packet pkt = {};
 
 	if (!find_headers(ctx, &pkt, &h) || !find_recent(ctx, &pkt, &h, &at))
 		return XDP_PASS;
+	if (!tcp_begins(&pkt)) {
+		begun = xdp_recent_begun(&at);
+		if (unlikely(begun))
+			go_on(&pkt, begun);
+	}
 	if (pkt.tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) {
 		xdp_recent_forget(&at);
-		return XDP_PASS;
+		if (!may_begin(&pkt))
+			return XDP_PASS;
 	}
 	recent = xdp_recent_find(&at);
 	if (recent)
 		return may_follow(&pkt, &h, recent) ? send(&pkt, &h, recent) : XDP_PASS;
-	return look_up(ctx, &pkt, &h, &at, &to) ? send(&pkt, &h, &to) : XDP_PASS;
+	return look(ctx, &pkt, &h, &at, &to) ? send(&pkt, &h, &to) : XDP_PASS;
 }
 
 SEC("xdp") /* frames in several buffers: open.c */

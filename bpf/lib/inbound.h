@@ -2,7 +2,7 @@
 /* From outside to a Service: NodePorts of this node, addresses of load balancers, external addresses.
  *
  * The first packet of a connection chooses an endpoint; from then on the entry in `nat_forward` leads there, whatever becomes of the
- * frontend. Who is sent to an endpoint of this node keeps the client's address (its port too, unless another connection of the
+ * frontend; of DSR where anybody can tell the endpoint again, one in `dsr_ways`. Who is sent to an endpoint of this node keeps the client's address (its port too, unless another connection of the
  * client to the same endpoint has it already: SVC-47); towards other nodes this node speaks in the client's place, so that the
  * answer comes back here. The answer finds the claim (lib/nat_return.h).
  *
@@ -11,17 +11,20 @@
 
 #include "lib/answer.h"
 #include "lib/drop.h"
+#include "lib/dsr_way.h"
 #include "lib/forward.h"
 #include "lib/mss.h"
 #include "lib/nat_return.h"
 #include "lib/service.h"
 
 /* What came of a packet; below zero: - enum drop_reason. */
-enum inbound_way { INBOUND_NONE, INBOUND_TRANSLATED, INBOUND_DIRECT /* lib/dsr.h */, INBOUND_ANSWER_TOO_BIG /* + mtu */ };
+enum inbound_way { INBOUND_NONE, INBOUND_TRANSLATED, INBOUND_DIRECT /* lib/dsr.h */, INBOUND_UNKNOWN /* within */, INBOUND_ANSWER_TOO_BIG /* + mtu */ };
 
-/* A connection begins: + the id of the backend that was chosen for it, for inbound_begin(); + whether the Service asks for DSR. */
+/* A connection begins: + the id of the backend that was chosen for it, for inbound_begin(); + whether the Service asks for DSR, and whether the choice can be made
+ * again (lib/dsr_way.h). */
 #define INBOUND_CHOSEN (1l << 32)
 #define INBOUND_CHOSEN_DSR (1l << 33)
+#define INBOUND_CHOSEN_AGAIN (1l << 34)
 
 static __always_inline bool inbound_fragments(struct __sk_buff *skb, const struct packet *pkt)
 {
@@ -78,28 +81,28 @@ static __always_inline int inbound_direct(struct __sk_buff *skb, struct packet *
 
 /* May the connection go on with the endpoint that it has? TCP does until somebody ends it; what begins anew, and datagrams, turn to
  * another one when theirs is gone (SVC-21). */
-static __always_inline bool inbound_backend_serves(const struct packet *pkt, const struct nat_forward *forward)
+static __always_inline bool inbound_backend_serves(const struct packet *pkt, __u32 backend)
 {
-	__u32 id = forward->backend;
+	__u32 id = backend;
 	struct service_backend *b;
 
-	if (pkt->proto == IPPROTO_TCP && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+	if (pkt->proto == IPPROTO_TCP && !tcp_begins(pkt))
 		return true;
 	b = bpf_map_lookup_elem(&service_backends, &id);
 	return b && b->roles;
 }
 
 /* The same, and is what the client asks for still that endpoint's? An address or a port may have gone to another Service, or be closed
- * to the client, while the endpoint serves on. Datagrams ask in the first packet of a tick. */
-static __always_inline bool inbound_goes_on(const struct packet *pkt, const struct nat_forward *forward, __u32 scope)
+ * to the client, while the endpoint serves on. Datagrams ask in the first packet of a tick. @seen: tick of the one before */
+static __always_inline bool inbound_goes_on(const struct packet *pkt, __u32 backend, __u32 seen, __u32 scope)
 {
 	struct service_frontend *f;
 
-	if (pkt->proto == IPPROTO_TCP ? (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN
-				      : pkt->proto != IPPROTO_UDP || forward->seen == tick_now())
-		return inbound_backend_serves(pkt, forward);
+	if (pkt->proto == IPPROTO_TCP ? !tcp_begins(pkt)
+				      : pkt->proto != IPPROTO_UDP || seen == tick_now())
+		return inbound_backend_serves(pkt, backend);
 	f = service_find(&pkt->dst, pkt->dport, pkt->proto, scope);
-	return f && service_backend_of(f, forward->backend) && service_lets_in(f, &pkt->src);
+	return f && service_backend_of(f, backend) && service_lets_in(f, &pkt->src);
 }
 
 static __always_inline void inbound_forget(struct nat_key *inside, struct nat_forward *forward)
@@ -162,6 +165,18 @@ static __always_inline enum drop_reason inbound_connect(struct __sk_buff *skb, c
 	return why == DROP_NONE ? nat_publish(pkt, w) : why;
 }
 
+/* DSR where the choice can be made again: no entries, but a way. */
+__global enum drop_reason inbound_note_way(const struct packet *pkt, __u32 id)
+{
+	struct service_backend *b = bpf_map_lookup_elem(&service_backends, &id);
+	struct nat_key key;
+
+	if (!pkt || !b)
+		return DROP_SERVICE_REFUSED;
+	nat_key_of(pkt, true, &key);
+	return dsr_way_put(&key, &b->addr, id) ? DROP_NAT_TABLE_FULL : DROP_NONE;
+}
+
 /* A connection begins with the endpoint @chosen (as of inbound_enter()): its entries are made. @uplink: by which answers leave. */
 static __always_inline enum drop_reason inbound_begin(struct __sk_buff *skb, const struct packet *pkt, long chosen, __u32 uplink)
 {
@@ -174,6 +189,8 @@ static __always_inline enum drop_reason inbound_begin(struct __sk_buff *skb, con
 	w.to.addr = b->addr;
 	w.to.port = b->port;
 	if (unlikely(chosen & INBOUND_CHOSEN_DSR) && inbound_can_go_direct(pkt, b)) {
+		if (chosen & INBOUND_CHOSEN_AGAIN)
+			return inbound_note_way(pkt, id);
 		w.as.addr = pkt->src;
 		w.direct = 1;
 	} else if (!inbound_as(skb, pkt, b, &w)) {
@@ -233,7 +250,20 @@ static __always_inline long inbound_choose(struct packet *pkt, __u32 scope)
 	if (service_choose(f, &ask, &backend, &id) != SERVICE_CHOSEN)
 		return -DROP_SERVICE_REFUSED;
 	service_count(SERVICE_TRANSLATED_PACKET);
-	return (INBOUND_CHOSEN | (f->flags & SERVICE_DSR ? INBOUND_CHOSEN_DSR : 0)) + id;
+	return (INBOUND_CHOSEN | (f->flags & SERVICE_DSR ? INBOUND_CHOSEN_DSR : 0) |
+		(scope == SERVICE_EXTERNAL && service_tells_again(f) ? INBOUND_CHOSEN_AGAIN : 0)) + id;
+}
+
+/* By a way of lib/dsr_way.h. */
+static __always_inline int inbound_error_by_way(struct __sk_buff *skb, struct packet *pkt, const struct nat_key *key)
+{
+	struct dsr_way *way = dsr_way_find(key);
+	struct ip_addr to;
+
+	if (!way)
+		return INBOUND_NONE;
+	to = way->to;
+	return inbound_direct(skb, pkt, &to);
 }
 
 /* An error about what an endpoint sent to a client: on to the endpoint, and about the packet as it sent it (M4). */
@@ -249,7 +279,7 @@ __global int inbound_error(struct __sk_buff *skb, struct packet *pkt)
 	nat_key_of(&quoted, false, &key); /* its receiver is the inside end */
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (!forward || !forward->backend)
-		return INBOUND_NONE;
+		return inbound_error_by_way(skb, pkt, &key);
 	as.addr = forward->addr;
 	as.port = forward->port;
 	to.addr = forward->to;
@@ -267,13 +297,8 @@ __global int inbound_error(struct __sk_buff *skb, struct packet *pkt)
 	return INBOUND_TRANSLATED;
 }
 
-/**
- * inbound_enter() - a packet that is for no pod: is it for a Service?
- * @scope: enum service_scope: from outside, a pod's, or sent on by another node; and INBOUND_BEGUN
- *
- * @pkt is parsed, no multicast, and changed with the packet. Return: enum inbound_way, INBOUND_CHOSEN + id, or - enum drop_reason.
- */
-__global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 scope)
+/* A packet that is for no pod: is it of a connection that has entries? Return: as inbound_enter(), or INBOUND_UNKNOWN. */
+__global long inbound_follow(struct __sk_buff *skb, struct packet *pkt, __u32 scope)
 {
 	struct nat_end as = {}, to = {};
 	struct nat_forward *forward;
@@ -286,12 +311,12 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 	nat_key_of(pkt, true, &key);
 	forward = bpf_map_lookup_elem(&nat_forward, &key);
 	if (!forward || !forward->backend)
-		return scope & INBOUND_BEGUN ? -DROP_NAT_EXHAUSTED /* ended meanwhile, by another CPU */ : inbound_choose(pkt, scope);
+		return INBOUND_UNKNOWN;
 	fragment_note(pkt);
 	if (!(scope & INBOUND_BEGUN)) {
-		if (unlikely(!inbound_goes_on(pkt, forward, scope) || (forward->direct && scope == SERVICE_FORWARDED))) {
+		if (unlikely(!inbound_goes_on(pkt, forward->backend, forward->seen, scope) || (forward->direct && scope == SERVICE_FORWARDED))) {
 			inbound_forget(&key, forward);
-			return inbound_choose(pkt, scope);
+			return INBOUND_UNKNOWN;
 		}
 		if (unlikely(inbound_has_ended(pkt, scope)))
 			return -DROP_HOP_LIMIT;
@@ -304,6 +329,53 @@ __global long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 sco
 	if (unlikely(forward->direct))
 		return inbound_direct(skb, pkt, &to.addr);
 	return inbound_rewrite(skb, pkt, &as, &to);
+}
+
+/* A connection without entries: which way did it go before? */
+static __always_inline struct dsr_way *inbound_recall(const struct packet *pkt, const struct nat_key *key, __u32 scope)
+{
+	struct dsr_way *way;
+
+	if (scope == (SERVICE_EXTERNAL | INBOUND_BEGUN))
+		return dsr_way_find(key);
+	if (scope != SERVICE_EXTERNAL || tcp_begins(pkt))
+		return NULL;
+	way = dsr_way_find(key);
+	return way && inbound_goes_on(pkt, way->backend, way->seen, scope) ? way : NULL;
+}
+
+/* It has none: has it a way, or does it begin? A function beside the other, as the verifier adds up the stacks. */
+__global long inbound_find(struct __sk_buff *skb, struct packet *pkt, __u32 scope)
+{
+	struct dsr_way *way;
+	struct ip_addr to;
+	struct nat_key key;
+
+	if (!pkt)
+		return INBOUND_NONE;
+	nat_key_of(pkt, true, &key);
+	way = inbound_recall(pkt, &key, scope);
+	if (likely(!way))
+		return scope & INBOUND_BEGUN ? -DROP_NAT_EXHAUSTED /* ended meanwhile, by another CPU */ : inbound_choose(pkt, scope);
+	fragment_note(pkt);
+	if (unlikely(inbound_has_ended(pkt, scope)))
+		return -DROP_HOP_LIMIT;
+	dsr_way_touch(way);
+	to = way->to;
+	return inbound_direct(skb, pkt, &to);
+}
+
+/**
+ * inbound_enter() - a packet that is for no pod: is it for a Service?
+ * @scope: enum service_scope: from outside, a pod's, or sent on by another node; and INBOUND_BEGUN
+ *
+ * @pkt is parsed, no multicast, and changed with the packet. Return: enum inbound_way, INBOUND_CHOSEN + id, or - enum drop_reason.
+ */
+static __always_inline long inbound_enter(struct __sk_buff *skb, struct packet *pkt, __u32 scope)
+{
+	long way = inbound_follow(skb, pkt, scope);
+
+	return way == INBOUND_UNKNOWN ? inbound_find(skb, pkt, scope) : way;
 }
 
 /* To the client, by the uplink that it came by. The neighbour is found in the kernel's tables. */

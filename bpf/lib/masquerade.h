@@ -38,7 +38,7 @@ static __always_inline bool masquerade_exempt(const struct ip_addr *addr, enum n
 static __always_inline bool masquerade_passes(const struct packet *pkt)
 {
 	bool begins = proto_is_icmp(pkt->proto) ? pkt->icmp_type == ICMP4_ECHO_REQUEST || pkt->icmp_type == ICMPV6_ECHO_REQUEST :
-						  (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+						  tcp_begins(pkt);
 
 	if (masquerade_exempt(&pkt->dst, NAT_TO) || masquerade_exempt(&pkt->src, NAT_FROM))
 		return true;

@@ -370,11 +370,17 @@ static __always_inline bool icmp_is_reply(__u8 type, bool v6)
 	return type == ICMP4_ECHO_REPLY || type == ICMP4_TIMESTAMP_REPLY || type == ICMP4_INFORMATION_REPLY || type == ICMP4_MASK_REPLY;
 }
 
+/* A connection of TCP. */
+static __always_inline bool tcp_begins(const struct packet *pkt)
+{
+	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 /* Does it answer nothing, whoever began the flow? ICMP that is no reply, SCTP's INIT, TCP's SYN without ACK. */
 static __always_inline bool packet_asks(const struct packet *pkt)
 {
 	if (pkt->proto == IPPROTO_TCP)
-		return (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+		return tcp_begins(pkt);
 	return pkt->icmp == ICMP_QUERY ? !icmp_is_reply(pkt->icmp_type, pkt->v6) : pkt->untagged && pkt->proto == IPPROTO_SCTP;
 }
 

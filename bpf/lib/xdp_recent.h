@@ -15,6 +15,10 @@
 #include "lib/flow_recent.h"
 #include "weft/xdp.h"
 
+/* In xdp_onward.way: of a connection that a SYN began, which has no entry yet (lib/dsr_way.h). What the line says beside is the endpoint, as its address and its
+ * id; all else stays in a packet of DSR as it is. */
+enum { XDP_BEGUN = 0x80 };
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1024); /* the loader sets it */
@@ -118,12 +122,41 @@ static __always_inline void xdp_recent_put(const struct xdp_recent_at *at, const
 	line->mark = at->mark;
 }
 
+/* Nobody's for a whole epoch: a flood of connections that only begin takes none from those under way. */
+static __always_inline struct xdp_recent *xdp_recent_unused(const struct xdp_recent_at *at)
+{
+	struct xdp_recent *line = at->pair->line;
+
+	if (!line[0].mark || (__u8)(at->epoch - line[0].to.epoch) > 1)
+		return &line[0];
+	return !line[1].mark || (__u8)(at->epoch - line[1].to.epoch) > 1 ? &line[1] : NULL;
+}
+
+/* A SYN went on so: whatever becomes of the Service's endpoints, the next packet follows it. */
+static __always_inline void xdp_recent_begin(struct xdp_recent *line, const struct xdp_recent_at *at, const struct xdp_onward *to)
+{
+	line->to = *to;
+	line->to.way |= XDP_BEGUN;
+	line->to.epoch = at->epoch;
+	line->mark = at->mark;
+}
+
+/* The line of a connection that has begun, in this epoch or the one before. */
+static __always_inline struct xdp_recent *xdp_recent_begun(const struct xdp_recent_at *at)
+{
+	struct xdp_recent *line = at->pair->line;
+
+	if ((line[0].mark == at->mark || line[0].mark == at->before) && line[0].to.way & XDP_BEGUN)
+		return &line[0];
+	return (line[1].mark == at->mark || line[1].mark == at->before) && line[1].to.way & XDP_BEGUN ? &line[1] : NULL;
+}
+
 static __always_inline void xdp_recent_forget(const struct xdp_recent_at *at)
 {
 	struct xdp_recent *line = at->pair->line;
 
-	if (line[0].mark == at->mark)
+	if (line[0].mark == at->mark || line[0].mark == at->before)
 		line[0].mark = 0;
-	if (line[1].mark == at->mark)
+	if (line[1].mark == at->mark || line[1].mark == at->before)
 		line[1].mark = 0;
 }

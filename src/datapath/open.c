@@ -317,6 +317,8 @@ static void size_map(struct bpf_map *map, const char *name, const struct dp_conf
 		bpf_map__set_max_entries(map, TURNS_MAX(config->flow_max));
 	if (streq(name, "nat_claims") || streq(name, "nat_forward"))
 		bpf_map__set_max_entries(map, config->nat_max);
+	if (streq(name, "dsr_ways"))
+		bpf_map__set_max_entries(map, config->nat_max / 2);
 	if (streq(name, "nat_turns"))
 		bpf_map__set_max_entries(map, TURNS_MAX(config->nat_max));
 	if (streq(name, "service_frontends") || streq(name, "service_slots"))

@@ -25,14 +25,15 @@
 
 /* Rounds of packets that are under way take some 0.2 s, in which each of 64k connections has eight; those of first packets are short enough for the tables to have
  * room for all. */
-enum { FLOWS = 65536, REPEAT = 16 * FLOWS, REPEAT_FIRST = 2048, ROUNDS = 11, BACKENDS = 16, NODE_PORT = 30080, BACKEND_PORT = 8080, FIRST_PORT = 1024 };
-enum { TABLE = 4 * FLOWS, STACK_TURN = 8, STEP = 40503 };
+enum { FLOWS = 65536, REPEAT = 16 * FLOWS, REPEAT_FIRST = 2048, ROUNDS = 11, BACKENDS = 16, NODE_PORT = 30080, MAGLEV_PORT, BACKEND_PORT = 8080, FIRST_PORT = 1024 };
+enum { TABLE = 4 * FLOWS, STACK_TURN = 8, STEP = 40503, MAGLEV_SLOTS = 1601 };
 
 #define OURS4 "192.0.2.1"
 #define NEIGHBOUR4 "192.0.2.2"
 #define ROUTER4 "192.0.2.254"
 
-static const char *const clients[] = { WORLD4, "198.51.100.10", "198.51.100.11", "198.51.100.12" };
+/* Each has room for those that come after it. */
+static const char *const clients[] = { WORLD4, "198.51.100.20", "198.51.100.30", "198.51.100.40", "198.51.100.50" };
 
 /* How it is counted: by the program alone, what makes the next frame is taken off. */
 struct measured {
@@ -45,8 +46,12 @@ struct measured {
 	double alone, both; /* the least of all rounds */
 };
 
+/* Packets of a kind are compared. */
+enum kind { UNDER_WAY, FIRST, LATER, FIRST_TWO };
+
 struct row {
 	const char *what;
+	enum kind kind;
 	uint32_t flows;		  /* 0: each packet begins one */
 	struct measured parts[2]; /* of a packet that two programs see, the sum */
 	size_t n_parts;
@@ -101,7 +106,7 @@ static void make_node(void)
 	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
 	struct link_addr own = { if_uplink, addr_of(OURS4), 120, RT_SCOPE_UNIVERSE, 0 };
 	struct dp_nat_uplink uplink = { if_uplink, { addr_of(OURS4), addr_of("fd30::1") } };
-	bool reserved[65536] = { [NODE_PORT] = true };
+	bool reserved[65536] = { [NODE_PORT] = true, [MAGLEV_PORT] = true };
 	struct dp_masquerade m = { .uplinks = &uplink, .n_uplinks = 1, .reserved = reserved };
 	struct route world = { .oif = if_uplink, .via = addr_of(ROUTER4), .onlink = true };
 
@@ -116,27 +121,36 @@ static void make_node(void)
 	must(datapath_apply_masquerade(dp, &m), "masquerade");
 }
 
+/* By @port, through a table of @slots. */
+static void make_frontend(uint16_t port, uint32_t set, uint32_t slots, uint8_t flags)
+{
+	struct service_key key = { .addr = ip_of("0.0.0.0"), .port = htons(port), .proto = IPPROTO_TCP, .scope = SERVICE_EXTERNAL };
+	struct service_frontend frontend = { .service = 1, .set = set, .slots = slots, .flags = flags };
+
+	for (uint32_t i = 0; i < slots; i += SERVICE_CHUNK) {
+		struct service_slot_key slot = { .set = set, .chunk = i / SERVICE_CHUNK };
+		struct service_slot_chunk chunk = {};
+
+		for (uint32_t k = 0; k < MIN((uint32_t)SERVICE_CHUNK, slots - i); k++)
+			chunk.backend[k] = 1 + (i + k) % BACKENDS;
+		put(datapath_map_fd(dp, "service_slots"), &slot, &chunk);
+	}
+	put(datapath_map_fd(dp, "service_frontends"), &key, &frontend);
+}
+
 static void make_service(void)
 {
-	struct service_key key = { .addr = ip_of(OURS4), .port = htons(NODE_PORT), .proto = IPPROTO_TCP, .scope = SERVICE_EXTERNAL };
-	struct service_frontend frontend = { .service = 1, .set = 1, .slots = BACKENDS };
 	struct ip_addr ours = ip_of(OURS4);
 	uint32_t this = SERVICE_NODE_THIS;
 
 	put(datapath_map_fd(dp, "service_nodes"), &ours, &this);
-	for (uint32_t i = 0; i < BACKENDS; i += SERVICE_CHUNK) {
-		struct service_slot_key slot = { .set = 1, .chunk = i / SERVICE_CHUNK };
-		struct service_slot_chunk chunk = {};
+	for (uint32_t id = 1; id <= BACKENDS; id++) {
+		struct service_backend b = { .addr = backend_addr(id - 1), .port = htons(BACKEND_PORT), .proto = IPPROTO_TCP, .roles = 1, .service = 1 };
 
-		for (uint32_t k = 0; k < MIN((uint32_t)SERVICE_CHUNK, BACKENDS - i); k++) {
-			uint32_t id = chunk.backend[k] = 1 + i + k;
-			struct service_backend b = { .addr = backend_addr(i + k), .port = htons(BACKEND_PORT), .proto = IPPROTO_TCP, .roles = 1, .service = 1 };
-
-			put(datapath_map_fd(dp, "service_backends"), &id, &b);
-		}
-		put(datapath_map_fd(dp, "service_slots"), &slot, &chunk);
+		put(datapath_map_fd(dp, "service_backends"), &id, &b);
 	}
-	put(datapath_map_fd(dp, "service_frontends"), &key, &frontend);
+	make_frontend(NODE_PORT, 1, BACKENDS, 0);
+	make_frontend(MAGLEV_PORT, 2, MAGLEV_SLOTS, SERVICE_DSR | SERVICE_MAGLEV);
 }
 
 /* Those that are under way go to so many endpoints more. */
@@ -258,11 +272,12 @@ static struct measured *part(struct row *r, const struct frame *f, uint32_t repe
 	return m;
 }
 
-static struct row *row(const char *what)
+static struct row *row(const char *what, enum kind kind)
 {
 	struct row *r = &rows[n_rows++];
 
 	r->what = what;
+	r->kind = kind;
 	return r;
 }
 
@@ -271,7 +286,7 @@ static void under_way(const char *what, int program, const struct frame *f, uint
 	static const uint32_t flows[] = { 1, FLOWS };
 
 	for (size_t i = 0; i < ARRAY_SIZE(flows); i++) {
-		struct row *r = row(what);
+		struct row *r = row(what, UNDER_WAY);
 
 		r->flows = flows[i];
 		part(r, f, REPEAT, program, XDP_TX)->frames = next_frames(f, flows[i], STEP, senders);
@@ -311,6 +326,18 @@ static double measure(struct measured *m)
 	return ns - m->alone;
 }
 
+/* Of other connections in each round: a packet with each of @flags. */
+static void first_ones(const char *what, enum kind kind, int program, const char *client, uint16_t port, const char *flags)
+{
+	struct row *r = row(what, kind);
+	struct frame f;
+
+	for (const char *flag = flags; *flag; flag++) {
+		make_frame(&f, client, 0, OURS4, port, (char[]){ *flag, 0 });
+		part(r, &f, REPEAT_FIRST, program, XDP_TX)->frames = next_frames(&f, 0, STEP, 0);
+	}
+}
+
 static void weft_rows(void)
 {
 	int xdp = datapath_program_fd(dp, "xdp_net");
@@ -329,9 +356,12 @@ static void weft_rows(void)
 	make_frame(&f, addr_format(&endpoint, text), BACKEND_PORT, NODE4, 0, "A");
 	under_way("xdp_net: the endpoint's answer", xdp, &f, LATEST);
 	make_frame(&f, clients[2], 0, OURS4, NODE_PORT, "S");
-	r = row("xdp_net and from_net: a connection's first packet");
+	r = row("xdp_net and from_net: a connection's first packet", FIRST);
 	part(r, &f, REPEAT, xdp, XDP_PASS)->frames = next_frames(&f, 0, STEP, 0);
 	part(r, &f, REPEAT_FIRST, datapath_program_fd(dp, "from_net"), TC_ACT_REDIRECT)->flows = next_flows(&f);
+	first_ones("xdp_net: a connection's first packet (DSR by Maglev)", FIRST, xdp, clients[2], MAGLEV_PORT, "S");
+	first_ones("xdp_net: its first two (DSR by Maglev)", FIRST_TWO, xdp, clients[3], MAGLEV_PORT, "SA");
+	first_ones("xdp_net: a later packet, not known (DSR by Maglev)", LATER, xdp, clients[4], MAGLEV_PORT, "A");
 }
 
 /* ---- the other one ---- */
@@ -424,7 +454,6 @@ static void katran_rows(const char *path)
 	struct frame f, first;
 	struct measured all;
 	uint32_t verdict;
-	struct row *r;
 
 	for (size_t i = 0; i < 2; i++) { /* as many as in our tables, those that are measured first */
 		make_frame(&first, clients[i], 0, OURS4, NODE_PORT, "S");
@@ -436,12 +465,9 @@ static void katran_rows(const char *path)
 	}
 	make_frame(&f, clients[0], 0, OURS4, NODE_PORT, "A");
 	under_way("Katran: a client's, known to its table", fd, &f, 0);
-	make_frame(&first, clients[2], 0, OURS4, NODE_PORT, "S");
-	r = row("Katran: a connection's first packet");
-	part(r, &first, REPEAT_FIRST, fd, XDP_TX)->frames = next_frames(&first, 0, STEP, 0);
-	make_frame(&first, clients[3], 0, OURS4, NODE_PORT, "A");
-	r = row("Katran: a later packet, not known to its table");
-	part(r, &first, REPEAT_FIRST, fd, XDP_TX)->frames = next_frames(&first, 0, STEP, 0);
+	first_ones("Katran: a connection's first packet", FIRST, fd, clients[2], NODE_PORT, "S");
+	first_ones("Katran: its first two", FIRST_TWO, fd, clients[3], NODE_PORT, "SA");
+	first_ones("Katran: a later packet, not known to its table", LATER, fd, clients[4], NODE_PORT, "A");
 }
 
 /* ---- all of it ---- */
@@ -464,7 +490,7 @@ static double beside_katran(const struct row *r)
 	double ratios[ROUNDS];
 
 	for (size_t i = 0; i < n_rows; i++) {
-		if (!is_katrans(&rows[i]) || rows[i].flows != r->flows)
+		if (!is_katrans(&rows[i]) || rows[i].flows != r->flows || rows[i].kind != r->kind)
 			continue;
 		for (int k = 0; k < ROUNDS; k++)
 			ratios[k] = r->rounds[k] / rows[i].rounds[k];
@@ -529,7 +555,7 @@ int main(void)
 	for (size_t i = 0; i < n_rows; i++)
 		tell(&rows[i]);
 	if (!katran)
-		printf("left out: Katran's 4 rows, KATRAN_OBJECT names no object\n");
+		printf("left out: Katran's 5 rows, KATRAN_OBJECT names no object\n");
 	harness_done();
 	return 0;
 }

@@ -40,12 +40,14 @@ sys.exit(fd < 0 or bpf.bpf_xdp_attach(socket.if_nametoindex(sys.argv[1]), fd, in
 """
 GENERIC, BY_DRIVER = 2, 4
 PINS = "/sys/fs/bpf/weft/v*"
+PORTS = {"snat": 30090, "dsr": 30091, "maglev": 30092}  # by DSR the latter as well
 
 
-def service(name, proto, dsr):
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "annotations": {"weft.dev/service.forwarding": "dsr" if dsr else "snat"}},
+def service(how, proto):
+    annotations = {"weft.dev/service.forwarding": "snat" if how == "snat" else "dsr", "weft.dev/service.algorithm": "maglev" if how == "maglev" else "random"}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "load-" + how, "annotations": annotations},
             "spec": {"type": "NodePort", "ipFamilyPolicy": "PreferDualStack", "selector": {"app": "load"}, "ports": [
-                {"name": p.lower(), "protocol": p, "port": 80, "targetPort": 7000, "nodePort": 30090 + dsr} for p in proto]}}
+                {"name": p.lower(), "protocol": p, "port": 80, "targetPort": 7000, "nodePort": PORTS[how]} for p in proto]}}
 
 
 @pytest.fixture(scope="module", params=["native"] + ["generic"] * FULL)
@@ -53,7 +55,7 @@ def lab(request):
     with Lab(nodes=2, transport="direct", set=["service.xdp=" + request.param, "repair.auditSeconds=1"]) as lab:
         lab.mode = request.param
         lab.apply(pod("load", node="n2", ports=(7000,), labels={"app": "load"}, command=["sh", "-c", "sleep inf | %s serve 7000" % TRAFFIC]),
-                  service("load-snat", ("TCP", "UDP"), False), service("load-dsr", ("TCP", "UDP"), True))
+                  *(service(how, ("TCP", "UDP")) for how in PORTS))
         lab.wait_ready()
         lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
         for where in ("world", "n2"):
@@ -63,7 +65,7 @@ def lab(request):
         wait_for("XDP on the uplinks", lambda: all(datapath(lab, n)["xdp"]["eth0"] == lab.mode for n in lab.nodes))
         if lab.mode == "native":
             subprocess.run(lab.fabric("/usr/bin/python3", "-c", XDP_PASS, "n1", str(BY_DRIVER)), check=True)
-        for port in (30090, 30091):
+        for port in PORTS.values():
             for address in lab.nodes["n1"]:
                 wait_for("port %d of %s" % (port, address), lambda: lab.exec("world", "/usr/bin/python3", "-c", CONNECT, address, port, check=False).returncode == 0)
         yield lab
@@ -115,16 +117,32 @@ def goes_on(lab, packets=300):
     wait_for("XDP sends on %d packets" % packets, lambda: sent_on(lab) >= before + packets)
 
 
-@pytest.mark.parametrize("how,family", [("snat", 4), ("dsr", 6)] + [("snat", 6), ("dsr", 4)] * FULL)
+@pytest.mark.parametrize("how,family", [("snat", 4), ("dsr", 6), ("maglev", 4)] + [("snat", 6), ("dsr", 4), ("maglev", 6)] * FULL)
 def test_SVC_4_node_ports_by_xdp(lab, how, family):
     assert mode(lab) == lab.mode
     address = next(a for a in lab.nodes["n1"] if (":" in a) == (family == 6))
-    with Traffic(lab, address, 30090 + (how == "dsr")):
+    with Traffic(lab, address, PORTS[how]):
         goes_on(lab)
     shown = lab.exec("n1", "weft", "status").stdout
     assert "XDP on eth0: " + lab.mode in shown and "XDP sent " in shown
     ways = {f["way"]: f["packets"] for f in lab.node_status("n1")["forwarded"]}
     assert ways["direct"] + ways["client"] >= datapath(lab)["xdpPackets"] > 0
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_SVC_4_of_dsr_by_maglev_nobody_keeps_connections(lab, family):
+    """XDP sends on their first packets, too, and the node that is asked has no entries of them: not of these, but of others."""
+    address = next(a for a in lab.nodes["n1"] if (":" in a) == (family == 6))
+
+    def entries_after(port, n=30):
+        before, sent = datapath(lab)["nat"], sent_on(lab)
+        for _ in range(n):
+            lab.exec("world", "/usr/bin/python3", "-c", CONNECT, address, port)
+        return datapath(lab)["nat"] - before, sent_on(lab) - sent
+
+    assert entries_after(PORTS["dsr"])[0] > 15
+    entries, sent = entries_after(PORTS["maglev"])
+    assert entries <= 0 and sent >= 30  # SYN and ACK, but of those in the stack's turn
 
 
 def test_sums_that_are_to_come_are_left_to_from_net(lab):

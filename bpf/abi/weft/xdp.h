@@ -11,7 +11,7 @@ struct xdp_onward {
 	__be16 sport, dport;
 	__u8 dmac[6], smac[6];
 	__u16 mtu; /* of its way */
-	__u8 way;  /* enum forward_way */
+	__u8 way;  /* enum forward_way; XDP_BEGUN */
 	__u8 epoch; /* its lower bits */
 	__u32 backend; /* datagrams of a client go there only while it serves; 0: whatever becomes of it */
 };

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the node that a client asked remembers of a DSR connection where anybody can choose its endpoint again: one entry that may be lost, in place of a claim
+ * and a way out (lib/nat.h). A connection's SYN that xdp_net has sent on leaves not even that, but a line in `xdp_recent` until the client
+ * speaks again: a flood of SYNs fills nothing. */
+#pragma once
+
+#include "lib/flow.h"
+#include "lib/service.h"
+#include "weft/dsr.h"
+#include "weft/nat.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768); /* the loader sets it */
+	__type(key, struct nat_key);
+	__type(value, struct dsr_way);
+} dsr_ways SEC(".maps");
+
+/* Does whoever asks again find the same endpoint, here or on another node? */
+static __always_inline bool service_tells_again(const struct service_frontend *f)
+{
+	return (f->flags & (SERVICE_DSR | SERVICE_MAGLEV)) == (SERVICE_DSR | SERVICE_MAGLEV) && !f->affinity;
+}
+
+/* A connection that was silent for so long is another one, whose SYN was lost. */
+static __always_inline struct dsr_way *dsr_way_find(const struct nat_key *key)
+{
+	struct dsr_way *way = bpf_map_lookup_elem(&dsr_ways, key);
+
+	return way && (__s32)(tick_now() - way->seen) < (__s32)FLOW_TICKS(FLOW_TIMEOUT_TCP_OPEN) ? way : NULL;
+}
+
+static __always_inline void dsr_way_touch(struct dsr_way *way)
+{
+	__u32 now = tick_now();
+
+	if (way->seen != now)
+		way->seen = now;
+}
+
+/* Return: 0, or - errno. */
+static __always_inline long dsr_way_put(const struct nat_key *key, const struct ip_addr *to, __u32 backend)
+{
+	struct dsr_way fresh = { .to = *to, .backend = backend, .seen = tick_now() };
+
+	return bpf_map_update_elem(&dsr_ways, key, &fresh, BPF_ANY);
+}
