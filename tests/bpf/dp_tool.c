@@ -3,8 +3,8 @@
  *
  *	dp_tool PIN_DIR remove
  *	dp_tool PIN_DIR [attach=auto|tcx|clsact] [fast=0] [vni=N] [flow_max=N] [node=ADDR]… [underlay=ADDR]…
- *		[pod=IFNAME,ID,POD-MAC,HOST-MAC,ADDR[,ADDR]]… [route=PREFIX,direct|vxlan,UNDERLAY,IFNAME,MTU[,VTEP-MAC]]…
- *		[uplink=IFNAME]… [tunnel=IFNAME]… [service=PROTO,ADDR,PORT,ENDPOINT,ENDPOINT-PORT[,here]]… [stats]
+ *		[pod=IFNAME,ID,POD-MAC,HOST-MAC,ADDR[,ADDR]]… [route=PREFIX,direct|vxlan|mesh,UNDERLAY,IFNAME,MTU[,VTEP-MAC]]…
+ *		[uplink=IFNAME]… [xdp=native|generic] [tunnel=IFNAME]… [mesh=IFNAME]… [service=PROTO,ADDR,PORT,ENDPOINT,ENDPOINT-PORT[,here]]… [stats]
  *
  * Pods, routes and links are applied as the whole set when any of their kind is given. A Service has one endpoint, and is served to
  * everybody; at the unspecified address it is a node port, of the underlay addresses. */
@@ -66,10 +66,10 @@ static struct dp_node_route parse_route(char *text)
 
 	if (n < 5 || prefix_parse(f[0], &r.prefix, NULL) < 0 || addr_parse(f[2], &r.underlay) < 0 ||
 	    (n > 5 && mac_parse(f[5], r.vtep_mac) < 0))
-		errx(1, "route: expected PREFIX,direct|vxlan,UNDERLAY,IFNAME,MTU[,VTEP-MAC]");
-	r.transport = streq(f[1], "vxlan") ? DP_TUNNEL : DP_DIRECT;
+		errx(1, "route: expected PREFIX,direct|vxlan|mesh,UNDERLAY,IFNAME,MTU[,VTEP-MAC]");
+	r.transport = streq(f[1], "vxlan") ? DP_TUNNEL : streq(f[1], "mesh") ? DP_MESH : DP_DIRECT;
 	r.plain = r.transport == DP_DIRECT;
-	if (!r.plain)
+	if (r.transport == DP_TUNNEL)
 		r.outer = r.underlay;
 	r.ifindex = link_index(f[3]);
 	r.mtu = atoi(f[4]);
@@ -126,6 +126,15 @@ static enum dp_attach parse_attach(const char *text)
 	return streq(text, "tcx") ? DP_ATTACH_TCX : streq(text, "clsact") ? DP_ATTACH_CLSACT : DP_ATTACH_AUTO;
 }
 
+static struct dp_link parse_link(struct wanted *w, const char *role, const char *name)
+{
+	struct dp_link link = { link_index(name), streq(role, "tunnel") ? DP_LINK_TUNNEL : streq(role, "mesh") ? DP_LINK_MESH : DP_LINK_UPLINK };
+
+	if (link.role == DP_LINK_TUNNEL)
+		w->config.tunnel_ifindex = link.ifindex;
+	return link;
+}
+
 static void parse_arg(struct wanted *w, char *arg)
 {
 	char *value = strchr(arg, '=');
@@ -158,12 +167,11 @@ static void parse_arg(struct wanted *w, char *arg)
 		w->routes[w->n_routes++] = parse_route(value);
 	else if (streq(arg, "service"))
 		w->services[w->n_services++] = parse_service(value);
-	else if (streq(arg, "uplink") || streq(arg, "tunnel")) {
-		if (streq(arg, "tunnel"))
-			w->config.tunnel_ifindex = link_index(value);
-		w->links[w->n_links++] = (struct dp_link){ link_index(value),
-							   streq(arg, "tunnel") ? DP_LINK_TUNNEL : DP_LINK_UPLINK };
-	} else
+	else if (streq(arg, "xdp"))
+		w->config.xdp = streq(value, "native") ? DP_XDP_NATIVE : DP_XDP_GENERIC;
+	else if (streq(arg, "uplink") || streq(arg, "tunnel") || streq(arg, "mesh"))
+		w->links[w->n_links++] = parse_link(w, arg, value);
+	else
 		errx(1, "%s: unknown", arg);
 }
 
@@ -175,16 +183,18 @@ static void check(const char *what, int r)
 
 static void print_stats(struct datapath *dp)
 {
-	struct dp_counter drops[DROP_REASON_COUNT], ways[FORWARD_WAY_COUNT];
+	struct dp_counter drops[DROP_REASON_COUNT], ways[FORWARD_WAY_COUNT], xdp;
 	struct dp_stats s;
 
 	check("drops", datapath_read_drops(dp, drops));
 	check("forwards", datapath_read_forwards(dp, ways));
 	check("stats", datapath_read_stats(dp, &s));
+	check("xdp", datapath_read_xdp_packets(dp, &xdp));
 	printf("attach %s\nflows %lu\nflows_new %lu\nendpoints %lu\nnode_routes %lu\n", s.attach, s.flows, s.flows_new,
 	       s.endpoints, s.node_routes);
 	for (unsigned i = 0; i < FORWARD_WAY_COUNT; i++)
 		printf("forward_%s %lu\n", forward_way_label(i), ways[i].packets);
+	printf("xdp %lu\n", xdp.packets);
 	for (unsigned i = 1; i < DROP_REASON_COUNT; i++)
 		if (drops[i].packets)
 			printf("drop_%s %lu\n", drop_reason_label(i), drops[i].packets);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nanoseconds a packet of the programs on established flows, over one flow and over 64k flows; and the verifier's instruction
- * counts against the budget. Prints a table, of all or of the hooks that are named; `--budget FILE` checks instead, as TAP. */
-#include "base/file.h"
+ * counts (budget_test.c holds them). Prints a table, of all or of the hooks that are named. */
 #include "base/str.h"
 #include "harness.h"
 
@@ -362,37 +361,6 @@ static uint32_t verified_instructions(const char *hook)
 	return info.verified_insns;
 }
 
-/* Lines "HOOK INSTRUCTIONS", '#' begins a comment. Return: 0 when the hook has none. */
-static uint32_t budget_of(const char *text, const char *hook)
-{
-	size_t n = strlen(hook);
-
-	for (const char *line = text; line; line = strchr(line, '\n'), line = line ? line + 1 : NULL)
-		if (strncmp(line, hook, n) == 0 && line[n] == ' ')
-			return strtoul(line + n, NULL, 10);
-	return 0;
-}
-
-static int check_budget(const char *path)
-{
-	_cleanup_free_ char *text = NULL;
-	int failed = 0;
-	size_t len;
-
-	if (file_read(path, 65536, &text, &len) < 0)
-		errx(1, "cannot read %s", path);
-	printf("1..%zu\n", ARRAY_SIZE(hooks));
-	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
-		uint32_t used = verified_instructions(hooks[i]), budget = budget_of(text, hooks[i]);
-		bool ok = used > 0 && used <= budget;
-
-		printf("%sok %zu - %s: the verifier looked at %u instructions, budget %u\n", ok ? "" : "not ", i + 1, hooks[i], used,
-		       budget);
-		failed += !ok;
-	}
-	return failed ? 1 : 0;
-}
-
 /* clang-format off */
 static const struct path plain[] = {
 	{ .hook = "to_pod", .src = WORLD4, .dst = A4, .ifindex = &if_a, .came_by = &if_uplink, .stack = true, .what = "another's, out of the stack" },
@@ -428,42 +396,32 @@ static const struct path translated[] = {
 };
 /* clang-format on */
 
-int main(int argc, char **argv)
+int main(int argc _unused_, char **argv)
 {
-	bool budget = argc == 3 && streq(argv[1], "--budget");
-	char *path = budget ? realpath(argv[2], NULL) : NULL;
-	int r = 0;
-
 	chosen = argv + 1;
 	harness_init();
 	dp_config.flow_max = dp_config.flow_share = 2 * FLOWS;
 	dp_config.inbound = true; /* as agents have it */
 	dp_config.nat_max = dp_config.nat_share = 2 * FLOWS;
 	dp_config.xdp = DP_XDP_GENERIC;
-	dp_config.mss_clamp = dp_config.host = budget; /* what an option adds counts for the verifier, not for the clock */
 	harness_reopen();
-	if (budget) {
-		r = path ? check_budget(path) : 1;
-	} else {
-		printf("%-11s %-44s %8s %8s   ns a packet; 1 flow: best of %d, 64k: mean over %d epochs\n", "", "established TCP", "1 flow", "64k", ROUNDS,
-		       EPOCHS);
-		bench_all(plain, ARRAY_SIZE(plain), bench);
-		printf("%-11s %-44s %8s %8s   each packet a new flow: best of %d, mean over %d epochs\n", "", "first packets", "room", "full", ROUNDS, EPOCHS);
-		bench_all(first, ARRAY_SIZE(first), bench_first);
-		serve();
-		bench_all(served, ARRAY_SIZE(served), bench_first);
-		harness_done(); /* no policies for the others */
-		harness_reopen();
-		if (is_chosen("floor"))
-			bench_floor();
-		mesh();
-		bench_all(encrypted, ARRAY_SIZE(encrypted), bench);
-		masquerade();
-		bench_all(translated, ARRAY_SIZE(translated), bench);
-		for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
-			printf("%-11s %u instructions verified\n", hooks[i], verified_instructions(hooks[i]));
-	}
+	printf("%-11s %-44s %8s %8s   ns a packet; 1 flow: best of %d, 64k: mean over %d epochs\n", "", "established TCP", "1 flow", "64k", ROUNDS,
+	       EPOCHS);
+	bench_all(plain, ARRAY_SIZE(plain), bench);
+	printf("%-11s %-44s %8s %8s   each packet a new flow: best of %d, mean over %d epochs\n", "", "first packets", "room", "full", ROUNDS, EPOCHS);
+	bench_all(first, ARRAY_SIZE(first), bench_first);
+	serve();
+	bench_all(served, ARRAY_SIZE(served), bench_first);
+	harness_done(); /* no policies for the others */
+	harness_reopen();
+	if (is_chosen("floor"))
+		bench_floor();
+	mesh();
+	bench_all(encrypted, ARRAY_SIZE(encrypted), bench);
+	masquerade();
+	bench_all(translated, ARRAY_SIZE(translated), bench);
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
+		printf("%-11s %u instructions verified\n", hooks[i], verified_instructions(hooks[i]));
 	harness_done();
-	free(path);
-	return r;
+	return 0;
 }

@@ -5,6 +5,7 @@
  *	sctp_talk ask ADDRESS PORT FROM SIZE…	connects from that address, sends a message of each size, wants each
  *						back as it was, ends the association in good order; "answered N" when all was so
  *	sctp_talk sums LINK			what leaves by the link has its checksum, so that whoever translates has to mend it
+ *	sctp_talk tags LINK			what comes by the link keeps its tag of a VLAN, so that XDP sees it
  *
  * Who hears nothing for PATIENCE_S fails. */
 #include "base/str.h"
@@ -129,15 +130,30 @@ static void ask(char **args, int n_sizes)
 	printf("answered %d\n", n_sizes);
 }
 
-static void finish_sums(const char *link)
+static void ethtool(const char *link, struct ethtool_value *value)
 {
-	struct ethtool_value off = { .cmd = ETHTOOL_STXCSUM };
-	struct ifreq r = { .ifr_data = (void *)&off };
+	struct ifreq r = { .ifr_data = (void *)value };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	strncpy(r.ifr_name, link, sizeof(r.ifr_name) - 1);
 	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &r) < 0)
 		err(1, "%s", link);
+	close(fd);
+}
+
+static void finish_sums(const char *link)
+{
+	ethtool(link, &(struct ethtool_value){ .cmd = ETHTOOL_STXCSUM });
+}
+
+static void keep_tags(const char *link)
+{
+	struct ethtool_value flags = { .cmd = ETHTOOL_GFLAGS };
+
+	ethtool(link, &flags);
+	flags.cmd = ETHTOOL_SFLAGS;
+	flags.data &= ~ETH_FLAG_RXVLAN;
+	ethtool(link, &flags);
 }
 
 int main(int argc, char **argv)
@@ -148,7 +164,9 @@ int main(int argc, char **argv)
 		ask(argv + 2, argc - 5);
 	else if (argc == 3 && streq(argv[1], "sums"))
 		finish_sums(argv[2]);
+	else if (argc == 3 && streq(argv[1], "tags"))
+		keep_tags(argv[2]);
 	else
-		errx(2, "usage: sctp_talk serve ADDRESS PORT | ask ADDRESS PORT FROM SIZE… | sums LINK");
+		errx(2, "usage: sctp_talk serve ADDRESS PORT | ask ADDRESS PORT FROM SIZE… | sums LINK | tags LINK");
 	return 0;
 }
