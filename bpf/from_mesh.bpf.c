@@ -33,12 +33,14 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct packet *p
 }
 
 /* An endpoint's answer to a client for whom this node speaks: with a header, by the client's uplink. */
-static __always_inline int leave(struct __sk_buff *skb, const struct packet *pkt, __u32 uplink)
+static __always_inline int leave(struct __sk_buff *skb, struct packet *pkt, __u32 uplink)
 {
 	__be16 protocol = skb->protocol;
 
 	if (bpf_skb_change_head(skb, ETH_LEN, 0) || bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &protocol, sizeof(protocol), 0))
 		return drop(skb, pkt, DROP_TRUNCATED);
+	pkt->l3_off += ETH_LEN;
+	pkt->l4_off += ETH_LEN;
 	return inbound_leave(skb, pkt, uplink);
 }
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 
 import pytest
-from combos import OPPOSITES, WAYS, settings
+from combos import ALL, OPPOSITES, name, options
 from labs import FULL, Lab, pod, run, wait_for
 from test_mtu import addresses, forget_route_mtu
 from test_service_clients import known
@@ -104,11 +104,17 @@ def ask(lab, unseen, where, address, port, what):
     return lab.popen(where, *command, stdout=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("clamp, way", itertools.product(("on", "off"), WAYS) if FULL else zip(("on", "off"), OPPOSITES),
-                         ids=lambda v: v if isinstance(v, str) else "-".join(v))
-def test_M2_nobody_hears_that_it_is_too_big(clamp, way):
+# Between nodes there must be less room than the ends believe: a tunnel.
+TUNNELS = [c for c in ALL if c[0] in ("vxlan", "geneve", "wireguard")]
+CASES = itertools.product(("on", "off"), TUNNELS) if FULL else \
+        [("on", ("vxlan", *OPPOSITES[0])), ("on", ("wireguard", *OPPOSITES[1])), ("off", ("vxlan", *OPPOSITES[1]))]
+
+
+@pytest.mark.parametrize("clamp, combo", CASES, ids=lambda v: v if isinstance(v, str) else name(v))
+def test_M2_nobody_hears_that_it_is_too_big(clamp, combo):
     """The control without the clamp stalls in every direction."""
-    with Lab(nodes=2, transport="vxlan", set=settings(way) + ["datapath.mssClamp=" + clamp, "service.inbound=on"]) as lab:
+    way = options(combo, "dual")
+    with Lab(nodes=2, **{**way, "set": way["set"] + ["datapath.mssClamp=" + clamp, "service.inbound=on"]}) as lab:
         prepare(lab)
         servers = [lab.popen(where, "/usr/bin/python3", "-c", SERVER, stdout=subprocess.PIPE) for where in ("default/b", "world")]
         try:
