@@ -1,38 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every pod and every node reaches every pod, over each transport, path and family; and the matrix sees what is missing."""
 
+import itertools
 import re
 import subprocess
 
 import pytest
-from labs import Lab, Matrix, assert_matrix, run, spread_pods, wait_for
+from combos import ALL, FACTORS, OPPOSITES, SPANNING, assert_underlay, name, options
+from labs import FULL, Lab, Matrix, assert_matrix, run, spread_pods, wait_for
 
-CASES = {
-    "vxlan-two-subnets": {"transport": "vxlan", "subnets": 2},
-    "direct": {"transport": "direct"},
-    "vxlan-stack": {"transport": "vxlan", "subnets": 2, "set": ["datapath.fastPath=off"]},
-    "direct-stack": {"transport": "direct", "set": ["datapath.fastPath=off"]},
-    "vxlan-clsact": {"transport": "vxlan", "set": ["datapath.attach=clsact"]},
-    "vxlan-ipv4": {"transport": "vxlan", "subnets": 2, "family": "ipv4"},
-    "vxlan-ipv6": {"transport": "vxlan", "subnets": 2, "family": "ipv6"},
-    "geneve-two-subnets": {"transport": "geneve", "subnets": 2},
-    "geneve-ipv6": {"transport": "geneve", "subnets": 2, "family": "ipv6"},
-    "geneve-stack": {"transport": "geneve", "family": "ipv4", "set": ["datapath.fastPath=off", "datapath.attach=clsact"]},
-    "direct-ipv6": {"transport": "direct", "family": "ipv6"},
-    "wireguard-two-subnets": {"transport": "wireguard", "subnets": 2},
-    "wireguard-stack": {"transport": "wireguard", "set": ["datapath.fastPath=off"]},
-    "wireguard-clsact-ipv4": {"transport": "wireguard", "family": "ipv4", "set": ["datapath.attach=clsact"]},
-    "wireguard-ipv6": {"transport": "wireguard", "subnets": 2, "family": "ipv6"},
-}
+def cases():
+    """(combination, family of the pods, networks): both families; each alone; and over two networks with a router between them, where plain packets have no way."""
+    if FULL:
+        return [(c, family, subnets) for c in ALL for family in ("dual", c[4]) for subnets in (1, 2) if subnets == 1 or c[0] != "direct"]
+    alone = [(t, *way) for t, way in zip(FACTORS["transport"], itertools.cycle(OPPOSITES))]
+    apart = [(t, *way) for t, way in zip(("vxlan", "wireguard", "auto"), itertools.cycle(OPPOSITES))]
+    return [(c, "dual", 1) for c in SPANNING] + [(c, c[4], 1) for c in alone] + [(c, "dual", 2) for c in apart]
 
 
-@pytest.mark.parametrize("case", CASES, ids=list(CASES))
-def test_every_pod_reaches_every_pod(case):
-    families = 1 if "family" in CASES[case] else 2
-    with Lab(nodes=3, **CASES[case]) as lab:
+@pytest.mark.parametrize("combo, family, subnets", [pytest.param(*case, id="%s-%s-%d" % (name(case[0]), *case[1:])) for case in cases()])
+def test_every_pod_reaches_every_pod(combo, family, subnets):
+    with Lab(nodes=3, subnets=subnets, **options(combo, family)) as lab:
         lab.apply(*spread_pods(3))
         lab.wait_ready()
-        assert_matrix(lab, 12 * 9 * 3 * families)
+        assert_underlay(lab, combo)
+        assert_matrix(lab, 12 * 9 * 3 * (2 if family == "dual" else 1))
 
 
 @pytest.mark.sanitizers
