@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways in which the datapath can be set up, for suites that must hold in all of them. `make test` runs a few: in BRIEF, and in REST, every pair of
 settings that are not the transport occurs, and each transport; in both together, SPANNING, every pair. Long suites run one half or the other.
-`make test-full` runs all."""
+`make test-full` runs all. What takes very long is there at its full size in a few, and smaller in the others; what does not depend on these settings says so where
+it takes fewer of them."""
 
 import itertools
 
@@ -63,11 +64,14 @@ def params(some=SPANNING, full=ALL):
     return [pytest.param(c, id=name(c)) for c in (full if FULL else some)]
 
 
-def params_by_transport(*transports):
-    """Each of them in another way in `make test`, in every one in `make test-full`. The suite takes options(combo, "dual")."""
-    some = ((t, *w, u) for t, w, u in itertools.product(transports, WAYS, FACTORS["underlay"])) if FULL else \
-           ((t, *w) for t, w in zip(transports, itertools.cycle(OPPOSITES)))
-    return [pytest.param(c, id=name(c)) for c in some]
+def params_by_transport(*transports, full=ALL):
+    """`make test` runs these transports, each in another way; `make test-full` @full. The suite takes options(combo, "dual")."""
+    return params([(t, *w) for t, w in zip(transports, itertools.cycle(OPPOSITES))], full)
+
+
+def params_of_wireguard():
+    """The first in `make test`. It makes its outer packets itself, whatever datapath.encap says."""
+    return params([("wireguard", *WAYS[0], "ipv4")], [c for c in ALL if c[0] == "wireguard" and c[3] == "auto"])
 
 
 def settings(way):

@@ -30,7 +30,7 @@ def pod(name, app, node):
                 {"containerPort": 8080}, {"containerPort": 8053, "protocol": "UDP"}]}]}}
 
 
-@pytest.fixture(scope="module", params=params(BRIEF[3:4], BRIEF))
+@pytest.fixture(scope="module", params=params(BRIEF[3:4]))
 def lab(request):
     with Lab(nodes=3, **options(request.param, "dual")) as lab:
         lab.apply(POOL, *[service("web%d" % i) for i in range(SERVICES)], service("local", "both", externalTrafficPolicy="Local"),

@@ -4,6 +4,7 @@
 The suite's ten pods, replica 0 on n1 and replica 1 on n2, two of them in their node's network. Probes that stand together in a case are tried
 together, until all give what is expected, and once more afterwards. A case is run over both families unless it says which. What is
 denied must not answer at all; SCTP is the INIT and INIT-ACK of an association, made by hand (sctp.h).
+In one way: what policies mean is compiled before any packet; that it holds in every way is in test_policy.py and test_policy_paths.py.
 """
 
 import json

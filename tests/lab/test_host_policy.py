@@ -11,7 +11,8 @@ import signal
 import subprocess
 
 import pytest
-from labs import FULL, WEFT, Lab, held_still, pod, running, wait_for
+from combos import SPANNING, options, params, params_by_transport
+from labs import WEFT, Lab, held_still, pod, running, wait_for
 from test_policy import PROBER
 
 PYTHON = "/usr/bin/python3"
@@ -76,8 +77,10 @@ def serving(lab, where, addresses):
 
 @pytest.fixture(scope="module")
 def lab(request):
-    options = ["policy.host=on", "policy.hostTrialSeconds=%d" % TRIAL_S, "policy.failsafeEgressPorts=53"]
-    with Lab(nodes=2, transport=getattr(request, "param", "vxlan"), set=options) as lab:
+    """In one way where a test is about what the agent makes of policies; where packets might find a way around them, in all."""
+    way = options(getattr(request, "param", SPANNING[0]), "dual")
+    ours = ["policy.host=on", "policy.hostTrialSeconds=%d" % TRIAL_S, "policy.failsafeEgressPorts=53"]
+    with Lab(nodes=2, **{**way, "set": way["set"] + ours}) as lab:
         lab.apply(pod("near", node="n1", labels={"app": "near"}), pod("far", node="n2", labels={"app": "far"}))
         lab.wait_ready()
         with_addresses(lab)
@@ -246,7 +249,7 @@ def link_of(lab, node="n1"):
             return link["ifname"], *(str(n[-1] if n.version == 4 else n[0]) for n in nets)
 
 
-@pytest.mark.parametrize("lab", ["vxlan", "direct"] if FULL else ["vxlan"], indirect=True)
+@pytest.mark.parametrize("lab", params_by_transport("vxlan"), indirect=True)
 def test_P11_no_way_around_it(lab):
     """Through a Service, by packets that cannot be judged, by what it shares with others on its link, also where a network comes later; and the node's own
     questions to pods elsewhere are answered, and what it says to all goes out."""
@@ -337,7 +340,7 @@ def what_the_node_asks_opens_nothing(lab, node, world):
 CLIENTS = ("world", "n2", "default/near", "default/far")
 
 
-@pytest.mark.parametrize("lab", ["vxlan", "direct", "wireguard"] if FULL else ["vxlan", "wireguard"], indirect=True)
+@pytest.mark.parametrize("lab", params_by_transport("vxlan", "wireguard"), indirect=True)
 def test_P11_ingress_of_the_node(lab):
     for where in CLIENTS:
         answered(lab, where, CLOSED)
@@ -649,10 +652,12 @@ def test_P11_a_connection_is_cut_by_the_next_packet(lab):
     assert talker.communicate(timeout=TRIAL_S + 10)[0] == "cut\n"
 
 
-@pytest.mark.parametrize("transport", ["vxlan", "direct", "wireguard"] if FULL else ["vxlan"])
-def test_P11_a_boot_closes_the_node_before_the_api_answers(tmp_path, transport):
+# One node, which speaks with no other: of what is left SPANNING has every pair.
+@pytest.mark.parametrize("combo", params(SPANNING[:1], SPANNING))
+def test_P11_a_boot_closes_the_node_before_the_api_answers(tmp_path, combo):
     """And the API's first answer opens nothing: nothing of it ever passes, while it is silent, as it speaks, and afterwards."""
-    with Lab(nodes=1, transport=transport, set=["policy.host=on", "mesh.dir=%s" % tmp_path]) as lab:
+    way = options(combo, "dual")
+    with Lab(nodes=1, **{**way, "set": way["set"] + ["policy.host=on", "mesh.dir=%s" % tmp_path]}) as lab:
         with_addresses(lab)
         lab.apply(closes())
         soon("a trial", lambda: state(lab) == "trial" and host(lab)["apiReached"])

@@ -8,11 +8,10 @@ import subprocess
 
 import pytest
 
-from combos import options, params_by_transport
+from combos import SPANNING, options, params_by_transport
 from labs import FULL, HELPERS, Lab, answers_of, wait_for
 from test_kill import engine_overflow
 
-CONNECTIONS, KILLS = (1000, 20) if FULL else (200, 5)
 TRAFFIC = os.path.join(HELPERS, "lab-traffic")
 
 
@@ -30,7 +29,12 @@ def service(name, app, port, forwarding):
                 {"name": p.lower(), "protocol": p, "port": 80, "targetPort": port[0], "nodePort": port[1]} for p in ("TCP", "UDP")]}}
 
 
-@pytest.fixture(scope="module", params=params_by_transport("direct", "vxlan", *["wireguard"] * FULL))
+def size_in(combo):
+    """Connections and kills: many in a few settings."""
+    return (1000, 20) if FULL and combo in SPANNING else (200, 5)
+
+
+@pytest.fixture(scope="module", params=params_by_transport("direct", "vxlan"))
 def lab(request):
     with Lab(nodes=3, **options(request.param, "dual")) as lab:
         lab.apply(pod("w1", "web", "n1", http=8080), pod("w2", "web", "n2", http=8080),
@@ -38,6 +42,7 @@ def lab(request):
         for n, how in enumerate(("snat", "dsr")):
             lab.apply(service("web-" + how, "web", (8080, 30080 + n), how), service("load-" + how, "load", (7000, 30090 + n), how))
         lab.transport = request.param[0]
+        lab.connections, lab.kills = size_in(request.param)
         lab.wait_ready()
         lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
         lab.world = lab.status()["world"]["addresses"]
@@ -65,10 +70,10 @@ def test_SVC_17_who_the_endpoint_sees(lab, how):
 @pytest.mark.parametrize("how", ["snat", "dsr"])
 def test_no_connection_is_reset_when_agents_are_killed(lab, how, capsys):
     address, full = lab.nodes["n3"][0], engine_overflow(lab, ("n2", "n3"))
-    client = lab.popen("world", TRAFFIC, "run", address, 30090 + (how == "dsr"), 1000, CONNECTIONS, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    client = lab.popen("world", TRAFFIC, "run", address, 30090 + (how == "dsr"), 1000, lab.connections, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert client.stdout.readline() == "running\n"
-        for i in range(KILLS):
+        for i in range(lab.kills):
             node = ("n3", "n2")[i % 2]  # where the client asks, and where the endpoint is
             old = wait_for("an agent on " + node, lambda: lab.agents(node))
             for pid in old:
@@ -83,7 +88,7 @@ def test_no_connection_is_reset_when_agents_are_killed(lab, how, capsys):
         client.wait()
     full = engine_overflow(lab, ("n2", "n3")) - full
     with capsys.disabled():
-        print("\n%s, %d kills: %s, no room before the engine: %d" % (how, KILLS, json.dumps(got), full), flush=True)
+        print("\n%s, %d kills: %s, no room before the engine: %d" % (how, lab.kills, json.dumps(got), full), flush=True)
     assert got["resets"] == 0 and got["tcp_wrong"] == 0 and got["unsent"] == 0
-    assert got["tcp_received"] == got["tcp_sent"] > CONNECTIONS
+    assert got["tcp_received"] == got["tcp_sent"] > lab.connections
     assert got["lost"] <= got["overflow"] + full

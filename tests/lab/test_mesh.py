@@ -10,13 +10,14 @@ import time
 
 import pytest
 from capture import CANARY, Capture, bridge, frame, mac
+from combos import options, params_of_wireguard
 from labs import WEFT_BIN, Lab, spread_pods, wait_for
 from wire import Wire
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(nodes=2, transport="wireguard") as lab:
+@pytest.fixture(scope="module", params=params_of_wireguard())
+def lab(request):
+    with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.apply(*spread_pods(2))
         lab.wait_ready()
         yield lab

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 from capture import PATTERN, Capture, bridge, frame, talk
+from combos import options, params_of_wireguard
 from labs import Lab, pod, run, wait_for
 from test_mesh import ips, peers_of, processes, reaches, take_over
 from wire import Wire
@@ -82,13 +83,14 @@ class Cluster:
             t.wait(timeout=60)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+@pytest.fixture(scope="module", params=params_of_wireguard())
+def cluster(request, tmp_path_factory):
     before = os.environ.get("WEFT_WG_TIMERS")
     os.environ["WEFT_WG_TIMERS"] = "rekey_after_time=%d" % REKEY_S  # the engines inherit it
     try:
-        with Lab(nodes=0, transport="wireguard") as lab:
+        with Lab(nodes=0, **options(request.param, "dual")) as lab:
             c = Cluster(lab, tmp_path_factory.mktemp("leaks") / "pcap")
+            c.kind = "ip6[48]" if request.param[4] == "ipv6" else "udp[8]"  # of a message, its first byte
             try:
                 yield c
             finally:
@@ -143,7 +145,7 @@ def test_W_9_not_a_packet_of_pods_in_plaintext(cluster, capsys):
     assert cluster.capture.stop() == 0
     addresses, marks = cluster.capture.leaks()
     assert (addresses, marks) == cluster.planted, addresses[:20]
-    initiations, data = (cluster.capture.lines("port 51820 and udp and ip and udp[8] == %d" % kind) for kind in (1, 4))
+    initiations, data = (cluster.capture.lines("port 51820 and udp and %s == %d" % (cluster.kind, kind)) for kind in (1, 4))
     assert len(initiations) >= 20  # keys were renewed all the while
     assert len(data) > 1000
     with capsys.disabled():

@@ -8,19 +8,20 @@ from collections import defaultdict
 
 import pytest
 from apiwatch import Watch
-from combos import SPANNING, options
+from combos import SPANNING, options, params
 from labs import FULL, HELPERS, Lab, pod, wait_for
 from test_policy import of, policy
 
 FIRST = os.path.join(HELPERS, "lab-first")
-COUNT = 1000 if FULL else 100
-NODES = ["n%d" % (i + 1) for i in range(5 if FULL else 2)]  # a node has addresses for 253 pods
 PATIENCE = 600 if FULL else 120
 
 
-@pytest.fixture(scope="module", params=SPANNING[:2] if FULL else SPANNING[:1], ids=lambda way: "-".join(way))
+@pytest.fixture(scope="module", params=params(SPANNING[:1]))
 def lab(request):
-    with Lab(nodes=len(NODES), **options(request.param, "dual")) as lab:
+    """In `make test-full` 1000 pods with the first two settings; a node has addresses for 253."""
+    large = FULL and request.param in SPANNING[:2]
+    with Lab(nodes=5 if large else 2, **options(request.param, "dual")) as lab:
+        lab.count, lab.names = (1000, ["n%d" % i for i in range(1, 6)]) if large else (100, ["n1", "n2"])
         yield lab
 
 
@@ -58,11 +59,11 @@ def test_P6_the_first_packet_meets_its_policy(lab, tmp_path):
               pod("ear", node="n1", labels={"app": "ear"}, command=[FIRST, "hear", "7000", str(path)]))
     lab.wait_ready()
     ear = next(p["ips"][0] for p in lab.status()["pods"] if p["name"] == "ear")
-    for node in NODES:
+    for node in lab.names:
         wait_for("the policies", lambda: lab.exec(node, "weft", "policy", "list").stdout.count("NetworkPolicy") == 3)
     watch = Watch(lab.kubeconfig, "/api/v1/pods")
     kinds = {"yes": {"speaks": "yes", "mouth": "open"}, "no": {"speaks": "no", "mouth": "open"}, "shut": {"speaks": "yes", "mouth": "shut"}}
-    names = ["%s-%s-%d" % (may, node, i) for i in range(COUNT // 2 // len(NODES)) for may in ("yes", ("no", "shut")[i % 2]) for node in NODES]
+    names = ["%s-%s-%d" % (may, node, i) for i in range(lab.count // 2 // len(lab.names)) for may in ("yes", ("no", "shut")[i % 2]) for node in lab.names]
     lab.apply(*[pod(n, node=n.split("-")[1], labels=kinds[n.split("-")[0]], command=[FIRST, "say", n, ear, "7000"]) for n in names])
     may = {n for n in names if n.startswith("yes")}
     wait_for("all that may", lambda: may <= set(sound.heard()), PATIENCE)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """P4: the verdict does not depend on the way: by the pod's address, a ClusterIP, a NodePort of either node, a load balancer's address, a hostPort;
-from the same node and across; over both families; in the tunnel and as it is."""
+from the same node and across; over both families; in the tunnel and as it is, in `make test-full` by every transport."""
 
 import json
 

@@ -4,6 +4,7 @@
 Nine pods, x/a to z/c, on two nodes. A case's actions go through kubectl; then every pair is tried, by one prober in each pod, until the
 expected table holds, and once more afterwards. Cases without an ipBlock are tried over both families: the tables know IPv4 only, but
 nothing else in them tells the families apart. SCTP is the INIT and INIT-ACK of an association, made by hand (sctp.h).
+In one way: what policies mean is compiled before any packet; that it holds in every way is in test_policy.py and test_policy_paths.py.
 """
 
 import copy

@@ -51,6 +51,7 @@ sendp([Ether(dst=gateway) / IPv6(src=source, dst=to) / IPv6ExtHdrFragment(offset
 """
 
 
+# One node: no packet meets a transport or an underlay, and of what is left SPANNING has every pair.
 @pytest.fixture(params=params(SPANNING[2:3], SPANNING))
 def lab(request):
     with Lab(nodes=1, **options(request.param, "dual")) as lab:

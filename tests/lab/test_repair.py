@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from combos import BRIEF, FACTORS, SPANNING, name as name_of, options
+from combos import ALL, BRIEF, FACTORS, SPANNING, name as name_of, options
 from labs import FULL, Lab, WEFT, assert_matrix, held_still, running, spread_pods, wait_for
 
 REST = 10  # seconds that who deletes a pod's interface twice has to wait
@@ -98,19 +98,27 @@ DAMAGES = {
 AUDITED = ("vxlan", "off", "tcx", "auto", "ipv4")  # without the fast path, so that a missing route is felt
 
 
-def cases(some, names):
-    """Each damage in one of these settings by turns, or in all in `make test-full`; those of one lab beside each other."""
-    found = []
-    for i, n in enumerate(names):
-        fitting = [c for c in some if DAMAGES[n].fits(c)]
-        assert fitting, "nowhere is there a " + n
-        found += [(c, n) for c in (fitting if FULL else [fitting[i % len(fitting)]])]
-    return [pytest.param(c, n, id="%s-%s" % (name_of(c), n)) for c, n in sorted(found, key=lambda f: some.index(f[0]))]
+TURNS = 7
 
 
-BY_EVENT = cases(SPANNING if FULL else BRIEF, [n for n, d in DAMAGES.items() if d.within != AUDIT])
+def settings_for(damage, turn):
+    """One of BRIEF; in `make test-full` all of SPANNING, and of the others those whose turn it is."""
+    if FULL:
+        return [c for i, c in enumerate(ALL) if damage.fits(c) and (c in SPANNING or (i + turn) % TURNS == 0)]
+    fitting = [c for c in BRIEF if damage.fits(c)]
+    return [fitting[turn % len(fitting)]]
+
+
+def cases(names):
+    """Those of one lab beside each other."""
+    found = [(c, n) for i, n in enumerate(names) for c in settings_for(DAMAGES[n], i)]
+    return [pytest.param(c, n, id="%s-%s" % (name_of(c), n)) for c, n in sorted(found, key=lambda f: SETTINGS_IN_ORDER.index(f[0]))]
+
+
+SETTINGS_IN_ORDER = BRIEF + [c for c in ALL if c not in BRIEF]
+BY_EVENT = cases([n for n, d in DAMAGES.items() if d.within != AUDIT])
 BY_AUDIT = [n for n, d in DAMAGES.items() if d.within == AUDIT and d.fits(AUDITED)]
-assert FULL or set().union(*(p.values[0] for p in BY_EVENT)) == set().union(*BRIEF), "a setting in which nothing is broken"
+assert {p.values[0] for p in BY_EVENT} == set(ALL) if FULL else set().union(*(p.values[0] for p in BY_EVENT)) == set().union(*BRIEF), "settings in which nothing is broken"
 
 
 def made(combo, settings):

@@ -11,6 +11,7 @@ import pytest
 from labs import FULL, WEFT, Lab, family, first_of, pod, wait_for
 
 
+# In one way: what programs tell is made by the same code in all (bpf/lib/event.h); that `weft why` agrees with packets in all is in test_policy.py.
 @pytest.fixture(scope="module")
 def lab():
     with Lab(nodes=2, transport="vxlan", set=["observe.keep=64", "observe.measureSeconds=1", "observe.flows=on"]) as lab:

@@ -24,7 +24,7 @@ def web(flag, **spec):
     return p
 
 
-@pytest.fixture(scope="module", params=params(BRIEF[1:2], BRIEF))
+@pytest.fixture(scope="module", params=params(BRIEF[1:2]))
 def lab(request):
     with Lab(nodes=2, **options(request.param, "dual")) as lab:
         lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}

@@ -12,7 +12,7 @@ from test_service_clients import RECONNECTS, addresses, follow, known, needs_abo
 
 @pytest.fixture(scope="module")
 def lab():
-    with Lab(nodes=2, set=["service.inbound=off"]) as lab:
+    with Lab(nodes=2, set=["service.inbound=off"]) as lab:  # of sockets: nothing depends on how packets go
         lab.apply(pod("c", node="n1"))
         lab.wait_ready()
         needs_aborts(lab)

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from capture import bridge
 from scapy.all import IP, UDP, Ether, IPv6, Raw
-
-from labs import FULL, WEFT, Lab, pod, wait_for
+from combos import SPANNING, options, params
+from labs import WEFT, Lab, pod, wait_for
 from wire import Wire
 
 EXTERNAL = ["172.30.0.230", "fd30::230"]
@@ -64,15 +64,10 @@ def server(name, app, node, **spec):
     return pod(name, node=node, labels={"app": app}, **spec)
 
 
-# Transport, fast path, attachment: `make test` has the first, `make test-full` all.
-SETTINGS = [("vxlan", "on", "tcx"), ("direct", "off", "clsact"), ("vxlan", "off", "tcx"), ("direct", "on", "tcx"), ("wireguard", "on", "clsact"), ("geneve", "off", "tcx")]
-
-
-@pytest.fixture(scope="module", params=SETTINGS if FULL else SETTINGS[:1], ids="-".join)
+@pytest.fixture(scope="module", params=params(SPANNING[:1]))
 def lab(request):
-    transport, fast_path, attach = request.param
-    with Lab(nodes=2, zones=2, transport=transport, set=["service.externalIPs=on", "service.announce=all", "datapath.fastPath=" + fast_path,
-                                                         "datapath.attach=" + attach]) as lab:
+    way = options(request.param, "dual")
+    with Lab(nodes=2, zones=2, **{**way, "set": way["set"] + ["service.externalIPs=on", "service.announce=all"]}) as lab:
         lab.nodes = {n["name"]: n["addresses"] for n in lab.status()["nodes"]}
         lab.world = lab.status()["world"]["addresses"]
         lab.apply(POOL, pod("c", node="n1"), server("w1", "web", "n1"), server("w2", "web", "n2"), server("one", "one", "n1"),

@@ -22,7 +22,7 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-@pytest.fixture(scope="module", params=params(BRIEF[2:3], BRIEF))
+@pytest.fixture(scope="module", params=params(BRIEF[2:3]))
 def lab(request):
     way = options(request.param, "dual")
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},

@@ -12,6 +12,7 @@ from labs import Lab, answers_of, pod, wait_for
 pytestmark = pytest.mark.sanitizers
 
 
+# Of the datapath these tests see nothing, but that status is told as pods come and go: each transport is enough in `make test-full`.
 @pytest.fixture(scope="module", params=params(BRIEF[4:5], BRIEF))
 def lab(request):
     with Lab(nodes=2, zones=2, **options(request.param, "dual")) as lab:

@@ -6,6 +6,7 @@ import time
 from labs import FULL, Lab, Matrix, pod
 
 
+# In one way: it is about many at once.
 def test_ten_nodes_two_hundred_pods():
     started = time.monotonic()
     with Lab(nodes=10, subnets=2) as lab:

@@ -50,6 +50,7 @@ def service(how, proto):
                 {"name": p.lower(), "protocol": p, "port": 80, "targetPort": 7000, "nodePort": PORTS[how]} for p in proto]}}
 
 
+# What XDP sends on itself goes as it is; the ways of what it leaves alone are in test_inbound.py.
 @pytest.fixture(scope="module", params=["native"] + ["generic"] * FULL)
 def lab(request):
     with Lab(nodes=2, transport="direct", set=["service.xdp=" + request.param, "repair.auditSeconds=1"]) as lab:
