@@ -14,8 +14,8 @@
 #include "lib/outbound.h"
 #include "lib/pod_tunnel.h"
 #include "lib/unwrap.h"
-
-enum { VLAN_ID = 0xfff };
+#include "lib/vlan.h"
+#include "lib/vxlan.h"
 
 /* Of a VLAN, which is another network: it is its device's, if there is one. A tag of VLAN 0 says but a priority. */
 static __always_inline bool is_of_a_vlan(const struct __sk_buff *skb)
@@ -41,7 +41,7 @@ static __always_inline bool is_tagged_again(struct __sk_buff *skb)
 {
 	__be16 tci;
 
-	if (skb->protocol != bpf_htons(ETH_P_8021Q) && skb->protocol != bpf_htons(ETH_P_8021AD))
+	if (!proto_is_vlan(skb->protocol))
 		return false;
 	return bpf_skb_load_bytes(skb, ETH_LEN, &tci, sizeof(tci)) || !(bpf_ntohs(tci) & VLAN_ID);
 }
@@ -76,15 +76,12 @@ static __always_inline bool is_tunnelled(struct __sk_buff *skb, const struct pac
 	return config.tunnel_port && !config.guard && addr_is_underlay(&pkt->dst) && outer_is_tunnel(skb);
 }
 
-/* For a pod of this node, and nothing about it is special: it is taken out, and goes straight in. */
+/* For a pod of this node, and nothing about it is special: it is taken out, and goes straight in. @pkt: what is inside */
 static __always_inline int arrive_inside(struct __sk_buff *skb, struct packet *pkt)
 {
+	struct endpoint *ep = endpoint_find(&pkt->dst);
 	enum drop_reason why;
-	struct endpoint *ep;
 
-	if (!unwrap_look(skb, pkt))
-		return TC_ACT_OK;
-	ep = endpoint_find(&pkt->dst);
 	if (!ep)
 		return TC_ACT_OK;
 	why = arrive_check(skb, pkt, ep->id, 0);
@@ -103,7 +100,10 @@ static __always_inline int arrive_outer(struct __sk_buff *skb, struct packet *pk
 		why = DROP_NET_SOURCE;
 	if (why != DROP_NONE)
 		return drop(skb, pkt, why);
-	return config.fast_path ? arrive_inside(skb, pkt) : TC_ACT_OK;
+	if (config.fast_path && unwrap_look(skb, pkt))
+		return arrive_inside(skb, pkt);
+	why = vxlan_judge(skb);
+	return why == DROP_NONE ? TC_ACT_OK : drop(skb, pkt, why);
 }
 
 /* To a local pod. @place: of the flow, beside its being the destination's end. */
@@ -208,7 +208,7 @@ int from_net(struct __sk_buff *skb)
 	if (unlikely(is_of_others(skb) || is_echoed(skb)))
 		return TC_ACT_OK;
 	if (unlikely(is_tagged_again(skb)))
-		return drop(skb, &pkt, DROP_VLAN);
+		return drop(skb, &pkt, DROP_QINQ);
 	if (!peek_addresses(skb, &pkt))
 		return skb->protocol == bpf_htons(ETH_P_ARP) ? announce_arp(skb) : TC_ACT_OK;
 	if (is_tunnelled(skb, &pkt))

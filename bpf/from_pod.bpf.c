@@ -3,6 +3,7 @@
  *
  * A pod speaks as itself or not at all. What is left is noted in the flow table and takes the shortest way: into the other
  * pod of this node, to the other node, or to the stack for everything else (this node, the world, answers of a router). */
+#include "lib/dhcp.h"
 #include "lib/drop.h"
 #include "lib/echo.h"
 #include "lib/forward.h"
@@ -11,14 +12,15 @@
 #include "lib/mss.h"
 #include "lib/outbound.h"
 #include "lib/pod_tunnel.h"
+#include "lib/vlan.h"
 
 /* The frame: from the pod's MAC, to its gateway's or to a group, untagged. What a group may carry, the packet says. */
 static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const struct pod_iface *pod, bool *ret_to_group)
 {
 	__u8 macs[2 * ETH_ALEN] __attribute__((aligned(4)));
 
-	if (skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
-		return DROP_VLAN;
+	if (unlikely(skb->vlan_present || proto_is_vlan(skb->protocol)))
+		return vlan_reason(skb);
 	if (packet_read(skb, 0, macs, sizeof(macs)))
 		return DROP_TRUNCATED;
 	if (!mac_eq(macs + ETH_ALEN, pod->pod_mac))
@@ -33,9 +35,9 @@ static __always_inline enum drop_reason check_frame(struct __sk_buff *skb, const
 static __always_inline enum drop_reason check_addresses(const struct packet *pkt, const struct pod_iface *pod, bool to_group)
 {
 	if (!pod_iface_owns(pod, &pkt->src, pkt->v6))
-		return DROP_SOURCE_ADDRESS;
+		return packet_is_dhcp(pkt) ? DROP_DHCP : DROP_SOURCE_ADDRESS;
 	if (packet_is_multicast(pkt))
-		return DROP_MULTICAST;
+		return packet_is_dhcp(pkt) ? DROP_DHCP : DROP_MULTICAST;
 	return to_group ? DROP_DESTINATION_MAC : DROP_NONE;
 }
 

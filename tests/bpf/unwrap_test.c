@@ -196,7 +196,7 @@ static void spoil_headers(bool outer6)
 	leave("another network", 0);
 	wrap(&w, 50000, 100);
 	f.data[w.tunnel] ^= 0x10;
-	leave("another flag", 0);
+	CHECK_DROP("from_net", &f, if_uplink, DROP_VXLAN_HEADER);
 	wrap(&w, 50000, 100);
 	udp = (void *)(f.data + w.udp);
 	udp->check = htons(1);

@@ -434,26 +434,47 @@ static struct model_verdict onwards(const struct view *v, const struct parsed *p
 	return goes(WAY_STACK);
 }
 
+static bool is_tag(unsigned ethertype)
+{
+	return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD;
+}
+
 static bool is_tagged(const struct view *v)
 {
-	return u16(v, 12) == ETH_P_8021Q || u16(v, 12) == ETH_P_8021AD;
+	return is_tag(u16(v, 12));
 }
 
 static enum drop_reason frame_of_pod(const struct view *v)
 {
+	if (is_tagged(v) && !has(v, 14, 4))
+		return DROP_TRUNCATED;
 	if (is_tagged(v))
-		return DROP_VLAN;
+		return is_tag(u16(v, 16)) ? DROP_QINQ : u16(v, 14) & 0xfff ? DROP_VLAN : DROP_VLAN_ZERO;
 	if (memcmp(v->data + 6, mac_pod_a, 6) != 0)
 		return DROP_SOURCE_MAC;
 	return memcmp(v->data, mac_host_a, 6) == 0 || v->data[0] & 1 ? DROP_NONE : DROP_DESTINATION_MAC;
 }
 
+static bool is_to_many(const struct parsed *p)
+{
+	return p->v6 ? p->e.dst.b[0] == 0xff : p->e.dst.b[12] >= 224;
+}
+
+/* To many, or from an address that is good for the link only. */
+static bool is_dhcp(const struct parsed *p)
+{
+	bool own_link = p->v6 ? in(&p->e.src, "fe80::/10") : is(&p->e.src, "0.0.0.0");
+	unsigned first = p->v6 ? 546 : 67;
+
+	return p->e.proto == IPPROTO_UDP && p->fragment != LATER && p->e.sport - first < 2 && p->e.dport - first < 2 && (is_to_many(p) || own_link);
+}
+
 static enum drop_reason addresses_of_pod(const struct view *v, const struct parsed *p)
 {
 	if (!is(&p->e.src, p->v6 ? A6 : A4))
-		return DROP_SOURCE_ADDRESS;
-	if (p->v6 ? p->e.dst.b[0] == 0xff : p->e.dst.b[12] >= 224)
-		return DROP_MULTICAST;
+		return is_dhcp(p) ? DROP_DHCP : DROP_SOURCE_ADDRESS;
+	if (is_to_many(p))
+		return is_dhcp(p) ? DROP_DHCP : DROP_MULTICAST;
 	return v->data[0] & 1 ? DROP_DESTINATION_MAC : DROP_NONE;
 }
 
@@ -544,7 +565,7 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 	if (!(v.data[0] & 1) && memcmp(v.data, mac_host_a, 6) != 0) /* another host's */
 		return goes(WAY_STACK);
 	if (is_tagged(&v) && (u16(&v, 14) & 0xfff) == 0) /* here no stack has taken one off: it is the second */
-		return dropped(DROP_VLAN);
+		return dropped(DROP_QINQ);
 	if (!peek(&v, &src, &dst))
 		return goes(WAY_STACK);
 	if (is(&src, "192.0.2.1") || is(&src, "fd30::1") || in(&src, "10.9.1.0/24") || in(&src, "fd09:0:0:1::/64"))

@@ -28,13 +28,14 @@ static const char *pick_addr(bool v6, bool local)
 {
 	static const char *const all[][2] = { { A4, A6 }, { B4, B6 }, { NODE4, NODE6 }, { DIRECT4, DIRECT6 }, { TUNNEL4, TUNNEL6 },
 					      { WORLD4, WORLD6 }, { "224.0.0.1", "ff02::1" }, { "10.9.1.99", "fe80::2" },
-					      { "255.255.255.255", "fe80::1" }, { "127.0.0.1", "::1" } };
+					      { "255.255.255.255", "fe80::1" }, { "127.0.0.1", "::1" }, { "0.0.0.0", "::" } };
 
 	return all[local && rnd(4) ? 0 : rnd(ARRAY_SIZE(all))][v6];
 }
 
 static void put_transport(uint8_t proto)
 {
+	static const uint16_t dhcp[] = { 67, 68, 546, 547 };
 	static const char *const flags[] = { "S", "SA", "A", "F", "R" };
 	static const uint8_t types4[] = { 0, 8, 3, 5, 11, 13 }, types6[] = { 128, 129, 1, 2, 3, 133, 134, 135, 136, 137, 143 };
 
@@ -43,7 +44,10 @@ static void put_transport(uint8_t proto)
 		frame_tcp(&f, 40000 + rnd(3), 80, flags[rnd(5)]);
 		break;
 	case IPPROTO_UDP:
-		frame_udp(&f, 40000 + rnd(3), 53);
+		if (rnd(6))
+			frame_udp(&f, 40000 + rnd(3), 53);
+		else
+			frame_udp(&f, dhcp[rnd(ARRAY_SIZE(dhcp))], dhcp[rnd(ARRAY_SIZE(dhcp))]);
 		break;
 	case IPPROTO_ICMP:
 		frame_icmp(&f, types4[rnd(sizeof(types4))], 0, rnd(3));
@@ -141,6 +145,7 @@ static void build(bool from_pod)
 
 static void damage(void)
 {
+	static const uint8_t tags[][4] = { { 0x60, 0, 8, 0 }, { 0, 5, 8, 0 }, { 0, 0, 0x81, 0 }, { 0, 5, 0x88, 0xa8 } };
 	static const uint8_t interesting[] = { 0, 1, 2, 4, 5, 6, 17, 43, 44, 51, 58, 60, 127, 128, 132, 135, 136, 255 };
 	uint32_t reach = MIN(f.len, (size_t)110), at = rnd(4) ? 12 + rnd(reach - 12) : rnd(reach);
 
@@ -164,6 +169,8 @@ static void damage(void)
 		break;
 	case 5:
 		f.data[12] = rnd(2) ? 0x81 : 0x08, f.data[13] = rnd(2) ? 0 : 6;
+		if (f.data[12] == 0x81 && rnd(2)) /* a whole tag, and perhaps one behind it */
+			memcpy(f.data + 14, tags[rnd(ARRAY_SIZE(tags))], 4);
 	}
 }
 
@@ -291,7 +298,7 @@ static void every_outcome_was_met(void)
 						      DROP_POLICY_UNKNOWN_POD, DROP_POLICY_LOCKED, DROP_GENEVE_HEADER, DROP_GENEVE_CONTROL,
 						      DROP_GENEVE_CRITICAL, DROP_FLOW_UNANSWERED, DROP_NAT_UNANSWERED, DROP_NAT_TUNNEL,
 						      DROP_SERVICE_REFUSED, DROP_SERVICE_NO_LOCAL, DROP_SERVICE_SOURCE, DROP_SERVICE_PORT,
-						      DROP_TOO_BIG, DROP_HOP_LIMIT, DROP_STRAY_SOURCE };
+						      DROP_TOO_BIG, DROP_HOP_LIMIT, DROP_STRAY_SOURCE, DROP_VXLAN_HEADER };
 
 	for (int w = 0; w < WAY_COUNT; w++)
 		CHECK(ways[w] > 0);

@@ -276,11 +276,11 @@ FROM_POD = {
     "redirect-v4": ("icmp_redirect", lambda w: [w.ip() / ICMP(type=5, code=1, gw=w.me[0]) / IP(src=w.near[0], dst=w.far[0]) / UDP_MARK]),
     "redirect-v4-node": ("icmp_redirect", lambda w: [w.ip(dst=w.n1[0]) / ICMP(type=5, code=1, gw=w.me[0]) / IP(src=w.n1[0], dst=w.n2[0]) / UDP_MARK]),
     "redirect-v6": ("icmp_redirect", lambda w: [w.ip6(hlim=255) / ICMPv6ND_Redirect(tgt=w.me[1], dst=w.far[1]) / ICMPv6NDOptDstLLAddr(lladdr=w.mac)]),
-    "dhcp": ("source_address", lambda w: [w.eth(dst="ff:ff:ff:ff:ff:ff") / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67)
+    "dhcp": ("dhcp", lambda w: [w.eth(dst="ff:ff:ff:ff:ff:ff") / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67)
                                           / BOOTP(chaddr=b"\x02" * 6) / DHCP(options=[("message-type", "discover"), "end"])]),
-    "dhcp-server": ("multicast", lambda w: [w.eth(dst="ff:ff:ff:ff:ff:ff") / IP(src=w.me[0], dst="255.255.255.255") / UDP(sport=67, dport=68)
+    "dhcp-server": ("dhcp", lambda w: [w.eth(dst="ff:ff:ff:ff:ff:ff") / IP(src=w.me[0], dst="255.255.255.255") / UDP(sport=67, dport=68)
                                             / BOOTP(op=2, yiaddr="10.0.0.9") / DHCP(options=[("message-type", "offer"), ("router", w.me[0]), "end"])]),
-    "dhcpv6": ("source_address", lambda w: [w.eth(dst="33:33:00:01:00:02") / IPv6(src=w.ll, dst="ff02::1:2") / UDP(sport=546, dport=547) / DHCP6_Solicit()]),
+    "dhcpv6": ("dhcp", lambda w: [w.eth(dst="33:33:00:01:00:02") / IPv6(src=w.ll, dst="ff02::1:2") / UDP(sport=546, dport=547) / DHCP6_Solicit()]),
     "arp-reply": ("arp", lambda w: [w.eth(dst="ff:ff:ff:ff:ff:ff") / ARP(op=2, hwsrc=w.mac, psrc=w.near[0], hwdst="ff:ff:ff:ff:ff:ff", pdst=w.near[0])]),
     "arp-gateway": ("arp", lambda w: [w.eth() / ARP(op=1, hwsrc=w.mac, psrc="169.254.1.1", pdst=w.n1[0])]),
     "na-neighbour": ("nd_spoof", lambda w: [w.eth() / IPv6(src=w.me[1], dst=w.own[1], hlim=255) / ICMPv6ND_NA(tgt=w.near[1], S=1, O=1)
@@ -294,10 +294,10 @@ FROM_POD = {
        for kind in (ICMPv6ND_NS, ICMPv6ND_NA) for name, to in (("near", lambda w: w.near[1]), ("far", lambda w: w.far[1]), ("world", lambda w: "2001:db8::9"),
                                                                ("another-node", lambda w: w.n2[1]), ("a-wide-group", lambda w: "ff05::1"))},
     "mld": ("mld", lambda w: [w.eth(dst="33:33:00:00:00:16") / IPv6(src=w.ll, dst="ff02::16", hlim=1) / ICMPv6MLReport2()]),
-    "vlan-0": ("vlan", lambda w: [w.eth() / Dot1Q(vlan=0, prio=3) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
+    "vlan-0": ("vlan_zero", lambda w: [w.eth() / Dot1Q(vlan=0, prio=3) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
     "vlan-5": ("vlan", lambda w: [w.eth() / Dot1Q(vlan=5) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
-    "qinq": ("vlan", lambda w: [w.eth() / Dot1AD(vlan=5) / Dot1Q(vlan=0) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
-    "qinq-zero": ("vlan", lambda w: [w.eth() / Dot1Q(vlan=0) / Dot1Q(vlan=0) / IPv6(src=w.me[1], dst=w.near[1]) / UDP_MARK]),
+    "qinq": ("qinq", lambda w: [w.eth() / Dot1AD(vlan=5) / Dot1Q(vlan=0) / IP(src=w.me[0], dst=w.near[0]) / UDP_MARK]),
+    "qinq-zero": ("qinq", lambda w: [w.eth() / Dot1Q(vlan=0) / Dot1Q(vlan=0) / IPv6(src=w.me[1], dst=w.near[1]) / UDP_MARK]),
     "lldp": ("ethertype", lambda w: [w.eth(type=0x88cc, dst="01:80:c2:00:00:0e") / Raw(MARK)]),
     "mpls": ("ethertype", lambda w: [w.eth(type=0x8847) / Raw(b"\0\x01\x01\xff" + bytes(IP(src=w.me[0], dst=w.near[0]) / UDP_MARK))]),
     "pppoe": ("ethertype", lambda w: [w.eth(type=0x8864) / Raw(b"\x11\0\0\1\0\x20\0\x21" + bytes(IP(src=w.me[0], dst=w.near[0]) / UDP_MARK))]),
@@ -634,6 +634,44 @@ def test_tunnel_packets_to_another_address_of_the_node(world, inner):
         assert_nothing_arrives(w, frame, source="fabric")
 
 
+def in_format(world, header, cut=None):
+    """What node 2 would send of a pod's packet, if its tunnel's header were this one; @cut: bytes of it that are there."""
+    w = world
+    outer = IPv6(src=w.n2[1], dst=w.n1[1]) if w.outer else IP(src=w.n2[0], dst=w.n1[0])
+    inner = Ether(src="02:57:0a:f4:02:01", dst="02:57:0a:f4:01:01") / IP(src=w.far[0], dst=w.near[0]) / UDP(sport=1, dport=2) / Raw(MARK)
+    payload = (bytes.fromhex(header) + bytes(inner))[:cut]
+    return Ether(src="02:00:00:00:00:77", dst=w.n1_mac) / outer / UDP(sport=40000, dport=6081 if w.transport == "geneve" else 4789) / Raw(payload)
+
+
+VXLAN_FORMATS = {
+    "group-policy": ("vxlan_header", "8800000500000100"), "gpe": ("vxlan_header", "0c00000300000100"), "gpe-without-a-frame": ("vxlan_header", "0c00000100000100"),
+    "no-flag": ("vxlan_header", "0000000000000100"), "reserved-bits": ("vxlan_header", "0800010000000100"), "reserved-byte": ("vxlan_header", "0800000000000101"),
+    "geneve": ("vxlan_header", "0000655800000100"), "half-a-header": ("truncated", "0800000000000100", 4), "half-a-frame": ("truncated", "0800000000000100", 8 + 10),
+    "half-an-ip-header": ("truncated", "0800000000000100", 8 + 14 + 12), "half-a-udp-header": ("malformed", "0800000000000100", 8 + 14 + 20 + 4)}
+GENEVE_FORMATS = {
+    "version": ("geneve_header", "4000655800000100"), "without-a-frame": ("geneve_header", "0000080000000100"), "vxlan": ("geneve_header", "0800000000000100"),
+    "options-too-long": ("geneve_header", "3f00655800000100"), "control": ("geneve_control", "0080655800000100"),
+    "critical-option": ("geneve_critical", "014065580000010001028300"), "half-a-header": ("truncated", "0000655800000100", 4),
+    "half-a-frame": ("truncated", "0000655800000100", 8 + 10), "half-an-ip-header": ("truncated", "0000655800000100", 8 + 14 + 12),
+    "half-a-udp-header": ("malformed", "0000655800000100", 8 + 14 + 20 + 4)}
+
+
+@pytest.mark.parametrize("name", ["plain", *sorted(VXLAN_FORMATS.keys() | GENEVE_FORMATS.keys())])
+def test_tunnel_packets_in_other_formats_from_the_underlay(world, name):
+    """As node 2 could send them, but for the header or where they end; the plain one arrives, and shows that nothing else is wrong with them."""
+    w, formats = world, GENEVE_FORMATS if world.transport == "geneve" else VXLAN_FORMATS
+    if name == "plain":
+        frames = [in_format(w, "0000655800000100"), in_format(w, "010065580000010001020300")] if w.transport == "geneve" else [in_format(w, "0800000000000100")]
+        for frame in frames:
+            (assert_arrives(w, frame) if w.transport in TUNNELS else assert_nothing_arrives(w, frame, source="fabric"))
+    elif name in formats:
+        reason, *made = formats[name]
+        if w.transport in TUNNELS:
+            attack(w, [in_format(w, *made)], reason, source="fabric")
+        else:
+            assert_nothing_arrives(w, in_format(w, *made), source="fabric")
+
+
 def tagged(frame, *tags):
     """The frame with these tags, outermost first."""
     made = Ether(src=frame.src, dst=frame.dst)
@@ -657,7 +695,7 @@ def test_tagged_frames_from_the_underlay(world, vlan):
 def test_frames_with_two_empty_tags_from_the_underlay(world, version, outer):
     """The stack takes the second one off after from_net has looked: inside, anybody could be anybody (CVE-2021-27853)."""
     of = 0 if version == 4 else 1
-    attack(world, [tagged(world.net(world.me[of], world.near[of]), outer(vlan=0), Dot1Q(vlan=0))], "vlan", source="fabric")
+    attack(world, [tagged(world.net(world.me[of], world.near[of]), outer(vlan=0), Dot1Q(vlan=0))], "qinq", source="fabric")
 
 
 def test_the_lab_is_well_after_all_of_it(world):

@@ -10,7 +10,7 @@
 	X(SOURCE_MAC,           "source_mac",           "a pod sent from a MAC address that is not its own") \
 	X(DESTINATION_MAC,      "destination_mac",      "a frame of a pod that is not to its gateway, or one for a pod to a group") \
 	X(SOURCE_ADDRESS,       "source_address",       "a pod sent from an address that is not its own") \
-	X(VLAN,                 "vlan",                 "a pod sent a tagged frame, or one from outside has two tags that say nothing") \
+	X(VLAN,                 "vlan",                 "a pod sent a frame of a VLAN") \
 	X(ETHERTYPE,            "ethertype",            "neither IPv4 nor IPv6") \
 	X(ARP,                  "arp",                  "ARP from a pod, whose neighbour entries are permanent") \
 	X(TRUNCATED,            "truncated",            "the packet ends within a header") \
@@ -60,7 +60,11 @@
 	X(HOP_LIMIT,            "hop_limit",            "for a Service or from it, and may go no hop further") \
 	X(LOOPBACK,             "loopback",             "a loopback address, which never leaves its host") \
 	X(STRAY_SOURCE,         "stray_source",         "an address of another node or of a pod there, by an interface that is none of Weft's") \
-	X(POD_TUNNEL,           "pod_tunnel",           "a tunnel's or IPsec's packet of a pod, for a node")
+	X(POD_TUNNEL,           "pod_tunnel",           "a tunnel's or IPsec's packet of a pod, for a node") \
+	X(VLAN_ZERO,            "vlan_zero",            "a pod sent a frame with a tag of VLAN 0") \
+	X(QINQ,                 "qinq",                 "a frame of a pod with two tags, or one from outside with two that say nothing") \
+	X(DHCP,                 "dhcp",                 "DHCP on a pod's link") \
+	X(VXLAN_HEADER,         "vxlan_header",         "a VXLAN packet with flags that are not known, or reserved bits")
 /* clang-format on */
 
 enum drop_reason {
