@@ -11,6 +11,9 @@
 #include "net/addr.h"
 
 #define LB_CONDITION "weft.dev/LoadBalancerAddresses" /* of a Service: whether it has what it asks for */
+/* Its reason when no pool is there for the Service: what that has, if it has something, somebody else gave. Under every other reason, and whatever the
+ * status, its addresses are the pools'; agents go by that (model/service_decode.c). */
+#define LB_REASON_NO_POOL "NoPool"
 #define LB_ANNOTATION_IPS "weft.dev/load-balancer-ips"	/* asks for addresses: at most one a family, separated by commas */
 #define LB_ANNOTATION_POOL "weft.dev/load-balancer-pool" /* asks for a pool, by name */
 
@@ -39,7 +42,8 @@ struct lb_plan {
  * lb_plan_make() - compare what Services and pools say with what should be
  *
  * A Service that no pool is there for, and that bears no condition of ours, is somebody else's and not touched; its addresses
- * (and everybody's externalIPs) are given to nobody else. O(pools * services + addresses).
+ * are given to nobody else. What somebody names in externalIPs is given last: nodes may serve it there, which only they know, but a word in
+ * a Service closes no pool. O(pools * services + addresses).
  */
 void lb_plan_make(const struct lb_input *in, struct lb_plan *ret);
 void lb_plan_done(struct lb_plan *p);

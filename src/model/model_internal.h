@@ -99,7 +99,7 @@ struct decoded_service {
 	size_t cap_addrs, cap_sources;
 	uint32_t affinity_s;
 	uint16_t health_port;
-	bool proxied, internal_local, external_local, maglev, dsr, reset, pooled, given;
+	bool proxied, internal_local, external_local, maglev, dsr, reset, pooled;
 	uint64_t digest;
 };
 int decode_service(const json_t *object, struct decoded_service *ret, char **ret_error);

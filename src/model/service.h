@@ -45,8 +45,7 @@ struct model_service {
 	bool proxied;	      /* false: headless, ExternalName, or another proxy's */
 	bool internal_local, external_local; /* traffic policies */
 	bool maglev;	      /* annotation weft.dev/service.algorithm: maglev */
-	bool pooled;	      /* its load balancer addresses come from a LoadBalancerPool: condition weft.dev/LoadBalancerAddresses */
-	bool given;	      /* no pool was ever there for it: they come from another controller, if it has some */
+	bool pooled;	      /* a LoadBalancerPool gave its load balancer addresses; false: another controller did, if it has some */
 	bool dsr;	      /* annotation weft.dev/service.forwarding: dsr */
 	bool reset;	      /* annotation weft.dev/service.removed-endpoints: reset */
 	unsigned generation;

@@ -8,6 +8,7 @@
 #define ANNOTATION_FORWARDING "weft.dev/service.forwarding"
 #define ANNOTATION_REMOVED "weft.dev/service.removed-endpoints"
 #define CONDITION_POOL "weft.dev/LoadBalancerAddresses"
+#define REASON_NO_POOL "NoPool"
 
 enum { AFFINITY_DEFAULT_S = 10800, AFFINITY_MAX_S = 86400 };
 
@@ -214,11 +215,19 @@ static uint64_t digest_of(const json_t *object)
 	return text ? hash_str(text) : 0;
 }
 
+/* Whose the addresses are that it has, not whether it has all that it wants: who waits for a second one is served at the first. The pools' controller
+ * writes condition and addresses together, and owns them all; by one reason alone it says that they are none of its own (hub/lb_plan.h). */
+static bool is_pooled(const json_t *object)
+{
+	const json_t *c = json_condition(object, CONDITION_POOL);
+
+	return c && !streq(json_str_at(c, "reason"), REASON_NO_POOL);
+}
+
 int decode_service(const json_t *object, struct decoded_service *d, char **ret_error)
 {
 	const json_t *spec = json_object_get(object, "spec"), *annotations = json_at(object, "metadata", "annotations");
 	const char *type = json_str_or(json_object_get(spec, "type"), "ClusterIP");
-	const json_t *of_pools = json_condition(object, CONDITION_POOL);
 	int r;
 
 	*d = (struct decoded_service){.proxied = true, .digest = digest_of(object)};
@@ -242,8 +251,7 @@ int decode_service(const json_t *object, struct decoded_service *d, char **ret_e
 	if (!d->external_local || !streq(type, "LoadBalancer"))
 		d->health_port = 0; /* left over from what the Service was */
 	d->maglev = streq(json_string_value(json_object_get(annotations, ANNOTATION_ALGORITHM)), "maglev");
-	d->pooled = json_condition_is_true(object, CONDITION_POOL) /* written together with the addresses */;
-	d->given = !of_pools || streq(json_str_or(json_object_get(of_pools, "reason"), ""), "NoPool");
+	d->pooled = is_pooled(object);
 	d->dsr = streq(json_string_value(json_object_get(annotations, ANNOTATION_FORWARDING)), "dsr");
 	d->reset = streq(json_string_value(json_object_get(annotations, ANNOTATION_REMOVED)), "reset");
 	return r;

@@ -256,7 +256,6 @@ static void service_take(struct model *m, struct model_service *s, const struct 
 	s->dsr = d->dsr;
 	s->reset = d->reset;
 	s->pooled = d->pooled;
-	s->given = d->given;
 	index_addrs(m, s);
 	mark_host_ports(m, s);
 	count_node_ports(m, s, 1);

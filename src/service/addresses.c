@@ -86,7 +86,7 @@ static const char *kind_text(uint8_t kind)
 /* What another controller has given may be on the uplink for that very reason. */
 static bool is_held(const struct service_env *env, const struct model_service_addr *a)
 {
-	if (a->kind == SERVICE_ADDR_LOAD_BALANCER && a->of->given)
+	if (a->kind == SERVICE_ADDR_LOAD_BALANCER && !a->of->pooled)
 		return false;
 	for (size_t i = 0; i < env->n_held; i++)
 		if (addr_eq(&env->held[i], &a->addr))

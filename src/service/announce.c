@@ -60,24 +60,44 @@ static int compare_claims(const void *x, const void *y)
 /* ---- nodes ---- */
 
 struct local {
-	const char *node;
-	bool v6;
-	bool ready, serving;
+	bool ready, serves;
 };
 
-static bool look_for_local(struct model_slice *slice, void *ctx)
+/* What nodes have of a Service themselves. */
+struct locals {
+	struct model_node *const *nodes; /* by name */
+	size_t n;
+	struct local *at; /* each of them */
+};
+
+static int compare_name(const void *name, const void *node)
 {
-	struct local *l = ctx;
+	return strcmp(name, (*(struct model_node *const *)node)->name);
+}
 
-	for (unsigned i = 0; slice->v6 == l->v6 && i < slice->n_endpoints; i++) {
-		const struct model_endpoint *e = &slice->endpoints[i];
+static struct local *local_at(const struct locals *l, const char *node)
+{
+	struct model_node *const *found = l->n ? bsearch(node, l->nodes, l->n, sizeof(*l->nodes), compare_name) : NULL;
 
-		if (!streq(e->node, l->node))
-			continue;
-		l->ready |= (e->flags & ENDPOINT_READY) && !(e->flags & ENDPOINT_TERMINATING);
-		l->serving |= !!(e->flags & ENDPOINT_SERVING);
-	}
-	return true;
+	return found ? &l->at[found - l->nodes] : NULL;
+}
+
+static void note_endpoint(const char *node, bool ready, void *ctx)
+{
+	struct local *at = local_at(ctx, node);
+
+	if (!at)
+		return;
+	at->serves = true;
+	at->ready |= ready;
+}
+
+/* Of whichever ports, as the health check's answer has it. */
+static void find_locals(const struct service_env *env, const struct claim *claim, struct locals *l)
+{
+	l->at = xnew0_array(struct local, l->n + 1);
+	for (unsigned i = 0; i < claim->svc->n_ports; i++)
+		service_each_served(env, claim->svc, &claim->svc->ports[i], !addr_is_v4(&claim->addr), note_endpoint, l);
 }
 
 typedef bool node_fn(const struct model_node *n, void *ctx);
@@ -113,28 +133,20 @@ static bool is_well(const struct model_node *n, _unused_ void *ctx)
 	return n->ready && !n->cordoned && !n->leaving;
 }
 
-struct serves {
-	const struct service_env *env;
-	const struct claim *claim;
-	bool only_ready;
-};
-
-static bool serves(const struct model_node *n, void *ctx)
+static bool is_ready_there(const struct model_node *n, void *ctx)
 {
-	const struct serves *s = ctx;
-	struct local l = {.node = n->name, .v6 = !addr_is_v4(&s->claim->addr)};
+	return local_at(ctx, n->name)->ready;
+}
 
-	model_each_slice_of(s->env->model, s->claim->svc, look_for_local, &l);
-	return s->only_ready ? l.ready : l.serving;
+static bool serves_there(const struct model_node *n, void *ctx)
+{
+	return local_at(ctx, n->name)->serves;
 }
 
 /* Only nodes that serve the Service themselves: ready endpoints, else those that serve while they end, else nobody. */
-static void keep_local(const struct service_env *env, const struct claim *claim, struct announcement *a)
+static void keep_local(struct announcement *a, struct locals *l)
 {
-	struct serves s = {env, claim, true};
-
-	s.only_ready = count_nodes(a, serves, &s) > 0;
-	keep(a, serves, &s);
+	keep(a, count_nodes(a, is_ready_there, l) > 0 ? is_ready_there : serves_there, l);
 }
 
 /* @claims: of one address. Where several Services share it, every Local one of them narrows the choice as long as somebody is left. */
@@ -145,13 +157,17 @@ static void choose_nodes(const struct service_env *env, const struct claim *clai
 	for (size_t i = 0; i < n_all; i++)
 		if (!model_label(all[i]->labels, LABEL_EXCLUDE))
 			a->nodes[a->n_nodes++] = all[i];
-	if (claims[0].svc->external_local)
-		keep_local(env, &claims[0], a);
-	for (size_t i = 1; i < n; i++) {
-		struct serves s = {env, &claims[i], true};
+	for (size_t i = 0; i < n; i++) {
+		struct locals l = {.nodes = all, .n = n_all};
 
-		if (claims[i].svc->external_local)
-			prefer(a, serves, &s);
+		if (!claims[i].svc->external_local)
+			continue;
+		find_locals(env, &claims[i], &l);
+		if (i == 0)
+			keep_local(a, &l);
+		else
+			prefer(a, is_ready_there, &l);
+		free(l.at);
 	}
 	prefer(a, is_well, NULL);
 }

@@ -4,14 +4,24 @@
 
 static const char spec[] = "{'type': 'LoadBalancer', 'clusterIPs': ['10.96.0.1'], 'ports': [{'port': 80}], 'selector': {'a': 'b'}%s}";
 
-static void put_service(struct world *w, const char *name, const char *ip, bool pooled, const char *more)
+static json_t *condition(const char *status, const char *reason)
+{
+	return json_pack("[{ss, ss, ss}]", "type", "weft.dev/LoadBalancerAddresses", "status", status, "reason", reason);
+}
+
+/* @conditions: taken over. */
+static void put_service_with(struct world *w, const char *name, const char *ip, json_t *conditions, const char *more)
 {
 	_cleanup_free_ char *text = xasprintf(spec, more);
-	json_t *conditions = pooled ? json_pack("[{ss, ss}]", "type", "weft.dev/LoadBalancerAddresses", "status", "True") : json_array();
 
 	world_put(w, MODEL_SERVICES,
 		  json_pack("{s{ss, ss}, so, s{so, s{s[{ss}]}}}", "metadata", "name", name, "namespace", "default", "spec", world_json(text),
 			    "status", "conditions", conditions, "loadBalancer", "ingress", "ip", ip));
+}
+
+static void put_service(struct world *w, const char *name, const char *ip, bool pooled, const char *more)
+{
+	put_service_with(w, name, ip, pooled ? condition("True", "Assigned") : json_array(), more);
 }
 
 static void put_node(struct world *w, const char *name, const char *ip, const char *labels, const char *spec_, const char *ready)
@@ -49,6 +59,23 @@ static void pooled_addresses_are_announced(void)
 	put_service(&w, "foreign", "192.0.2.8", false, "");
 	CHECK_STR(told(&w, ANNOUNCE_POOLS), "192.0.2.9 web: a b c d");
 	CHECK_STR(told(&w, ANNOUNCE_ALL), "192.0.2.8 foreign: a b c d\n192.0.2.9 web: a b c d");
+	world_done(&w);
+}
+
+/* Whatever else of the Service's wish failed: what a pool gave is announced, and nothing but that. */
+static void SVC_5_half_a_wish_is_announced(void)
+{
+	static const char *const reasons[] = {"NoPoolOfFamily", "Exhausted", "AddressNotInPool", "AddressInUse", "AddressOfNode", "AddressOfAPIServer",
+					      "InvalidRequest", "OfALaterHub"};
+	struct world w = world_new();
+
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		put_service_with(&w, "web", "192.0.2.9", condition("False", reasons[i]), "");
+		CHECK_STR(told(&w, ANNOUNCE_POOLS), "192.0.2.9 web: a b c d");
+	}
+	put_service_with(&w, "web", "192.0.2.9", condition("False", "NoPool"), ""); /* somebody else gave it */
+	CHECK_STR(told(&w, ANNOUNCE_POOLS), "");
+	CHECK_STR(told(&w, ANNOUNCE_ALL), "192.0.2.9 web: a b c d");
 	world_done(&w);
 }
 
@@ -137,13 +164,34 @@ static void SVC_17_local_only_where_somebody_is_ready(void)
 	world_done(&w);
 }
 
+/* What the compiler does not serve there makes no announcer: it would be a black hole. */
+static void SVC_17_local_only_what_is_served_there(void)
+{
+	static const char *const b[] = {"10.0.0.1 node=b ready serving", NULL}, *const c[] = {"10.0.0.2 node=c ready serving", NULL};
+	static const char *const d[] = {"127.0.0.1 node=d ready serving", "10.0.0.4 node=c serving", NULL};
+	struct world w = world_new();
+
+	put_service(&w, "web", "192.0.2.9", true, ", 'externalTrafficPolicy': 'Local'");
+	world_slice(&w, "web-1", "web", "IPv4", "[{'port': 8080}]", b);
+	world_slice(&w, "web-2", "web", "IPv4", "[]", c); /* pods that lack the port */
+	world_slice(&w, "web-3", "web", "IPv4", "[{'port': 8080}]", d); /* nobody's to name; not ready, and not about to end */
+	CHECK_STR(told(&w, ANNOUNCE_POOLS), "192.0.2.9 web: b");
+	world_slice(&w, "web-2", "web", "IPv4", "[{'name': 'other', 'port': 8080}, {'protocol': 'UDP', 'port': 8080}]", c);
+	CHECK_STR(told(&w, ANNOUNCE_POOLS), "192.0.2.9 web: b");
+	world_slice(&w, "web-2", "web", "IPv4", "[{'port': 8081}]", c);
+	CHECK_STR(told(&w, ANNOUNCE_POOLS), "192.0.2.9 web: b c");
+	world_done(&w);
+}
+
 int main(void)
 {
 	RUN(pooled_addresses_are_announced);
+	RUN(SVC_5_half_a_wish_is_announced);
 	RUN(external_addresses_only_where_they_are_served);
 	RUN(S_9_what_others_have_is_not_announced);
 	RUN(S_9_the_API_servers_address_is_not_announced);
 	RUN(nodes_that_should_not);
 	RUN(SVC_17_local_only_where_somebody_is_ready);
+	RUN(SVC_17_local_only_what_is_served_there);
 	return test_end();
 }

@@ -100,7 +100,7 @@ static bool leads_there(const struct service_env *env, const struct model_servic
 bool service_takes_api(const struct service_env *env, const struct model_service_addr *a, const struct model_service_port *port)
 {
 	enum place place = find_api(env, &a->addr, port->proto == IPPROTO_TCP ? port->port : 0);
-	bool given = a->kind == SERVICE_ADDR_LOAD_BALANCER && a->of->given;
+	bool given = a->kind == SERVICE_ADDR_LOAD_BALANCER && !a->of->pooled;
 
 	if (a->kind == SERVICE_ADDR_CLUSTER || place == ELSEWHERE || (place == AT_HOST && given))
 		return false;

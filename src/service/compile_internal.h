@@ -6,6 +6,10 @@
 /* Fills in endpoints, any_endpoint of @p. */
 void service_collect_endpoints(const struct service_env *env, const struct model_service *svc, struct service_view *v,
 			       struct service_port *p);
+/* Endpoints of the port in a family that a node serves, its own ones first of all. @node: where they are, "" when nobody says. @ready: and not about to end. */
+typedef void service_served_fn(const char *node, bool ready, void *ctx);
+void service_each_served(const struct service_env *env, const struct model_service *svc, const struct model_service_port *sp, bool v6,
+			 service_served_fn *fn, void *ctx);
 /* Fills in the addresses of @p, whose endpoints are there. @sp: the port that it is of. */
 void service_collect_addresses(const struct service_env *env, const struct model_service *svc, struct service_view *v,
 			       const struct model_service_port *sp, struct service_port *p);

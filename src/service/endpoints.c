@@ -13,7 +13,7 @@ struct candidate {
 	uint8_t flags; /* enum model_endpoint_flag */
 	bool for_node, for_zone;      /* hints: for us */
 	bool any_nodes, any_zones;    /* hints: for somebody */
-	const char *zone, *region;
+	const char *node, *zone, *region;
 };
 
 struct candidates {
@@ -21,7 +21,7 @@ struct candidates {
 	size_t n, cap;
 	const struct service_env *env;
 	const struct model_node *here; /* or NULL */
-	struct service_view *view;
+	struct service_view *view; /* who hears of what is refused, or NULL */
 	const struct service_port *port;
 };
 
@@ -52,7 +52,8 @@ static void add_candidate(struct candidates *c, const struct model_endpoint *e, 
 	struct candidate *x;
 
 	if (fault) {
-		service_note_refused(c->view, "endpoint %s: %s", addr_format(&e->addr, text), fault);
+		if (c->view)
+			service_note_refused(c->view, "endpoint %s: %s", addr_format(&e->addr, text), fault);
 		return;
 	}
 	GROW(c->list, c->n, c->cap);
@@ -63,6 +64,7 @@ static void add_candidate(struct candidates *c, const struct model_endpoint *e, 
 				.any_zones = e->n_zones > 0,
 				.for_node = list_has(e->hints, e->n_nodes, c->env->node),
 				.for_zone = *here && list_has(e->hints + e->n_nodes, e->n_zones, here),
+				.node = e->node,
 				.zone = *e->zone ? e->zone : node ? node->zone : "",
 				.region = node ? node->region : ""};
 	x->e.terminating = e->flags & ENDPOINT_TERMINATING;
@@ -105,6 +107,7 @@ static void merge(struct candidate *into, const struct candidate *other)
 	into->flags = ((into->flags | other->flags) & ~ENDPOINT_TERMINATING) | (terminating ? ENDPOINT_TERMINATING : 0);
 	into->e.terminating = terminating;
 	into->e.local |= other->e.local;
+	into->node = *into->node ? into->node : other->node;
 	into->e.tier = MIN(into->e.tier, other->e.tier);
 	into->for_node |= other->for_node;
 	into->for_zone |= other->for_zone;
@@ -135,6 +138,12 @@ static bool is_ready(const struct candidate *x)
 static bool is_last_resort(const struct candidate *x)
 {
 	return !is_ready(x) && (x->flags & ENDPOINT_SERVING) && (x->flags & ENDPOINT_TERMINATING);
+}
+
+/* By some node, at least. */
+static bool is_served(const struct candidate *x)
+{
+	return is_ready(x) || is_last_resort(x);
 }
 
 enum hint_mode { HINTS_NONE, HINTS_NODE, HINTS_ZONE };
@@ -237,21 +246,40 @@ static void choose_all(struct candidates *c)
 		choose(c, SERVICE_LOCAL, true, is_last_resort, HINTS_NONE);
 }
 
+static void collect(struct candidates *c, const struct model_service *svc)
+{
+	model_each_slice_of(c->env->model, svc, add_slice, c);
+	sort_and_merge(c);
+}
+
 void service_collect_endpoints(const struct service_env *env, const struct model_service *svc, struct service_view *v,
 			       struct service_port *p)
 {
 	struct candidates c = {.env = env, .here = model_find_node(env->model, env->node), .view = v, .port = p};
 
-	model_each_slice_of(env->model, svc, add_slice, &c);
-	sort_and_merge(&c);
+	collect(&c, svc);
 	choose_all(&c);
 	p->endpoints = xnew0_array(struct service_endpoint, c.n + 1);
 	for (size_t i = 0; i < c.n; i++) {
 		const struct candidate *x = &c.list[i];
 
-		p->any_endpoint |= is_ready(x) || is_last_resort(x);
+		p->any_endpoint |= is_served(x);
 		if (x->e.roles || (svc->reset && p->proto == IPPROTO_TCP))
 			p->endpoints[p->n_endpoints++] = x->e;
 	}
+	free(c.list);
+}
+
+void service_each_served(const struct service_env *env, const struct model_service *svc, const struct model_service_port *sp, bool v6,
+			 service_served_fn *fn, void *ctx)
+{
+	_cleanup_free_ char *name = xstrdup(sp->name);
+	const struct service_port p = {.name = name, .port = sp->port, .proto = sp->proto, .v6 = v6};
+	struct candidates c = {.env = env, .port = &p};
+
+	collect(&c, svc);
+	for (size_t i = 0; i < c.n; i++)
+		if (is_served(&c.list[i]))
+			fn(c.list[i].node, is_ready(&c.list[i]) && !c.list[i].e.terminating, ctx);
 	free(c.list);
 }

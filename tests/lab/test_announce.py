@@ -176,6 +176,35 @@ def pair_of_or_none(lab, node):
         return []
 
 
+def test_SVC_5_half_a_wish_is_announced(lab):
+    """An address that a pool gave, though the other one that the Service asks for cannot be had."""
+    lab.apply(service("half", ip="172.30.0.219, 2001:db8::1", ipFamilyPolicy="RequireDualStack"))
+    wait_for("the one", lambda: addresses_of(lab, "half") == ["172.30.0.219"])
+    condition = json.loads(lab.kubectl("get", "svc", "half", "-o", "json").stdout)["status"]["conditions"][0]
+    assert (condition["status"], condition["reason"]) == ("False", "AddressNotInPool")
+    wait_for("an answer", lambda: lab.lan.ask("172.30.0.219", 80))
+    owner = owners(lab, "half")["172.30.0.219"]
+    assert lab.lan.mac_of("172.30.0.219") == mac(lab, owner)
+    lab.kubectl("delete", "svc", "half")
+
+
+def test_SVC_17_a_pod_that_lacks_the_port_makes_no_announcer(lab):
+    def named(name, node, port):
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "named"}},
+                "spec": {"nodeName": node, "containers": [{"name": "c", "image": "none", "ports": [{"name": port, "containerPort": 8080}]}]}}
+
+    all_of = ["named%d" % i for i in range(4)]
+    ports = [{"port": 80, "targetPort": "http"}]
+    lab.apply(named("has", "n1", "http"), named("lacks", "n3", "other"), *[service(s, "named", externalTrafficPolicy="Local", ports=ports) for s in all_of])
+    lab.wait_ready()
+    for name in all_of:
+        wait_for("an owner of both", lambda: len(owners(lab, name)) == 2 and all(owners(lab, name).values()))
+        assert set(owners(lab, name).values()) == {"n1"}
+        for address in addresses_of(lab, name):
+            assert wait_for("an answer", lambda: lab.lan.ask(address, 80))["pod"] == "has"
+    lab.kubectl("delete", "svc", *all_of)
+
+
 def test_SVC_17_only_nodes_with_an_endpoint_announce_local_services(lab):
     assert set(owners(lab, "local").values()) <= {"n1", "n2"}
     lab.kubectl("delete", "pod", "b1", "--grace-period=1")
