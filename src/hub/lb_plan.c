@@ -2,6 +2,7 @@
 #include "hub/lb_plan.h"
 #include "base/str.h"
 #include "hub/lb_pools.h"
+#include "hub/service.h"
 
 enum { V4, V6, FAMILIES };
 
@@ -76,14 +77,12 @@ static bool class_has_pool(const struct lb_pools *p, const json_t *svc)
 	return false;
 }
 
-/* No pool was there for it, so what it has, if it has something, somebody else gave. */
-#define REASON_NO_POOL "NoPool"
-/* Of one of its families only. */
+/* As LB_REASON_NO_POOL, of one of its families only. */
 #define REASON_NO_POOL_OF_FAMILY "NoPoolOfFamily"
 
 static bool was_given_to(const struct claimant *c)
 {
-	return c->condition && !streq(json_str_at(c->condition, "reason"), REASON_NO_POOL);
+	return c->condition && !streq(json_str_at(c->condition, "reason"), LB_REASON_NO_POOL);
 }
 
 /* Return: is it ours to give to? */
@@ -101,7 +100,8 @@ static bool claimant_init(struct claimant *c, const struct lb_pools *p, const js
 	json_array_foreach(json_at(svc, "spec", "ipFamilies"), i, v)
 		for (int f = V4; f < FAMILIES; f++)
 			c->wants[f] |= streq(json_str_or(v, ""), family_names[f]);
-	read_request(c);
+	if (c->served) /* else that is all there is to say: LB_REASON_NO_POOL */
+		read_request(c);
 	return true;
 }
 
@@ -139,16 +139,19 @@ static void occupy(struct lb_pools *p, struct claimant *foreign, const struct ad
 	lb_pools_take(p, NULL, a, foreign->svc);
 }
 
-static void occupy_external(struct lb_pools *p, const json_t *svc)
+/* Who serves nothing has no claim. */
+static void claim_external(struct lb_pools *p, const json_t *svc)
 {
 	json_t *v;
 	size_t i;
 
+	if (service_is_headless(svc) || !service_needs_cluster_ip(svc))
+		return;
 	json_array_foreach(json_at(svc, "spec", "externalIPs"), i, v) {
 		struct addr a;
 
 		if (addr_parse(json_str_or(v, ""), &a) == 0)
-			lb_pools_take(p, NULL, &a, svc);
+			lb_pools_claim(p, &a, svc);
 	}
 }
 
@@ -179,9 +182,12 @@ static void give_asked(struct lb_pools *p, struct claimant *c, int f)
 	}
 }
 
-static void give_any(struct lb_pools *p, struct claimant *c, int f)
+typedef int take_fn(struct lb_pools *p, struct lb_pool *pool, bool v4, const json_t *by, struct addr *ret);
+
+/* Return: is there a pool with addresses of the family? */
+static bool give_from_pools(struct lb_pools *p, struct claimant *c, int f, take_fn *take)
 {
-	bool named = json_str_at(c->svc, "metadata", "annotations", LB_ANNOTATION_POOL), full = false;
+	bool named = json_str_at(c->svc, "metadata", "annotations", LB_ANNOTATION_POOL), any = false;
 
 	for (size_t i = 0; i < p->n && !c->has[f]; i++) {
 		struct lb_pool *pool = &p->pools[i];
@@ -189,16 +195,25 @@ static void give_any(struct lb_pools *p, struct claimant *c, int f)
 
 		if ((!named && json_is_false(json_at(pool->json, "spec", "autoAssign"))) || !lb_pool_serves(p, pool, c->svc))
 			continue;
-		r = lb_pool_take_free(p, pool, f == V4, c->svc, &c->have[f]);
+		r = take(p, pool, f == V4, c->svc, &c->have[f]);
 		c->has[f] = r == 0;
-		full |= r == -ENOSPC;
+		any |= r != -ENOENT;
 	}
+	return any;
+}
+
+static void give_any(struct lb_pools *p, struct claimant *c, int f)
+{
+	bool any = give_from_pools(p, c, f, lb_pool_take_free);
+
+	if (any && !c->has[f])
+		give_from_pools(p, c, f, lb_pool_take_claimed);
 	if (c->has[f])
 		return;
-	if (full)
+	if (any)
 		fail(c, "Exhausted", xasprintf("no %s address is left in the LoadBalancerPools for this Service", family_names[f]));
 	else
-		fail(c, REASON_NO_POOL, xasprintf("no LoadBalancerPool with %s addresses is there for this Service", family_names[f]));
+		fail(c, LB_REASON_NO_POOL, xasprintf("no LoadBalancerPool with %s addresses is there for this Service", family_names[f]));
 }
 
 /* PreferDualStack takes what there is. */
@@ -206,7 +221,7 @@ static bool is_content(const struct claimant *c)
 {
 	const char *policy = json_str_or(json_at(c->svc, "spec", "ipFamilyPolicy"), "");
 
-	return streq(policy, "PreferDualStack") && (c->has[V4] || c->has[V6]) && streq(c->reason, REASON_NO_POOL);
+	return streq(policy, "PreferDualStack") && (c->has[V4] || c->has[V6]) && streq(c->reason, LB_REASON_NO_POOL);
 }
 
 static void give(struct lb_pools *p, struct claimant *c)
@@ -224,7 +239,7 @@ static void give(struct lb_pools *p, struct claimant *c)
 		c->message = NULL;
 		c->reason = NULL;
 	}
-	if (streq(c->reason, REASON_NO_POOL) && (c->has[V4] || c->has[V6]))
+	if (streq(c->reason, LB_REASON_NO_POOL) && (c->has[V4] || c->has[V6]))
 		c->reason = REASON_NO_POOL_OF_FAMILY;
 }
 
@@ -349,7 +364,7 @@ void lb_plan_make(const struct lb_input *in, struct lb_plan *ret)
 	for (size_t i = 0; i < n_others; i++)
 		each_ingress(others[i].svc, occupy, &p, &others[i]);
 	for (size_t i = 0; i < in->n_services; i++)
-		occupy_external(&p, in->services[i]);
+		claim_external(&p, in->services[i]);
 	for (size_t i = 0; i < n; i++) {
 		give(&p, &c[i]);
 		write_claimant(&c[i], in, ret->services);

@@ -63,14 +63,20 @@ static struct lb_use *find_use(const struct lb_pools *p, const struct addr *a)
 
 const struct lb_use *lb_pools_use(const struct lb_pools *p, const struct addr *a)
 {
-	return find_use(p, a);
+	const struct lb_use *u = find_use(p, a);
+
+	return u && !u->is_claim ? u : NULL;
 }
 
-/* Return: what is noted; whoever was first stays. */
+/* Return: what is noted; whoever was first stays, but a claim yields. */
 static struct lb_use *use(struct lb_pools *p, const struct addr *a, const json_t *by)
 {
 	struct lb_use *u = find_use(p, a);
 
+	if (u && u->is_claim) {
+		u->is_claim = false;
+		u->by = by;
+	}
 	if (u)
 		return u;
 	u = xnew0(struct lb_use);
@@ -85,6 +91,18 @@ void lb_pools_take(struct lb_pools *p, struct lb_pool *pool, const struct addr *
 	if (pool && !lb_pools_use(p, a))
 		pool->assigned++;
 	use(p, a, by);
+}
+
+void lb_pools_claim(struct lb_pools *p, const struct addr *a, const json_t *by)
+{
+	struct lb_use *u;
+
+	if (find_use(p, a))
+		return;
+	u = use(p, a, by);
+	u->is_claim = true;
+	GROW(p->claims, p->n_claims, p->cap_claims);
+	p->claims[p->n_claims++] = u;
 }
 
 static void use_nodes(struct lb_pools *p)
@@ -198,6 +216,7 @@ void lb_pools_done(struct lb_pools *p)
 		free(container_of(n, struct lb_use, node));
 	}
 	htab_done(&p->used);
+	free(p->claims);
 	for (size_t i = 0; i < p->n; i++) {
 		free(p->pools[i].ranges);
 		free(p->pools[i].conflict);
@@ -258,7 +277,7 @@ static int take_from_range(struct lb_pools *p, struct lb_range_state *s, struct 
 
 		s->full = addr_eq(&a, &s->range.last);
 		s->next = addr_add(&a, 1);
-		if (!lb_pools_use(p, &a)) {
+		if (!find_use(p, &a)) {
 			*ret = a;
 			return 0;
 		}
@@ -280,4 +299,18 @@ int lb_pool_take_free(struct lb_pools *p, struct lb_pool *pool, bool v4, const j
 		}
 	}
 	return r;
+}
+
+int lb_pool_take_claimed(struct lb_pools *p, struct lb_pool *pool, bool v4, const json_t *by, struct addr *ret)
+{
+	for (size_t *i = &pool->next_claim[v4]; *i < p->n_claims; ++*i) {
+		const struct lb_use *u = p->claims[*i];
+
+		if (!u->is_claim || addr_is_v4(&u->addr) != v4 || !pool_holds(pool, &u->addr))
+			continue;
+		*ret = u->addr;
+		lb_pools_take(p, pool, ret, by);
+		return 0;
+	}
+	return -ENOSPC;
 }

@@ -233,7 +233,7 @@ static void svc_5_what_others_give_stays(void)
 
 	world_init(&w);
 	pool(&w, "shop", "\"192.0.2.0/30\"", ",\"namespaceSelector\":{\"matchLabels\":{\"team\":\"shop\"}}");
-	service(&w, "default", "none", "", "");
+	service(&w, "default", "none", "", ",\"loadBalancerIP\":\"198.51.100.7\""); /* of whoever hears it */
 	service(&w, "shop", "both", "", ",\"ipFamilyPolicy\":\"RequireDualStack\"");
 	settle(&w);
 	CHECK_STATE(&w, "default", "none", "False NoPool");
@@ -343,6 +343,41 @@ static void s9_externalIPs_take_nothing(void)
 	world_done(&w);
 }
 
+static void plain(struct world *w, const char *name, const char *spec)
+{
+	_cleanup_free_ char *text = xasprintf("{\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\"},\"spec\":{\"ports\":[{\"port\":9}]%s}}", name, spec);
+
+	CHECK(try_put(w, "Service", json_loads(text, 0, NULL)));
+}
+
+/* Nor do they close a pool: a Service that serves nothing has no claim, and another one's is given last, or to who asks for it. */
+static void s9_externalIPs_close_no_pool(void)
+{
+	struct world w;
+
+	world_init(&w);
+	pool(&w, "p", "\"192.0.2.0-192.0.2.2\"", "");
+	pool(&w, "q", "\"198.51.100.0/32\"", "");
+	plain(&w, "none", ",\"clusterIP\":\"None\",\"externalIPs\":[\"192.0.2.0\",\"192.0.2.1\",\"192.0.2.2\"]");
+	plain(&w, "evil", ",\"externalIPs\":[\"192.0.2.2\",\"192.0.2.1\",\"192.0.2.9\"]");
+	service(&w, "default", "a", "", "");
+	settle(&w);
+	CHECK_STATE(&w, "default", "a", "192.0.2.0 True Assigned");
+	service(&w, "default", "b", "", "");
+	settle(&w);
+	CHECK_STATE(&w, "default", "b", "198.51.100.0 True Assigned");
+	service(&w, "default", "c", "", ",\"loadBalancerIP\":\"192.0.2.2\"");
+	settle(&w);
+	CHECK_STATE(&w, "default", "c", "192.0.2.2 True Assigned");
+	service(&w, "default", "d", "", "");
+	service(&w, "default", "e", "", "");
+	settle(&w);
+	CHECK_STATE(&w, "default", "d", "192.0.2.1 True Assigned");
+	CHECK_STATE(&w, "default", "e", "False Exhausted");
+	CHECK_STATE(&w, "default", "a", "192.0.2.0 True Assigned");
+	world_done(&w);
+}
+
 /* A restart: a new controller goes on with what is in the status. */
 static void addresses_survive_a_restart(void)
 {
@@ -430,6 +465,7 @@ int main(void)
 	RUN(svc_5_what_others_give_stays);
 	RUN(an_older_pool_keeps_its_ranges);
 	RUN(s9_externalIPs_take_nothing);
+	RUN(s9_externalIPs_close_no_pool);
 	RUN(addresses_survive_a_restart);
 	RUN(random_histories_never_give_an_address_twice);
 	return test_end();
