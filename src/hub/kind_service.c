@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "net/addr.h"
 
+/* A node port of 0 is none, and is not kept. */
 static void default_ports(json_t *spec)
 {
 	json_t *p;
@@ -15,6 +16,8 @@ static void default_ports(json_t *spec)
 		default_str(p, "protocol", "TCP");
 		if (!json_object_get(p, "targetPort") && json_object_get(p, "port"))
 			json_object_set(p, "targetPort", json_object_get(p, "port"));
+		if (json_is_integer(json_object_get(p, "nodePort")) && json_integer_value(json_object_get(p, "nodePort")) == 0)
+			json_object_del(p, "nodePort");
 	}
 }
 

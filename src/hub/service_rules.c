@@ -122,12 +122,13 @@ static bool same_node_ports(const json_t *a, const json_t *b)
 	return true;
 }
 
+/* What the old one had, not what it needed: a load balancer may have ports left from before it was told to take none. */
 static void drop_node_ports(json_t *obj, const json_t *old)
 {
 	json_t *p;
 	size_t i;
 
-	if (!service_needs_node_ports(old) || service_is_external(obj) || !same_node_ports(obj, old))
+	if (!service_is_external(old) || service_is_external(obj) || !same_node_ports(obj, old))
 		return;
 	json_array_foreach(json_at(obj, "spec", "ports"), i, p)
 		json_object_del(p, "nodePort");

@@ -168,6 +168,22 @@ def test_type_changes(hub):
     wait_for(lambda: slices(hub, "s"))
 
 
+@pytest.mark.parametrize("after", [{"type": "ClusterIP"}, {"type": "ExternalName", "externalName": "example.com"}])
+def test_node_ports_go_with_the_type_whoever_asked_for_them(hub, after):
+    port = create(hub, service("s", type="LoadBalancer"))["spec"]["ports"][0]["nodePort"]
+    assert patch(hub, "s", {"allocateLoadBalancerNodePorts": False})["spec"]["ports"][0]["nodePort"] == port  # as upstream: it stays
+    assert "nodePort" not in patch(hub, "s", after)["spec"]["ports"][0]
+    assert create(hub, service("t", type="NodePort", ports=[{"port": 1, "nodePort": port}]))["kind"] == "Service"
+
+
+def test_a_node_port_of_zero_is_none(hub):
+    port = create(hub, service("s", type="LoadBalancer"))["spec"]["ports"][0]["nodePort"]
+    zero = patch(hub, "s", {"allocateLoadBalancerNodePorts": False, "ports": [{"port": 80, "nodePort": 0}]})["spec"]["ports"]
+    assert "nodePort" not in zero[0]
+    assert create(hub, service("t", type="NodePort", ports=[{"port": 1, "nodePort": port}]))["kind"] == "Service"
+    assert "nodePort" not in create(hub, service("u", ports=[{"port": 80, "nodePort": 0}]))["spec"]["ports"][0]
+
+
 def test_svc_30_health_check_node_port(hub):
     lb = create(hub, service("lb", type="LoadBalancer", externalTrafficPolicy="Local"))["spec"]
     port = lb["healthCheckNodePort"]
