@@ -107,6 +107,23 @@ def test_SVC_6_external_addresses(lab):
             wait_for("%s is served to %s" % (address, who), lambda: set(ask(lab, who, address)) == {"w1", "w2"})
 
 
+def test_one_node_and_one_family():
+    """A cluster of one node, IPv6 alone, by the kernel's stack: there is nobody else to lead to, or to hide it if something needs one."""
+    with Lab(nodes=1, family="ipv6", transport="direct", set=["datapath.fastPath=off"]) as lab:
+        balanced = {"ipFamilyPolicy": "SingleStack", "type": "LoadBalancer"}
+        lab.apply({**POOL, "spec": {"addresses": ["fd30::200-fd30::210"]}}, pod("c", node="n1"), server("w1", "web", "n1"), server("w2", "web", "n1"),
+                  service("web", **balanced), service("kept", selector={"app": "web"}, externalTrafficPolicy="Local", **balanced))
+        lab.wait_ready()
+        nodes = lab.status()["nodes"][0]["addresses"]
+        for name in ("web", "kept"):
+            given = wait_for("an address", lambda: [i["ip"] for i in get(lab, name)["status"]["loadBalancer"].get("ingress", [])])
+            asked = [(who, vips(lab, name)[0], 80) for who in ("default/c", "default/w1", "n1")]
+            asked += [(who, address, port) for who in ("world", "default/c", "n1") for address, port in [(a, node_port(lab, name)) for a in nodes] + [(given[0], 80)]]
+            for who, address, port in asked:
+                assert ":" in address
+                wait_for("%s of %s is served to %s" % (address, name, who), lambda: set(ask(lab, who, address, port)) == {"w1", "w2"})
+
+
 def test_SVC_14_who_terminates_serves_as_long_as_nobody_else_is_there(lab):
     lab.apply(service("term"), server("t1", "term", "n2", terminationGracePeriodSeconds=60))
     vip = vips(lab, "term")[0]
