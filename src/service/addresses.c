@@ -21,6 +21,7 @@ const char *service_addr_fault(const struct addr *a)
 struct rivals {
 	const struct service_env *env;
 	const struct model_service *svc;
+	bool from_pool; /* a pool gave it to @svc */
 	const struct model_service *winner; /* who has the address, or the port of it, if it is not @svc */
 	const struct model_service_port *port; /* NULL: only cluster addresses count */
 };
@@ -56,6 +57,15 @@ static bool has_port(const struct service_env *env, const struct model_service_a
 	return its && !service_takes_api(env, a, its);
 }
 
+/* The administrator's word before anybody's: else an older Service could name the addresses of a pool in its externalIPs, and take them from whoever gets
+ * one. Of equal claims the older one counts. */
+static bool goes_before(const struct rivals *r, const struct model_service_addr *a)
+{
+	bool from_pool = service_is_from_pool(a);
+
+	return from_pool != r->from_pool ? from_pool : is_older(a->of, r->svc);
+}
+
 static bool look_at_rival(const struct model_service_addr *a, void *ctx)
 {
 	struct rivals *r = ctx;
@@ -63,24 +73,28 @@ static bool look_at_rival(const struct model_service_addr *a, void *ctx)
 	if (a->of == r->svc || !is_served(r->env, a))
 		return true;
 	if (a->kind == SERVICE_ADDR_CLUSTER ||
-	    (r->port && is_older(a->of, r->svc) && has_port(r->env, a, r->port)))
+	    (r->port && goes_before(r, a) && has_port(r->env, a, r->port)))
 		r->winner = a->of;
 	return !r->winner;
 }
 
-/* Several Services may share an address, but not a port of it: the older one has it. */
-static const struct model_service *find_winner(const struct service_env *env, const struct model_service *svc,
-					       const struct addr *a, const struct model_service_port *port)
+/* Several Services may share an address, but not a port of it. @a: as @a->of claims it. */
+static const struct model_service *find_winner(const struct service_env *env, const struct model_service_addr *a, const struct model_service_port *port)
 {
-	struct rivals r = {.env = env, .svc = svc, .port = port};
+	struct rivals r = {.env = env, .svc = a->of, .from_pool = service_is_from_pool(a), .port = port};
 
-	model_each_service_at(env->model, a, look_at_rival, &r);
+	model_each_service_at(env->model, &a->addr, look_at_rival, &r);
 	return r.winner;
 }
 
 static const char *kind_text(uint8_t kind)
 {
 	return kind == SERVICE_ADDR_EXTERNAL ? "external address" : kind == SERVICE_ADDR_LOAD_BALANCER ? "load balancer address" : "cluster address";
+}
+
+bool service_is_from_pool(const struct model_service_addr *a)
+{
+	return a->kind == SERVICE_ADDR_LOAD_BALANCER && a->of->pooled;
 }
 
 /* What another controller has given may be on the uplink for that very reason. */
@@ -94,8 +108,7 @@ static bool is_held(const struct service_env *env, const struct model_service_ad
 	return false;
 }
 
-bool service_may_claim(const struct service_env *env, const struct model_service *svc, struct service_view *v,
-		       const struct model_service_addr *a)
+bool service_may_claim(const struct service_env *env, struct service_view *v, const struct model_service_addr *a)
 {
 	const struct model_service *other;
 	const char *fault = service_addr_fault(&a->addr), *kind = kind_text(a->kind);
@@ -121,7 +134,7 @@ bool service_may_claim(const struct service_env *env, const struct model_service
 			service_note_refused(v, "%s %s: in a range of pods", kind, text);
 			return false;
 		}
-	other = find_winner(env, svc, &a->addr, NULL);
+	other = find_winner(env, a, NULL);
 	if (other)
 		service_note_refused(v, "%s %s: Service %s/%s has it", kind, text, other->namespace_, other->name);
 	return !other;
@@ -130,7 +143,7 @@ bool service_may_claim(const struct service_env *env, const struct model_service
 bool service_may_claim_quietly(const struct service_env *env, const struct model_service_addr *a)
 {
 	struct service_view scratch = {};
-	bool may = service_may_claim(env, a->of, &scratch, a);
+	bool may = service_may_claim(env, &scratch, a);
 
 	for (size_t i = 0; i < scratch.n_refused; i++)
 		free(scratch.refused[i]);
@@ -200,7 +213,7 @@ static void add_addr(struct adder *a, const struct model_service_addr *at, const
 	char text[ADDR_TEXT_MAX];
 
 	if (addr_is_v4(&at->addr) == a->port->v6 || (at->kind == SERVICE_ADDR_EXTERNAL && !a->env->external_ips) ||
-	    !service_may_claim(a->env, a->svc, a->view, at))
+	    !service_may_claim(a->env, a->view, at))
 		return;
 	if (at->kind == SERVICE_ADDR_CLUSTER) {
 		enum service_role role = a->svc->internal_local ? SERVICE_LOCAL : SERVICE_CLUSTER;
@@ -212,7 +225,7 @@ static void add_addr(struct adder *a, const struct model_service_addr *at, const
 		service_note_refused(a->view, "%s %s, port %u: the API server has it", kind_text(at->kind), addr_format(&at->addr, text), sp->port);
 		return;
 	}
-	other = find_winner(a->env, a->svc, &at->addr, sp);
+	other = find_winner(a->env, at, sp);
 	if (other)
 		service_note_refused(a->view, "%s %s, port %u: Service %s/%s has it", kind_text(at->kind),
 				     addr_format(&at->addr, text), sp->port, other->namespace_, other->name);

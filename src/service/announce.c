@@ -8,6 +8,7 @@
 /* A Service's claim of an address. */
 struct claim {
 	struct addr addr;
+	bool from_pool;
 	const struct model_service *svc;
 };
 
@@ -38,12 +39,12 @@ static bool collect(struct model_service *svc, void *ctx)
 		if (!is_announced(c, &svc->addrs[i]))
 			continue;
 		GROW(c->claims, c->n, c->cap);
-		c->claims[c->n++] = (struct claim){svc->addrs[i].addr, svc};
+		c->claims[c->n++] = (struct claim){svc->addrs[i].addr, service_is_from_pool(&svc->addrs[i]), svc};
 	}
 	return true;
 }
 
-/* By address, then the oldest first. */
+/* By address, then who has its ports before the others (addresses.c). */
 static int compare_claims(const void *x, const void *y)
 {
 	const struct claim *a = x, *b = y;
@@ -51,6 +52,8 @@ static int compare_claims(const void *x, const void *y)
 
 	if (d)
 		return d;
+	if (a->from_pool != b->from_pool)
+		return a->from_pool ? -1 : 1;
 	if (a->svc->created != b->svc->created)
 		return a->svc->created < b->svc->created ? -1 : 1;
 	d = strcmp(a->svc->namespace_, b->svc->namespace_);

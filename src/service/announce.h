@@ -12,7 +12,7 @@ enum announce_from {
 
 struct announcement {
 	struct addr addr;
-	const char *namespace_, *name; /* the Service; of several the oldest. Borrowed from the model */
+	const char *namespace_, *name; /* the Service; of several that to which a pool gave it, then the oldest. Borrowed from the model */
 	const struct model_node **nodes; /* sorted by name */
 	size_t n_nodes;
 };

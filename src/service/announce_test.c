@@ -88,6 +88,8 @@ static void external_addresses_only_where_they_are_served(void)
 	w.env.external_ips = true;
 	CHECK_STR(told(&w, ANNOUNCE_ALL), "192.0.2.9 web: a b c d\n198.51.100.1 web: a b c d");
 	CHECK_STR(told(&w, ANNOUNCE_POOLS), "192.0.2.9 web: a b c d");
+	put_service(&w, "a", "198.51.100.2", true, ", 'externalIPs': ['192.0.2.9'], 'externalTrafficPolicy': 'Local'"); /* whose the ports are decides */
+	CHECK_STR(told(&w, ANNOUNCE_ALL), "192.0.2.9 web: a b c d\n198.51.100.1 web: a b c d\n198.51.100.2 a:");
 	world_done(&w);
 }
 

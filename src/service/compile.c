@@ -82,7 +82,7 @@ static void collect_vips(const struct service_env *env, const struct model_servi
 {
 	v->vips = xnew0_array(struct addr, svc->n_addrs + 1);
 	for (unsigned i = 0; i < svc->n_addrs; i++)
-		if (svc->addrs[i].kind == SERVICE_ADDR_CLUSTER && service_may_claim(env, svc, v, &svc->addrs[i]))
+		if (svc->addrs[i].kind == SERVICE_ADDR_CLUSTER && service_may_claim(env, v, &svc->addrs[i]))
 			v->vips[v->n_vips++] = svc->addrs[i].addr;
 }
 

@@ -13,9 +13,10 @@ void service_each_served(const struct service_env *env, const struct model_servi
 /* Fills in the addresses of @p, whose endpoints are there. @sp: the port that it is of. */
 void service_collect_addresses(const struct service_env *env, const struct model_service *svc, struct service_view *v,
 			       const struct model_service_port *sp, struct service_port *p);
-/* May the Service have the address? @kind: where it is named. Refusals are noted in @v. */
-bool service_may_claim(const struct service_env *env, const struct model_service *svc, struct service_view *v,
-		       const struct model_service_addr *a);
+/* Did a LoadBalancerPool give it to the Service? */
+bool service_is_from_pool(const struct model_service_addr *a);
+/* May its Service have the address? Refusals are noted in @v. */
+bool service_may_claim(const struct service_env *env, struct service_view *v, const struct model_service_addr *a);
 /* api_server.c. Is it an address at which an API server is, or is asked for? */
 bool service_is_api_address(const struct service_env *env, const struct addr *addr);
 /* Would the Service take from its address, by this port, what is the API server's? What another controller has given may be shared with it: there

@@ -381,6 +381,31 @@ static void S9_who_leads_to_the_API_servers_may_have_their_address(void)
 }
 
 /* An older Service that names the address but does not serve it, as external addresses are off or it has not the family, closes nothing. */
+/* Whatever the ages; of what another controller gave the older one has the port. */
+static void S9_what_a_pool_gave_goes_before_external_addresses(void)
+{
+	static const struct {
+		const char *kind, *loser, *text;
+	} cases[] = {{"pool", "older", "external address 192.0.2.9, port 80: Service default/s has it"},
+		     {"half", "older", "external address 192.0.2.9, port 80: Service default/s has it"},
+		     {"given", "s", "load balancer address 192.0.2.9, port 80: Service default/older has it"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(service_view_freep) struct service_view *loser = NULL, *winner = NULL;
+		struct world w = world_new();
+
+		w.env.external_ips = true;
+		claim_port(&w, "older", "external", "192.0.2.9", 80, "2026-01-01T00:00:00Z");
+		claim_port(&w, "s", cases[i].kind, "192.0.2.9", 80, "2026-01-02T00:00:00Z");
+		loser = world_compile(&w, cases[i].loser);
+		CHECK_INT(loser->n_refused, 1);
+		CHECK_STR(loser->refused[0], cases[i].text);
+		winner = world_compile(&w, streq(cases[i].loser, "s") ? "older" : "s");
+		CHECK_INT(winner->n_refused, 0);
+		world_done(&w);
+	}
+}
+
 static void S9_a_claim_that_is_not_served_keeps_nobody_out(void)
 {
 	static const struct {
@@ -633,6 +658,7 @@ int main(void)
 	RUN(S9_changes_of_the_API_are_seen);
 	RUN(S9_this_nodes_further_addresses_are_refused);
 	RUN(S9_of_two_claims_the_older_one_counts);
+	RUN(S9_what_a_pool_gave_goes_before_external_addresses);
 	RUN(S9_a_claim_that_is_not_served_keeps_nobody_out);
 	RUN(SVC_18_42_affinity_and_source_ranges);
 	RUN(SVC_42_a_family_has_its_own_source_ranges);
