@@ -28,6 +28,9 @@ struct parsed {
 	size_t l3, l4, ip_len, fragment_off;
 };
 
+struct model_around model_around;
+uint32_t if_c;
+
 static struct ends flows[KNOWN_MAX], firsts[KNOWN_MAX];
 static size_t n_flows, n_firsts;
 
@@ -521,24 +524,58 @@ struct model_verdict model_from_pod(const uint8_t *frame, size_t len)
 }
 
 /* Addresses as they stand there, whatever else is wrong with the packet. */
-static bool peek(const struct view *v, struct addr *src, struct addr *dst)
+static bool peek(const struct view *v, size_t l3, struct addr *src, struct addr *dst)
 {
 	unsigned type = u16(v, 12);
 
-	if (type == ETH_P_IP && has(v, 14, 20)) {
+	if (type == ETH_P_IP && has(v, l3, 20)) {
 		struct in_addr four;
 
-		memcpy(&four, v->data + 26, 4);
+		memcpy(&four, v->data + l3 + 12, 4);
 		*src = addr_from_v4(four);
-		memcpy(&four, v->data + 30, 4);
+		memcpy(&four, v->data + l3 + 16, 4);
 		*dst = addr_from_v4(four);
 		return true;
 	}
-	if (type != ETH_P_IPV6 || !has(v, 14, 40))
+	if (type != ETH_P_IPV6 || !has(v, l3, 40))
 		return false;
-	memcpy(src->b, v->data + 22, 16);
-	memcpy(dst->b, v->data + 38, 16);
+	memcpy(src->b, v->data + l3 + 8, 16);
+	memcpy(dst->b, v->data + l3 + 24, 16);
 	return true;
+}
+
+/* In one piece, without options and extension headers, to the tunnel's port. */
+static bool is_outer(const struct view *v)
+{
+	bool v6 = u16(v, 12) == ETH_P_IPV6;
+	size_t l4 = 14 + (v6 ? 40 : 20);
+
+	if (!v6 && (v->data[14] != 0x45 || u16(v, 20) & 0x3fff))
+		return false;
+	return v->data[v6 ? 20 : 23] == IPPROTO_UDP && has(v, l4, 4) && u16(v, l4 + 2) == 4789;
+}
+
+/* What VXLAN's device would not take. */
+static enum drop_reason judge_outer(const struct view *v)
+{
+	static const uint8_t flags[4] = { 8 };
+	size_t udp = 14 + (u16(v, 12) == ETH_P_IPV6 ? 40 : 20), need = 30;
+
+	if (!has(v, udp, 16))
+		return DROP_TRUNCATED;
+	if (memcmp(v->data + udp + 8, flags, 4) != 0 || v->data[udp + 15])
+		return DROP_VXLAN_HEADER;
+	if (!has(v, udp, need))
+		return DROP_TRUNCATED;
+	need += u16(v, udp + 28) == ETH_P_IP ? 20 : u16(v, udp + 28) == ETH_P_IPV6 ? 40 : 0;
+	if (u16(v, udp + 4) < need)
+		return DROP_TRUNCATED;
+	return has(v, udp, u16(v, udp + 4)) ? DROP_NONE : DROP_MALFORMED;
+}
+
+static bool is_own(const struct addr *a)
+{
+	return is(a, NODE4) || is(a, NODE6) || is(a, "192.0.2.1") || is(a, "fd30::1");
 }
 
 /* No host beyond the link has it. */
@@ -566,8 +603,12 @@ struct model_verdict model_from_net(const uint8_t *frame, size_t len)
 		return goes(WAY_STACK);
 	if (is_tagged(&v) && (u16(&v, 14) & 0xfff) == 0) /* here no stack has taken one off: it is the second */
 		return dropped(DROP_QINQ);
-	if (!peek(&v, &src, &dst))
+	if (!peek(&v, 14, &src, &dst))
 		return goes(WAY_STACK);
+	if ((is(&dst, "192.0.2.1") || is(&dst, "fd30::1")) && is_outer(&v)) {
+		why = v.data[0] & 1 ? DROP_DESTINATION_MAC : is_own(&src) ? DROP_NET_SOURCE : judge_outer(&v);
+		return why == DROP_NONE ? goes(WAY_STACK) : dropped(why);
+	}
 	if (is(&src, "192.0.2.1") || is(&src, "fd30::1") || in(&src, "10.9.1.0/24") || in(&src, "fd09:0:0:1::/64"))
 		return dropped(DROP_NET_SOURCE);
 	if (in(&src, "10.9.3.0/24") || in(&src, "fd09:0:0:3::/64"))
@@ -609,4 +650,85 @@ struct model_verdict model_to_pod(const uint8_t *frame, size_t len)
 		return dropped(DROP_NOT_FOR_POD);
 	why = judge(&v, &p, false);
 	return why == DROP_NONE ? goes(WAY_STACK) : dropped(why);
+}
+
+/* From another node, whose way is this one: for a pod or for this node, and for nobody else. */
+static struct model_verdict arrives(struct view *v, struct parsed *p)
+{
+	enum drop_reason why;
+
+	if (is_pod_a(&p->e.dst) || is_pod_b(&p->e.dst)) {
+		why = judge(v, p, false);
+		return why == DROP_NONE ? to_pod_of(p) : dropped(why);
+	}
+	if (!is_own(&p->e.dst))
+		return dropped(DROP_TUNNEL_DESTINATION);
+	return is_tunnel(p->e.proto) ? dropped(DROP_POD_TUNNEL) : goes(WAY_STACK);
+}
+
+/* Each family's pods of node 3 come in outer packets of that family; those of node 2, who has others to come by, in none. */
+static enum drop_reason tunnel_source(const struct addr *src)
+{
+	const struct model_around *m = &model_around;
+	bool three4 = in(src, "10.9.3.0/24"), three6 = in(src, "fd09:0:0:3::/64"), others = in(src, "10.9.2.0/24") || in(src, "fd09:0:0:2::/64") || is(src, MESH4) || is(src, MESH6);
+
+	if ((!three4 && !three6 && !others) || !m->tunnelled || addr_is_v4(&m->outer_src) != three4)
+		return DROP_TUNNEL_SOURCE;
+	if (m->vni != 7)
+		return DROP_TUNNEL_VNI;
+	if (!is(&m->outer_src, three4 ? "192.0.2.3" : "fd30::3") || others)
+		return DROP_TUNNEL_SOURCE;
+	return is(&m->outer_dst, three4 ? "192.0.2.1" : "fd30::1") ? DROP_NONE : DROP_TUNNEL_DESTINATION;
+}
+
+struct model_verdict model_from_tunnel(const uint8_t *frame, size_t len)
+{
+	struct view v = { frame, len };
+	struct parsed p;
+	enum drop_reason why = parse(&v, 14, u16(&v, 12), false, &p);
+
+	if (why == DROP_NONE)
+		why = tunnel_source(&p.e.src);
+	return why == DROP_NONE ? arrives(&v, &p) : dropped(why);
+}
+
+struct model_verdict model_from_mesh(const uint8_t *frame, size_t len)
+{
+	struct view v = { frame, len };
+	struct parsed p;
+	enum drop_reason why = parse(&v, 0, u16(&v, 12), false, &p);
+
+	if (why == DROP_NONE && !is(&p.e.src, MESH4) && !is(&p.e.src, MESH6))
+		why = DROP_TUNNEL_SOURCE;
+	return why == DROP_NONE ? arrives(&v, &p) : dropped(why);
+}
+
+/* Who speaks as a pod of this node came by its interface; who speaks as another node, or as the gateway, by one that we look at. */
+static struct model_verdict leaves(const uint8_t *frame, size_t len, size_t l3)
+{
+	struct view v = { frame, len };
+	uint32_t by = model_around.came_by;
+	struct addr src, dst;
+	uint32_t own;
+
+	if (!peek(&v, l3, &src, &dst))
+		return goes(WAY_STACK);
+	own = is_pod_a(&src) ? if_a : is_pod_b(&src) ? if_b : is(&src, C4) || is(&src, C6) ? if_c : 0;
+	if (own)
+		return by == own ? goes(WAY_STACK) : dropped(DROP_NET_SOURCE);
+	if (by <= 1 || by == if_uplink || by == if_tunnel || by == if_a || by == if_b || by == if_c)
+		return goes(WAY_STACK);
+	if (in(&src, "10.9.2.0/23") || in(&src, "fd09:0:0:2::/63") || is(&src, MESH4) || is(&src, MESH6))
+		return dropped(DROP_STRAY_SOURCE);
+	return is(&src, "169.254.1.1") || is(&src, "fe80::1") ? dropped(DROP_NET_SOURCE) : goes(WAY_STACK);
+}
+
+struct model_verdict model_to_tunnel(const uint8_t *frame, size_t len)
+{
+	return leaves(frame, len, 14);
+}
+
+struct model_verdict model_to_mesh(const uint8_t *frame, size_t len)
+{
+	return leaves(frame, len, 0);
 }

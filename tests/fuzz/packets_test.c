@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Random packets through the loaded programs, held against the model of packets_model.c: the same verdict, the same reason,
- * and a forwarded packet that differs in MACs, one hop and the checksum that follows from it, and nowhere else.
+ * counted once, and a forwarded packet that differs in MACs, one hop and the checksum that follows from it, and nowhere else. (xdp_net, which is held
+ * against from_net: mutations_come_out_the_same in tests/bpf/xdp_test.c.)
  *
  * A frame is built well, then damaged in up to three places. The run is repeatable: WEFT_FUZZ_SEED=N (printed) and the
  * number of the packet name it. */
 #include "base/test.h"
+#include "by_tunnel.skel.h"
 #include "packets_model.h"
 
+#include <bpf/bpf.h>
+#include <err.h>
+#include <net/if.h>
 #include <sched.h>
 
-enum { ROUNDS = 5000, ROUNDS_FULL = 100000, PACKETS = 40 /* between two clearings: fewer than any table holds */ };
+enum { ETHER = 14, STRANGER = 1001 /* an interface of somebody else's */, ROUNDS = 5000, ROUNDS_FULL = 100000, PACKETS = 40 /* between two clearings: fewer than any table holds */ };
 
 static const uint8_t everybody[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 static struct frame f;
@@ -117,12 +122,32 @@ static void put_fragment4(void)
 	frame_ip4(&f)->id = htons(rnd(3));
 }
 
-static void build(bool from_pod)
+/* Whose packets come by the mesh, or are to go there: those of a node that has it, those of pod C, somebody's. */
+static const char *pick_mesh(bool v6)
+{
+	static const char *const all[][2] = { { MESH4, MESH6 }, { C4, C6 }, { "8.0.9.9", "2001:db8:86dd::9" } };
+	uint32_t n = rnd(5);
+
+	return all[n < 3 ? n : 0][v6];
+}
+
+enum kind { OF_POD, FROM_NET, TO_POD, OF_TUNNEL, TO_TUNNEL, OF_MESH, TO_MESH };
+
+static const char *pick_source(enum kind kind, bool v6)
+{
+	if (kind == OF_MESH || kind == TO_MESH)
+		return pick_mesh(v6);
+	if (kind == OF_TUNNEL && rnd(4))
+		return v6 ? TUNNEL6 : TUNNEL4;
+	return pick_addr(v6, kind == OF_POD);
+}
+
+static void build(enum kind kind)
 {
 	static const uint8_t protocols[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_ICMP, IPPROTO_ESP };
 	bool v6 = rnd(2);
 	uint8_t proto = protocols[rnd(sizeof(protocols))];
-	const char *src = pick_addr(v6, from_pod), *dst = pick_addr(v6, !from_pod);
+	const char *src = pick_source(kind, v6), *dst = pick_addr(v6, kind != OF_POD);
 
 	if (proto == IPPROTO_ICMP && v6)
 		proto = IPPROTO_ICMPV6;
@@ -141,6 +166,30 @@ static void build(bool from_pod)
 	frame_end(&f);
 	if (v6 && !rnd(4))
 		frame_ip6(&f)->hop_limit = rnd(2) ? 255 : rnd(3);
+	if (kind == OF_MESH || kind == TO_MESH) {
+		f.len -= ETHER;
+		memmove(f.data, f.data + ETHER, f.len);
+	}
+}
+
+/* An outer packet of VXLAN, or of what is like it. */
+static void build_outer(void)
+{
+	static const char *const sources[][2] = { { "192.0.2.3", "fd30::3" }, { "192.0.2.1", "fd30::1" }, { WORLD4, WORLD6 }, { NODE4, NODE6 } };
+	static const uint8_t headers[][8] = { { 8, 0, 0, 0, 0, 0, 7, 0 }, { 8, 0, 0, 0, 0, 0, 9, 0 }, { 0x88, 0, 0, 1, 0, 0, 7, 0 }, { 8, 0, 0, 0, 0, 0, 7, 1 }, { 0, 0, 0x65, 0x58, 0, 0, 7, 0 } };
+	static const uint16_t types[] = { ETH_P_IP, ETH_P_IPV6, ETH_P_ARP };
+	bool v6 = rnd(2);
+	uint16_t type = types[rnd(ARRAY_SIZE(types))], inner[7] = { [6] = htons(type) };
+	uint32_t from = rnd(8);
+
+	frame_ether(&f, rnd(16) ? mac_host_a : rnd(2) ? mac_other : everybody, mac_vtep, v6 ? ETH_P_IPV6 : ETH_P_IP);
+	frame_ip(&f, sources[from < 4 ? from : 0][v6], v6 ? "fd30::1" : "192.0.2.1", IPPROTO_UDP);
+	frame_udp(&f, 50000, rnd(16) ? 4789 : 4790);
+	frame_put(&f, headers[rnd(2) ? 0 : rnd(ARRAY_SIZE(headers))], 8 - (rnd(8) ? 0 : rnd(8)));
+	frame_put(&f, inner, rnd(4) ? sizeof(inner) : rnd(sizeof(inner)));
+	frame_payload(&f, rnd(60));
+	frame_end(&f);
+	((struct udphdr *)(f.data + f.l4))->len = htons(f.len - f.l4 + (rnd(6) ? 0 : rnd(40) - 20));
 }
 
 static void damage(void)
@@ -209,45 +258,113 @@ static bool macs_are_right(const struct model_verdict *want, const uint8_t *out)
 	}
 }
 
-/* One hop less, a checksum that is as right as it was, nothing else. */
-static bool is_one_hop_on(const struct outcome *o)
+/* One hop less, a checksum that is as right as it was, nothing else. Without an Ethernet header it has got one. */
+static bool is_one_hop_on(const struct outcome *o, bool bare)
 {
 	bool v6 = f.data[12] == 0x86;
-	size_t ttl = v6 ? 21 : 22;
+	size_t ttl = v6 ? 21 : 22, more = bare ? ETHER : 0;
 	uint8_t was[2048];
 
-	if (o->len != f.len || o->data[ttl] != f.data[ttl] - 1)
+	memcpy(was + 12, f.data + 12, 2);
+	memcpy(was + more, f.data, f.len);
+	if (bare)
+		memcpy(was + 12, f.data + 12, 2);
+	if (o->len != f.len + more || o->data[ttl] != was[ttl] - 1)
 		return false;
-	if (!v6 && frame_ip4_checksum_ok(f.data + 14) != frame_ip4_checksum_ok(o->data + 14))
+	if (!v6 && frame_ip4_checksum_ok(was + ETHER) != frame_ip4_checksum_ok(o->data + ETHER))
 		return false;
-	memcpy(was, f.data, f.len);
 	memcpy(was, o->data, 12);
 	was[ttl] = o->data[ttl];
 	if (!v6)
 		memcpy(was + 24, o->data + 24, 2);
-	return memcmp(was, o->data, f.len) == 0;
+	return memcmp(was, o->data, o->len) == 0;
 }
 
-static bool agrees(const struct model_verdict *want, const struct outcome *o, enum drop_reason why)
+/* @counted: drops, of whatever reason */
+static bool agrees(const struct model_verdict *want, const struct outcome *o, enum drop_reason why, uint64_t counted, bool bare)
 {
+	if (counted != (want->way == WAY_DROP))
+		return false;
 	if (want->way == WAY_DROP)
 		return o->verdict == TC_ACT_SHOT && why == want->why;
 	if (want->way == WAY_STACK)
 		return o->verdict == TC_ACT_OK && o->len == f.len && memcmp(o->data, f.data, f.len) == 0;
-	return o->verdict == TC_ACT_REDIRECT && macs_are_right(want, o->data) && is_one_hop_on(o);
+	return o->verdict == TC_ACT_REDIRECT && macs_are_right(want, o->data) && is_one_hop_on(o, bare);
 }
 
 static const struct program {
 	const char *name;
 	struct model_verdict (*model)(const uint8_t *frame, size_t len);
 	uint32_t *ifindex;
-	bool from_pod;
+	enum kind kind;
 } programs[] = {
-	{ "from_pod", model_from_pod, &if_a, true },
-	{ "from_pod", model_from_pod, &if_a, true },
-	{ "from_net", model_from_net, &if_uplink, false },
-	{ "to_pod", model_to_pod, &if_a, false },
+	{ "from_pod", model_from_pod, &if_a, OF_POD },
+	{ "from_pod", model_from_pod, &if_a, OF_POD },
+	{ "from_net", model_from_net, &if_uplink, FROM_NET },
+	{ "to_pod", model_to_pod, &if_a, TO_POD },
+	{ "from_tunnel", model_from_tunnel, &if_tunnel, OF_TUNNEL },
+	{ "to_tunnel", model_to_tunnel, &if_tunnel, TO_TUNNEL },
+	{ "from_mesh", model_from_mesh, &if_tunnel, OF_MESH },
+	{ "to_mesh", model_to_mesh, &if_tunnel, TO_MESH },
 };
+
+static bool met[ARRAY_SIZE(programs)][WAY_COUNT];
+static struct by_tunnel *by_tunnel;
+
+/* How often anything was dropped since the last look, and why last. */
+static uint64_t new_drops(enum drop_reason *ret_why)
+{
+	static struct dp_counter seen[DROP_REASON_COUNT];
+	struct dp_counter now[DROP_REASON_COUNT];
+	uint64_t n = 0;
+
+	*ret_why = DROP_NONE;
+	CHECK_INT(datapath_read_drops(dp, now), 0);
+	for (int i = 0; i < DROP_REASON_COUNT; i++) {
+		if (now[i].packets != seen[i].packets)
+			*ret_why = i;
+		n += now[i].packets - seen[i].packets;
+	}
+	memcpy(seen, now, sizeof(seen));
+	return n;
+}
+
+/* The tunnel that it came out of, which mostly is node 3's, or the interface that it came in by. */
+static void set_around(enum kind kind)
+{
+	static const char *const from[][2] = { { "192.0.2.3", "fd30::3" }, { "192.0.2.2", "fd30::2" }, { WORLD4, WORLD6 }, { "192.0.2.1", "fd30::1" } };
+	const uint32_t by[] = { HARNESS_BY_NODE, 1, if_a, if_b, if_c, if_uplink, if_tunnel, STRANGER, STRANGER };
+	bool v6 = rnd(4) ? f.data[12] == 0x86 : rnd(2);
+
+	model_around = (struct model_around){ .tunnelled = kind == OF_TUNNEL && rnd(16), .vni = rnd(8) ? 7 : rnd(9) };
+	model_around.outer_src = addr_of(from[rnd(3) ? 0 : rnd(ARRAY_SIZE(from))][v6]);
+	model_around.outer_dst = addr_of(rnd(8) ? v6 ? "fd30::1" : "192.0.2.1" : v6 ? NODE6 : NODE4);
+	harness_came_by = kind == TO_TUNNEL || kind == TO_MESH ? by[rnd(ARRAY_SIZE(by))] : 0;
+	model_around.came_by = harness_came_by == HARNESS_BY_NODE ? 0 : harness_came_by;
+}
+
+static struct outcome run_out_of_tunnel(void)
+{
+	const struct model_around *m = &model_around;
+	struct bpf_tunnel_key key = { .tunnel_id = m->vni };
+	struct __sk_buff ctx = { .ifindex = if_tunnel };
+	struct outcome o = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f.data, .data_size_in = f.len, .data_out = o.data, .data_size_out = sizeof(o.data),
+		    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
+	bool v6 = !addr_is_v4(&m->outer_src);
+	int r;
+
+	memcpy(v6 ? (void *)key.local_ipv6 : &key.local_ipv4, m->outer_src.b + (v6 ? 0 : 12), v6 ? 16 : 4);
+	memcpy(v6 ? (void *)key.remote_ipv6 : &key.remote_ipv4, m->outer_dst.b + (v6 ? 0 : 12), v6 ? 16 : 4);
+	if (!v6)
+		key.local_ipv4 = ntohl(key.local_ipv4), key.remote_ipv4 = ntohl(key.remote_ipv4);
+	by_tunnel->bss->outer = key;
+	by_tunnel->bss->outer_is_v6 = v6;
+	r = bpf_prog_test_run_opts(bpf_program__fd(by_tunnel->progs.by_tunnel), &opts);
+	o.verdict = r < 0 ? r : (int)opts.retval;
+	o.len = opts.data_size_out;
+	return o;
+}
 
 static bool one_packet(uint64_t seed, unsigned number)
 {
@@ -256,20 +373,26 @@ static bool one_packet(uint64_t seed, unsigned number)
 	struct model_verdict want;
 	struct outcome o;
 	enum drop_reason why;
+	uint64_t counted;
 
-	build(p->from_pod);
+	if (p->kind == FROM_NET && !rnd(3))
+		build_outer();
+	else
+		build(p->kind);
 	while (wounds--)
 		damage();
-	o = run(p->name, &f, *p->ifindex);
+	set_around(p->kind);
+	o = p->kind == OF_TUNNEL && model_around.tunnelled ? run_out_of_tunnel() : run(p->name, &f, *p->ifindex);
 	if (o.verdict == -EINVAL && may_be_refused())
 		return true;
-	why = last_drop();
+	counted = new_drops(&why);
 	want = p->model(f.data, f.len);
-	if (!agrees(&want, &o, why)) {
+	if (!agrees(&want, &o, why, counted, p->kind == OF_MESH)) {
 		explain(seed, number, p->name, &want, o.verdict, why);
 		return false;
 	}
 	ways[want.way]++;
+	met[p - programs][want.way] = true;
 	reasons[want.why] += want.way == WAY_DROP;
 	return true;
 }
@@ -292,16 +415,21 @@ static void programs_agree_with_the_model(void)
 /* A generator that never gets somewhere would find nothing there. */
 static void every_outcome_was_met(void)
 {
-	static const enum drop_reason elsewhere[] = { DROP_NONE, DROP_NO_ENDPOINT, DROP_FLOW_SHARE, DROP_FLOW_TABLE_FULL, DROP_TUNNEL_VNI,
-						      DROP_TUNNEL_SOURCE, DROP_TUNNEL_DESTINATION, DROP_NAT_EXHAUSTED, DROP_NAT_SHARE, DROP_NAT_TABLE_FULL,
+	static const enum drop_reason elsewhere[] = { DROP_NONE, DROP_NO_ENDPOINT, DROP_FLOW_SHARE, DROP_FLOW_TABLE_FULL, DROP_NAT_EXHAUSTED, DROP_NAT_SHARE, DROP_NAT_TABLE_FULL,
 						      DROP_NAT_ADDRESS, DROP_PLAINTEXT_OUT, DROP_PLAINTEXT_IN, DROP_POLICY_EGRESS, DROP_POLICY_INGRESS,
 						      DROP_POLICY_UNKNOWN_POD, DROP_POLICY_LOCKED, DROP_GENEVE_HEADER, DROP_GENEVE_CONTROL,
 						      DROP_GENEVE_CRITICAL, DROP_FLOW_UNANSWERED, DROP_NAT_UNANSWERED, DROP_NAT_TUNNEL,
 						      DROP_SERVICE_REFUSED, DROP_SERVICE_NO_LOCAL, DROP_SERVICE_SOURCE, DROP_SERVICE_PORT,
-						      DROP_TOO_BIG, DROP_HOP_LIMIT, DROP_STRAY_SOURCE, DROP_VXLAN_HEADER };
+						      DROP_TOO_BIG, DROP_HOP_LIMIT };
 
 	for (int w = 0; w < WAY_COUNT; w++)
 		CHECK(ways[w] > 0);
+	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+		enum kind kind = programs[i].kind;
+
+		CHECK(met[i][WAY_DROP] && met[i][WAY_STACK]);
+		CHECK(met[i][WAY_LOCAL] == (kind != TO_POD && kind != TO_TUNNEL && kind != TO_MESH));
+	}
 	for (int r = 0; r < DROP_REASON_COUNT; r++) {
 		bool counted = true;
 
@@ -311,6 +439,54 @@ static void every_outcome_was_met(void)
 			printf("# never: %s\n", drop_reason_label(r));
 		CHECK(!counted || reasons[r] > 0);
 	}
+}
+
+static struct dp_node_route mesh_route(const char *addr)
+{
+	struct addr a = addr_of(addr);
+
+	return (struct dp_node_route){ .prefix = prefix_host(&a), .transport = DP_MESH, .underlay = addr_of("192.0.2.4"), .ifindex = if_tunnel, .mtu = 1420 };
+}
+
+static struct dp_node_route node_route(const char *prefix, enum dp_transport transport, const char *underlay)
+{
+	struct dp_node_route r = { .transport = transport, .underlay = addr_of(underlay), .ifindex = transport == DP_TUNNEL ? if_tunnel : if_uplink,
+				   .mtu = transport == DP_TUNNEL ? 1450 : 1500, .plain = transport == DP_DIRECT };
+
+	assert(prefix_parse(prefix, &r.prefix, NULL) == 0);
+	if (r.plain)
+		r.plain_by[0] = if_uplink;
+	else
+		r.outer = r.underlay;
+	memcpy(r.vtep_mac, mac_vtep, 6);
+	return r;
+}
+
+/* The harness's node, a node by the mesh and pod C. */
+static void add_mesh(void)
+{
+	struct dp_node_route routes[] = { node_route("10.9.2.0/24", DP_DIRECT, "192.0.2.2"), node_route("fd09:0:0:2::/64", DP_DIRECT, "fd30::2"),
+					  node_route("10.9.3.0/24", DP_TUNNEL, "192.0.2.3"), node_route("fd09:0:0:3::/64", DP_TUNNEL, "fd30::3"),
+					  mesh_route(MESH4), mesh_route(MESH6) };
+	struct dp_endpoint pods[] = { { .ifindex = if_a, .id = 1, .addrs = { addr_of(A4), addr_of(A6) } }, { .ifindex = if_b, .id = 2, .addrs = { addr_of(B4), addr_of(B6) } },
+				      { .id = 3, .addrs = { addr_of(C4), addr_of(C6) } } };
+
+	memcpy(pods[0].pod_mac, mac_pod_a, 6);
+	memcpy(pods[0].host_mac, mac_host_a, 6);
+	memcpy(pods[1].pod_mac, mac_pod_b, 6);
+	memcpy(pods[1].host_mac, mac_host_b, 6);
+	pods[2].ifindex = if_c = if_nametoindex("peer-b");
+	if (!if_c || datapath_apply_endpoints(dp, pods, ARRAY_SIZE(pods)) < 0 || datapath_apply_node_routes(dp, routes, ARRAY_SIZE(routes)) < 0)
+		errx(1, "the mesh");
+}
+
+static void load_by_tunnel(void)
+{
+	int zero = 0, fd = datapath_program_fd(dp, "from_tunnel");
+
+	by_tunnel = by_tunnel__open_and_load();
+	if (!by_tunnel || bpf_map_update_elem(bpf_map__fd(by_tunnel->maps.next), &zero, &fd, BPF_ANY) < 0)
+		err(1, "by_tunnel");
 }
 
 int main(void)
@@ -324,8 +500,11 @@ int main(void)
 	dp_config.foreign_nat = false; /* the model knows no stages of a flow; stack_test.c has these */
 	harness_reopen();
 	harness_forward(false); /* nor the node's routes */
+	add_mesh();
+	load_by_tunnel();
 	RUN(programs_agree_with_the_model);
 	RUN(every_outcome_was_met);
+	by_tunnel__destroy(by_tunnel);
 	harness_done();
 	return test_end();
 }
