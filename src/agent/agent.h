@@ -17,6 +17,7 @@
 #include "agent/repair.h"
 #include "agent/services.h"
 #include "agent/seeing.h"
+#include "agent/trouble.h"
 #include "ipc/server.h"
 #include "kube/watch.h"
 #include "net/rtnl_monitor.h"
@@ -148,9 +149,10 @@ void agent_find_underlays(const struct agent *a, struct addr ret[2]); /* the fir
 /* host_boot.c: before the API has told everything the node's own policies are in force as the record says. Return: 0, -errno: to be repeated. */
 int agent_boot_host_policy(struct agent *a);
 
-/* tables.c: the node's own addresses; neighbours, routes and rules. Return: 0, -errno. */
-int agent_apply_node_addrs(struct agent *a);
-int agent_apply_tables(struct agent *a, char **ret_error);
+/* tables.c: the node's own addresses; neighbours, routes and rules. Each is tried; @t: the first that the kernel refuses. */
+/* Return: 0, -errno when an address that is not the node's any more could not be taken away. */
+int agent_apply_node_addrs(struct agent *a, struct trouble *t);
+void agent_apply_tables(struct agent *a, struct trouble *t);
 
 /* node_datapath.c */
 /* Opens the datapath for the node as a->state says; a changed node opens it anew. What it carries goes on meanwhile. Return: 0, -errno. */

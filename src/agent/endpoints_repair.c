@@ -88,34 +88,29 @@ static bool has_neigh(const struct neigh *have, size_t n, const struct neigh *wa
 	return false;
 }
 
-/* Queues what is missing of one endpoint. Return: how many changes. */
-static size_t queue_missing(struct endpoints *e, const struct endpoint_record *r, const struct route *routes,
+/* Queues what is missing of one endpoint. */
+static void queue_missing(struct endpoints *e, const struct endpoint_record *r, const struct route *routes,
 			    size_t n_routes, const struct neigh *neighs, size_t n_neighs)
 {
 	struct route want_routes[IPAM_FAMILIES];
 	struct neigh want_neighs[IPAM_FAMILIES];
-	size_t wr = pod_link_routes(r, &e->node.env, want_routes), wn = pod_link_neighs(r, want_neighs), queued = 0;
+	size_t wr = pod_link_routes(r, &e->node.env, want_routes), wn = pod_link_neighs(r, want_neighs);
 
 	for (size_t i = 0; i < wn; i++) {
-		if (!has_neigh(neighs, n_neighs, &want_neighs[i])) {
+		if (!has_neigh(neighs, n_neighs, &want_neighs[i]))
 			rtnl_replace_neigh(e->nl, &want_neighs[i]);
-			queued++;
-		}
 	}
 	for (size_t i = 0; i < wr; i++) {
-		if (!has_route(routes, n_routes, &want_routes[i])) {
+		if (!has_route(routes, n_routes, &want_routes[i]))
 			rtnl_replace_route(e->nl, &want_routes[i]);
-			queued++;
-		}
 	}
-	return queued;
 }
 
 static int apply_routes(struct endpoints *e, const struct turn *t)
 {
 	_cleanup_free_ struct route *routes = NULL;
 	_cleanup_free_ struct neigh *neighs = NULL;
-	size_t n_routes, n_neighs, queued = 0;
+	size_t n_routes, n_neighs, made;
 	int code = rtnl_list_routes(e->nl, AF_UNSPEC, RT_TABLE_MAIN, NET_PROTO_WEFT, &routes, &n_routes);
 
 	if (code == 0)
@@ -125,12 +120,13 @@ static int apply_routes(struct endpoints *e, const struct turn *t)
 	rtnl_batch(e->nl);
 	for (size_t i = 0; i < t->n; i++)
 		if (t->eps[i]->record->ifindex)
-			queued += queue_missing(e, t->eps[i]->record, routes, n_routes, neighs, n_neighs);
+			queue_missing(e, t->eps[i]->record, routes, n_routes, neighs, n_neighs);
 	code = rtnl_commit(e->nl, NULL, NULL);
-	if (queued && code == 0 && e->settled)
-		repairs_note(e->repairs, REPAIR_ROUTE, queued, rtnl_batch_first(e->nl));
-	else if (queued && code == 0)
-		log_info("put routes and neighbours of pods back", L_UINT("count", queued));
+	made = rtnl_batch_made(e->nl);
+	if (made && e->settled)
+		repairs_note(e->repairs, REPAIR_ROUTE, made, rtnl_batch_first(e->nl));
+	else if (made)
+		log_info("put routes and neighbours of pods back", L_UINT("count", made));
 	return code == -ENODEV || code == -ENETDOWN ? 0 : code; /* a link that is gone: reconciliation's business */
 }
 

@@ -155,7 +155,8 @@ static long sysctl_read(const char *family, const char *ifname, const char *key)
 
 struct sysctls {
 	char *changed; /* the last one written */
-	char *error;
+	char *why;     /* the first that could not be */
+	int error;
 };
 
 /* Writes only what differs: each write of forwarding walks all interfaces. */
@@ -169,79 +170,87 @@ static int sysctl_set(struct sysctls *s, const char *family, const char *ifname,
 	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family, ifname, key);
 	snprintf(text, sizeof(text), "%ld", value);
 	r = file_write(path, text);
-	free(r < 0 ? s->error : s->changed);
-	if (r < 0)
-		s->error = xasprintf("%s: cannot write %s: %s", path, text, strerror(-r));
-	else
+	if (r == 0) {
+		free(s->changed);
 		s->changed = xasprintf("net.%s.conf.%s.%s = %s", family, ifname, key, text);
+	} else if (!s->error) {
+		s->error = r;
+		s->why = xasprintf("%s: cannot write %s: %s", path, text, strerror(-r));
+	}
 	return r;
 }
 
 /* The kernel takes the larger of "all" and the interface's rp_filter. So "all" goes to 0, after every interface got the
  * value that was in force for it: only pods' links, which are made with 0, lose the filter. */
-static int relax_rp_filter(struct sysctls *s)
+static void relax_rp_filter(struct sysctls *s)
 {
 	long all = sysctl_read("ipv4", "all", "rp_filter");
-	DIR *d;
 	int r = 0;
+	DIR *d;
 
 	if (all <= 0)
-		return 0;
+		return;
 	d = opendir("/proc/sys/net/ipv4/conf");
-	if (!d)
-		return -errno;
+	if (!d) {
+		s->error = s->error ? s->error : -errno;
+		return;
+	}
 	for (const struct dirent *e; r == 0 && (e = readdir(d));)
 		if (*e->d_name != '.' && !streq(e->d_name, "all") && !str_has_prefix(e->d_name, POD_LINK_PREFIX) &&
 		    sysctl_read("ipv4", e->d_name, "rp_filter") < all)
 			r = sysctl_set(s, "ipv4", e->d_name, "rp_filter", all);
 	closedir(d);
-	return r ? r : sysctl_set(s, "ipv4", "all", "rp_filter", 0);
+	if (r == 0)
+		sysctl_set(s, "ipv4", "all", "rp_filter", 0);
 }
 
 /* "all" is a switch that is copied when it is thrown: an interface can have been changed since. */
-static int forward_by(struct sysctls *s, const struct node_facts *f, const char *family)
+static void forward_by(struct sysctls *s, const struct node_facts *f, const char *family)
 {
-	int r = sysctl_set(s, family, "all", "forwarding", 1);
-
-	for (size_t i = 0; i < f->n_uplinks && r == 0; i++)
-		r = sysctl_set(s, family, f->uplink_names[i], "forwarding", 1);
-	return r;
+	sysctl_set(s, family, "all", "forwarding", 1);
+	for (size_t i = 0; i < f->n_uplinks; i++)
+		sysctl_set(s, family, f->uplink_names[i], "forwarding", 1);
 }
 
 /* The route back may be the other way for a moment, or for good: RFC 3704 2.4. */
-static int loosen_rp_filter(struct sysctls *s, const struct node_facts *f)
+static void loosen_rp_filter(struct sysctls *s, const struct node_facts *f)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < f->n_uplinks && r == 0; i++)
+	for (size_t i = 0; i < f->n_uplinks; i++)
 		if (sysctl_read("ipv4", f->uplink_names[i], "rp_filter") == 1)
-			r = sysctl_set(s, "ipv4", f->uplink_names[i], "rp_filter", 2);
-	if (r == 0 && sysctl_read("ipv4", NODE_VXLAN_NAME, "rp_filter") == 1)
-		r = sysctl_set(s, "ipv4", NODE_VXLAN_NAME, "rp_filter", 2);
-	return r;
+			sysctl_set(s, "ipv4", f->uplink_names[i], "rp_filter", 2);
+	if (sysctl_read("ipv4", NODE_VXLAN_NAME, "rp_filter") == 1)
+		sysctl_set(s, "ipv4", NODE_VXLAN_NAME, "rp_filter", 2);
 }
 
-int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, bool either_way, char **ret_changed, char **ret_error)
+/* Off, by default for new interfaces or by hand, the kernel drops addresses, routes and neighbours there, and refuses new ones. */
+static void enable_v6(struct sysctls *s, const char *tunnel)
+{
+	sysctl_set(s, "ipv6", "lo", "disable_ipv6", 0);
+	if (tunnel)
+		sysctl_set(s, "ipv6", tunnel, "disable_ipv6", 0);
+}
+
+int node_set_sysctls(const struct node_facts *f, const struct node_wants *want, char **ret_changed, char **ret_error)
 {
 	struct sysctls s = {0};
-	int r = 0;
 
-	if (ipv4)
-		r = relax_rp_filter(&s);
-	if (ipv4 && either_way && r == 0)
-		r = loosen_rp_filter(&s, f);
-	if (ipv4 && r == 0)
-		r = forward_by(&s, f, "ipv4");
-	/* a forwarding host ignores router advertisements unless told 2: without them the default route expires */
-	for (size_t i = 0; ipv6 && i < f->n_uplinks && r == 0; i++)
-		if (sysctl_read("ipv6", f->uplink_names[i], "accept_ra") == 1)
-			r = sysctl_set(&s, "ipv6", f->uplink_names[i], "accept_ra", 2);
-	if (ipv6 && r == 0)
-		r = forward_by(&s, f, "ipv6");
+	if (want->ipv4) {
+		relax_rp_filter(&s);
+		if (want->either_way)
+			loosen_rp_filter(&s, f);
+		forward_by(&s, f, "ipv4");
+	}
+	if (want->ipv6) {
+		/* a forwarding host ignores router advertisements unless told 2: without them the default route expires */
+		for (size_t i = 0; i < f->n_uplinks; i++)
+			if (sysctl_read("ipv6", f->uplink_names[i], "accept_ra") == 1)
+				sysctl_set(&s, "ipv6", f->uplink_names[i], "accept_ra", 2);
+		forward_by(&s, f, "ipv6");
+		enable_v6(&s, want->tunnel);
+	}
 	*ret_changed = s.changed;
-	if (r < 0)
-		*ret_error = s.error;
-	return r;
+	*ret_error = s.why;
+	return s.error;
 }
 
 /* ---- the tunnel device ---- */

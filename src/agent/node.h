@@ -35,10 +35,16 @@ void node_facts_done(struct node_facts *f);
 int node_read_facts(struct rtnl *nl, const struct options *o, const struct model_node *node, struct node_facts *ret,
 		    char **ret_error);
 
-/* Forwarding on, reverse path filter off for pods, router advertisements still accepted where they were. Idempotent. */
-/* @ret_changed: what had to be written, last, or NULL; owned by the caller. */
-/* @either_way: peers may use the uplink or the tunnel, whatever our route says: a strict filter becomes a loose one there. */
-int node_set_sysctls(const struct node_facts *f, bool ipv4, bool ipv6, bool either_way, char **ret_changed, char **ret_error);
+struct node_wants {
+	bool ipv4, ipv6; /* of the pods */
+	bool either_way; /* peers may use the uplink or the tunnel, whatever our route says: a strict filter becomes a loose one there */
+	const char *tunnel; /* the device between nodes, or NULL */
+};
+
+/* Forwarding on, reverse path filter off for pods, router advertisements still accepted where they were, IPv6 on by the tunnel device and lo
+ * (the node's address is there). Idempotent; each is tried. Return: 0, the first -errno with @ret_error.
+ * @ret_changed: what had to be written, last, or NULL. Both texts are the caller's to free(). */
+int node_set_sysctls(const struct node_facts *f, const struct node_wants *want, char **ret_changed, char **ret_error);
 
 /* The device of the tunnel transport: made, mended, up. @mtu: of the underlay; new: not that of the last call. @ret_mended: what was wrong with it, or NULL. Return: 0, -EADDRINUSE with the owner's name in @ret_error,
  * -errno. */

@@ -162,10 +162,24 @@ static int find_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_lost, 
 	return r;
 }
 
-/* @ret_lost: see find_tunnel(). */
-static int prepare(struct agent *a, char **ret_lost, char **ret_error)
+static void set_sysctls(struct agent *a, uint32_t tunnel, struct trouble *t)
 {
-	_cleanup_free_ char *changed = NULL;
+	_cleanup_free_ char *changed = NULL, *why = NULL;
+	char device[IF_NAMESIZE] = "";
+	struct node_wants wants = {.ipv4 = a->plan.ranges[0].len > 0,
+				   .ipv6 = a->plan.ranges[1].len > 0,
+				   .either_way = a->opt.transport == TRANSPORT_AUTO,
+				   .tunnel = tunnel && if_indextoname(tunnel, device) ? device : NULL};
+	int r = node_set_sysctls(&a->facts, &wants, &changed, &why);
+
+	if (changed && a->applied)
+		repairs_note(&a->repairs, REPAIR_SYSCTL, 1, changed);
+	trouble_note(t, r, "sysctls", why);
+}
+
+/* @ret_lost: see find_tunnel(). @t: what of the rest could not be made so; what comes after does not wait for it. */
+static int prepare(struct agent *a, char **ret_lost, struct trouble *t, char **ret_error)
+{
 	uint32_t tunnel = 0;
 	int r = agent_read_facts(a, model_find_node(a->model, a->opt.node_name), ret_error);
 
@@ -178,18 +192,10 @@ static int prepare(struct agent *a, char **ret_lost, char **ret_error)
 		*ret_error = xstrdup(a->plan.error ? a->plan.error : "this node has no address range yet");
 		return r;
 	}
-	r = node_set_sysctls(&a->facts, a->plan.ranges[0].len > 0, a->plan.ranges[1].len > 0,
-			     a->opt.transport == TRANSPORT_AUTO, &changed, ret_error);
-	if (changed && a->applied)
-		repairs_note(&a->repairs, REPAIR_SYSCTL, 1, changed);
-	if (r < 0)
-		return r;
-	r = agent_apply_node_addrs(a);
-	if (r == 0)
+	set_sysctls(a, tunnel, t);
+	if (agent_apply_node_addrs(a, t) == 0)
 		remember(a, tunnel);
-	else
-		*ret_error = xasprintf("addresses: %s", rtnl_error_text(a->nl));
-	return r;
+	return 0;
 }
 
 static void set_health(struct agent *a, enum part part, int r, const char *error)
@@ -338,19 +344,20 @@ static void look_for_plain_ways(struct agent *a)
 int agent_pass(struct agent *a)
 {
 	_cleanup_free_ char *why = NULL, *dp_why = NULL, *lost = NULL;
+	_cleanup_(trouble_done) struct trouble trouble = {0};
 	int r, d = 0, f;
 
 	if (!a->synced[MODEL_NODES]) { /* after a restart, until the API answers: what node.json says */
 		f = finish(a);
 		return MIN(f, 0);
 	}
-	r = prepare(a, &lost, &why);
+	r = prepare(a, &lost, &trouble, &why);
 	endpoints_set_obstacle(a->endpoints, why);
 	if (r == 0) {
 		d = agent_apply_datapath(a, &dp_why);
 		set_health(a, PART_DATAPATH, d, dp_why);
 		if (d == 0 || !mesh_is_on(&a->opt)) /* no route without its guard */
-			r = agent_apply_tables(a, &why);
+			agent_apply_tables(a, &trouble);
 		if (d == 0 && mesh_is_on(&a->opt) && !lost)
 			agent_mesh_apply(a);
 		look_for_plain_ways(a);
@@ -358,6 +365,9 @@ int agent_pass(struct agent *a)
 	if (r == 0 && lost) {
 		r = -ENODEV;
 		why = take_ptr(lost);
+	} else if (r == 0 && trouble.error) {
+		r = trouble.error;
+		why = take_ptr(trouble.why);
 	}
 	set_health(a, PART_ROUTES, r, why);
 	agent_apply_meter(a);

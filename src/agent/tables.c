@@ -1,68 +1,79 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plan in the kernel's tables: the node's own addresses, neighbours, routes, rules. What differs is changed; what differs though it
- * stood there before is somebody else's doing, and counted as a repair. */
+ * stood there before is somebody else's doing, and counted as a repair. What the kernel refuses is told, and holds up nothing else. */
 #include "agent/agent.h"
 #include "base/log.h"
 #include "base/str.h"
 
-static int put_missing_addrs(struct agent *a)
+static void note_refusal(struct agent *a, struct trouble *t, int r, const char *what)
+{
+	trouble_note(t, r, what, rtnl_error_text(a->nl));
+}
+
+static void put_missing_addrs(struct agent *a, struct trouble *t)
 {
 	_cleanup_free_ struct link_addr *have = NULL;
 	size_t n;
 	int r = rtnl_list_addrs(a->nl, AF_UNSPEC, 1, &have, &n);
 
+	note_refusal(a, t, r, "addresses");
 	for (size_t i = 0; r == 0 && i < a->plan.n_addrs; i++) {
 		const struct link_addr *want = &a->plan.addrs[i];
 		char text[ADDR_TEXT_MAX];
 		bool there = false;
+		int put;
 
 		for (size_t k = 0; k < n && !there; k++)
 			there = addr_eq(&have[k].addr, &want->addr) && have[k].len == want->len;
 		if (there)
 			continue;
-		r = rtnl_replace_addr(a->nl, want);
-		if (r == 0 && a->applied)
+		put = rtnl_replace_addr(a->nl, want);
+		note_refusal(a, t, put, "addresses");
+		if (put == 0 && a->applied)
 			repairs_note(&a->repairs, REPAIR_ADDRESS, 1, addr_format(&want->addr, text));
 	}
-	return r;
 }
 
-int agent_apply_node_addrs(struct agent *a)
+int agent_apply_node_addrs(struct agent *a, struct trouble *t)
 {
-	int r;
+	int first = 0;
 
 	for (int f = 0; f < 2; f++) {
 		struct link_addr old = {.ifindex = 1, .addr = a->state.node_addrs[f], .len = 128};
 
 		if (!addr_is_zero(&old.addr) && !addr_eq(&old.addr, &a->plan.node_addrs[f])) {
-			r = rtnl_del_addr(a->nl, &old);
-			if (r < 0)
-				return r;
+			int r = rtnl_del_addr(a->nl, &old);
+
+			note_refusal(a, t, r, "addresses");
+			first = first ? first : r;
 		}
 	}
-	return put_missing_addrs(a);
+	put_missing_addrs(a, t);
+	return first;
 }
 
 /* Somebody's route took the place of one that stood there: ours comes back. */
-static int take_back_routes(struct agent *a, const struct route *want, size_t n_want)
+static void take_back_routes(struct agent *a, const struct route *want, size_t n_want, struct trouble *t)
 {
 	_cleanup_free_ struct route *have = NULL;
 	size_t n;
 	int r = rtnl_list_routes(a->nl, AF_UNSPEC, 0, NET_PROTO_WEFT, &have, &n);
 
+	note_refusal(a, t, r, "routes");
 	for (size_t i = 0; r == 0 && i < n_want; i++) {
 		char text[PREFIX_TEXT_MAX];
 		bool there = false;
+		int put;
 
 		for (size_t k = 0; k < n && !there; k++)
 			there = route_eq(&want[i], &have[k]);
 		if (there)
 			continue;
-		r = rtnl_replace_route(a->nl, &want[i]);
-		if (r == 0)
+		put = rtnl_replace_route(a->nl, &want[i]);
+		note_refusal(a, t, put, "routes");
+		if (put == 0)
 			repairs_note(&a->repairs, REPAIR_ROUTE, 1, prefix_format(&want[i].dst, text));
 	}
-	return r;
 }
 
 /* What a call of rtnl_apply_*() has changed: a repair, when the same was wanted before and stood. */
@@ -102,47 +113,37 @@ static struct route *list_routes(const struct agent *a, size_t *ret_n)
 	return list;
 }
 
-static int apply_routes(struct agent *a, const uint32_t *links, size_t n_links)
+static void apply_routes(struct agent *a, const uint32_t *links, size_t n_links, struct trouble *t)
 {
 	size_t n, changed;
 	_cleanup_free_ struct route *routes = list_routes(a, &n);
 	int r = rtnl_apply_routes(a->nl, routes, n, links, n_links, &changed);
 
-	if (r == 0)
-		note_changes(a, REPAIR_ROUTE, changed);
-	return r == -EEXIST && a->applied ? take_back_routes(a, routes, n) : r;
+	note_changes(a, REPAIR_ROUTE, changed);
+	if (r < 0 && r != -EINVAL && a->applied) /* one refusal, and not the first, may be for a place that is taken; others come again */
+		take_back_routes(a, routes, n, t);
+	else
+		note_refusal(a, t, r, "routes");
 }
 
 /* What the stack has routed to a neighbour needs it until it is sent: neighbours are there before the routes to them, and go after them. */
-static int apply_ways(struct agent *a)
+void agent_apply_tables(struct agent *a, struct trouble *t)
 {
 	size_t n_links, n_neighs, changed;
 	_cleanup_free_ uint32_t *links = endpoints_links(a->endpoints, &n_links);
 	_cleanup_free_ struct neigh *neighs = list_neighs(a, &n_neighs);
-	int r = rtnl_put_neighs(a->nl, neighs, n_neighs, links, n_links, &changed);
+	struct trouble refused = {0};
 
-	if (r == 0) {
-		note_changes(a, REPAIR_NEIGHBOUR, changed);
-		r = apply_routes(a, links, n_links);
-	}
-	if (r == 0)
-		r = rtnl_apply_neighs(a->nl, neighs, n_neighs, links, n_links, &changed);
-	if (r == 0)
-		note_changes(a, REPAIR_NEIGHBOUR, changed);
-	return r;
-}
-
-int agent_apply_tables(struct agent *a, char **ret_error)
-{
-	size_t changed;
-	int r = apply_ways(a);
-
-	if (r == 0)
-		r = rtnl_apply_rules(a->nl, a->plan.rules, a->plan.n_rules, &changed);
-	if (r == 0)
-		note_changes(a, REPAIR_RULE, changed);
+	note_refusal(a, &refused, rtnl_put_neighs(a->nl, neighs, n_neighs, links, n_links, &changed), "neighbours");
+	note_changes(a, REPAIR_NEIGHBOUR, changed);
+	apply_routes(a, links, n_links, &refused);
+	note_refusal(a, &refused, rtnl_apply_neighs(a->nl, neighs, n_neighs, links, n_links, &changed), "neighbours");
+	note_changes(a, REPAIR_NEIGHBOUR, changed);
+	note_refusal(a, &refused, rtnl_apply_rules(a->nl, a->plan.rules, a->plan.n_rules, &changed), "rules");
+	note_changes(a, REPAIR_RULE, changed);
+	a->applied |= refused.error == 0 && t->error == 0 && !a->tunnel_lost;
+	if (t->error)
+		trouble_done(&refused);
 	else
-		*ret_error = xasprintf("routes: %s", rtnl_error_text(a->nl));
-	a->applied |= r == 0 && !a->tunnel_lost;
-	return r;
+		*t = refused;
 }

@@ -29,8 +29,8 @@ struct rtnl {
 	char *msg; /* the request being built */
 	bool batching;
 	struct buf batch;
-	size_t batched;
-	char first[128]; /* what the batch's first change is about */
+	size_t made;	 /* of the last batch */
+	char first[128]; /* what the first of those is about */
 	char error[512];
 };
 
@@ -152,13 +152,17 @@ static void ack_text(const struct nlmsghdr *nlh, char *out, size_t size)
 	}
 }
 
-static int remember_error(struct rtnl *nl, const struct nlmsghdr *request, int error, const char *kernel_text)
+static void format_error(char *out, size_t size, const struct nlmsghdr *request, int error, const char *kernel_text)
 {
 	char what[128];
 
 	rtnl_describe(request, what, sizeof(what));
-	snprintf(nl->error, sizeof(nl->error), "%s: %s%s%s%s", what, strerror(-error), *kernel_text ? " (" : "",
-		 kernel_text, *kernel_text ? ")" : "");
+	snprintf(out, size, "%s: %s%s%s%s", what, strerror(-error), *kernel_text ? " (" : "", kernel_text, *kernel_text ? ")" : "");
+}
+
+static int remember_error(struct rtnl *nl, const struct nlmsghdr *request, int error, const char *kernel_text)
+{
+	format_error(nl->error, sizeof(nl->error), request, error, kernel_text);
 	return error;
 }
 
@@ -212,23 +216,32 @@ struct sending {
 	void *ctx;
 };
 
+static void on_failed(struct sending *s, const struct nlmsghdr *ack, const struct nlmsghdr *request, int error)
+{
+	char kernel_text[256], text[sizeof(s->nl->error)];
+
+	ack_text(ack, kernel_text, sizeof(kernel_text));
+	format_error(text, sizeof(text), request, error, kernel_text);
+	if (s->fn)
+		s->fn(s->number, error, text, s->ctx);
+	if (s->first_error)
+		return;
+	s->first_error = error;
+	memcpy(s->nl->error, text, sizeof(text));
+}
+
 static void on_ack(struct sending *s, const struct nlmsghdr *ack)
 {
 	const struct nlmsghdr *request = (const struct nlmsghdr *)s->at;
-	char text[256];
 	int error;
 
 	if (ack->nlmsg_type != NLMSG_ERROR || s->left == 0 || ack->nlmsg_seq != request->nlmsg_seq)
 		return;
 	error = forgive(request, ack_error(ack));
-	if (error < 0) {
-		ack_text(ack, text, sizeof(text));
-		remember_error(s->nl, request, error, text);
-		if (s->fn)
-			s->fn(s->number, error, s->nl->error, s->ctx);
-		if (s->first_error == 0)
-			s->first_error = error;
-	}
+	if (error < 0)
+		on_failed(s, ack, request, error);
+	else if (s->nl->batching && s->nl->made++ == 0)
+		rtnl_describe(request, s->nl->first, sizeof(s->nl->first));
 	s->number++;
 	s->at += MNL_ALIGN(request->nlmsg_len);
 	s->left -= MNL_ALIGN(request->nlmsg_len);
@@ -271,11 +284,8 @@ int rtnl_change(struct rtnl *nl)
 	assert(nlh->nlmsg_len <= MSG_SIZE);
 	nlh->nlmsg_flags |= NLM_F_ACK;
 	nlh->nlmsg_seq = ++nl->seq;
-	if (nl->batching) {
-		if (nl->batched++ == 0)
-			rtnl_describe(nlh, nl->first, sizeof(nl->first));
+	if (nl->batching)
 		return buf_add(&nl->batch, nlh, MNL_ALIGN(nlh->nlmsg_len));
-	}
 	nl->error[0] = 0;
 	r = send_requests(&s, nl->msg, MNL_ALIGN(nlh->nlmsg_len));
 	return r < 0 ? r : s.first_error;
@@ -285,8 +295,13 @@ void rtnl_batch(struct rtnl *nl)
 {
 	assert(!nl->batching);
 	nl->batching = true;
-	nl->batched = 0;
+	nl->made = 0;
 	nl->first[0] = 0;
+}
+
+size_t rtnl_batch_made(const struct rtnl *nl)
+{
+	return nl->made;
 }
 
 const char *rtnl_batch_first(const struct rtnl *nl)

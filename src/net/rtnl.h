@@ -26,12 +26,13 @@ const char *rtnl_error_text(const struct rtnl *nl);
  * @fn: may be NULL; called for each failed change with its number in the batch (from 0), -errno and text
  *
  * Reading calls must not be made in between. Functions that return something (ret_ifindex) take NULL in a batch.
- * Return of rtnl_commit(): 0 or the first error.
+ * Return of rtnl_commit(): 0 or the first error, whose text is kept.
  */
 typedef void rtnl_failed_fn(size_t number, int error, const char *text, void *ctx);
 void rtnl_batch(struct rtnl *nl);
 int rtnl_commit(struct rtnl *nl, rtnl_failed_fn *fn, void *ctx);
-/* What the last batch's first change was about: "route 10.0.0.0/24 table 254 dev 3"; "" for an empty one. */
+/* How many of the last batch the kernel took, and what the first of those was about: "route 10.0.0.0/24 table 254 dev 3"; "" without any. */
+size_t rtnl_batch_made(const struct rtnl *nl);
 const char *rtnl_batch_first(const struct rtnl *nl);
 
 /* What a link is born with. Set the MAC always: udev renames and re-addresses links that got a random one. */
@@ -124,7 +125,7 @@ int rtnl_list_neighs(struct rtnl *nl, int family, uint32_t ifindex, uint8_t prot
  * rtnl_apply_rules(), rtnl_apply_neighs() - the same for rules and neighbours of that protocol
  * rtnl_put_neighs() - likewise, but none goes: what routes still lead to stays until they have changed
  *
- * Return: 0 or the first error (it goes on after errors); @ret_changed counts what was changed, may be NULL.
+ * Return: 0 or the first error (it goes on after errors); @ret_changed counts what was changed, also after an error; may be NULL.
  */
 int rtnl_apply_routes(struct rtnl *nl, const struct route *want, size_t n, const uint32_t *pod_links, size_t n_links,
 		      size_t *ret_changed);

@@ -68,6 +68,12 @@ static int cmp_neigh(const void *x, const void *y)
 	return r ? r : addr_cmp(&a->addr, &b->addr);
 }
 
+static void none_changed(size_t *ret_changed)
+{
+	if (ret_changed)
+		*ret_changed = 0;
+}
+
 /* One kind of object: how to order, compare, put and delete it. */
 struct kind {
 	size_t size;
@@ -96,11 +102,11 @@ static bool has_twins(const struct kind *k, const void **p, size_t n)
 	return false;
 }
 
-/* Queues the difference; deletions are collected in @gone for later. Return: how many changes were queued. */
-static size_t queue_puts(struct rtnl *nl, const struct kind *k, const void **want, size_t n, const void **have,
+/* Queues the difference; deletions are collected in @gone for later. */
+static void queue_puts(struct rtnl *nl, const struct kind *k, const void **want, size_t n, const void **have,
 			 size_t m, const void **gone, size_t *ret_gone)
 {
-	size_t i = 0, j = 0, changed = 0;
+	size_t i = 0, j = 0;
 
 	*ret_gone = 0;
 	while (i < n || j < m) {
@@ -108,21 +114,17 @@ static size_t queue_puts(struct rtnl *nl, const struct kind *k, const void **wan
 
 		if (c < 0) {
 			k->put(nl, want[i++]);
-			changed++;
 		} else if (c > 0) {
 			gone[(*ret_gone)++] = have[j++];
 		} else {
-			if (!k->eq(want[i], have[j])) {
+			if (!k->eq(want[i], have[j]))
 				k->replace(nl, want[i]);
-				changed++;
-			}
 			i++, j++;
 			/* the kernel may hold more than one in a slot (IPv6 siblings): the others go */
 			while (j < m && k->cmp(&want[i - 1], &have[j]) == 0)
 				gone[(*ret_gone)++] = have[j++];
 		}
 	}
-	return changed;
 }
 
 /* What of the difference is made: all of it, or nothing taken away. */
@@ -133,19 +135,21 @@ static int apply(struct rtnl *nl, const struct kind *k, const void *want, size_t
 {
 	_cleanup_free_ const void **w = sorted(k, want, n), **h = sorted(k, have, m);
 	_cleanup_free_ const void **gone = xnew0_array(const void *, m);
-	size_t changed, n_gone;
+	size_t n_gone;
+	int r;
 
 	if (has_twins(k, w, n))
 		return -EINVAL;
 	rtnl_batch(nl);
-	changed = queue_puts(nl, k, w, n, h, m, gone, &n_gone);
+	queue_puts(nl, k, w, n, h, m, gone, &n_gone);
 	if (extent == PUTS_ONLY)
 		n_gone = 0;
 	for (size_t i = 0; i < n_gone; i++)
 		k->del(nl, gone[i]);
+	r = rtnl_commit(nl, NULL, NULL);
 	if (ret_changed)
-		*ret_changed = changed + n_gone;
-	return rtnl_commit(nl, NULL, NULL);
+		*ret_changed = rtnl_batch_made(nl);
+	return r;
 }
 
 static bool eq_route(const void *a, const void *b)
@@ -173,6 +177,7 @@ int rtnl_apply_routes(struct rtnl *nl, const struct route *want, size_t n, const
 	size_t m, kept = 0;
 	int r;
 
+	none_changed(ret_changed);
 	r = rtnl_list_routes(nl, AF_UNSPEC, 0, NET_PROTO_WEFT, &have, &m);
 	if (r < 0)
 		return r;
@@ -216,6 +221,7 @@ int rtnl_apply_rules(struct rtnl *nl, const struct rule *want, size_t n, size_t 
 	size_t m;
 	int r;
 
+	none_changed(ret_changed);
 	r = rtnl_list_rules(nl, AF_UNSPEC, NET_PROTO_WEFT, &have, &m);
 	if (r < 0)
 		return r;
@@ -247,6 +253,7 @@ static int apply_neighs(struct rtnl *nl, const struct neigh *want, size_t n, con
 	size_t m, kept = 0;
 	int r;
 
+	none_changed(ret_changed);
 	r = rtnl_list_neighs(nl, AF_UNSPEC, 0, NET_PROTO_WEFT, &have, &m);
 	if (r < 0)
 		return r;

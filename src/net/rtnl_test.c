@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rtnl and netns against a real kernel, in a network namespace of the test's own. */
+#include "base/file.h"
 #include "base/str.h"
 #include "base/test.h"
 #include "net/netns.h"
@@ -614,6 +615,32 @@ static void apply_takes_no_foreign_slot(void)
 	OK(rtnl_apply_routes(nl, NULL, 0, NULL, 0, NULL));
 }
 
+/* What is refused holds up nothing else, is not counted, and is what the text is about though others fail after it. */
+static void apply_goes_on_after_refusals(void)
+{
+	uint32_t t0 = test_link();
+	struct route want[] = {{.dst = P("10.4.0.0/24"), .oif = t0}, {.dst = P("fd04::/64"), .oif = t0}, {.dst = P("fd04:1::/64"), .oif = t0}};
+	struct neigh neighs[] = {{.ifindex = t0, .addr = A("10.4.0.1"), .mac = {2, 1}}, {.ifindex = t0, .addr = A("fd04::1"), .mac = {2, 2}}};
+	size_t changed = 99;
+
+	CHECK_INT(file_write("/proc/sys/net/ipv6/conf/t0/disable_ipv6", "1"), 0);
+	CHECK_INT(rtnl_apply_routes(nl, want, ARRAY_SIZE(want), NULL, 0, &changed), -EACCES);
+	CHECK_INT(changed, 1);
+	CHECK(strstr(rtnl_batch_first(nl), "10.4.0.0/24"));
+	CHECK(strstr(rtnl_error_text(nl), "fd04::/64") && strstr(rtnl_error_text(nl), "disabled"));
+	CHECK(rtnl_apply_neighs(nl, neighs, ARRAY_SIZE(neighs), NULL, 0, &changed) < 0);
+	CHECK_INT(changed, 1);
+	CHECK_INT(file_write("/proc/sys/net/ipv6/conf/t0/disable_ipv6", "0"), 0);
+	OK(rtnl_apply_routes(nl, want, ARRAY_SIZE(want), NULL, 0, &changed));
+	CHECK_INT(changed, 2);
+	CHECK(strstr(rtnl_batch_first(nl), "fd04::/64"));
+	OK(rtnl_apply_neighs(nl, neighs, ARRAY_SIZE(neighs), NULL, 0, &changed));
+	CHECK_INT(changed, 1);
+	OK(rtnl_apply_neighs(nl, NULL, 0, NULL, 0, &changed));
+	OK(rtnl_apply_routes(nl, NULL, 0, NULL, 0, &changed));
+	CHECK_INT(changed, 3);
+}
+
 static void apply_rules_and_neighbours(void)
 {
 	uint32_t t0 = test_link();
@@ -888,6 +915,7 @@ int main(void)
 	RUN(batch_of_many_routes);
 	RUN(apply_changes_only_the_difference);
 	RUN(apply_takes_no_foreign_slot);
+	RUN(apply_goes_on_after_refusals);
 	RUN(apply_rules_and_neighbours);
 	RUN(monitor_reports_changes);
 	RUN(monitor_says_resync_when_overrun);

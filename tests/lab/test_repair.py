@@ -83,6 +83,8 @@ DAMAGES = {
     "sysctl-v6": Damage("sysctl", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
     "sysctl-uplink": Damage("sysctl", "echo 0 > /proc/sys/net/ipv4/conf/$UPLINK/forwarding"),
     "sysctl-rp-filter": Damage("sysctl", "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter"),
+    "sysctl-v6-of-device": Damage("sysctl", "echo 1 > /proc/sys/net/ipv6/conf/$DEVICE/disable_ipv6", **DEVICE),
+    "sysctl-v6-of-lo": Damage("sysctl", "echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6"),
     "map-unlinked": Damage("pin", "rm %s/maps/endpoints" % BPF),
     "program-unlinked": Damage("pin", "rm %s/programs/from_pod" % BPF),
     "pins-unlinked": Damage("pin", "rm -r %s" % BPF),
@@ -200,6 +202,44 @@ def test_damage_is_mended_by_event(eventful, name):
 @pytest.mark.parametrize("name", BY_AUDIT)
 def test_damage_is_mended_by_audit(audited, name):
     break_and_wait(audited, DAMAGES[name])
+
+
+def test_all_else_is_mended_while_the_kernel_refuses_an_entry(audited):
+    """No IPv6 by the tunnel's device, and the agent may not change that: whatever is not of IPv6 there comes back, and it is told what does not."""
+    lab = audited
+    before, env = state(lab), settings_of(lab)
+    knob = "/proc/sys/net/ipv6/conf/weft-vxlan/disable_ipv6"
+    damages = [DAMAGES[d] for d in ("neighbour", "route", "pod-route", "pod-route-v6", "address", "rule", "rule-v6", "sysctl")]
+    counted = {d.what: count(lab, d.what) for d in damages}
+    with held_still(lab, "n1/weftd"):
+        sh(lab, env + "; ".join(d.breaks for d in damages) + "; echo 1 > %s; mount --bind -o ro %s %s" % (knob, knob, knob))
+    try:
+        wait_for("each repair", lambda: all(count(lab, d) > counted[d] for d in counted), timeout=AUDIT)
+        lost = lambda: {line for c, now in state(lab).items() for line in set(before[c]) - set(now)}
+        wait_for("all but IPv6 by the tunnel", lambda: lost() and all("dev weft-vxlan" in line and ("fd00" in line or "fe80" in line) for line in lost()), timeout=AUDIT)
+        routes = lab.node_status("n1")["health"]["routes"]
+        assert not routes["ok"] and "disable_ipv6" in routes["error"], routes
+        counted = count(lab, "rule")
+        sh(lab, DAMAGES["rule"].breaks)  # while it is so, by event
+        wait_for("the rule", lambda: count(lab, "rule") > counted and "5757" in sh(lab, "ip rule"), timeout=10 * EVENT)
+    finally:
+        sh(lab, "umount " + knob)
+    wait_for("the state of before", lambda: state(lab) == before and lab.is_well("n1"), timeout=AUDIT)
+    assert_matrix(lab, 1)
+
+
+def test_a_node_whose_new_interfaces_have_no_ipv6_carries_it(audited):
+    lab = audited
+    before = state(lab)
+    default = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+    sh(lab, "echo 1 > " + default)
+    try:
+        sh(lab, "ip link del weft-vxlan")
+        wait_for("the state of before", lambda: state(lab) == before and lab.is_well("n1"), timeout=AUDIT)
+        assert sh(lab, "cat " + default).strip() == "1"  # that is not the agent's
+        assert_matrix(lab, 1)
+    finally:
+        sh(lab, "echo 0 > " + default)
 
 
 def test_all_else_is_mended_while_the_tunnel_cannot_be(audited):
