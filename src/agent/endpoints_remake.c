@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pod's interface that somebody deleted while the pod lives is made again, with the same name, addresses, MACs and routes, as
+/* A pod's interface that somebody deleted, or moved to another namespace, while the pod lives is made again, with the same name, addresses, MACs and routes, as
  * long as the pod's namespace is at its path. Where it is not known or does not let us, the endpoint says what is wrong.
  *
  * The record stays "up", as the pod has been promised its addresses; it is written with no interface's number before the link
@@ -10,6 +10,18 @@
 /* Somebody who deletes it again and again (a pod may, with CAP_NET_ADMIN) does not keep the agent busy: the audit comes round. */
 enum { REMAKE_REST_MS = 10 * 1000 };
 
+/* Where somebody has moved the host's end to another namespace, the pod still has the other one. */
+static int make_pair(struct endpoints *e, struct endpoint_record *r, int netns_fd, char **error)
+{
+	int code = pod_link_create(e->nl, netns_fd, r, error);
+
+	if (code != -EEXIST || pod_link_remove_inside(netns_fd, r) < 0)
+		return code;
+	free(*error);
+	*error = NULL;
+	return pod_link_create(e->nl, netns_fd, r, error);
+}
+
 static int make_again(struct endpoints *e, struct endpoint_record *r, int netns_fd, char **error)
 {
 	uint32_t old = r->ifindex;
@@ -19,7 +31,7 @@ static int make_again(struct endpoints *e, struct endpoint_record *r, int netns_
 	r->ifindex = 0;
 	code = journal_put(e->journal, r);
 	if (code == 0)
-		code = pod_link_create(e->nl, netns_fd, r, error);
+		code = make_pair(e, r, netns_fd, error);
 	if (code < 0)
 		return code;
 	d = endpoint_dp(r);
@@ -78,7 +90,7 @@ static void remake(struct endpoints *e, struct endpoint *ep)
 	}
 	set_problem(ep, NULL);
 	ep->remade_ms = endpoints_now_ms();
-	snprintf(text, sizeof(text), "%s of %s/%s had been deleted", r->host_ifname, r->pod_namespace, r->pod_name);
+	snprintf(text, sizeof(text), "%s of %s/%s had been deleted or moved", r->host_ifname, r->pod_namespace, r->pod_name);
 	repairs_note(e->repairs, REPAIR_LINK, 1, text);
 }
 

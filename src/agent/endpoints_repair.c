@@ -144,12 +144,14 @@ static int mend_link(struct endpoints *e, struct endpoint *ep, const struct link
 	const struct endpoint_record *r = ep->record;
 	const char *what = NULL;
 	char text[128];
-	int code = streq(l->name, r->host_ifname) ? pod_link_mend_host(e->nl, r, l, &what) : 0;
+	int code = pod_link_mend_host(e->nl, r, l, &what);
 
 	endpoint_has_its_link(ep);
 	if (what && e->settled) {
 		snprintf(text, sizeof(text), "%s %s", r->host_ifname, what);
 		repairs_note(e->repairs, REPAIR_LINK, 1, text);
+	} else if (what) {
+		log_info("put a pod's interface right", L_STR("interface", r->host_ifname), L_STR("what", what));
 	}
 	return code == -ENODEV ? 0 : code;
 }

@@ -17,7 +17,12 @@ static const struct link *live_link(const struct endpoint_record *r, const struc
 {
 	const struct link *l = find_by_name(links, n, r->host_ifname);
 
-	return l && memcmp(l->mac, r->host_mac, 6) == 0 ? l : NULL;
+	if (l && memcmp(l->mac, r->host_mac, 6) == 0)
+		return l;
+	for (size_t i = 0; r->ifindex && i < n; i++) /* somebody may have renamed it: the MAC is its own */
+		if (links[i].ifindex == r->ifindex && streq(links[i].kind, "veth") && memcmp(links[i].mac, r->host_mac, 6) == 0)
+			return &links[i];
+	return NULL;
 }
 
 static void adopt_addresses(struct endpoints *e, const struct endpoint_record *r)

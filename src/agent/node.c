@@ -305,7 +305,11 @@ static int mend_vxlan(struct rtnl *nl, const struct link *l, const uint8_t mac[6
 {
 	int r = 0;
 
-	if (memcmp(l->mac, mac, 6) != 0) {
+	if (l->master) { /* before all else: what it is in may hold its address and MTU */
+		*ret_mended = "weft-vxlan was put under another interface";
+		r = rtnl_set_link_master(nl, l->ifindex, 0);
+	}
+	if (r == 0 && memcmp(l->mac, mac, 6) != 0) {
 		*ret_mended = "weft-vxlan had another MAC address";
 		r = rtnl_set_link_mac(nl, l->ifindex, mac);
 	}

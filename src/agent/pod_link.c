@@ -138,38 +138,70 @@ static bool has_other_alias(const struct endpoint_record *r, const struct link *
 
 bool pod_link_needs_mending(const struct endpoint_record *r, const struct link *l)
 {
-	return !(l->flags & IFF_UP) || memcmp(l->mac, r->host_mac, 6) != 0 || l->mtu != r->mtu || has_other_alias(r, l);
+	return !(l->flags & IFF_UP) || l->master || !streq(l->name, r->host_ifname) || memcmp(l->mac, r->host_mac, 6) != 0 || l->mtu != r->mtu || has_other_alias(r, l);
+}
+
+/* Before Linux 6.2 an interface that is up keeps its name. Return: 0, -EEXIST when somebody else's has the name, -errno. */
+static int rename_back(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, bool *up)
+{
+	int code = rtnl_set_link_name(nl, l->ifindex, r->host_ifname);
+
+	if (code != -EBUSY)
+		return code;
+	code = rtnl_set_link_up(nl, l->ifindex, false);
+	if (code < 0)
+		return code;
+	*up = false;
+	return rtnl_set_link_name(nl, l->ifindex, r->host_ifname);
+}
+
+/* Each step is tried. */
+struct mending {
+	const char *what; /* was wrong and is right now, the last of it */
+	int error;	  /* the first */
+};
+
+static void tried(struct mending *m, int code, const char *what)
+{
+	if (code == 0)
+		m->what = what;
+	else if (!m->error)
+		m->error = code;
+}
+
+static void mend_sysctls(const struct endpoint_record *r, const char *name, struct mending *m)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(host_values); i++)
+		if ((!host_values[i].v6 || has_v6(r)) && sysctl_differs(host_values[i].family, name, host_values[i].key, host_values[i].value))
+			tried(m, sysctl(host_values[i].family, name, host_values[i].key, host_values[i].value), host_values[i].key);
 }
 
 int pod_link_mend_host(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, const char **ret_what)
 {
+	bool up = l->flags & IFF_UP;
+	const char *name = l->name;
+	struct mending m = {0};
 	char alias[LINK_ALIAS_MAX];
-	int code = 0;
 
-	if (memcmp(l->mac, r->host_mac, 6) != 0) {
-		*ret_what = "had another MAC address";
-		code = rtnl_set_link_mac(nl, l->ifindex, r->host_mac);
+	if (l->master) /* before all else: what it is in may hold its address and MTU */
+		tried(&m, rtnl_set_link_master(nl, l->ifindex, 0), "was put under another interface");
+	if (!streq(name, r->host_ifname)) {
+		int code = rename_back(nl, r, l, &up);
+
+		tried(&m, code, "had another name");
+		name = code == 0 ? r->host_ifname : name;
 	}
-	if (code == 0 && l->mtu != r->mtu) {
-		*ret_what = "had another MTU";
-		code = rtnl_set_link_mtu(nl, l->ifindex, r->mtu);
-	}
-	if (code == 0 && has_other_alias(r, l) && alias_of(r, alias)) {
-		*ret_what = "had another alias";
-		code = rtnl_set_link_alias(nl, l->ifindex, alias);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(host_values) && code == 0; i++) {
-		if ((host_values[i].v6 && !has_v6(r)) ||
-		    !sysctl_differs(host_values[i].family, l->name, host_values[i].key, host_values[i].value))
-			continue;
-		*ret_what = host_values[i].key;
-		code = sysctl(host_values[i].family, l->name, host_values[i].key, host_values[i].value);
-	}
-	if (code == 0 && !(l->flags & IFF_UP)) {
-		*ret_what = "was down";
-		code = rtnl_set_link_up(nl, l->ifindex, true);
-	}
-	return code;
+	if (memcmp(l->mac, r->host_mac, 6) != 0)
+		tried(&m, rtnl_set_link_mac(nl, l->ifindex, r->host_mac), "had another MAC address");
+	if (l->mtu != r->mtu)
+		tried(&m, rtnl_set_link_mtu(nl, l->ifindex, r->mtu), "had another MTU");
+	if (has_other_alias(r, l) && alias_of(r, alias))
+		tried(&m, rtnl_set_link_alias(nl, l->ifindex, alias), "had another alias");
+	mend_sysctls(r, name, &m);
+	if (!up)
+		tried(&m, rtnl_set_link_up(nl, l->ifindex, true), l->flags & IFF_UP ? m.what : "was down");
+	*ret_what = m.what;
+	return m.error;
 }
 
 size_t pod_link_routes(const struct endpoint_record *r, const struct pod_link_env *env, struct route ret[IPAM_FAMILIES])
@@ -295,6 +327,25 @@ int pod_link_up_pod(int netns_fd, const struct endpoint_record *r, const struct 
 	if (code < 0)
 		*ret_error = in.error ? in.error : xasprintf("enter the pod's namespace: %s", strerror(-code));
 	return code;
+}
+
+static int remove_inside(void *ctx)
+{
+	const struct endpoint_record *r = ctx;
+	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
+	struct link l;
+	int code = rtnl_open(&nl);
+
+	if (code == 0)
+		code = rtnl_find_link(nl, r->ifname, &l);
+	if (code == 0 && (!streq(l.kind, "veth") || memcmp(l.mac, r->pod_mac, 6) != 0))
+		code = -EEXIST;
+	return code < 0 ? code : rtnl_del_link(nl, l.ifindex);
+}
+
+int pod_link_remove_inside(int netns_fd, struct endpoint_record *r)
+{
+	return netns_run(netns_fd, remove_inside, r);
 }
 
 int pod_link_withdraw(struct rtnl *nl, const struct endpoint_record *r)

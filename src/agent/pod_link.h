@@ -29,12 +29,16 @@ int pod_link_create(struct rtnl *nl, int netns_fd, struct endpoint_record *r, ch
 /* Host side: sysctls, up, routes, neighbours. Idempotent. */
 int pod_link_up_host(struct rtnl *nl, const struct endpoint_record *r, const struct pod_link_env *env,
 		     char **ret_error);
-/* Has somebody set the host side down, or given it another MAC, MTU or alias? */
+/* Has somebody set the host side down, put it under another interface, or given it another name, MAC, MTU or alias? */
 bool pod_link_needs_mending(const struct endpoint_record *r, const struct link *l);
-/* Puts that and the sysctls right; routes and neighbours are not looked at. @ret_what: what was wrong, or NULL. */
+/* Puts that and the sysctls right, as far as the kernel lets; routes and neighbours are not looked at. @ret_what: what is right now and was wrong, or NULL,
+ * also after an error. Return: 0, the first -errno. */
 int pod_link_mend_host(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, const char **ret_what);
 /* Inside the pod: addresses, routes, neighbours, up. From here on the pod can send. */
 int pod_link_up_pod(int netns_fd, const struct endpoint_record *r, const struct pod_link_env *env, char **ret_error);
+/* The pair goes by the pod's end, where nobody knows where the host's is. Return: 0, -EEXIST when the pod's interface is not the one that was made, -ENODEV,
+ * -errno. */
+int pod_link_remove_inside(int netns_fd, struct endpoint_record *r);
 /* Takes the host's routes and neighbours away; the link stays. Missing ones are a success. */
 int pod_link_withdraw(struct rtnl *nl, const struct endpoint_record *r);
 

@@ -227,8 +227,12 @@ static int mend_device(struct rtnl *nl, const struct link *l, uint32_t mtu, bool
 {
 	int r = 0;
 
-	if (l->mtu != mtu) {
-		*ret_mended = mtu_is_new ? NULL : "the WireGuard interface had another MTU";
+	if (l->master) {
+		*ret_mended = "the WireGuard interface was put under another interface";
+		r = rtnl_set_link_master(nl, l->ifindex, 0);
+	}
+	if (r == 0 && l->mtu != mtu) {
+		*ret_mended = mtu_is_new ? *ret_mended : "the WireGuard interface had another MTU";
 		r = rtnl_set_link_mtu(nl, l->ifindex, mtu);
 	}
 	if (r == 0 && !(l->flags & IFF_UP)) {

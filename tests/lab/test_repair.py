@@ -40,6 +40,7 @@ class Damage:
 PEER4, PEER6 = "$(ip route show proto 87 | sed -n 's,^\\(10.244[^ ]*/24\\) .*,\\1,p')", "$(ip -6 route show proto 87 | sed -n 's,^\\(fd00:[^ ]*/64\\) .*,\\1,p')"
 NEIGH4, NEIGH6 = ("$(ip -%d neigh show dev weft-vxlan | sed -n 's/^\\(%s[^ ]*\\) .*/\\1/p' | head -n 1)" % of for of in ((4, "10"), (6, "fe80")))
 BPF = "/sys/fs/bpf/weft/v*"
+BRIDGE = "ip link show foreign0 > /dev/null 2>&1 || ip link add foreign0 up type bridge; "  # stays: that it goes would free what is in it
 DEVICE = {"transport": ("vxlan", "geneve", "wireguard", "auto")}
 VXLAN = {"transport": ("vxlan", "geneve", "auto")}
 TCX, CLSACT = {"attach": ("tcx",)}, {"attach": ("clsact",)}
@@ -59,6 +60,8 @@ DAMAGES = {
     "pod-link-mac": Damage("link", "ip link set $LINK address 02:00:00:00:00:98"),
     "pod-link-mtu": Damage("link", "ip link set $LINK mtu 1290"),
     "pod-link-alias": Damage("link", "ip link set $LINK alias 'weft: pod of-another eth0'"),
+    "pod-link-name": Damage("link", "ip link set $LINK down; ip link set $LINK name other0"),
+    "pod-link-under-another": Damage("link", BRIDGE + "ip link set $LINK master foreign0"),
     "pod-link-sysctl": Damage("link", "echo 0 > /proc/sys/net/ipv4/conf/$LINK/forwarding", AUDIT),
     "pod-link-gone": Damage("link", "ip link del $LINK"),
     "pod-qdisc": Damage("program", "tc qdisc del dev $LINK clsact"),
@@ -66,6 +69,7 @@ DAMAGES = {
     "pod-filter-egress": Damage("program", "tc filter del dev $LINK egress"),
     "device-gone": Damage("device", "ip link del $DEVICE", **DEVICE),
     "device-renamed": Damage("device", "ip link set weft-vxlan down; ip link set weft-vxlan name other", **VXLAN),
+    "device-under-another": Damage("device", BRIDGE + "ip link set weft-vxlan master foreign0", **VXLAN),
     "device-down": Damage("device", "ip link set $DEVICE down", **DEVICE),
     "device-mtu": Damage("device", "ip link set $DEVICE mtu 1300", **DEVICE),
     "device-mac": Damage("device", "ip link set weft-vxlan address 02:00:00:00:00:97", **VXLAN),
@@ -155,7 +159,8 @@ def variables(lab):
 LINKS = "ls /sys/fs/bpf/weft/v*/links | wc -l"
 LOOKS = ["ls -l /run/weft /run/weft/state | cut -d ' ' -f 1", "ip -d route show table all proto 87", "ip -6 route show table all proto 87", "ip rule", "ip -6 rule", "ip neigh show nud permanent",
          "ip -6 neigh show nud permanent", "ip -br addr show dev lo", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
-         "ip -br link | sed 's/@[^ ]*//; s/<.*>//; s/  */ /g'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs",
+         "ip -o link | sed -n 's/^[0-9]*: \\([^:@]*\\).* master \\([^ ]*\\) .*/\\1 under \\2/p'",
+         "ip -br link | sed '/^foreign/d; s/@[^ ]*//; s/<.*>//; s/  */ /g'", "ip -o link | sed -n 's/^[0-9]*: \\(weft[^:@]*\\).* \\(mtu [0-9]*\\) .*\\(alias .*\\)/\\1 \\2 \\3/p'", "ls /sys/fs/bpf/weft/v*/maps /sys/fs/bpf/weft/v*/programs",
          "for d in $(ls /sys/class/net); do for w in ingress egress; do tc filter show dev $d $w | sed -n \"s/.* \\(handle 0x[^ ]* [^ :]*\\).*/$d $w \\1/p\"; done; done", LINKS,
          "for m in nat_shares endpoint_flows; do bpftool map dump pinned $(echo /sys/fs/bpf/weft/v*)/maps/$m | sed -n \"s/.*\\(key[^0-9a-f]*[0-9a-f ]*\\).*/$m \\1/p\"; done",
          "for l in /sys/fs/bpf/weft/v*/cgroup/*; do bpftool link show pinned $l | sed -n 's/.*\\(cgroup_id [0-9]*\\).*/\\1/p'; done"]
@@ -280,6 +285,34 @@ def gone_again(lab, inside):
     assert "delete that, or the pod" in lab.exec("n1", "weft", "status", check=False).stdout and "a pod has no network" in lab.logs_of("n1")
     inside("ip link del eth0")
     wait_for("all is well", lambda: lab.is_well("n1") and not problem(lab, "p1-0"), timeout=AUDIT)
+
+
+def test_an_interface_renamed_while_nobody_looks_is_the_pods_all_the_same(audited):
+    """The agent that finds it is another one; what is changed later comes back as well."""
+    lab = audited
+    before, env = state(lab), settings_of(lab)
+    lost = lambda: lab.logs_of("n1").count("has lost its interface")
+    losses = lost()
+    with held_still(lab, "n1/weftd"):
+        sh(lab, env + "ip link set $LINK down; ip link set $LINK name other0; ip link set other0 up mtu 1290")
+        old = lab.agents("n1")
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+    wait_for("a new agent", lambda: lab.agents("n1") and not set(old) & set(lab.agents("n1")))
+    wait_for("the state of before", lambda: lab.is_well("n1") and state(lab) == before, timeout=AUDIT)
+    assert "put a pod's interface right" in lab.logs_of("n1") and lost() == losses
+    assert_matrix(lab, 1)
+    break_and_wait(lab, DAMAGES["pod-link-mtu"])
+
+
+def test_an_interface_moved_to_another_namespace_is_made_again(audited):
+    lab = audited
+    before, counted = state(lab), count(lab, "link")
+    sh(lab, settings_of(lab) + "unshare -n sleep 60 > /dev/null 2>&1 & P=$!; "
+       "while [ $(readlink /proc/$P/ns/net) = $(readlink /proc/self/ns/net) ]; do sleep 0.05; done; ip link set $LINK netns $P")
+    wait_for("a repair", lambda: count(lab, "link") > counted, timeout=REST + AUDIT)  # another test may have deleted it a moment ago
+    wait_for("the state of before", lambda: state(lab) == before and lab.is_well("n1"), timeout=10 * EVENT)
+    assert_matrix(lab, 1)
 
 
 def gone_while_nobody_looks(lab, inside):
