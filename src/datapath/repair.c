@@ -43,8 +43,11 @@ static int mend_dirs(struct datapath *dp)
 {
 	_cleanup_free_ char *why = NULL;
 	struct stat held, there;
-	int fd, r = 0;
+	int fd, r = dp_mount_bpffs(dp->dir);
 
+	if (r > 0)
+		dp_repaired(dp, DP_REPAIR_PIN, "the bpf file system of %s", dp->dir);
+	r = MIN(r, 0);
 	for (unsigned i = 0; i < DP_PIN_DIRS && r == 0; i++) {
 		_cleanup_free_ char *path = datapath_pin_dir(dp, i);
 

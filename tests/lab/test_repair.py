@@ -92,6 +92,7 @@ DAMAGES = {
     "map-unlinked": Damage("pin", "rm %s/maps/endpoints" % BPF),
     "program-unlinked": Damage("pin", "rm %s/programs/from_pod" % BPF),
     "pins-unlinked": Damage("pin", "rm -r %s" % BPF),
+    "bpffs-unmounted": Damage("pin", "while umount -l /sys/fs/bpf 2>/dev/null; do :; done", AUDIT),  # the node's own, and one below it
     "map-entry": Damage("map_entry", "bpftool map delete pinned $(echo %s)/maps/pod_ifaces key $KEY" % BPF, AUDIT),
     "counters": Damage("map_entry", "for m in nat_shares endpoint_flows; do bpftool -j map dump pinned $(echo %s)/maps/$m | "
                        "python3 -c 'import json,sys; [print(*e[\"key\"]) for e in json.load(sys.stdin)]' | "
