@@ -69,25 +69,6 @@ static bool is_our_name(const char *name)
 	return false;
 }
 
-int attach_clsact(uint32_t ifindex, enum attach_side side, int prog_fd)
-{
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = points[side]);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = ATTACH_HANDLE, .priority = ATTACH_PRIORITY, .prog_fd = prog_fd,
-		    .flags = BPF_TC_F_REPLACE);
-	LIBBPF_OPTS(bpf_tc_hook, both, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	char name[16];
-	uint32_t id;
-	int r;
-
-	r = attach_find_clsact(ifindex, side, &id, name);
-	if (r == 0 && !is_our_name(name))
-		return -EEXIST;
-	r = bpf_tc_hook_create(&both);
-	if (r < 0 && r != -EEXIST)
-		return r;
-	return bpf_tc_attach(&hook, &opts);
-}
-
 int attach_remove_clsact(uint32_t ifindex, enum attach_side side)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = points[side]);
@@ -111,7 +92,7 @@ static int count_filter(const struct nlmsghdr *nlh, void *ctx)
 	return MNL_CB_OK;
 }
 
-static int count_filters(struct mnl_socket *nl, uint32_t ifindex, uint32_t parent, unsigned *count)
+static int list_tc(struct mnl_socket *nl, uint16_t type, uint32_t ifindex, uint32_t parent, mnl_cb_t each, void *ctx)
 {
 	char buf[16384];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -119,7 +100,7 @@ static int count_filters(struct mnl_socket *nl, uint32_t ifindex, uint32_t paren
 	ssize_t n;
 	int r = MNL_CB_OK;
 
-	nlh->nlmsg_type = RTM_GETTFILTER;
+	nlh->nlmsg_type = type;
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	tc = mnl_nlmsg_put_extra_header(nlh, sizeof(*tc));
 	tc->tcm_family = AF_UNSPEC;
@@ -131,9 +112,14 @@ static int count_filters(struct mnl_socket *nl, uint32_t ifindex, uint32_t paren
 		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
 		if (n < 0)
 			return -errno;
-		r = mnl_cb_run(buf, n, 0, mnl_socket_get_portid(nl), count_filter, count);
+		r = mnl_cb_run(buf, n, 0, mnl_socket_get_portid(nl), each, ctx);
 	}
 	return r < 0 ? -errno : 0;
+}
+
+static int count_filters(struct mnl_socket *nl, uint32_t ifindex, uint32_t parent, unsigned *count)
+{
+	return list_tc(nl, RTM_GETTFILTER, ifindex, parent, count_filter, count);
 }
 
 static void mnl_closep(struct mnl_socket **nl)
@@ -142,21 +128,149 @@ static void mnl_closep(struct mnl_socket **nl)
 		mnl_socket_close(*nl);
 }
 
+static int count_all_filters(struct mnl_socket *nl, uint32_t ifindex, unsigned *ret)
+{
+	int r;
+
+	*ret = 0;
+	r = count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), ret);
+	return r < 0 ? r : count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), ret);
+}
+
+static struct mnl_socket *open_netlink(void)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+
+	if (nl && mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) == 0)
+		return nl;
+	mnl_closep(&nl);
+	return NULL;
+}
+
 int attach_remove_qdisc(uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	_cleanup_(mnl_closep) struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	unsigned filters = 0;
+	_cleanup_(mnl_closep) struct mnl_socket *nl = open_netlink();
+	unsigned filters;
 	int r;
 
-	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
+	if (!nl)
 		return -errno;
-	r = count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), &filters);
-	if (r == 0)
-		r = count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), &filters);
+	r = count_all_filters(nl, ifindex, &filters);
 	if (r < 0)
 		return r;
 	return filters ? -EBUSY : bpf_tc_hook_destroy(&hook);
+}
+
+struct kind_of {
+	uint32_t ifindex;
+	bool ingress;
+};
+
+static int on_qdisc(const struct nlmsghdr *nlh, void *ctx)
+{
+	const struct tcmsg *tc = mnl_nlmsg_get_payload(nlh);
+	struct kind_of *of = ctx;
+	const struct nlattr *attr;
+
+	if (nlh->nlmsg_type != RTM_NEWQDISC || mnl_nlmsg_get_payload_len(nlh) < sizeof(*tc) || (uint32_t)tc->tcm_ifindex != of->ifindex ||
+	    tc->tcm_parent != TC_H_CLSACT)
+		return MNL_CB_OK;
+	mnl_attr_for_each(attr, nlh, sizeof(*tc))
+		if (mnl_attr_get_type(attr) == TCA_KIND && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
+			of->ingress = streq(mnl_attr_get_str(attr), "ingress");
+	return MNL_CB_OK;
+}
+
+/* Is a qdisc of the kind `ingress` where clsact would be? All devices' are listed: to ask for one is an event to everybody who listens. */
+static int has_ingress(struct mnl_socket *nl, uint32_t ifindex)
+{
+	struct kind_of of = { .ifindex = ifindex };
+	int r = list_tc(nl, RTM_GETQDISC, ifindex, 0, on_qdisc, &of);
+
+	return r < 0 ? r : of.ingress;
+}
+
+/* Whatever lies where clsact does. */
+static int delete_qdisc(struct mnl_socket *nl, uint32_t ifindex)
+{
+	char buf[8192];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct tcmsg *tc;
+	ssize_t n;
+
+	nlh->nlmsg_type = RTM_DELQDISC;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	tc = mnl_nlmsg_put_extra_header(nlh, sizeof(*tc));
+	tc->tcm_family = AF_UNSPEC;
+	tc->tcm_ifindex = ifindex;
+	tc->tcm_parent = TC_H_CLSACT;
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+	return n < 0 || mnl_cb_run(buf, n, 0, mnl_socket_get_portid(nl), NULL, NULL) < 0 ? -errno : 0;
+}
+
+/* What is attached to one side, is it at the other one, too? Both sides of an `ingress` are one. */
+static bool sides_are_one(uint32_t ifindex, enum attach_side side)
+{
+	uint32_t here, there;
+	char name[16];
+
+	return attach_find_clsact(ifindex, side, &here, name) == 0 && attach_find_clsact(ifindex, !side, &there, name) == 0 && here == there;
+}
+
+/* An `ingress` goes. */
+static int make_way(struct mnl_socket *nl, uint32_t ifindex, enum attach_device whose)
+{
+	unsigned filters = 0;
+	int r = attach_remove_clsact(ifindex, ATTACH_INGRESS);
+
+	if (r == 0 && whose == ATTACH_OTHERS)
+		r = count_all_filters(nl, ifindex, &filters);
+	if (r < 0)
+		return r;
+	return filters ? -EBUSY : delete_qdisc(nl, ifindex);
+}
+
+/* On others' devices before anything is touched: each try would be an event, upon which we look again. @ours: a filter of ours is in the slot */
+static int look_before(struct mnl_socket *nl, uint32_t ifindex, enum attach_side side, bool ours)
+{
+	int r = ours ? sides_are_one(ifindex, side) : has_ingress(nl, ifindex);
+
+	return r <= 0 ? r : make_way(nl, ifindex, ATTACH_OTHERS);
+}
+
+static int put_filter(uint32_t ifindex, enum attach_side side, int prog_fd)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = points[side]);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = ATTACH_HANDLE, .priority = ATTACH_PRIORITY, .prog_fd = prog_fd,
+		    .flags = BPF_TC_F_REPLACE);
+	LIBBPF_OPTS(bpf_tc_hook, both, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	int r = bpf_tc_hook_create(&both);
+
+	return r < 0 && r != -EEXIST ? r : bpf_tc_attach(&hook, &opts);
+}
+
+int attach_clsact(uint32_t ifindex, enum attach_side side, int prog_fd, enum attach_device whose)
+{
+	_cleanup_(mnl_closep) struct mnl_socket *nl = open_netlink();
+	char name[16];
+	uint32_t id;
+	int r, there;
+
+	if (!nl)
+		return -errno;
+	there = attach_find_clsact(ifindex, side, &id, name);
+	if (there == 0 && !is_our_name(name))
+		return -EEXIST;
+	r = whose == ATTACH_OTHERS ? look_before(nl, ifindex, side, there == 0) : 0;
+	if (r == 0)
+		r = put_filter(ifindex, side, prog_fd);
+	if (r < 0 || !sides_are_one(ifindex, side))
+		return r;
+	r = make_way(nl, ifindex, whose);
+	return r < 0 ? r : put_filter(ifindex, side, prog_fd);
 }
 
 int attach_tcx(uint32_t ifindex, enum attach_side side, int prog_fd, const char *pin)

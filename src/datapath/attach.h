@@ -11,12 +11,17 @@ enum attach_side { ATTACH_INGRESS, ATTACH_EGRESS };
 /* Does the kernel have tcx (6.6)? */
 bool attach_has_tcx(void);
 
+/* Whose device it is: of our own we take away what others have put in the way. */
+enum attach_device { ATTACH_OURS, ATTACH_OTHERS };
+
 /**
  * attach_clsact() - put a program on a link, or in the place of the one that is there; no packet passes in between
  *
- * Return: 0, -ENODEV, -EEXIST when the slot holds a filter that is not ours, -errno.
+ * A qdisc of the kind `ingress`, which lies where clsact does and has one side only, gives way to it if it has no filters, or the device is ours.
+ *
+ * Return: 0, -ENODEV, -EEXIST when the slot holds a filter that is not ours, -EBUSY when such a qdisc does, -errno.
  */
-int attach_clsact(uint32_t ifindex, enum attach_side side, int prog_fd);
+int attach_clsact(uint32_t ifindex, enum attach_side side, int prog_fd, enum attach_device whose);
 
 /**
  * attach_find_clsact() - what is in our slot?

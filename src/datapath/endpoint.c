@@ -8,9 +8,9 @@
 
 static int attach_programs(struct datapath *dp, uint32_t ifindex)
 {
-	int r = attach_clsact(ifindex, ATTACH_INGRESS, dp->programs[HOOK_FROM_POD]);
+	int r = attach_clsact(ifindex, ATTACH_INGRESS, dp->programs[HOOK_FROM_POD], ATTACH_OURS);
 
-	return r < 0 ? r : attach_clsact(ifindex, ATTACH_EGRESS, dp->programs[HOOK_TO_POD]);
+	return r < 0 ? r : attach_clsact(ifindex, ATTACH_EGRESS, dp->programs[HOOK_TO_POD], ATTACH_OURS);
 }
 
 /* Withdraws an address, if it is still this interface's. */

@@ -103,7 +103,9 @@ static int attach_side(struct datapath *dp, const struct dp_link *link, enum att
 	_cleanup_free_ char *pin = xasprintf("%s/links/%u%s", dp->dir, link->ifindex, side == ATTACH_EGRESS ? "-egress" : "");
 	int program = dp->programs[hooks[link->role][side]];
 
-	return dp->tcx ? attach_tcx(link->ifindex, side, program, pin) : attach_clsact(link->ifindex, side, program);
+	if (dp->tcx)
+		return attach_tcx(link->ifindex, side, program, pin);
+	return attach_clsact(link->ifindex, side, program, link->role == DP_LINK_UPLINK ? ATTACH_OTHERS : ATTACH_OURS);
 }
 
 static bool was_attached(const struct datapath *dp, uint32_t ifindex)

@@ -648,7 +648,7 @@ static int replace_filters(struct datapath *dp)
 				continue;
 			for (int i = 0; i < HOOK_COUNT; i++)
 				if (dp->objects[i] && streq(name, dp_hook_names[i])) {
-					r = attach_clsact(l->if_index, side, dp->programs[i]);
+					r = attach_clsact(l->if_index, side, dp->programs[i], ATTACH_OTHERS);
 					dp_note_error(&first, r == -ENODEV ? 0 : r);
 				}
 		}

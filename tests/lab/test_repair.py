@@ -65,6 +65,7 @@ DAMAGES = {
     "pod-link-sysctl": Damage("link", "echo 0 > /proc/sys/net/ipv4/conf/$LINK/forwarding", AUDIT),
     "pod-link-gone": Damage("link", "ip link del $LINK"),
     "pod-qdisc": Damage("program", "tc qdisc del dev $LINK clsact"),
+    "pod-qdisc-other": Damage("program", "tc qdisc del dev $LINK clsact; tc qdisc add dev $LINK ingress"),
     "pod-filter": Damage("program", "tc filter del dev $LINK ingress"),
     "pod-filter-egress": Damage("program", "tc filter del dev $LINK egress"),
     "device-gone": Damage("device", "ip link del $DEVICE", **DEVICE),
@@ -76,6 +77,7 @@ DAMAGES = {
     "link-unlinked": Damage("program", "rm %s/links/*" % BPF, **TCX),
     "link-detached": Damage("program", "for l in %s/links/*; do bpftool link detach pinned $l; done" % BPF, AUDIT, **TCX),
     "uplink-qdisc": Damage("program", "tc qdisc del dev $UPLINK clsact", **CLSACT),
+    "uplink-qdisc-other": Damage("program", "tc qdisc del dev $UPLINK clsact; tc qdisc add dev $UPLINK ingress", **CLSACT),
     "uplink-filter": Damage("program", "tc filter del dev $UPLINK ingress", **CLSACT),
     "tunnel-filter": Damage("program", "tc filter del dev $DEVICE ingress", **CLSACT, **DEVICE),
     "address": Damage("address", "ip addr del $OWN4/32 dev lo"),
@@ -246,6 +248,24 @@ def test_a_node_whose_new_interfaces_have_no_ipv6_carries_it(audited):
         assert_matrix(lab, 1)
     finally:
         sh(lab, "echo 0 > " + default)
+
+
+def test_somebody_elses_ingress_qdisc_is_left_and_told():
+    """It lies where clsact has to be on an uplink, and is in use: nothing of ours is put into it, which would be at the wrong side."""
+    with Lab(nodes=2, transport="vxlan", set=["datapath.attach=clsact"]) as lab:
+        lab.apply(*spread_pods(2, each=1))
+        lab.wait_ready()
+        named = settings_of(lab)
+        with held_still(lab, "n1/weftd"):
+            sh(lab, named + "tc qdisc del dev $UPLINK clsact; tc qdisc add dev $UPLINK ingress; "
+                            "tc filter add dev $UPLINK ingress pref 5 protocol ip u32 match ip dst 203.0.113.1/32 flowid 1:1")
+        problem = wait_for("it is told", lambda: not lab.node_status("n1")["health"]["datapath"]["ok"] and lab.node_status("n1")["health"]["datapath"])
+        assert "busy" in str(problem)
+        assert "u32" in sh(lab, named + "tc filter show dev $UPLINK ingress") and "from_net" not in sh(lab, named + "tc filter show dev $UPLINK ingress")
+        sh(lab, named + "tc qdisc del dev $UPLINK ingress")
+        wait_for("all is well", lambda: lab.node_status("n1")["health"]["datapath"]["ok"])
+        assert "from_net" in sh(lab, named + "tc filter show dev $UPLINK ingress")
+        assert_matrix(lab, 1)
 
 
 def test_all_else_is_mended_while_the_tunnel_cannot_be(audited):
