@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* DSR where the endpoint can be chosen again (lib/dsr_way.h): the node that is asked has no entries of such connections but a way, and of their SYNs, which
  * xdp_net sends on itself, not even that. */
-#include "service_node.h"
-#include "net/netns.h"
-#include "net/rtnl.h"
+#include "xdp_node.h"
 #include "weft/dsr.h"
-#include "weft/xdp.h"
 
-#include <linux/if_addr.h>
-#include <linux/neighbour.h>
-#include <sched.h>
-#include <time.h>
-
-enum { BACKEND_PORT = 8080, CLIENT_PORT = 40000, STACK_TURN = 8, AGAIN = SERVICE_DSR | SERVICE_MAGLEV };
+enum { AGAIN = SERVICE_DSR | SERVICE_MAGLEV };
 
 #define OTHER4 "10.9.2.8" /* another endpoint of the node that has DIRECT4 and DIRECT6 */
 #define OTHER6 "fd09:0:0:2::8"
@@ -28,57 +20,11 @@ static const struct asked {
 
 /* ---- the node ---- */
 
-static void put_addr(struct rtnl *nl, const char *addr, uint8_t bits, uint32_t flags)
+static void forget_ways(void)
 {
-	struct link_addr a = { if_uplink, addr_of(addr), bits, RT_SCOPE_UNIVERSE, flags };
-
-	CHECK_INT(rtnl_replace_addr(nl, &a), 0);
-}
-
-static void neighbour(struct rtnl *nl, const char *addr)
-{
-	struct neigh n = { .ifindex = if_uplink, .addr = addr_of(addr), .mac = { 2, 2, 2, 2, 2, 2 } };
-
-	CHECK_INT(rtnl_replace_neigh(nl, &n), 0);
-}
-
-static void a_node_with_neighbours(void)
-{
-	_cleanup_close_ int self = netns_open_self();
-	_cleanup_(rtnl_closep) struct rtnl *nl = NULL;
-	struct dp_nat_uplink uplink = { if_uplink, { addr_of(OURS4), addr_of(OURS6) } };
-	bool reserved[65536] = { [NODE_PORT] = true };
-	struct dp_masquerade m = { .uplinks = &uplink, .n_uplinks = 1, .reserved = reserved };
-
-	CHECK(self >= 0 && netns_sysctl(self, "ipv4/ip_forward", "1") == 0);
-	CHECK_INT(netns_sysctl(self, "ipv6/conf/all/forwarding", "1"), 0);
-	CHECK_INT(netns_sysctl(self, "ipv6/conf/uplink/disable_ipv6", "0"), 0);
-	CHECK_INT(rtnl_open(&nl), 0);
-	put_addr(nl, OURS4, 120, 0);
-	put_addr(nl, OURS6, 64, IFA_F_NODAD);
-	neighbour(nl, "192.0.2.2");
-	neighbour(nl, "fd30::2");
-	CHECK_INT(datapath_apply_masquerade(dp, &m), 0);
-}
-
-static void clear_recent(void)
-{
-	static const struct xdp_recent_pair none;
-	int map = datapath_map_fd(dp, "xdp_recent");
-	struct bpf_map_info info = {};
-	uint32_t size = sizeof(info);
-
-	CHECK_INT(bpf_obj_get_info_by_fd(map, &info, &size), 0);
-	for (uint32_t i = 0; i < info.max_entries; i++)
-		put("xdp_recent", &i, &none);
-}
-
-static void forget_all(void)
-{
-	forget();
+	forget_all();
 	clear("dsr_ways");
 	clear("service_affinity");
-	clear_recent();
 }
 
 static size_t entries_of(const char *map)
@@ -95,19 +41,6 @@ static size_t entries_of(const char *map)
 
 /* ---- packets ---- */
 
-static struct outcome run_xdp(void)
-{
-	struct xdp_md ctx = { .data_end = f.len, .ingress_ifindex = if_uplink };
-	struct outcome o = {};
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f.data, .data_size_in = f.len, .data_out = o.data, .data_size_out = sizeof(o.data),
-		    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
-
-	CHECK_INT(bpf_prog_test_run_opts(datapath_program_fd(dp, "xdp_net"), &opts), 0);
-	o.verdict = (int)opts.retval;
-	o.len = opts.data_size_out;
-	return o;
-}
-
 static void wait_for(uint32_t mask, uint32_t tick)
 {
 	while ((ticks_now() & mask) != tick)
@@ -115,7 +48,7 @@ static void wait_for(uint32_t mask, uint32_t tick)
 }
 
 /* The begin of the first epoch after the stack's turn: what follows has three quarters of a second. */
-static void wait_for_an_epoch(void)
+static void wait_for_the_epoch(void)
 {
 	wait_for(STACK_TURN - 1, 1 << XDP_EPOCH_SHIFT);
 }
@@ -183,7 +116,7 @@ static void from_net_makes_a_way_and_no_entries(void)
 
 	for_each_family(a)
 		for (size_t i = 0; i < ARRAY_SIZE(protos); i++) {
-			forget_all();
+			forget_ways();
 			serve_by(a, protos[i], a->endpoint, 1);
 			ask(a, protos[i], "S");
 			out = run("from_net", &f, if_uplink);
@@ -203,12 +136,12 @@ static void from_net_makes_a_way_and_no_entries(void)
 static void others_have_entries(void)
 {
 	for_each_family(a) {
-		forget_all();
+		forget_ways();
 		service(a->any, NODE_PORT, IPPROTO_TCP, a->endpoint, BACKEND_PORT, SERVICE_DSR, 1);
 		ask(a, IPPROTO_TCP, "S");
 		through("from_net", if_uplink);
 		CHECK_INT(entries_of("nat_forward"), 1);
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_TCP, a == asked ? A4 : A6, 1);
 		through("from_net", if_uplink);
 		CHECK_INT(entries_of("nat_forward"), 1);
@@ -220,7 +153,7 @@ static void others_have_entries(void)
 static void svc_21_ways_outlive_their_set(void)
 {
 	for_each_family(a) {
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 		ask(a, IPPROTO_TCP, "S");
 		through("from_net", if_uplink);
@@ -232,7 +165,7 @@ static void svc_21_ways_outlive_their_set(void)
 		ask(a, IPPROTO_TCP, "S");
 		through("from_net", if_uplink);
 		CHECK_leads_to(a->other);
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_UDP, a->endpoint, 1);
 		ask(a, IPPROTO_UDP, "");
 		through("from_net", if_uplink);
@@ -247,14 +180,14 @@ static void svc_21_ways_outlive_their_set(void)
 static void lost_ways_are_found_again(void)
 {
 	for_each_family(a) {
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 		ask(a, IPPROTO_TCP, "A");
 		through("from_net", if_uplink);
 		CHECK_leads_to(a->endpoint);
-		clear("dsr_ways");
-		clear_recent();
-		wait_for_an_epoch();
+		forget_ways();
+		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
+		wait_for_the_epoch();
 		CHECK_INT(run_xdp().verdict, XDP_TX);
 		CHECK_leads_to(a->endpoint);
 	}
@@ -268,7 +201,7 @@ static void m4_errors_go_by_the_way(void)
 		struct view v;
 		size_t l4;
 
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 		packet(IPPROTO_TCP, a->ours, NODE_PORT, a->client, CLIENT_PORT, "A", 0);
 		sent = f;
@@ -297,13 +230,13 @@ static void a_syn_leaves_nothing(void)
 	for_each_family(a) {
 		struct outcome tc, xdp;
 
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 		ask(a, IPPROTO_TCP, "S");
 		tc = run("from_net", &f, if_uplink);
 		CHECK_INT(entries_of("dsr_ways"), 1);
 		clear("dsr_ways");
-		wait_for_an_epoch();
+		wait_for_the_epoch();
 		xdp = run_xdp();
 		CHECK_INT(xdp.verdict, XDP_TX);
 		CHECK_sent_as_it_is(&xdp);
@@ -323,9 +256,9 @@ static bool goes_on_after_a_change(const struct asked *a, const char *flags, boo
 {
 	bool sent;
 
-	forget_all();
+	forget_ways();
 	serve_by(a, IPPROTO_TCP, a->endpoint, 1);
-	wait_for_an_epoch();
+	wait_for_the_epoch();
 	ask(a, IPPROTO_TCP, "S");
 	CHECK_INT(run_xdp().verdict, XDP_TX);
 	clear("service_backends");
@@ -352,9 +285,9 @@ static void svc_21_who_has_begun_goes_on(void)
 static void a_syn_begins_anew(void)
 {
 	for_each_family(a) {
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
-		wait_for_an_epoch();
+		wait_for_the_epoch();
 		ask(a, IPPROTO_TCP, "S");
 		CHECK_INT(run_xdp().verdict, XDP_TX);
 		clear("service_backends");
@@ -380,10 +313,10 @@ static void entries_that_stand_go_before(void)
 {
 	for_each_family(a)
 		for (int open = 0; open < 2; open++) {
-			forget_all();
+			forget_ways();
 			serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 			put_forward(a, open);
-			wait_for_an_epoch();
+			wait_for_the_epoch();
 			ask(a, IPPROTO_TCP, "S");
 			CHECK_INT(run_xdp().verdict, XDP_TX);
 			ask(a, IPPROTO_TCP, "A");
@@ -410,8 +343,8 @@ static void what_begins_otherwise_is_left_alone(void)
 		bool v6 = strchr(a->client, ':');
 		struct ip_addr ours = ip_of(a->ours);
 
-		forget_all();
-		wait_for_an_epoch();
+		forget_ways();
+		wait_for_the_epoch();
 		ask(a, IPPROTO_TCP, "S");
 		CHECK_XDP_PASSES("no Service");
 		service(a->any, NODE_PORT, IPPROTO_TCP, a->endpoint, BACKEND_PORT, SERVICE_DSR, 1);
@@ -435,7 +368,7 @@ static void what_begins_otherwise_is_left_alone(void)
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 		CHECK_INT(bpf_map_delete_elem(datapath_map_fd(dp, "service_nodes"), &ours), 0);
 		CHECK_XDP_PASSES("no node's address");
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 		ask(a, IPPROTO_TCP, "SF");
 		CHECK_XDP_PASSES("SYN and FIN");
@@ -443,7 +376,7 @@ static void what_begins_otherwise_is_left_alone(void)
 		CHECK_XDP_PASSES("SYN and RST");
 		ask(a, IPPROTO_TCP, "SA");
 		CHECK_XDP_PASSES("SYN and ACK");
-		wait_for_an_epoch();
+		wait_for_the_epoch();
 		ask(a, IPPROTO_TCP, "S");
 		CHECK_INT(run_xdp().verdict, XDP_TX);
 	}
@@ -456,10 +389,10 @@ static void affinity_has_entries(void)
 		struct service_key key = { .addr = ip_of(a->any), .port = htons(NODE_PORT), .proto = IPPROTO_TCP, .scope = SERVICE_EXTERNAL };
 		struct service_frontend fe = { .service = 1, .set = 1, .slots = 1, .flags = AGAIN, .affinity = 100 };
 
-		forget_all();
+		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 		put("service_frontends", &key, &fe);
-		wait_for_an_epoch();
+		wait_for_the_epoch();
 		ask(a, IPPROTO_TCP, "S");
 		CHECK_XDP_PASSES("affinity");
 		through("from_net", if_uplink);
@@ -473,7 +406,7 @@ static void now_and_then_it_is_the_stacks_turn(void)
 {
 	struct outcome o;
 
-	forget_all();
+	forget_ways();
 	serve_by(asked, IPPROTO_TCP, asked->endpoint, 1);
 	ask(asked, IPPROTO_TCP, "S");
 	do {
@@ -490,9 +423,9 @@ static void a_flood_takes_no_lines(void)
 	struct bpf_map_info info = {};
 	uint32_t size = sizeof(info);
 
-	forget_all();
+	forget_ways();
 	serve_by(asked, IPPROTO_TCP, asked->endpoint, 1);
-	wait_for_an_epoch();
+	wait_for_the_epoch();
 	for (int i = 0; i < 2; i++)
 		busy.line[i] = (struct xdp_recent){ .mark = 1, .to.epoch = (ticks_now() >> XDP_EPOCH_SHIFT) - 1 };
 	CHECK_INT(bpf_obj_get_info_by_fd(datapath_map_fd(dp, "xdp_recent"), &info, &size), 0);
@@ -509,16 +442,6 @@ static void a_flood_takes_no_lines(void)
 		CHECK(memcmp(&there, &busy, sizeof(there)) == 0);
 	}
 	CHECK_INT(entries_of("dsr_ways"), 0);
-}
-
-/* What xdp_net remembers it remembers on each CPU for itself. */
-static void stay_on_one_cpu(void)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET(sched_getcpu(), &one);
-	CHECK_INT(sched_setaffinity(0, sizeof(one), &one), 0);
 }
 
 int main(void)
