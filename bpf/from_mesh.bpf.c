@@ -60,6 +60,9 @@ int from_mesh(struct __sk_buff *skb)
 	if (!ep) {
 		if (!addr_is_node(&pkt.dst))
 			return drop(skb, &pkt, DROP_TUNNEL_DESTINATION);
+		why = icmp_check_link(&pkt);
+		if (why != DROP_NONE)
+			return drop(skb, &pkt, why);
 		if (config.inbound) {
 			int uplink = nat_return(skb, &pkt);
 

@@ -25,6 +25,8 @@ int from_tunnel(struct __sk_buff *skb)
 		why = DROP_TUNNEL_DESTINATION;
 	if (unlikely(config.inbound && why == DROP_TUNNEL_SOURCE) && dsr_is_sent_on(skb, &pkt))
 		return dsr_arrive(skb, &pkt);
+	if (why == DROP_NONE && unlikely(skb->vlan_present)) /* no node sends such frames */
+		why = DROP_VLAN;
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
 	/* The inner destination MAC need not be the device's: without this the packet counts as another host's. */
@@ -33,6 +35,9 @@ int from_tunnel(struct __sk_buff *skb)
 	if (!ep) {
 		if (!addr_is_node(&pkt.dst))
 			return drop(skb, &pkt, DROP_TUNNEL_DESTINATION);
+		why = icmp_check_link(&pkt);
+		if (why != DROP_NONE)
+			return drop(skb, &pkt, why);
 		if (config.inbound) { /* an endpoint's answer to a client for whom this node speaks */
 			int uplink = nat_return(skb, &pkt);
 

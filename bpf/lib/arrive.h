@@ -13,12 +13,11 @@ static __always_inline enum drop_reason arrive_check(struct __sk_buff *skb, stru
 
 	if (why != DROP_NONE)
 		return why;
-	if (unlikely(pkt->icmp == ICMP_ND)) /* not of this link */
-		return DROP_ND_SPOOF;
 	if (unlikely(pkt->icmp == ICMP_ERROR))
 		return icmp_check_error(skb, pkt, false);
-	if (unlikely(pkt->icmp == ICMP_REDIRECTS))
-		return DROP_ICMP_REDIRECT;
+	why = icmp_check_link(pkt);
+	if (why != DROP_NONE)
+		return why;
 	why = flow_track(pkt, endpoint_id, FLOW_AT_DESTINATION | place);
 	if (why != DROP_NONE)
 		return why;

@@ -72,3 +72,11 @@ __global enum drop_reason nd_check(struct __sk_buff *skb, const struct packet *p
 		return nd_owns(pod, &target) ? DROP_NONE : DROP_ND_SPOOF;
 	return nd_owns(pod, &pkt->src) ? DROP_NONE : DROP_ND_SPOOF;
 }
+
+/* What belongs on a link, and comes from further away. */
+static __always_inline enum drop_reason icmp_check_link(const struct packet *pkt)
+{
+	if (unlikely(pkt->icmp == ICMP_ND))
+		return DROP_ND_SPOOF;
+	return unlikely(pkt->icmp == ICMP_REDIRECTS) ? DROP_ICMP_REDIRECT : DROP_NONE;
+}

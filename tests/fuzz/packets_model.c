@@ -663,6 +663,8 @@ static struct model_verdict arrives(struct view *v, struct parsed *p)
 	}
 	if (!is_own(&p->e.dst))
 		return dropped(DROP_TUNNEL_DESTINATION);
+	if (p->icmp == NEIGHBOUR || p->icmp == REDIRECT)
+		return dropped(p->icmp == NEIGHBOUR ? DROP_ND_SPOOF : DROP_ICMP_REDIRECT);
 	return is_tunnel(p->e.proto) ? dropped(DROP_POD_TUNNEL) : goes(WAY_STACK);
 }
 

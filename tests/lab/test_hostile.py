@@ -634,6 +634,23 @@ def test_tunnel_packets_to_another_address_of_the_node(world, inner):
         assert_nothing_arrives(w, frame, source="fabric")
 
 
+INSIDE = {  # of a pod of node 2: to a pod of node 1, or to that node
+    "vlan": ("vlan", lambda w: Dot1Q(vlan=5) / IP(src=w.far[0], dst=w.near[0]) / UDP(sport=1, dport=2)),
+    "neighbour": ("nd_spoof", lambda w: IPv6(src=w.far[1], dst=w.own[1], hlim=255) / ICMPv6ND_NA(tgt=w.far[1], O=1)),
+    "router": ("nd_spoof", lambda w: IPv6(src=w.far[1], dst=w.own[1], hlim=255) / ICMPv6ND_RA(routerlifetime=1800)),
+    "redirect": ("icmp_redirect", lambda w: IP(src=w.far[0], dst=w.own[0]) / ICMP(type=5, code=1, gw=w.far[0]) / IP(src=w.own[0], dst=w.n2[0]) / UDP(sport=1, dport=2))}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_what_belongs_on_a_link_comes_out_of_no_tunnel(world, name):
+    w, (reason, inside) = world, INSIDE[name]
+    if w.transport not in TUNNELS:
+        return
+    frame = w.net_tunnel(w.n2[w.outer], w.far[0], w.near[0])
+    frame[Ether:2].payload = inside(w) / Raw(MARK)
+    attack(w, [frame], reason, source="fabric")
+
+
 def in_format(world, header, cut=None):
     """What node 2 would send of a pod's packet, if its tunnel's header were this one; @cut: bytes of it that are there."""
     w = world

@@ -10,7 +10,7 @@
 	X(SOURCE_MAC,           "source_mac",           "a pod sent from a MAC address that is not its own") \
 	X(DESTINATION_MAC,      "destination_mac",      "a frame of a pod that is not to its gateway, or one for a pod to a group") \
 	X(SOURCE_ADDRESS,       "source_address",       "a pod sent from an address that is not its own") \
-	X(VLAN,                 "vlan",                 "a pod sent a frame of a VLAN") \
+	X(VLAN,                 "vlan",                 "a frame of a VLAN, of a pod or out of a tunnel") \
 	X(ETHERTYPE,            "ethertype",            "neither IPv4 nor IPv6") \
 	X(ARP,                  "arp",                  "ARP from a pod, whose neighbour entries are permanent") \
 	X(TRUNCATED,            "truncated",            "the packet ends within a header") \
