@@ -154,6 +154,7 @@ def test_the_same_outcomes_as_kube_proxy(kube_proxy, asked_of_weft):
     asked, weft = asked_of_weft
     theirs = differ.record(asked)
     assert len(weft) > 100 and sum(bool(o[0]) for o in theirs.values()) > 50, "most are answered"
+    assert all("False" not in o[0] for o in weft.values()), weft
     assert differ.compare(weft, theirs) == []
 
 

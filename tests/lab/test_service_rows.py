@@ -64,7 +64,7 @@ def server(name, app, node, **spec):
     return pod(name, node=node, labels={"app": app}, **spec)
 
 
-@pytest.fixture(scope="module", params=params(SPANNING[:1]))
+@pytest.fixture(scope="module", params=params(SPANNING[:2]))
 def lab(request):
     way = options(request.param, "dual")
     with Lab(nodes=2, zones=2, **{**way, "set": way["set"] + ["service.externalIPs=on", "service.announce=all"]}) as lab:

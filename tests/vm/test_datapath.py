@@ -11,7 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.dirname(os.environ.get("WEFT_BIN", os.path.join(ROOT, "build", "bin")))
 FULL = os.environ.get("WEFT_TEST_TIER") == "full"
 # A boot has ten minutes, which are short without KVM. The truth tables say nothing of a kernel.
-BOOTS = {"ways": ["announce_test", "claims_test", "drop_test", "fragment_drop_test", "outer_drop_test", "host_test", "path_test", "flow_test", "geneve_test", "mss_test", "nat_test", "outer_test", "recent_test",
+BOOTS = {"ways": ["announce_test", "claims_test", "drop_test", "dsr_way_test", "fragment_drop_test", "outer_drop_test", "host_test", "path_test", "flow_test", "geneve_test", "mss_test", "nat_test", "outer_test", "recent_test",
                   "stack_test", "stale_test", "unwrap_test", "xdp_test", "xdp_recent_test"],
          "budget": ["budget_test /t/budget.txt /t/objects/*.o"]}
 if FULL:
