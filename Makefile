@@ -54,6 +54,7 @@ bench: build ## figures beside the peers, interleaved (root)
 	@$(PYTHON) tests/bench/wg.py
 	@chrt -f 10 $(BUILD)/tests/bpf/program_bench
 	@chrt -f 10 taskset -c 0 $(BUILD)/tests/bpf/balancer_bench
+	@$(BUILD)/tests/bpf/sock_bench
 	@$(BUILD)/tests/policy/policy_bench
 	@$(BUILD)/tests/bpf/policy_bench
 	@$(BUILD)/tests/bpf/policy_cold

@@ -23,6 +23,8 @@ import paths
 CLIENT_CPU = {"rr": "1", "crr": "1", "bulk": "1", "stream": "0"}
 # A path, what it is compared with in many short turns, and the wanted ratio.
 PAIRS = [("weft-node", "veth", 0.95), ("weft-direct", "veth", 0.88), ("weft-vxlan", "veth", 0.52), ("weft-wireguard", "weft-wg", 0.9)]
+# Of the bare veth pair's rate in the same round.
+GOALS = {("weft-node", "rr"): 0.90, ("weft-direct", "rr"): 0.80, ("weft-vxlan", "rr"): 0.56, ("weft-node", "crr"): 0.87, ("weft-direct", "crr"): 0.78, ("weft-vxlan", "crr"): 0.56}
 OTHER = "-other"
 BULK = 1 << 20  # bytes
 
@@ -103,6 +105,17 @@ def table(chosen, results):
         print("| %s |" % " | ".join(cells))
 
 
+def verdict_of(ratio, wanted):
+    return ", wanted >= %.2f: %s" % (wanted, "holds" if ratio >= wanted else "MISSED")
+
+
+def judge(results):
+    for (path, mode), wanted in GOALS.items():
+        if (path, mode) in results:
+            ratio = statistics.median(a[0] / b[0] for a, b in zip(results[path, mode], results["veth", mode]))
+            print("%s / veth, %s: %.3f%s" % (path, mode, ratio, verdict_of(ratio, wanted)))
+
+
 def with_other_build(chosen, build):
     """After each path of Weft the same one of the other build."""
     return [p for path in chosen for p in ([path, path.of_build(build, path.name + OTHER)] if isinstance(path, paths.WeftLab) else [path])]
@@ -129,7 +142,7 @@ def compare(mine, other, wanted, turns):
         for what, column in (("Gbit/s", 0), ("CPU s/GB", 2)):
             ratios = sorted(a[column] / b[column] for a, b in zip(got[mine], got[other]))
             median = statistics.median(ratios)
-            verdict = ", wanted >= %.2f: %s" % (wanted, "holds" if median >= wanted else "MISSED") if column == 0 else ""
+            verdict = verdict_of(median, wanted) if column == 0 else ""
             print("%s / %s, %s, %s: %.2f (%.2f to %.2f for nine of ten of %d turns)%s" % (
                 mine.name, other.name, how, what, median, ratios[turns // 20],
                 ratios[-1 - turns // 20], turns, verdict), flush=True)
@@ -159,6 +172,7 @@ def main():
         if opt.rounds:
             results = rounds(chosen, opt.modes.split(","), opt.rounds, opt.seconds)
             table(chosen, results)
+            judge(results)
             if opt.beside:
                 compare_builds(chosen, results)
         built = {p.name: p for p in chosen}
