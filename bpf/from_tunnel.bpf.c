@@ -18,6 +18,8 @@ int from_tunnel(struct __sk_buff *skb)
 	struct endpoint *ep;
 	enum drop_reason why;
 
+	if (unlikely(skb->vlan_present)) /* no node sends such frames */
+		return drop(skb, &pkt, DROP_VLAN);
 	why = packet_parse(skb, ETH_LEN, skb->protocol, false, &pkt);
 	if (why == DROP_NONE)
 		why = encap_check_source(skb, &pkt.src);
@@ -25,8 +27,6 @@ int from_tunnel(struct __sk_buff *skb)
 		why = DROP_TUNNEL_DESTINATION;
 	if (unlikely(config.inbound && why == DROP_TUNNEL_SOURCE) && dsr_is_sent_on(skb, &pkt))
 		return dsr_arrive(skb, &pkt);
-	if (why == DROP_NONE && unlikely(skb->vlan_present)) /* no node sends such frames */
-		why = DROP_VLAN;
 	if (why != DROP_NONE)
 		return drop(skb, &pkt, why);
 	/* The inner destination MAC need not be the device's: without this the packet counts as another host's. */

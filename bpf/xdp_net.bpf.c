@@ -28,6 +28,7 @@ enum { XDP_STACK_TURN_TICKS = 8, XDP_NO_MTU = 0xffff, XDP_AF_INET = 2, XDP_AF_IN
  * the verifier what may be read. */
 struct headers {
 	bool v6;
+	bool bare; /* nothing is behind TCP's header */
 	__u32 len; /* of the frame */
 	struct ethhdr *eth;
 	__sum16 *sum; /* of the transport header */
@@ -49,6 +50,12 @@ static __always_inline __be16 *ports_of(const struct headers *h)
 	return h->v6 ? (void *)(ip6_of(h) + 1) : (void *)(ip4_of(h) + 1);
 }
 
+/* Of TCP; of UDP it means nothing. */
+static __always_inline __be32 seq_of(const struct headers *h)
+{
+	return *(__be32 *)(ports_of(h) + 2);
+}
+
 /* What becomes of a packet, and how that was found. */
 struct onward {
 	struct xdp_onward *to;
@@ -57,7 +64,6 @@ struct onward {
 	struct nat_forward *forward;
 	struct dsr_way *way;
 	bool busy; /* not the first one of the tick */
-	bool unknown; /* a client's, of no connection */
 	struct xdp_recent *fresh; /* a line for a connection that a SYN begins; NULL: there is none */
 };
 
@@ -71,6 +77,7 @@ static __always_inline bool find_tcp(void *l4, const void *end, struct packet *p
 		return false;
 	pkt->tcp_flags = ((__u8 *)l4)[13];
 	h->sum = &tcp->check;
+	h->bare = pkt->l4_off + 4 * tcp->doff == pkt->l3_off + pkt->ip_len;
 	return true;
 }
 
@@ -207,32 +214,22 @@ static __always_inline void put_onward(const struct packet *pkt, struct xdp_onwa
 	to->dport = pkt->dport;
 }
 
-/* By DSR, without entries. Who begins has been chosen for (choose()). */
+/* By DSR, without entries. Who begins has been chosen for (choose()); without a line of its own it must have no way, either, which the next packet would take. Of datagrams
+ * the first one of a tick is from_net's, which asks whether the way still stands. */
 static __always_inline bool find_dsr_way(struct xdp_md *ctx, const struct packet *pkt, const struct nat_key *key, struct onward *o)
 {
-	struct dsr_way *way = o->to->backend ? NULL : dsr_way_find(key);
-	struct ip_addr to;
+	struct dsr_way *way = o->fresh ? NULL : dsr_way_find(key);
+	struct ip_addr to = o->to->dst;
 
-	if (way) {
-		if (!inbound_backend_serves(pkt, way->backend) || is_turn_of_stack(o, way->seen))
-			return false;
-		o->way = way;
-		o->to->backend = pkt->proto == IPPROTO_TCP ? 0 : way->backend;
-		to = way->to;
-		put_onward(pkt, o->to);
-	} else {
-		o->unknown = true;
-		to = o->to->dst;
-		if (!o->to->backend)
-			return false;
-	}
+	if (tcp_begins(pkt))
+		return !way && find_endpoint(ctx, pkt, &to, o) && o->to->way == FORWARD_DIRECT;
+	if (!way || !inbound_backend_serves(pkt, way->backend) || is_turn_of_stack(o, way->seen) || (pkt->proto == IPPROTO_UDP && !o->busy))
+		return false;
+	o->way = way;
+	o->to->backend = pkt->proto == IPPROTO_TCP ? 0 : way->backend;
+	to = way->to;
+	put_onward(pkt, o->to);
 	return find_endpoint(ctx, pkt, &to, o) && o->to->way == FORWARD_DIRECT;
-}
-
-/* It has been looked for, or goes by a line of its own: what an earlier connection left goes when this one goes on. */
-static __always_inline bool is_known_to_be_new(const struct packet *pkt, const struct onward *o)
-{
-	return tcp_begins(pkt) ? o->fresh != NULL : o->to->backend != 0;
 }
 
 /* A client's, for an endpoint. */
@@ -243,7 +240,7 @@ static __always_inline bool find_way_out(struct xdp_md *ctx, struct packet *pkt,
 	struct nat_key key;
 
 	nat_key_of(pkt, true, &key);
-	forward = is_known_to_be_new(pkt, o) ? NULL : bpf_map_lookup_elem(&nat_forward, &key);
+	forward = o->fresh ? NULL : bpf_map_lookup_elem(&nat_forward, &key); /* what an earlier connection left goes when this one goes on */
 	if (!forward || !forward->backend)
 		return find_dsr_way(ctx, pkt, &key, o);
 	if (tcp_begins(pkt) || !forward->open || !inbound_backend_serves(pkt, forward->backend) || is_turn_of_stack(o, forward->seen))
@@ -422,27 +419,17 @@ static __always_inline bool may_follow(const struct packet *pkt, const struct he
 	return b && b->roles;
 }
 
-/* Return: false when it cannot be kept: that is from_net's to say. */
-static __always_inline bool begin(const struct packet *pkt, const struct xdp_recent_at *at, const struct onward *o)
+/* It stays as it is. */
+static __always_inline void begin(const struct packet *pkt, const struct xdp_recent_at *at, const struct onward *o)
 {
-	struct nat_key key;
-
 	if (o->fresh)
 		xdp_recent_begin(o->fresh, at, o->to);
-	if (!tcp_begins(pkt)) {
-		nat_key_of(pkt, true, &key);
-		if (dsr_way_put(&key, &o->to->dst, o->to->backend))
-			return false;
-	}
 	put_onward(pkt, o->to);
 	service_count(SERVICE_TRANSLATED_PACKET);
-	return true;
 }
 
-enum looked { LOOK_PASS, LOOK_SEND, LOOK_UNKNOWN };
-
 /* The long way. A function of its own, whose stack is free again when the packet is written. @ret: of a connection that begins as choose() left it, else empty */
-static __noinline enum looked look_up(struct xdp_md *ctx, struct packet *pkt, const struct headers *h, const struct xdp_recent_at *at, struct xdp_onward *ret)
+static __noinline bool look_up(struct xdp_md *ctx, struct packet *pkt, const struct headers *h, const struct xdp_recent_at *at, struct xdp_onward *ret)
 {
 	struct bpf_fib_lookup neighbour = {};
 	struct onward o = { .to = ret };
@@ -450,19 +437,21 @@ static __noinline enum looked look_up(struct xdp_md *ctx, struct packet *pkt, co
 	if (tcp_begins(pkt))
 		o.fresh = xdp_recent_unused(at);
 	if (!find_way(ctx, pkt, &o))
-		return o.unknown ? LOOK_UNKNOWN : LOOK_PASS;
+		return false;
 	if (!may_come(pkt, ctx->ingress_ifindex) || is_sum_to_come(pkt, h) || !find_neighbour(ctx, pkt, h, &o, &neighbour))
-		return LOOK_PASS;
-	if (o.unknown)
-		return begin(pkt, at, &o) ? LOOK_SEND : LOOK_PASS;
+		return false;
+	if (tcp_begins(pkt)) {
+		begin(pkt, at, &o);
+		return true;
+	}
 	xdp_recent_put(at, ret, o.busy);
 	if (o.claim)
 		nat_touch_in(pkt, o.claim);
 	else if (o.forward)
 		nat_touch_out(pkt, o.forward);
 	else if (o.way)
-		dsr_way_touch(o.way);
-	return LOOK_SEND;
+		dsr_way_touch(pkt, o.way);
+	return true;
 }
 
 /* As inbound_choose() does, where it can be done again, and leads to another node's pod for which a packet of DSR needs no tunnel: that is of node ports only. Not in
@@ -494,55 +483,34 @@ __global int choose(const struct packet *pkt, struct xdp_onward *ret)
 	return true;
 }
 
-/* Of a connection that is not known the endpoint is chosen before, or once that is found. */
-static __always_inline bool look(struct xdp_md *ctx, struct packet *pkt, const struct headers *h, const struct xdp_recent_at *at, struct xdp_onward *ret)
+/* The client of a connection that a SYN began speaks again, as its number shows: it has an entry from now on, whatever an earlier connection of the same ends
+ * left, and its line says what such lines say. Whoever only says that he is the client has begun nothing. */
+__global int go_on(const struct packet *pkt, struct xdp_recent *line, __be32 seq)
 {
-	enum looked r;
-
-	if (tcp_begins(pkt) && !choose(pkt, ret))
-		return false;
-	r = look_up(ctx, pkt, h, at, ret);
-	if (r == LOOK_UNKNOWN && !tcp_begins(pkt) && choose(pkt, ret))
-		r = look_up(ctx, pkt, h, at, ret);
-	return r == LOOK_SEND;
-}
-
-/* What an earlier connection of the same ends left, unless it stands: nobody who only says that he is the client ends it. Return: does it? */
-static __always_inline bool earlier_stands(struct nat_key *inside)
-{
-	struct nat_forward *forward = bpf_map_lookup_elem(&nat_forward, inside);
-
-	if (!forward || !forward->backend)
-		return false;
-	if (forward->open)
-		return true;
-	inbound_forget(inside, forward);
-	return false;
-}
-
-/* The client of a connection that a SYN began speaks again: it has an entry from now on. What its line says is then what such lines say. */
-__global int go_on(const struct packet *pkt, struct xdp_recent *line)
-{
+	struct nat_forward *forward;
 	struct nat_key key;
 
 	if (!pkt || !line)
 		return 0;
-	nat_key_of(pkt, true, &key);
-	if (earlier_stands(&key)) {
+	if (bpf_ntohl(seq) != bpf_ntohl(line->to.src.w[0]) + 1) {
 		line->mark = 0;
 		return 0;
 	}
+	nat_key_of(pkt, true, &key);
+	forward = bpf_map_lookup_elem(&nat_forward, &key);
+	if (forward && forward->backend)
+		inbound_forget(&key, forward);
 	dsr_way_put(&key, &line->to.dst, line->to.backend);
-	line->to.dst = pkt->dst;
+	put_onward(pkt, &line->to);
 	line->to.backend = 0;
 	line->to.way &= ~XDP_BEGUN;
 	return 0;
 }
 
 /* A plain SYN, in which nothing has to be changed. */
-static __always_inline bool may_begin(const struct packet *pkt)
+static __always_inline bool may_begin(const struct packet *pkt, const struct headers *h)
 {
-	return !config.mss_clamp && tcp_begins(pkt) && !(pkt->tcp_flags & (TCP_FIN | TCP_RST));
+	return !config.mss_clamp && h->bare && tcp_begins(pkt) && !(pkt->tcp_flags & (TCP_FIN | TCP_RST));
 }
 
 static __always_inline int look_at(struct xdp_md *ctx, struct ethhdr *eth, bool v6)
@@ -556,20 +524,23 @@ static __always_inline int look_at(struct xdp_md *ctx, struct ethhdr *eth, bool 
 
 	if (!find_headers(ctx, &pkt, &h) || !find_recent(ctx, &pkt, &h, &at))
 		return XDP_PASS;
+	at.seq = seq_of(&h);
 	if (!tcp_begins(&pkt)) {
 		begun = xdp_recent_begun(&at);
 		if (unlikely(begun))
-			go_on(&pkt, begun);
+			go_on(&pkt, begun, at.seq);
 	}
 	if (pkt.tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) {
 		xdp_recent_forget(&at);
-		if (!may_begin(&pkt))
+		if (!may_begin(&pkt, &h))
 			return XDP_PASS;
 	}
 	recent = xdp_recent_find(&at);
 	if (recent)
 		return may_follow(&pkt, &h, recent) ? send(&pkt, &h, recent) : XDP_PASS;
-	return look(ctx, &pkt, &h, &at, &to) ? send(&pkt, &h, &to) : XDP_PASS;
+	if (tcp_begins(&pkt) && !choose(&pkt, &to))
+		return XDP_PASS;
+	return look_up(ctx, &pkt, &h, &at, &to) ? send(&pkt, &h, &to) : XDP_PASS;
 }
 
 SEC("xdp") /* frames in several buffers: open.c */

@@ -2,7 +2,7 @@
 /* Direct server return: the node that a client asks sends its packets on as they are to the node of an endpoint, which serves them as
  * if they had come to itself, and answers the client by its own uplink.
  *
- * Each node remembers its own half (`nat_forward`): the first one which endpoint, so which node; the second one which of its
+ * Each node remembers its own half (`nat_forward`, or the first one a way: lib/dsr_way.h): the first one which endpoint, so which node; the second one which of its
  * endpoints, and the way back. Neither tells the other anything: the packet itself, client and Service address, is the key of both.
  * Through a tunnel it comes from a node's address outside and a client's inside; without one it is a frame for this node with
  * another node's address (lib/service.h), so only node ports can be sent on. */

@@ -22,18 +22,29 @@ static __always_inline bool service_tells_again(const struct service_frontend *f
 	return (f->flags & (SERVICE_DSR | SERVICE_MAGLEV)) == (SERVICE_DSR | SERVICE_MAGLEV) && !f->affinity;
 }
 
-/* A connection that was silent for so long is another one, whose SYN was lost. */
+static __always_inline __u32 dsr_way_timeout(const struct nat_key *key, const struct dsr_way *way)
+{
+	if (key->proto != IPPROTO_TCP)
+		return FLOW_TICKS(FLOW_TIMEOUT_OPEN);
+	return way->ends ? FLOW_TICKS(FLOW_TIMEOUT_TCP_FIN) : FLOW_TICKS(FLOW_TIMEOUT_TCP_OPEN);
+}
+
 static __always_inline struct dsr_way *dsr_way_find(const struct nat_key *key)
 {
 	struct dsr_way *way = bpf_map_lookup_elem(&dsr_ways, key);
 
-	return way && (__s32)(tick_now() - way->seen) < (__s32)FLOW_TICKS(FLOW_TIMEOUT_TCP_OPEN) ? way : NULL;
+	return way && (__s32)(tick_now() - way->seen) < (__s32)dsr_way_timeout(key, way) ? way : NULL;
 }
 
-static __always_inline void dsr_way_touch(struct dsr_way *way)
+/* A packet goes by it. */
+static __always_inline void dsr_way_touch(const struct packet *pkt, struct dsr_way *way)
 {
 	__u32 now = tick_now();
 
+	if (unlikely(way->ends))
+		return;
+	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)))
+		way->ends = 1;
 	if (way->seen != now)
 		way->seen = now;
 }

@@ -331,17 +331,26 @@ __global long inbound_follow(struct __sk_buff *skb, struct packet *pkt, __u32 sc
 	return inbound_rewrite(skb, pkt, &as, &to);
 }
 
+/* May it go on by its way? As inbound_goes_on(); and a connection of TCP whose Service is gone altogether ends before long: the endpoint's node
+ * may know nothing of it, and send it back. */
+static __always_inline bool inbound_way_stands(const struct packet *pkt, struct dsr_way *way, __u32 scope)
+{
+	if (pkt->proto != IPPROTO_TCP || tcp_begins(pkt))
+		return inbound_goes_on(pkt, way->backend, way->seen, scope);
+	if (way->seen != tick_now() && !service_find(&pkt->dst, pkt->dport, pkt->proto, scope))
+		way->ends = 1;
+	return true;
+}
+
 /* A connection without entries: which way did it go before? */
 static __always_inline struct dsr_way *inbound_recall(const struct packet *pkt, const struct nat_key *key, __u32 scope)
 {
-	struct dsr_way *way;
+	struct dsr_way *way = (scope & ~INBOUND_BEGUN) == SERVICE_EXTERNAL ? dsr_way_find(key) : NULL;
 
-	if (scope == (SERVICE_EXTERNAL | INBOUND_BEGUN))
-		return dsr_way_find(key);
-	if (scope != SERVICE_EXTERNAL || tcp_begins(pkt))
-		return NULL;
-	way = dsr_way_find(key);
-	return way && inbound_goes_on(pkt, way->backend, way->seen, scope) ? way : NULL;
+	if (!way || scope & INBOUND_BEGUN || inbound_way_stands(pkt, way, scope))
+		return way;
+	bpf_map_delete_elem(&dsr_ways, key);
+	return NULL;
 }
 
 /* It has none: has it a way, or does it begin? A function beside the other, as the verifier adds up the stacks. */
@@ -360,7 +369,7 @@ __global long inbound_find(struct __sk_buff *skb, struct packet *pkt, __u32 scop
 	fragment_note(pkt);
 	if (unlikely(inbound_has_ended(pkt, scope)))
 		return -DROP_HOP_LIMIT;
-	dsr_way_touch(way);
+	dsr_way_touch(pkt, way);
 	to = way->to;
 	return inbound_direct(skb, pkt, &to);
 }

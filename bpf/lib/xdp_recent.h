@@ -2,7 +2,7 @@
 /* What xdp_net did a moment ago: a packet like the one before needs no look into the tables, nor the kernel's route and neighbour.
  *
  * A connection of which two packets come within a tick leaves a line here, which says for the rest of an epoch what becomes of the next ones; and a new
- * one in the epoch after, with its first packet there. So one of few packets writes nothing. The line stands for both ends, the protocol, the
+ * one in the epoch after, with its first packet there. So one of few packets writes nothing (but for a SYN that xdp_net sends on: xdp_recent_begin()). The line stands for both ends, the protocol, the
  * uplink, the traffic class and the flow label (which routes may ask for) and the epoch, by a mark as lib/flow_recent.h makes them, of the same
  * numbers. It goes by itself: a packet of each epoch takes the long way, which also keeps the clocks of the connection's entries; and that long
  * a route, a MAC address, an entry that is gone or an address that has become a pod's may be overlooked. What each packet says of itself is
@@ -15,8 +15,8 @@
 #include "lib/flow_recent.h"
 #include "weft/xdp.h"
 
-/* In xdp_onward.way: of a connection that a SYN began, which has no entry yet (lib/dsr_way.h). What the line says beside is the endpoint, as its address and its
- * id; all else stays in a packet of DSR as it is. */
+/* In xdp_onward.way: of a connection that a SYN began, which has no entry yet (lib/dsr_way.h). The line says by which endpoint, as `dst` and `backend`, and in the first
+ * word of `src` the SYN's number: only who sent it knows what comes next. All else stays in a packet of DSR as it is. */
 enum { XDP_BEGUN = 0x80 };
 
 struct {
@@ -34,6 +34,7 @@ struct xdp_recent_at {
 	struct xdp_recent_pair *pair;
 	__u64 mark, before;
 	__u8 epoch;
+	__be32 seq; /* of TCP */
 };
 
 /* The message has the terms of lib/flow_recent.h, with other words in those that mean other things there. @class: traffic class and flow label */
@@ -136,6 +137,7 @@ static __always_inline struct xdp_recent *xdp_recent_unused(const struct xdp_rec
 static __always_inline void xdp_recent_begin(struct xdp_recent *line, const struct xdp_recent_at *at, const struct xdp_onward *to)
 {
 	line->to = *to;
+	line->to.src.w[0] = at->seq;
 	line->to.way |= XDP_BEGUN;
 	line->to.epoch = at->epoch;
 	line->mark = at->mark;

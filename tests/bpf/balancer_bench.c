@@ -230,7 +230,7 @@ static struct next_frame *next_frames(const struct frame *f, uint32_t flows, uin
 	return skel;
 }
 
-static struct next_flow *next_flows(const struct frame *f)
+static struct next_flow *next_flows(const struct frame *f, uint16_t port)
 {
 	struct next_flow *skel = next_flow__open();
 
@@ -239,7 +239,7 @@ static struct next_flow *next_flows(const struct frame *f)
 		err(1, "next_flow");
 	skel->rodata->flow_mask = FLOWS - 1;
 	skel->rodata->fresh = 1;
-	skel->rodata->service = NODE_PORT;
+	skel->rodata->service = port;
 	memcpy((void *)skel->rodata->frame, f->data, ETH_HLEN);
 	memcpy((void *)&skel->rodata->source, f->data + f->l3 + 12, 4);
 	memcpy((void *)&skel->rodata->destination, f->data + f->l3 + 16, 4);
@@ -334,6 +334,7 @@ static void first_ones(const char *what, enum kind kind, int program, const char
 
 	for (const char *flag = flags; *flag; flag++) {
 		make_frame(&f, client, 0, OURS4, port, (char[]){ *flag, 0 });
+		((struct tcphdr *)(f.data + f.l4))->seq = htonl(flag - flags); /* a SYN counts */
 		part(r, &f, REPEAT_FIRST, program, XDP_TX)->frames = next_frames(&f, 0, STEP, 0);
 	}
 }
@@ -358,10 +359,13 @@ static void weft_rows(void)
 	make_frame(&f, clients[2], 0, OURS4, NODE_PORT, "S");
 	r = row("xdp_net and from_net: a connection's first packet", FIRST);
 	part(r, &f, REPEAT, xdp, XDP_PASS)->frames = next_frames(&f, 0, STEP, 0);
-	part(r, &f, REPEAT_FIRST, datapath_program_fd(dp, "from_net"), TC_ACT_REDIRECT)->flows = next_flows(&f);
+	part(r, &f, REPEAT_FIRST, datapath_program_fd(dp, "from_net"), TC_ACT_REDIRECT)->flows = next_flows(&f, NODE_PORT);
 	first_ones("xdp_net: a connection's first packet (DSR by Maglev)", FIRST, xdp, clients[2], MAGLEV_PORT, "S");
 	first_ones("xdp_net: its first two (DSR by Maglev)", FIRST_TWO, xdp, clients[3], MAGLEV_PORT, "SA");
-	first_ones("xdp_net: a later packet, not known (DSR by Maglev)", LATER, xdp, clients[4], MAGLEV_PORT, "A");
+	make_frame(&f, clients[4], 0, OURS4, MAGLEV_PORT, "A");
+	r = row("xdp_net and from_net: a later one, not known (Maglev)", LATER);
+	part(r, &f, REPEAT_FIRST, xdp, XDP_PASS)->frames = next_frames(&f, 0, STEP, 0);
+	part(r, &f, REPEAT_FIRST, datapath_program_fd(dp, "from_net"), TC_ACT_REDIRECT)->flows = next_flows(&f, MAGLEV_PORT);
 }
 
 /* ---- the other one ---- */
@@ -519,6 +523,8 @@ static void play_round(int n)
 		uint64_t misses = katran_misses();
 
 		katran_forgive();
+		if (r->kind == FIRST_TWO)
+			nanosleep(&(struct timespec){ .tv_nsec = 600000000 }, NULL); /* each SYN has a line then */
 		r->rounds[n] = 0;
 		for (size_t k = 0; k < r->n_parts; k++)
 			r->rounds[n] += measure(&r->parts[k]);

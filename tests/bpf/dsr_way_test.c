@@ -4,7 +4,7 @@
 #include "xdp_node.h"
 #include "weft/dsr.h"
 
-enum { AGAIN = SERVICE_DSR | SERVICE_MAGLEV };
+enum { AGAIN = SERVICE_DSR | SERVICE_MAGLEV, SYN_NUMBER = 0xffffffff - 7 };
 
 #define OTHER4 "10.9.2.8" /* another endpoint of the node that has DIRECT4 and DIRECT6 */
 #define OTHER6 "fd09:0:0:2::8"
@@ -55,9 +55,13 @@ static void wait_for_the_epoch(void)
 
 static void ask_from(const struct asked *a, uint8_t proto, uint16_t port, const char *flags)
 {
-	packet(proto, a->client, port, a->ours, NODE_PORT, flags, 12);
+	size_t payload = proto == IPPROTO_TCP && strchr(flags, 'S') ? 0 : 12;
+
+	packet(proto, a->client, port, a->ours, NODE_PORT, flags, payload);
 	if (proto == IPPROTO_UDP)
-		((struct udphdr *)(f.data + f.l4))->len = htons(8 + 12);
+		((struct udphdr *)(f.data + f.l4))->len = htons(8 + payload);
+	else
+		((struct tcphdr *)(f.data + f.l4))->seq = htonl(strchr(flags, 'S') ? SYN_NUMBER : SYN_NUMBER + 1);
 	set_transport_sum(&f);
 }
 
@@ -90,6 +94,26 @@ static void CHECK_leads_to(const char *endpoint)
 	CHECK(memcmp(&way.to, &to, 16) == 0);
 }
 
+/* It was last used so many ticks ago. */
+static void let_the_way_rest(uint32_t ticks)
+{
+	struct dsr_way way = only_way();
+	struct nat_key key;
+
+	CHECK_INT(bpf_map_get_next_key(datapath_map_fd(dp, "dsr_ways"), NULL, &key), 0);
+	way.seen -= ticks;
+	put("dsr_ways", &key, &way);
+}
+
+/* Both endpoints are in the set of the Service 2; Maglev leads to the other one. */
+static void two_serve(const struct asked *a)
+{
+	struct service_backend b = { .addr = ip_of(a->endpoint), .port = htons(BACKEND_PORT), .proto = IPPROTO_TCP, .roles = 1, .service = 2 };
+	uint32_t id = 1;
+
+	put("service_backends", &id, &b);
+}
+
 /* A packet of DSR stays as it is, but for its hop. */
 static void CHECK_sent_as_it_is(const struct outcome *o)
 {
@@ -106,6 +130,16 @@ static void CHECK_sent_as_it_is(const struct outcome *o)
 	CHECK(frame_ip4_checksum_ok(o->data + f.l3));
 	for (size_t i = f.l3; i < f.len; i++)
 		CHECK(o->data[i] == there.data[i] || i == (size_t)f.l3 + 10 || i == (size_t)f.l3 + 11);
+}
+
+/* By xdp_net, and nothing of it is changed but its hop. */
+static void CHECK_sent_by_xdp(void)
+{
+	struct outcome o = run_xdp();
+
+	CHECK_INT(o.verdict, XDP_TX);
+	CHECK_sent_as_it_is(&o);
+	CHECK(memcmp(o.data, mac_node, 6) == 0 && memcmp(o.data + 6, mac_host_a, 6) == 0);
 }
 
 /* ---- tests ---- */
@@ -187,8 +221,63 @@ static void lost_ways_are_found_again(void)
 		CHECK_leads_to(a->endpoint);
 		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
+		CHECK_INT(run_xdp().verdict, XDP_PASS); /* nothing is noted by xdp_net */
+		through("from_net", if_uplink);
+		CHECK_leads_to(a->endpoint);
+	}
+}
+
+/* A port that goes to another Service, or is closed: datagrams follow in the next tick. A connection of TCP whose Service is gone ends some minutes later. */
+static void svc_21_closed_ports_take_their_ways_along(void)
+{
+	for_each_family(a) {
+		forget_ways();
+		serve_by(a, IPPROTO_UDP, a->endpoint, 1);
+		ask(a, IPPROTO_UDP, "");
+		through("from_net", if_uplink);
+		serve_by(a, IPPROTO_UDP, a->other, 2); /* the endpoint serves on */
+		let_the_way_rest(1);
+		CHECK_INT(run_xdp().verdict, XDP_PASS);
+		through("from_net", if_uplink);
+		CHECK_leads_to(a->other);
+		clear("service_frontends");
+		let_the_way_rest(1);
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+		CHECK_INT(entries_of("dsr_ways"), 0);
+		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
+		ask(a, IPPROTO_TCP, "S");
+		through("from_net", if_uplink);
+		clear("service_frontends");
+		let_the_way_rest(FLOW_TICKS(FLOW_TIMEOUT_TCP_FIN) - 8);
+		ask(a, IPPROTO_TCP, "A");
+		through("from_net", if_uplink);
+		CHECK_INT(only_way().ends, 1);
+		let_the_way_rest(16);
+		CHECK_INT(run("from_net", &f, if_uplink).verdict, TC_ACT_OK);
+	}
+}
+
+/* Whoever only says that he is the client moves no connection that stands: neither a SYN out of the blue, in either program, nor what follows another SYN. */
+static void a_forged_syn_moves_nobody(void)
+{
+	for_each_family(a) {
+		forget_ways();
+		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
+		ask(a, IPPROTO_TCP, "S");
+		through("from_net", if_uplink);
+		serve_by(a, IPPROTO_TCP, a->other, 2); /* what Maglev would choose now */
+		two_serve(a);
+		through("from_net", if_uplink);
+		CHECK_leads_to(a->endpoint);
 		wait_for_the_epoch();
-		CHECK_INT(run_xdp().verdict, XDP_TX);
+		CHECK_sent_by_xdp();
+		ask(a, IPPROTO_TCP, "A");
+		((struct tcphdr *)(f.data + f.l4))->seq = htonl(77);
+		set_transport_sum(&f);
+		CHECK_sent_by_xdp();
+		CHECK_leads_to(a->endpoint);
+		ask(a, IPPROTO_TCP, "A"); /* the line is gone with the first who did not fit */
+		CHECK_sent_by_xdp();
 		CHECK_leads_to(a->endpoint);
 	}
 }
@@ -254,22 +343,24 @@ static void a_syn_leaves_nothing(void)
  * Return: was it sent on by xdp_net? */
 static bool goes_on_after_a_change(const struct asked *a, const char *flags, bool later)
 {
-	bool sent;
+	struct outcome o;
 
 	forget_ways();
 	serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 	wait_for_the_epoch();
 	ask(a, IPPROTO_TCP, "S");
-	CHECK_INT(run_xdp().verdict, XDP_TX);
+	CHECK_sent_by_xdp();
 	clear("service_backends");
 	serve_by(a, IPPROTO_TCP, a->other, 2);
 	if (later)
 		wait_for(STACK_TURN - 1, 2 << XDP_EPOCH_SHIFT); /* the epoch after */
 	ask(a, IPPROTO_TCP, flags);
-	sent = run_xdp().verdict == XDP_TX;
+	o = run_xdp();
+	if (o.verdict == XDP_TX)
+		CHECK_sent_as_it_is(&o);
 	through("from_net", if_uplink);
 	CHECK_leads_to(a->endpoint);
-	return sent;
+	return o.verdict == XDP_TX;
 }
 
 static void svc_21_who_has_begun_goes_on(void)
@@ -289,40 +380,44 @@ static void a_syn_begins_anew(void)
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
 		wait_for_the_epoch();
 		ask(a, IPPROTO_TCP, "S");
-		CHECK_INT(run_xdp().verdict, XDP_TX);
+		CHECK_sent_by_xdp();
 		clear("service_backends");
 		serve_by(a, IPPROTO_TCP, a->other, 2);
-		CHECK_INT(run_xdp().verdict, XDP_TX);
+		CHECK_sent_by_xdp();
 		ask(a, IPPROTO_TCP, "A");
-		CHECK_INT(run_xdp().verdict, XDP_TX);
+		CHECK_sent_by_xdp();
 		CHECK_leads_to(a->other);
 	}
 }
 
-static void put_forward(const struct asked *a, bool open)
+static void put_forward(const struct asked *a)
 {
 	struct nat_key inside = { .local = ip_of(a->client), .remote = ip_of(a->ours), .local_port = htons(CLIENT_PORT), .remote_port = htons(NODE_PORT), .proto = IPPROTO_TCP };
-	struct nat_forward forward = { .addr = inside.local, .port = inside.local_port, .open = open, .seen = ticks_now(), .to = ip_of(a->other),
+	struct nat_forward forward = { .addr = inside.local, .port = inside.local_port, .open = 1, .seen = ticks_now(), .to = ip_of(a->other),
 				       .to_port = htons(BACKEND_PORT), .direct = 1, .backend = 9 };
 
 	put("nat_forward", &inside, &forward);
 }
 
-/* What an earlier connection of the same ends left goes; one that stands nobody ends by a SYN that says it is the client's. */
-static void entries_that_stand_go_before(void)
+/* What an earlier connection of the same ends left goes as soon as the client goes on, and stays where it was somebody else who began. */
+static void what_an_earlier_connection_left_goes(void)
 {
 	for_each_family(a)
-		for (int open = 0; open < 2; open++) {
+		for (int forged = 0; forged < 2; forged++) {
 			forget_ways();
 			serve_by(a, IPPROTO_TCP, a->endpoint, 1);
-			put_forward(a, open);
+			put_forward(a);
 			wait_for_the_epoch();
 			ask(a, IPPROTO_TCP, "S");
-			CHECK_INT(run_xdp().verdict, XDP_TX);
+			CHECK_sent_by_xdp();
 			ask(a, IPPROTO_TCP, "A");
-			CHECK_INT(run_xdp().verdict, XDP_TX);
-			CHECK_INT(entries_of("nat_forward"), open);
-			CHECK_INT(entries_of("dsr_ways"), !open);
+			if (forged) {
+				((struct tcphdr *)(f.data + f.l4))->seq = htonl(77);
+				set_transport_sum(&f);
+			}
+			CHECK_sent_by_xdp();
+			CHECK_INT(entries_of("nat_forward"), forged);
+			CHECK_INT(entries_of("dsr_ways"), !forged);
 		}
 }
 
@@ -370,6 +465,11 @@ static void what_begins_otherwise_is_left_alone(void)
 		CHECK_XDP_PASSES("no node's address");
 		forget_ways();
 		serve_by(a, IPPROTO_TCP, a->endpoint, 1);
+		ask(a, IPPROTO_TCP, "S");
+		frame_put(&f, "early", 5);
+		frame_end(&f);
+		set_transport_sum(&f);
+		CHECK_XDP_PASSES("data in a SYN");
 		ask(a, IPPROTO_TCP, "SF");
 		CHECK_XDP_PASSES("SYN and FIN");
 		ask(a, IPPROTO_TCP, "SR");
@@ -378,7 +478,7 @@ static void what_begins_otherwise_is_left_alone(void)
 		CHECK_XDP_PASSES("SYN and ACK");
 		wait_for_the_epoch();
 		ask(a, IPPROTO_TCP, "S");
-		CHECK_INT(run_xdp().verdict, XDP_TX);
+		CHECK_sent_by_xdp();
 	}
 }
 
@@ -458,11 +558,13 @@ int main(void)
 	RUN(others_have_entries);
 	RUN(svc_21_ways_outlive_their_set);
 	RUN(lost_ways_are_found_again);
+	RUN(svc_21_closed_ports_take_their_ways_along);
+	RUN(a_forged_syn_moves_nobody);
 	RUN(m4_errors_go_by_the_way);
 	RUN(a_syn_leaves_nothing);
 	RUN(svc_21_who_has_begun_goes_on);
 	RUN(a_syn_begins_anew);
-	RUN(entries_that_stand_go_before);
+	RUN(what_an_earlier_connection_left_goes);
 	RUN(what_begins_otherwise_is_left_alone);
 	RUN(affinity_has_entries);
 	RUN(now_and_then_it_is_the_stacks_turn);
