@@ -92,6 +92,16 @@ static int count_filter(const struct nlmsghdr *nlh, void *ctx)
 	return MNL_CB_OK;
 }
 
+/* Not of our priority. */
+static int count_others(const struct nlmsghdr *nlh, void *ctx)
+{
+	const struct tcmsg *tc = mnl_nlmsg_get_payload(nlh);
+
+	if (nlh->nlmsg_type == RTM_NEWTFILTER && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*tc) && TC_H_MAJ(tc->tcm_info) >> 16 != ATTACH_PRIORITY)
+		(*(unsigned *)ctx)++;
+	return MNL_CB_OK;
+}
+
 static int list_tc(struct mnl_socket *nl, uint16_t type, uint32_t ifindex, uint32_t parent, mnl_cb_t each, void *ctx)
 {
 	char buf[16384];
@@ -117,24 +127,20 @@ static int list_tc(struct mnl_socket *nl, uint16_t type, uint32_t ifindex, uint3
 	return r < 0 ? -errno : 0;
 }
 
-static int count_filters(struct mnl_socket *nl, uint32_t ifindex, uint32_t parent, unsigned *count)
-{
-	return list_tc(nl, RTM_GETTFILTER, ifindex, parent, count_filter, count);
-}
-
 static void mnl_closep(struct mnl_socket **nl)
 {
 	if (*nl)
 		mnl_socket_close(*nl);
 }
 
-static int count_all_filters(struct mnl_socket *nl, uint32_t ifindex, unsigned *ret)
+/* On both sides. @each: count_… */
+static int count_filters(struct mnl_socket *nl, uint32_t ifindex, mnl_cb_t each, unsigned *ret)
 {
 	int r;
 
 	*ret = 0;
-	r = count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), ret);
-	return r < 0 ? r : count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), ret);
+	r = list_tc(nl, RTM_GETTFILTER, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), each, ret);
+	return r < 0 ? r : list_tc(nl, RTM_GETTFILTER, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), each, ret);
 }
 
 static struct mnl_socket *open_netlink(void)
@@ -156,7 +162,7 @@ int attach_remove_qdisc(uint32_t ifindex)
 
 	if (!nl)
 		return -errno;
-	r = count_all_filters(nl, ifindex, &filters);
+	r = count_filters(nl, ifindex, count_filter, &filters);
 	if (r < 0)
 		return r;
 	return filters ? -EBUSY : bpf_tc_hook_destroy(&hook);
@@ -220,14 +226,12 @@ static bool sides_are_one(uint32_t ifindex, enum attach_side side)
 	return attach_find_clsact(ifindex, side, &here, name) == 0 && attach_find_clsact(ifindex, !side, &there, name) == 0 && here == there;
 }
 
-/* An `ingress` goes. */
+/* An `ingress` goes, if nobody else has filters in it. */
 static int make_way(struct mnl_socket *nl, uint32_t ifindex, enum attach_device whose)
 {
 	unsigned filters = 0;
-	int r = attach_remove_clsact(ifindex, ATTACH_INGRESS);
+	int r = whose == ATTACH_OTHERS ? count_filters(nl, ifindex, count_others, &filters) : 0;
 
-	if (r == 0 && whose == ATTACH_OTHERS)
-		r = count_all_filters(nl, ifindex, &filters);
 	if (r < 0)
 		return r;
 	return filters ? -EBUSY : delete_qdisc(nl, ifindex);

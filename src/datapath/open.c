@@ -31,7 +31,6 @@
 #include <net/if.h>
 #include <stdarg.h>
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -131,17 +130,6 @@ static const char *last_words(void)
 	return said;
 }
 
-/* The place that the kernel has made for one (nobody has mounted it where no init system does). Return: was it mounted? -errno. */
-int dp_mount_bpffs(const char *pin_dir)
-{
-	static const char place[] = "/sys/fs/bpf";
-	struct statfs fs;
-
-	if (!str_has_prefix(pin_dir, "/sys/fs/bpf/") || statfs(place, &fs) < 0 || fs.f_type == BPF_FS_MAGIC)
-		return 0;
-	return mount("bpf", place, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0 ? -errno : 1;
-}
-
 static int check_bpffs(const char *dir, char **ret_error)
 {
 	struct statfs fs;
@@ -161,14 +149,8 @@ static int check_bpffs(const char *dir, char **ret_error)
 
 static int make_dirs(struct datapath *dp, const struct dp_config *config, char **ret_error)
 {
-	int r = dp_mount_bpffs(config->pin_dir);
+	int r;
 
-	if (r < 0) {
-		*ret_error = xasprintf("cannot mount a bpf file system for %s: %s", config->pin_dir, strerror(-r));
-		return r;
-	}
-	if (r > 0)
-		log_info("mounted a bpf file system", L_STR("for", config->pin_dir));
 	r = mkdir_parents(config->pin_dir, 0700);
 	if (r < 0) {
 		*ret_error = xasprintf("cannot create %s: %s", config->pin_dir, strerror(-r));
@@ -649,7 +631,7 @@ static int replace_filters(struct datapath *dp)
 			for (int i = 0; i < HOOK_COUNT; i++)
 				if (dp->objects[i] && streq(name, dp_hook_names[i])) {
 					r = attach_clsact(l->if_index, side, dp->programs[i], ATTACH_OTHERS);
-					dp_note_error(&first, r == -ENODEV ? 0 : r);
+					dp_note_error(&first, r == -ENODEV || r == -EBUSY /* told when links are looked at */ ? 0 : r);
 				}
 		}
 	if_freenameindex(links);

@@ -172,7 +172,6 @@ int dp_policy_read_endpoint(struct datapath *dp, const struct addr *addr, struct
 /* Is our program in the slot? Return: 0, -ENOENT, -errno. */
 int dp_check_program(struct datapath *dp, uint32_t ifindex, enum attach_side side, enum dp_hook hook);
 /* Return: descriptor that holds the lock, -EBUSY, -errno. */
-int dp_mount_bpffs(const char *pin_dir);
 int dp_lock_dir(const char *dir, char **ret_error);
 void dp_repaired(struct datapath *dp, enum dp_repair what, const char *fmt, ...) _printf_(3, 4);
 

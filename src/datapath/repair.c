@@ -5,8 +5,11 @@
 #include "base/str.h"
 #include "datapath/priv.h"
 
+#include <linux/magic.h>
 #include <stdarg.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 static const char *const below[DP_PIN_DIRS] = { "maps", "links", "programs", "cgroup" };
 
@@ -38,12 +41,23 @@ void dp_repaired(struct datapath *dp, enum dp_repair what, const char *fmt, ...)
 		dp->repair.fn(what, text, dp->repair.ctx);
 }
 
+/* Where the kernel has the place for one, and it was there at the start. Return: was it mounted? -errno. */
+static int mend_bpffs(const char *dir)
+{
+	static const char place[] = "/sys/fs/bpf";
+	struct statfs fs;
+
+	if (!str_has_prefix(dir, "/sys/fs/bpf/") || statfs(place, &fs) < 0 || fs.f_type == BPF_FS_MAGIC)
+		return 0;
+	return mount("bpf", place, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0 ? -errno : 1;
+}
+
 /* The directories, and the lock on a directory that was made anew. */
 static int mend_dirs(struct datapath *dp)
 {
 	_cleanup_free_ char *why = NULL;
 	struct stat held, there;
-	int fd, r = dp_mount_bpffs(dp->dir);
+	int fd, r = mend_bpffs(dp->dir);
 
 	if (r > 0)
 		dp_repaired(dp, DP_REPAIR_PIN, "the bpf file system of %s", dp->dir);
