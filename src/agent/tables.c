@@ -120,7 +120,7 @@ static void apply_routes(struct agent *a, const uint32_t *links, size_t n_links,
 	int r = rtnl_apply_routes(a->nl, routes, n, links, n_links, &changed);
 
 	note_changes(a, REPAIR_ROUTE, changed);
-	if (r < 0 && r != -EINVAL && a->applied) /* one refusal, and not the first, may be for a place that is taken; others come again */
+	if (r < 0 && r != -ENOTUNIQ && a->applied) /* one refusal, and not the first, may be for a place that is taken; others come again */
 		take_back_routes(a, routes, n, t);
 	else
 		note_refusal(a, t, r, "routes");

@@ -96,6 +96,12 @@ const char *rtnl_error_text(const struct rtnl *nl)
 	return nl->error;
 }
 
+int rtnl_fail(struct rtnl *nl, int r, const char *why)
+{
+	snprintf(nl->error, sizeof(nl->error), "%s", why);
+	return r;
+}
+
 struct nlmsghdr *rtnl_msg(struct rtnl *nl, uint16_t type, uint16_t flags, size_t size, void *ret_header)
 {
 	struct nlmsghdr *nlh;

@@ -121,7 +121,8 @@ int rtnl_list_neighs(struct rtnl *nl, int family, uint32_t ifindex, uint8_t prot
  * @pod_links: routes whose oif is in this sorted array are left alone (they belong to endpoints); may be NULL
  *
  * Lists, diffs, and sends the difference as one batch: new and changed ones first, then what is to go. Foreign routes
- * (other protocols) are never touched. Two wanted routes in one slot are -EINVAL.
+ * (other protocols) are never touched. Two wanted routes in one slot are -ENOTUNIQ,
+ * which no refusal of the kernel is.
  * rtnl_apply_rules(), rtnl_apply_neighs() - the same for rules and neighbours of that protocol
  * rtnl_put_neighs() - likewise, but none goes: what routes still lead to stays until they have changed
  *

@@ -139,7 +139,7 @@ static int apply(struct rtnl *nl, const struct kind *k, const void *want, size_t
 	int r;
 
 	if (has_twins(k, w, n))
-		return -EINVAL;
+		return rtnl_fail(nl, -ENOTUNIQ, "two of what is wanted have the same place");
 	rtnl_batch(nl);
 	queue_puts(nl, k, w, n, h, m, gone, &n_gone);
 	if (extent == PUTS_ONLY)

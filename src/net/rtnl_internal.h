@@ -12,6 +12,9 @@ struct nlmsghdr *rtnl_msg(struct rtnl *nl, uint16_t type, uint16_t flags, size_t
 /* Sends the request begun last (or queues it in a batch) and waits for its answer. */
 int rtnl_change(struct rtnl *nl);
 
+/* What the kernel was not asked for, and why: the next text of rtnl_error_text(). Return: @r. */
+int rtnl_fail(struct rtnl *nl, int r, const char *why);
+
 /* A decoder's verdict: 1 take it into the list, 0 leave it, -EBADMSG. */
 typedef int rtnl_decode_fn(const struct nlmsghdr *nlh, void *ret_item, const void *filter);
 

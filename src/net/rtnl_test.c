@@ -594,7 +594,8 @@ static void apply_changes_only_the_difference(void)
 	CHECK_INT(route_to(want[0].dst, RT_TABLE_MAIN).nexthops, 0);
 	CHECK_INT(route_to(foreign.dst, RT_TABLE_MAIN).nexthops, 1);
 	want[0] = want[1];
-	CHECK_INT(rtnl_apply_routes(nl, want, ARRAY_SIZE(want), pod_links, 1, NULL), -EINVAL);
+	CHECK_INT(rtnl_apply_routes(nl, want, ARRAY_SIZE(want), pod_links, 1, NULL), -ENOTUNIQ);
+	CHECK(strstr(rtnl_error_text(nl), "same place"));
 	OK(rtnl_apply_routes(nl, NULL, 0, NULL, 0, &changed));
 	CHECK_INT(changed, 6);
 	CHECK_INT(count_routes(NET_PROTO_WEFT), 0);
@@ -613,6 +614,14 @@ static void apply_takes_no_foreign_slot(void)
 	CHECK_INT(route_to(want[1].dst, RT_TABLE_MAIN).nexthops, 1); /* the others are there all the same */
 	OK(rtnl_del_route(nl, &foreign));
 	OK(rtnl_apply_routes(nl, NULL, 0, NULL, 0, NULL));
+}
+
+/* The kernel's word for a source that is not the node's is another one than that for two of ours in one place. */
+static void apply_tells_twins_from_refusals(void)
+{
+	struct route want[] = {{.dst = P("10.4.0.0/24"), .oif = test_link(), .src = A("203.0.113.77")}};
+
+	CHECK_INT(rtnl_apply_routes(nl, want, 1, NULL, 0, NULL), -EINVAL);
 }
 
 /* What is refused holds up nothing else, is not counted, and is what the text is about though others fail after it. */
@@ -915,6 +924,7 @@ int main(void)
 	RUN(batch_of_many_routes);
 	RUN(apply_changes_only_the_difference);
 	RUN(apply_takes_no_foreign_slot);
+	RUN(apply_tells_twins_from_refusals);
 	RUN(apply_goes_on_after_refusals);
 	RUN(apply_rules_and_neighbours);
 	RUN(monitor_reports_changes);
