@@ -54,7 +54,7 @@ struct agent {
 	struct node_facts facts;
 	struct route_plan plan;
 	bool planned;
-	bool applied; /* this plan, or one that equals it, once: what is missing since was taken away */
+	bool applied[TROUBLE_KINDS]; /* of this plan, or one that equals it, once, as far as it is of that kind: what is missing since was taken away */
 	uint32_t tunnel_mtu; /* of the underlay, for which its device was made; 0: none yet */
 	bool tunnel_lost; /* the device between nodes is not there, and could not be made */
 	struct node_state state; /* survives a restart: see node.h */
@@ -149,7 +149,7 @@ void agent_find_underlays(const struct agent *a, struct addr ret[2]); /* the fir
 /* host_boot.c: before the API has told everything the node's own policies are in force as the record says. Return: 0, -errno: to be repeated. */
 int agent_boot_host_policy(struct agent *a);
 
-/* tables.c: the node's own addresses; neighbours, routes and rules. Each is tried; @t: the first that the kernel refuses. */
+/* tables.c: the node's own addresses; neighbours, routes and rules. Each is tried; @t: what the kernel refuses. */
 /* Return: 0, -errno when an address that is not the node's any more could not be taken away. */
 int agent_apply_node_addrs(struct agent *a, struct trouble *t);
 void agent_apply_tables(struct agent *a, struct trouble *t);

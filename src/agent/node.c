@@ -155,9 +155,15 @@ static long sysctl_read(const char *family, const char *ifname, const char *key)
 
 struct sysctls {
 	char *changed; /* the last one written */
-	char *why;     /* the first that could not be */
-	int error;
+	struct trouble *trouble;
 };
+
+static void note_unwritten(struct sysctls *s, const char *key, int r, const char *path, const char *value)
+{
+	_cleanup_free_ char *why = xasprintf("%s: cannot write %s: %s", path, value, strerror(-r));
+
+	trouble_note(s->trouble, streq(key, "forwarding") ? TROUBLE_FORWARDING : TROUBLE_SYSCTLS, r, why);
+}
 
 /* Writes only what differs: each write of forwarding walks all interfaces. */
 static int sysctl_set(struct sysctls *s, const char *family, const char *ifname, const char *key, long value)
@@ -173,9 +179,8 @@ static int sysctl_set(struct sysctls *s, const char *family, const char *ifname,
 	if (r == 0) {
 		free(s->changed);
 		s->changed = xasprintf("net.%s.conf.%s.%s = %s", family, ifname, key, text);
-	} else if (!s->error) {
-		s->error = r;
-		s->why = xasprintf("%s: cannot write %s: %s", path, text, strerror(-r));
+	} else {
+		note_unwritten(s, key, r, path, text);
 	}
 	return r;
 }
@@ -192,7 +197,7 @@ static void relax_rp_filter(struct sysctls *s)
 		return;
 	d = opendir("/proc/sys/net/ipv4/conf");
 	if (!d) {
-		s->error = s->error ? s->error : -errno;
+		trouble_note(s->trouble, TROUBLE_SYSCTLS, -errno, NULL);
 		return;
 	}
 	for (const struct dirent *e; r == 0 && (e = readdir(d));)
@@ -230,9 +235,9 @@ static void enable_v6(struct sysctls *s, const char *tunnel)
 		sysctl_set(s, "ipv6", tunnel, "disable_ipv6", 0);
 }
 
-int node_set_sysctls(const struct node_facts *f, const struct node_wants *want, char **ret_changed, char **ret_error)
+void node_set_sysctls(const struct node_facts *f, const struct node_wants *want, struct trouble *t, char **ret_changed)
 {
-	struct sysctls s = {0};
+	struct sysctls s = {.trouble = t};
 
 	if (want->ipv4) {
 		relax_rp_filter(&s);
@@ -249,8 +254,6 @@ int node_set_sysctls(const struct node_facts *f, const struct node_wants *want, 
 		enable_v6(&s, want->tunnel);
 	}
 	*ret_changed = s.changed;
-	*ret_error = s.why;
-	return s.error;
 }
 
 /* ---- the tunnel device ---- */

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "agent/options.h"
+#include "agent/trouble.h"
 #include "agent/uplinks.h"
 #include "base/buf.h"
 #include "base/json.h"
@@ -42,9 +43,9 @@ struct node_wants {
 };
 
 /* Forwarding on, reverse path filter off for pods, router advertisements still accepted where they were, IPv6 on by the tunnel device and lo
- * (the node's address is there). Idempotent; each is tried. Return: 0, the first -errno with @ret_error.
- * @ret_changed: what had to be written, last, or NULL. Both texts are the caller's to free(). */
-int node_set_sysctls(const struct node_facts *f, const struct node_wants *want, char **ret_changed, char **ret_error);
+ * (the node's address is there). Idempotent; each is tried. @t: those that cannot be set, forwarding for itself.
+ * @ret_changed: what had to be written, last, or NULL; the caller's to free(). */
+void node_set_sysctls(const struct node_facts *f, const struct node_wants *want, struct trouble *t, char **ret_changed);
 
 /* The device of the tunnel transport: made, mended, up. @mtu: of the underlay; new: not that of the last call. @ret_mended: what was wrong with it, or NULL. Return: 0, -EADDRINUSE with the owner's name in @ret_error,
  * -errno. */

@@ -61,7 +61,8 @@ static int compile(struct agent *a, uint32_t tunnel_ifindex)
 	transport_fill(a, &c);
 	c.paths = paths = outer_paths(a, &a->plan, &c.n_paths);
 	route_compile(&c, a->model, &plan);
-	a->applied = a->applied && route_plan_eq(&plan, &a->plan);
+	if (!route_plan_eq(&plan, &a->plan))
+		memset(a->applied, 0, sizeof(a->applied));
 	route_plan_done(&a->plan);
 	a->plan = plan;
 	a->planned = true;
@@ -92,7 +93,7 @@ static int ensure_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_erro
 				: node_ensure_vxlan(a->nl, &a->opt, mac, mtu, mtu != a->tunnel_mtu, ret_ifindex, &mended, ret_error);
 	if (r == 0)
 		a->tunnel_mtu = mtu;
-	if (r == 0 && mended && a->applied)
+	if (r == 0 && mended && a->applied[TROUBLE_TUNNEL])
 		repairs_note(&a->repairs, REPAIR_DEVICE, 1, mended);
 	return r;
 }
@@ -143,8 +144,8 @@ int agent_read_facts(struct agent *a, const struct model_node *node, char **ret_
 }
 
 /* The device between nodes, or where there is none, and none can be made as somebody else has its name or port, the one that there was:
- * all that does not need it is done without. Return: 0 also then, with @ret_lost saying why. */
-static int find_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_lost, char **ret_error)
+ * all that does not need it is done without. Return: 0 also then, with @t saying why. */
+static int find_tunnel(struct agent *a, uint32_t *ret_ifindex, struct trouble *t, char **ret_error)
 {
 	_cleanup_free_ char *why = NULL;
 	char name[IF_NAMESIZE];
@@ -154,7 +155,7 @@ static int find_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_lost, 
 	if (r < 0 && a->state.tunnel_ifindex) {
 		*ret_ifindex = a->state.tunnel_ifindex;
 		a->tunnel_lost = !if_indextoname(*ret_ifindex, name);
-		*ret_lost = why ? take_ptr(why) : xstrdup(strerror(-r));
+		trouble_note(t, TROUBLE_TUNNEL, r, why);
 		return 0;
 	}
 	if (r < 0)
@@ -164,27 +165,27 @@ static int find_tunnel(struct agent *a, uint32_t *ret_ifindex, char **ret_lost, 
 
 static void set_sysctls(struct agent *a, uint32_t tunnel, struct trouble *t)
 {
-	_cleanup_free_ char *changed = NULL, *why = NULL;
+	_cleanup_free_ char *changed = NULL;
 	char device[IF_NAMESIZE] = "";
 	struct node_wants wants = {.ipv4 = a->plan.ranges[0].len > 0,
 				   .ipv6 = a->plan.ranges[1].len > 0,
 				   .either_way = a->opt.transport == TRANSPORT_AUTO,
 				   .tunnel = tunnel && if_indextoname(tunnel, device) ? device : NULL};
-	int r = node_set_sysctls(&a->facts, &wants, &changed, &why);
 
-	if (changed && a->applied)
+	node_set_sysctls(&a->facts, &wants, t, &changed);
+	if (changed && a->applied[TROUBLE_SYSCTLS])
 		repairs_note(&a->repairs, REPAIR_SYSCTL, 1, changed);
-	trouble_note(t, r, "sysctls", why);
+	a->applied[TROUBLE_SYSCTLS] = true; /* as far as the kernel lets: what it refuses is not changed */
 }
 
-/* @ret_lost: see find_tunnel(). @t: what of the rest could not be made so; what comes after does not wait for it. */
-static int prepare(struct agent *a, char **ret_lost, struct trouble *t, char **ret_error)
+/* @t: what could not be made so; what comes after does not wait for it. */
+static int prepare(struct agent *a, struct trouble *t, char **ret_error)
 {
 	uint32_t tunnel = 0;
 	int r = agent_read_facts(a, model_find_node(a->model, a->opt.node_name), ret_error);
 
 	if (r == 0)
-		r = find_tunnel(a, &tunnel, ret_lost, ret_error);
+		r = find_tunnel(a, &tunnel, t, ret_error);
 	if (r < 0)
 		return r;
 	r = compile(a, tunnel);
@@ -343,7 +344,7 @@ static void look_for_plain_ways(struct agent *a)
 
 int agent_pass(struct agent *a)
 {
-	_cleanup_free_ char *why = NULL, *dp_why = NULL, *lost = NULL;
+	_cleanup_free_ char *why = NULL, *dp_why = NULL;
 	_cleanup_(trouble_done) struct trouble trouble = {0};
 	int r, d = 0, f;
 
@@ -351,24 +352,19 @@ int agent_pass(struct agent *a)
 		f = finish(a);
 		return MIN(f, 0);
 	}
-	r = prepare(a, &lost, &trouble, &why);
+	r = prepare(a, &trouble, &why);
 	endpoints_set_obstacle(a->endpoints, why);
 	if (r == 0) {
 		d = agent_apply_datapath(a, &dp_why);
 		set_health(a, PART_DATAPATH, d, dp_why);
 		if (d == 0 || !mesh_is_on(&a->opt)) /* no route without its guard */
 			agent_apply_tables(a, &trouble);
-		if (d == 0 && mesh_is_on(&a->opt) && !lost)
+		if (d == 0 && mesh_is_on(&a->opt) && !trouble_has(&trouble, TROUBLE_TUNNEL))
 			agent_mesh_apply(a);
 		look_for_plain_ways(a);
 	}
-	if (r == 0 && lost) {
-		r = -ENODEV;
-		why = take_ptr(lost);
-	} else if (r == 0 && trouble.error) {
-		r = trouble.error;
-		why = take_ptr(trouble.why);
-	}
+	if (r == 0)
+		r = trouble_sum(&trouble, &why);
 	set_health(a, PART_ROUTES, r, why);
 	agent_apply_meter(a);
 	f = finish(a);

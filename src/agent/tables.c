@@ -5,9 +5,9 @@
 #include "base/log.h"
 #include "base/str.h"
 
-static void note_refusal(struct agent *a, struct trouble *t, int r, const char *what)
+static void note_refusal(struct agent *a, struct trouble *t, enum trouble_kind kind, int r)
 {
-	trouble_note(t, r, what, rtnl_error_text(a->nl));
+	trouble_note(t, kind, r, rtnl_error_text(a->nl));
 }
 
 static void put_missing_addrs(struct agent *a, struct trouble *t)
@@ -16,7 +16,7 @@ static void put_missing_addrs(struct agent *a, struct trouble *t)
 	size_t n;
 	int r = rtnl_list_addrs(a->nl, AF_UNSPEC, 1, &have, &n);
 
-	note_refusal(a, t, r, "addresses");
+	note_refusal(a, t, TROUBLE_ADDRESSES, r);
 	for (size_t i = 0; r == 0 && i < a->plan.n_addrs; i++) {
 		const struct link_addr *want = &a->plan.addrs[i];
 		char text[ADDR_TEXT_MAX];
@@ -28,8 +28,8 @@ static void put_missing_addrs(struct agent *a, struct trouble *t)
 		if (there)
 			continue;
 		put = rtnl_replace_addr(a->nl, want);
-		note_refusal(a, t, put, "addresses");
-		if (put == 0 && a->applied)
+		note_refusal(a, t, TROUBLE_ADDRESSES, put);
+		if (put == 0 && a->applied[TROUBLE_ADDRESSES])
 			repairs_note(&a->repairs, REPAIR_ADDRESS, 1, addr_format(&want->addr, text));
 	}
 }
@@ -44,11 +44,12 @@ int agent_apply_node_addrs(struct agent *a, struct trouble *t)
 		if (!addr_is_zero(&old.addr) && !addr_eq(&old.addr, &a->plan.node_addrs[f])) {
 			int r = rtnl_del_addr(a->nl, &old);
 
-			note_refusal(a, t, r, "addresses");
+			note_refusal(a, t, TROUBLE_ADDRESSES, r);
 			first = first ? first : r;
 		}
 	}
 	put_missing_addrs(a, t);
+	a->applied[TROUBLE_ADDRESSES] |= !trouble_has(t, TROUBLE_ADDRESSES);
 	return first;
 }
 
@@ -59,7 +60,7 @@ static void take_back_routes(struct agent *a, const struct route *want, size_t n
 	size_t n;
 	int r = rtnl_list_routes(a->nl, AF_UNSPEC, 0, NET_PROTO_WEFT, &have, &n);
 
-	note_refusal(a, t, r, "routes");
+	note_refusal(a, t, TROUBLE_ROUTES, r);
 	for (size_t i = 0; r == 0 && i < n_want; i++) {
 		char text[PREFIX_TEXT_MAX];
 		bool there = false;
@@ -70,16 +71,16 @@ static void take_back_routes(struct agent *a, const struct route *want, size_t n
 		if (there)
 			continue;
 		put = rtnl_replace_route(a->nl, &want[i]);
-		note_refusal(a, t, put, "routes");
+		note_refusal(a, t, TROUBLE_ROUTES, put);
 		if (put == 0)
 			repairs_note(&a->repairs, REPAIR_ROUTE, 1, prefix_format(&want[i].dst, text));
 	}
 }
 
 /* What a call of rtnl_apply_*() has changed: a repair, when the same was wanted before and stood. */
-static void note_changes(struct agent *a, enum repair what, size_t n)
+static void note_changes(struct agent *a, enum trouble_kind kind, enum repair what, size_t n)
 {
-	if (n && a->applied)
+	if (n && a->applied[kind])
 		repairs_note(&a->repairs, what, n, rtnl_batch_first(a->nl));
 	else if (n)
 		log_info("changed the kernel's tables", L_STR("what", repair_label(what)), L_UINT("count", n));
@@ -119,11 +120,21 @@ static void apply_routes(struct agent *a, const uint32_t *links, size_t n_links,
 	_cleanup_free_ struct route *routes = list_routes(a, &n);
 	int r = rtnl_apply_routes(a->nl, routes, n, links, n_links, &changed);
 
-	note_changes(a, REPAIR_ROUTE, changed);
-	if (r < 0 && r != -ENOTUNIQ && a->applied) /* one refusal, and not the first, may be for a place that is taken; others come again */
+	note_changes(a, TROUBLE_ROUTES, REPAIR_ROUTE, changed);
+	if (r < 0 && r != -ENOTUNIQ && a->applied[TROUBLE_ROUTES]) /* one refusal, and not the first, may be for a place that is taken; others come again */
 		take_back_routes(a, routes, n, t);
 	else
-		note_refusal(a, t, r, "routes");
+		note_refusal(a, t, TROUBLE_ROUTES, r);
+}
+
+/* What is refused from the start keeps nothing of another kind from being somebody's doing when it goes. */
+static void note_applied(struct agent *a, const struct trouble *t)
+{
+	static const enum trouble_kind of_tables[] = {TROUBLE_NEIGHBOURS, TROUBLE_ROUTES, TROUBLE_RULES};
+
+	for (size_t i = 0; i < ARRAY_SIZE(of_tables); i++)
+		a->applied[of_tables[i]] |= !trouble_has(t, of_tables[i]) && !a->tunnel_lost;
+	a->applied[TROUBLE_TUNNEL] |= !a->tunnel_lost;
 }
 
 /* What the stack has routed to a neighbour needs it until it is sent: neighbours are there before the routes to them, and go after them. */
@@ -132,18 +143,13 @@ void agent_apply_tables(struct agent *a, struct trouble *t)
 	size_t n_links, n_neighs, changed;
 	_cleanup_free_ uint32_t *links = endpoints_links(a->endpoints, &n_links);
 	_cleanup_free_ struct neigh *neighs = list_neighs(a, &n_neighs);
-	struct trouble refused = {0};
 
-	note_refusal(a, &refused, rtnl_put_neighs(a->nl, neighs, n_neighs, links, n_links, &changed), "neighbours");
-	note_changes(a, REPAIR_NEIGHBOUR, changed);
-	apply_routes(a, links, n_links, &refused);
-	note_refusal(a, &refused, rtnl_apply_neighs(a->nl, neighs, n_neighs, links, n_links, &changed), "neighbours");
-	note_changes(a, REPAIR_NEIGHBOUR, changed);
-	note_refusal(a, &refused, rtnl_apply_rules(a->nl, a->plan.rules, a->plan.n_rules, &changed), "rules");
-	note_changes(a, REPAIR_RULE, changed);
-	a->applied |= refused.error == 0 && t->error == 0 && !a->tunnel_lost;
-	if (t->error)
-		trouble_done(&refused);
-	else
-		*t = refused;
+	note_refusal(a, t, TROUBLE_NEIGHBOURS, rtnl_put_neighs(a->nl, neighs, n_neighs, links, n_links, &changed));
+	note_changes(a, TROUBLE_NEIGHBOURS, REPAIR_NEIGHBOUR, changed);
+	apply_routes(a, links, n_links, t);
+	note_refusal(a, t, TROUBLE_NEIGHBOURS, rtnl_apply_neighs(a->nl, neighs, n_neighs, links, n_links, &changed));
+	note_changes(a, TROUBLE_NEIGHBOURS, REPAIR_NEIGHBOUR, changed);
+	note_refusal(a, t, TROUBLE_RULES, rtnl_apply_rules(a->nl, a->plan.rules, a->plan.n_rules, &changed));
+	note_changes(a, TROUBLE_RULES, REPAIR_RULE, changed);
+	note_applied(a, t);
 }

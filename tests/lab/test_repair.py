@@ -212,6 +212,22 @@ def test_damage_is_mended_by_audit(audited, name):
     break_and_wait(audited, DAMAGES[name])
 
 
+def while_nobody_looks(lab, command):
+    """The agent that finds what the command does is another one."""
+    with held_still(lab, "n1/weftd"):
+        sh(lab, command)
+        old = lab.agents("n1")
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+    wait_for("a new agent", lambda: lab.agents("n1") and not set(old) & set(lab.agents("n1")))
+
+
+def error_of(lab, part):
+    """While the agent answers; else, and while the part is well, nothing."""
+    done = lab.exec("n1", WEFT, "status", "-o", "json", check=False)
+    return json.loads(done.stdout)["health"][part].get("error", "") if done.returncode == 0 else ""
+
+
 def test_all_else_is_mended_while_the_kernel_refuses_an_entry(audited):
     """No IPv6 by the tunnel's device, and the agent may not change that: whatever is not of IPv6 there comes back, and it is told what does not."""
     lab = audited
@@ -230,6 +246,33 @@ def test_all_else_is_mended_while_the_kernel_refuses_an_entry(audited):
         counted = count(lab, "rule")
         sh(lab, DAMAGES["rule"].breaks)  # while it is so, by event
         wait_for("the rule", lambda: count(lab, "rule") > counted and "5757" in sh(lab, "ip rule"), timeout=10 * EVENT)
+    finally:
+        sh(lab, "umount " + knob)
+    wait_for("the state of before", lambda: state(lab) == before and lab.is_well("n1"), timeout=AUDIT)
+    assert_matrix(lab, 1)
+
+
+def made_read_only(knob, value):
+    return "echo %s > %s; mount --bind -o ro %s %s; " % (value, knob, knob, knob)
+
+
+def test_what_is_refused_from_the_start_hides_nothing_and_keeps_nothing_from_being_mended(audited):
+    """A sysctl that a new agent finds wrong and may not write: repairs are made and counted, somebody's route in the place of ours included, and what else is refused is told as well."""
+    lab = audited
+    before = state(lab)
+    knob, v6 = "/proc/sys/net/ipv4/conf/all/rp_filter", "/proc/sys/net/ipv6/conf/weft-vxlan/disable_ipv6"
+    while_nobody_looks(lab, made_read_only(knob, 1))
+    try:
+        wait_for("it is told", lambda: "rp_filter" in error_of(lab, "routes"), timeout=AUDIT)
+        for damage in (DAMAGES[d] for d in ("route-changed", "address", "rule", "neighbour")):
+            counted = count(lab, damage.what)
+            sh(lab, settings_of(lab) + damage.breaks)
+            wait_for("a repair of kind " + damage.what, lambda: count(lab, damage.what) > counted and state(lab) == before, timeout=AUDIT)
+        sh(lab, made_read_only(v6, 1))
+        try:
+            wait_for("both are told", lambda: all(w in error_of(lab, "routes") for w in ("sysctls: ", "rp_filter", "; neighbours: ", "; routes: ")), timeout=AUDIT)
+        finally:
+            sh(lab, "umount " + v6)
     finally:
         sh(lab, "umount " + knob)
     wait_for("the state of before", lambda: state(lab) == before and lab.is_well("n1"), timeout=AUDIT)
@@ -314,12 +357,7 @@ def test_an_interface_renamed_while_nobody_looks_is_the_pods_all_the_same(audite
     before, env = state(lab), settings_of(lab)
     lost = lambda: lab.logs_of("n1").count("has lost its interface")
     losses = lost()
-    with held_still(lab, "n1/weftd"):
-        sh(lab, env + "ip link set $LINK down; ip link set $LINK name other0; ip link set other0 up mtu 1290")
-        old = lab.agents("n1")
-        for pid in old:
-            os.kill(pid, signal.SIGKILL)
-    wait_for("a new agent", lambda: lab.agents("n1") and not set(old) & set(lab.agents("n1")))
+    while_nobody_looks(lab, env + "ip link set $LINK down; ip link set $LINK name other0; ip link set other0 up mtu 1290")
     wait_for("the state of before", lambda: lab.is_well("n1") and state(lab) == before, timeout=AUDIT)
     assert "put a pod's interface right" in lab.logs_of("n1") and lost() == losses
     assert_matrix(lab, 1)
