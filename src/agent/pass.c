@@ -178,6 +178,13 @@ static void set_sysctls(struct agent *a, uint32_t tunnel, struct trouble *t)
 	a->applied[TROUBLE_SYSCTLS] = true; /* as far as the kernel lets: what it refuses is not changed */
 }
 
+/* Pods that the node cannot forward for, or not speak to, are not begun with; those that it has lose nothing by its going on. */
+static bool has_obstacle(const struct agent *a, const struct trouble *t)
+{
+	return !a->state.ranges[0].len && !a->state.ranges[1].len &&
+	       (trouble_has(t, TROUBLE_FORWARDING) || trouble_has(t, TROUBLE_ADDRESSES));
+}
+
 /* @t: what could not be made so; what comes after does not wait for it. */
 static int prepare(struct agent *a, struct trouble *t, char **ret_error)
 {
@@ -194,7 +201,10 @@ static int prepare(struct agent *a, struct trouble *t, char **ret_error)
 		return r;
 	}
 	set_sysctls(a, tunnel, t);
-	if (agent_apply_node_addrs(a, t) == 0)
+	r = agent_apply_node_addrs(a, t);
+	if (has_obstacle(a, t))
+		return trouble_sum(t, ret_error);
+	if (r == 0)
 		remember(a, tunnel);
 	return 0;
 }

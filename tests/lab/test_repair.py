@@ -279,6 +279,26 @@ def test_what_is_refused_from_the_start_hides_nothing_and_keeps_nothing_from_bei
     assert_matrix(lab, 1)
 
 
+def test_a_node_that_cannot_forward_is_not_made_ready(audited):
+    """As its packets would go nowhere: pods wait, and why is told. A node that was ready before stays so."""
+    lab = audited
+    before = state(lab)
+    knob = "/proc/sys/net/ipv4/conf/all/forwarding"
+    try:
+        while_nobody_looks(lab, made_read_only(knob, 0) + "rm /run/weft/state/node.json")
+        wait_for("it is told", lambda: "forwarding" in error_of(lab, "cni"), timeout=AUDIT)
+        assert not lab.node_status("n1")["ready"] and "forwarding" in error_of(lab, "routes")
+        sh(lab, "umount " + knob)
+        wait_for("the state of before", lambda: state(lab) == before and lab.is_well("n1"), timeout=2 * AUDIT)
+        while_nobody_looks(lab, made_read_only(knob, 0))
+        wait_for("it is told", lambda: "forwarding" in error_of(lab, "routes"), timeout=AUDIT)
+        assert lab.node_status("n1")["ready"] and not error_of(lab, "cni")
+    finally:
+        sh(lab, "umount %s || true" % knob)
+    wait_for("the state of before", lambda: state(lab) == before and lab.is_well("n1"), timeout=2 * AUDIT)
+    assert_matrix(lab, 1)
+
+
 def test_a_node_whose_new_interfaces_have_no_ipv6_carries_it(audited):
     lab = audited
     before = state(lab)
