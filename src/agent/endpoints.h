@@ -90,10 +90,11 @@ int endpoints_keep(struct endpoints *e);
 /* Where to note what had to be put back; borrowed. Before the first endpoints_apply(). */
 void endpoints_set_repairs(struct endpoints *e, struct repairs *repairs);
 
-/* Why a pod has no interface any more, and what to do about it; NULL: it has one. */
+/* Why a pod has no interface any more, or one of another name, and what to do about it; NULL: it has its own. */
 const char *endpoints_problem(const struct endpoints *e, const struct endpoint_record *r);
-/* How many have such a problem; @ret_first is one of them. */
+/* How many have no interface; how many one of another name. @ret_first is one of them. */
 size_t endpoints_without_link(const struct endpoints *e, const struct endpoint_record **ret_first);
+size_t endpoints_misnamed(const struct endpoints *e, const struct endpoint_record **ret_first);
 
 /* The network namespaces of endpoints that are up, each as an open descriptor and the kernel's cookie. About 15 us each. */
 typedef void endpoint_netns_fn(int netns_fd, uint64_t cookie, void *ctx);

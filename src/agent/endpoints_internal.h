@@ -10,7 +10,10 @@
 struct endpoint {
 	struct htab_node by_key;
 	struct endpoint_record *record;
-	char *problem;	    /* why it has no interface, and what to do; NULL: it has one, or has ended */
+	char *problem;	    /* why it has no interface, or one of another name, and what to do; NULL: it has its own, or has ended */
+	bool misnamed;	    /* the problem is the name alone */
+	int rename_error;   /* of the last try to give its interface its name back */
+	uint64_t renamed_ms; /* when that was */
 	uint64_t remade_ms; /* when its interface was last made again, or 0 */
 	unsigned looked;    /* the last round that has looked at it */
 };
@@ -59,4 +62,6 @@ bool endpoint_netns_is_there(const struct endpoint_record *r);
 /* Its interface is not there: makes it again, or says why not (endpoints_remake.c). */
 void endpoint_lost_its_link(struct endpoints *e, struct endpoint *ep);
 void endpoint_has_its_link(struct endpoint *ep);
+/* It is there, and works, but is called @name: another interface has its own one by now. */
+void endpoint_has_another_name(struct endpoint *ep, const char *name);
 int endpoints_settle(struct endpoints *e, struct journal_state *state, bool journal_lost);

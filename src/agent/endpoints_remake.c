@@ -65,14 +65,15 @@ static char *problem_of(const struct endpoint_record *r, int code, const char *e
 }
 
 /* Takes @problem. Said once, when it begins or changes. */
-static void set_problem(struct endpoint *ep, char *problem)
+static void set_problem(struct endpoint *ep, bool misnamed, char *problem)
 {
 	if (problem && !streq(problem, ep->problem))
-		log_warn("a pod has no network", L_STR("namespace", ep->record->pod_namespace),
+		log_warn(misnamed ? "a pod's interface has another name" : "a pod has no network", L_STR("namespace", ep->record->pod_namespace),
 			 L_STR("pod", ep->record->pod_name), L_STR("container", ep->record->container),
 			 L_STR("why", problem));
 	free(ep->problem);
 	ep->problem = problem;
+	ep->misnamed = misnamed;
 }
 
 static void remake(struct endpoints *e, struct endpoint *ep)
@@ -85,10 +86,10 @@ static void remake(struct endpoints *e, struct endpoint *ep)
 
 	if (code < 0) {
 		unmake(e, r);
-		set_problem(ep, problem_of(r, code, error));
+		set_problem(ep, false, problem_of(r, code, error));
 		return;
 	}
-	set_problem(ep, NULL);
+	set_problem(ep, false, NULL);
 	ep->remade_ms = endpoints_now_ms();
 	snprintf(text, sizeof(text), "%s of %s/%s had been deleted or moved", r->host_ifname, r->pod_namespace, r->pod_name);
 	repairs_note(e->repairs, REPAIR_LINK, 1, text);
@@ -99,19 +100,24 @@ void endpoint_lost_its_link(struct endpoints *e, struct endpoint *ep)
 	const struct endpoint_record *r = ep->record;
 
 	if (!*r->netns)
-		set_problem(ep, xstrdup("its interface was deleted, and the agent does not know the pod's namespace (the endpoint was "
+		set_problem(ep, false, xstrdup("its interface was deleted, and the agent does not know the pod's namespace (the endpoint was "
 					"adopted from the kernel): delete the pod"));
 	else if (!endpoint_netns_is_there(r))
 		return; /* the pod has ended, DEL is under way; without it reconciliation frees the addresses */
 	else if (ep->remade_ms && endpoints_now_ms() - ep->remade_ms < REMAKE_REST_MS)
-		set_problem(ep, xstrdup("its interface was deleted again soon after it had been made again: the next audit makes it"));
+		set_problem(ep, false, xstrdup("its interface was deleted again soon after it had been made again: the next audit makes it"));
 	else
 		remake(e, ep);
 }
 
 void endpoint_has_its_link(struct endpoint *ep)
 {
-	set_problem(ep, NULL);
+	set_problem(ep, false, NULL);
+}
+
+void endpoint_has_another_name(struct endpoint *ep, const char *name)
+{
+	set_problem(ep, true, xasprintf("its interface %s was renamed to %s, and another one has the name now: rename or delete that", ep->record->host_ifname, name));
 }
 
 const char *endpoints_problem(const struct endpoints *e, const struct endpoint_record *r)
@@ -121,15 +127,25 @@ const char *endpoints_problem(const struct endpoints *e, const struct endpoint_r
 	return ep ? ep->problem : NULL;
 }
 
-size_t endpoints_without_link(const struct endpoints *e, const struct endpoint_record **ret_first)
+static size_t count_problems(const struct endpoints *e, bool misnamed, const struct endpoint_record **ret_first)
 {
 	size_t n = 0;
 
 	for (struct htab_node *h = htab_begin(&e->by_key); h; h = htab_next(&e->by_key, h)) {
 		const struct endpoint *ep = container_of(h, struct endpoint, by_key);
 
-		if (ep->problem && n++ == 0)
+		if (ep->problem && ep->misnamed == misnamed && n++ == 0)
 			*ret_first = ep->record;
 	}
 	return n;
+}
+
+size_t endpoints_without_link(const struct endpoints *e, const struct endpoint_record **ret_first)
+{
+	return count_problems(e, false, ret_first);
+}
+
+size_t endpoints_misnamed(const struct endpoints *e, const struct endpoint_record **ret_first)
+{
+	return count_problems(e, true, ret_first);
 }

@@ -4,7 +4,10 @@
 #include "agent/endpoints_internal.h"
 #include "base/log.h"
 
-enum { TURN = 16 };
+enum {
+	TURN = 16,
+	RENAME_REST_MS = 10 * 1000,
+};
 
 /* The endpoints of one turn. */
 struct turn {
@@ -130,7 +133,7 @@ static int apply_routes(struct endpoints *e, const struct turn *t)
 	return code == -ENODEV || code == -ENETDOWN ? 0 : code; /* a link that is gone: reconciliation's business */
 }
 
-static const struct link *link_of(const struct endpoint_record *r, const struct link *links, size_t n)
+static struct link *link_of(const struct endpoint_record *r, struct link *links, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (links[i].ifindex == r->ifindex &&
@@ -139,14 +142,43 @@ static const struct link *link_of(const struct endpoint_record *r, const struct 
 	return NULL;
 }
 
-static int mend_link(struct endpoints *e, struct endpoint *ep, const struct link *l)
+/* On Linux before 6.2 a try sets the link down and up again, which is an event that asks for the next one: what fails rests. That another interface has the name
+ * is seen before, is no error, and is over with an event about that one.
+ * Return: 0 or -EEXIST with the link's name then in @l, -errno. */
+static int mend_name(struct endpoints *e, struct endpoint *ep, struct link *l, const char **ret_what)
 {
 	const struct endpoint_record *r = ep->record;
-	const char *what = NULL;
-	char text[128];
-	int code = pod_link_mend_host(e->nl, r, l, &what);
 
-	endpoint_has_its_link(ep);
+	if (streq(l->name, r->host_ifname)) {
+		ep->rename_error = 0;
+		return 0;
+	}
+	if (ep->rename_error && ep->rename_error != -EEXIST && endpoints_now_ms() - ep->renamed_ms < RENAME_REST_MS)
+		return ep->rename_error;
+	ep->rename_error = pod_link_rename_back(e->nl, r, l);
+	ep->renamed_ms = endpoints_now_ms();
+	if (ep->rename_error == 0) {
+		*ret_what = "had another name";
+		snprintf(l->name, sizeof(l->name), "%s", r->host_ifname);
+	}
+	return ep->rename_error;
+}
+
+static int mend_link(struct endpoints *e, struct endpoint *ep, struct link *l)
+{
+	const struct endpoint_record *r = ep->record;
+	const char *what = NULL, *renamed = NULL;
+	char text[128];
+	int name = mend_name(e, ep, l, &renamed), code = pod_link_mend_host(e->nl, r, l, &what);
+
+	if (name == -EEXIST) {
+		endpoint_has_another_name(ep, l->name);
+		name = 0;
+	} else {
+		endpoint_has_its_link(ep);
+	}
+	code = code < 0 ? code : name;
+	what = what ? what : renamed;
 	if (what && e->settled) {
 		snprintf(text, sizeof(text), "%s %s", r->host_ifname, what);
 		repairs_note(e->repairs, REPAIR_LINK, 1, text);
@@ -166,7 +198,7 @@ static int mend_links(struct endpoints *e, const struct turn *t)
 		return first;
 	for (size_t i = 0; i < t->n; i++) {
 		struct endpoint *ep = t->eps[i];
-		const struct link *l = link_of(ep->record, links, n);
+		struct link *l = link_of(ep->record, links, n);
 		int code = 0;
 
 		if (l)

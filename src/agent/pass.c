@@ -245,14 +245,14 @@ static void say_ready(struct agent *a)
 	sd_notify(0, "READY=1");
 }
 
-/* Pods that have lost their network, one of them by name. */
-static char *pods_without_link(const struct agent *a)
+/* Pods that have lost their network, or else their interface's name, one of them by name. */
+static char *pods_with_problem(const struct agent *a)
 {
 	const struct endpoint_record *r = NULL;
-	size_t n = endpoints_without_link(a->endpoints, &r);
+	size_t lost = endpoints_without_link(a->endpoints, &r), n = lost ? lost : endpoints_misnamed(a->endpoints, &r);
 
-	return n ? xasprintf("%zu of this node's pods have no network; %s/%s: %s", n, r->pod_namespace, r->pod_name,
-			     endpoints_problem(a->endpoints, r))
+	return n ? xasprintf("%zu of this node's pods have %s; %s/%s: %s", n, lost ? "no network" : "an interface of another name", r->pod_namespace,
+			     r->pod_name, endpoints_problem(a->endpoints, r))
 		 : NULL;
 }
 
@@ -323,13 +323,13 @@ static int finish(struct agent *a)
 	if (endpoints_not_ready(a->endpoints)) {
 		health_set(&a->health, PART_CNI, endpoints_not_ready(a->endpoints));
 	} else {
-		_cleanup_free_ char *lost = pods_without_link(a);
+		_cleanup_free_ char *problem = pods_with_problem(a);
 		int w = node_write_conflist(&a->opt);
 
 		if (w > 0 && a->conflist_written)
 			repairs_note(&a->repairs, REPAIR_FILE, 1, a->opt.cni_conf_dir);
 		a->conflist_written |= w >= 0;
-		set_health(a, PART_CNI, w < 0 ? w : lost ? -ENODEV : 0, w < 0 ? NULL : lost);
+		set_health(a, PART_CNI, w < 0 ? w : problem ? -ENODEV : 0, w < 0 ? NULL : problem);
 		say_ready(a);
 		agent_tell_node_condition(a);
 	}

@@ -141,18 +141,27 @@ bool pod_link_needs_mending(const struct endpoint_record *r, const struct link *
 	return !(l->flags & IFF_UP) || l->master || !streq(l->name, r->host_ifname) || memcmp(l->mac, r->host_mac, 6) != 0 || l->mtu != r->mtu || has_other_alias(r, l);
 }
 
-/* Before Linux 6.2 an interface that is up keeps its name. Return: 0, -EEXIST when somebody else's has the name, -errno. */
-static int rename_back(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, bool *up)
+/* Before Linux 6.2 an interface that is up keeps its name, and the kernel says so before it looks whether the name is free. */
+static int rename_down(struct rtnl *nl, const struct endpoint_record *r, const struct link *l)
 {
-	int code = rtnl_set_link_name(nl, l->ifindex, r->host_ifname);
+	int up, code = rtnl_set_link_up(nl, l->ifindex, false);
 
-	if (code != -EBUSY)
-		return code;
-	code = rtnl_set_link_up(nl, l->ifindex, false);
 	if (code < 0)
 		return code;
-	*up = false;
-	return rtnl_set_link_name(nl, l->ifindex, r->host_ifname);
+	code = rtnl_set_link_name(nl, l->ifindex, r->host_ifname);
+	up = rtnl_set_link_up(nl, l->ifindex, true);
+	return code < 0 ? code : up;
+}
+
+int pod_link_rename_back(struct rtnl *nl, const struct endpoint_record *r, const struct link *l)
+{
+	struct link other;
+	int code = rtnl_find_link(nl, r->host_ifname, &other);
+
+	if (code != -ENODEV)
+		return code < 0 ? code : -EEXIST;
+	code = rtnl_set_link_name(nl, l->ifindex, r->host_ifname);
+	return code == -EBUSY && (l->flags & IFF_UP) ? rename_down(nl, r, l) : code;
 }
 
 /* Each step is tried. */
@@ -178,28 +187,20 @@ static void mend_sysctls(const struct endpoint_record *r, const char *name, stru
 
 int pod_link_mend_host(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, const char **ret_what)
 {
-	bool up = l->flags & IFF_UP;
-	const char *name = l->name;
 	struct mending m = {0};
 	char alias[LINK_ALIAS_MAX];
 
 	if (l->master) /* before all else: what it is in may hold its address and MTU */
 		tried(&m, rtnl_set_link_master(nl, l->ifindex, 0), "was put under another interface");
-	if (!streq(name, r->host_ifname)) {
-		int code = rename_back(nl, r, l, &up);
-
-		tried(&m, code, "had another name");
-		name = code == 0 ? r->host_ifname : name;
-	}
 	if (memcmp(l->mac, r->host_mac, 6) != 0)
 		tried(&m, rtnl_set_link_mac(nl, l->ifindex, r->host_mac), "had another MAC address");
 	if (l->mtu != r->mtu)
 		tried(&m, rtnl_set_link_mtu(nl, l->ifindex, r->mtu), "had another MTU");
 	if (has_other_alias(r, l) && alias_of(r, alias))
 		tried(&m, rtnl_set_link_alias(nl, l->ifindex, alias), "had another alias");
-	mend_sysctls(r, name, &m);
-	if (!up)
-		tried(&m, rtnl_set_link_up(nl, l->ifindex, true), l->flags & IFF_UP ? m.what : "was down");
+	mend_sysctls(r, l->name, &m);
+	if (!(l->flags & IFF_UP))
+		tried(&m, rtnl_set_link_up(nl, l->ifindex, true), "was down");
 	*ret_what = m.what;
 	return m.error;
 }

@@ -31,7 +31,10 @@ int pod_link_up_host(struct rtnl *nl, const struct endpoint_record *r, const str
 		     char **ret_error);
 /* Has somebody set the host side down, put it under another interface, or given it another name, MAC, MTU or alias? */
 bool pod_link_needs_mending(const struct endpoint_record *r, const struct link *l);
-/* Puts that and the sysctls right, as far as the kernel lets; routes and neighbours are not looked at. @ret_what: what is right now and was wrong, or NULL,
+/* Gives it its name back. Where another interface has that by now nothing is tried. What is up is up after it, but may have been down in between, without its
+ * routes. Return: 0, -EEXIST: another one has the name, -errno. */
+int pod_link_rename_back(struct rtnl *nl, const struct endpoint_record *r, const struct link *l);
+/* Puts all that but the name right, and the sysctls, as far as the kernel lets; routes and neighbours are not looked at. @ret_what: what is right now and was wrong, or NULL,
  * also after an error. Return: 0, the first -errno. */
 int pod_link_mend_host(struct rtnl *nl, const struct endpoint_record *r, const struct link *l, const char **ret_what);
 /* Inside the pod: addresses, routes, neighbours, up. From here on the pod can send. */

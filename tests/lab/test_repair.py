@@ -384,6 +384,27 @@ def test_an_interface_renamed_while_nobody_looks_is_the_pods_all_the_same(audite
     break_and_wait(lab, DAMAGES["pod-link-mtu"])
 
 
+def test_a_name_that_another_interface_has_by_now_is_left_to_it(audited):
+    """The pod's interface keeps the one that it was given, and carries the pod's packets; it is told, and comes right when the name is free."""
+    lab = audited
+    before, counted, named, env = state(lab), count(lab, "link"), variables(lab), settings_of(lab)
+    with held_still(lab, "n1/weftd"):
+        sh(lab, env + "ip link set $LINK down; ip link set $LINK name other0; ip link set other0 up; ip link add $LINK type bridge")
+        downs = sh(lab, "cat /sys/class/net/other0/carrier_down_count")
+    wait_for("it is told", lambda: "default/p1-0" in error_of(lab, "cni") and "other0" in error_of(lab, "cni"), timeout=AUDIT)
+    assert named["LINK"] in problem(lab, "p1-0") and not error_of(lab, "datapath")
+    assert "a pod's interface has another name" in lab.logs_of("n1")
+    assert_matrix(lab, 1)
+    passes = lambda: int(sh(lab, "curl -sf -m 20 http://127.0.0.1:10287/metrics | sed -n 's/^weft_passes_total //p'"))
+    before_audits = passes()
+    wait_for("two audits", lambda: passes() >= before_audits + 2, timeout=3 * AUDIT)
+    assert sh(lab, "cat /sys/class/net/other0/carrier_down_count") == downs
+    sh(lab, "ip link del " + named["LINK"])
+    wait_for("a repair", lambda: count(lab, "link") > counted, timeout=AUDIT)
+    wait_for("the state of before", lambda: lab.is_well("n1") and state(lab) == before and not problem(lab, "p1-0"), timeout=AUDIT)
+    assert_matrix(lab, 1)
+
+
 def test_an_interface_moved_to_another_namespace_is_made_again(audited):
     lab = audited
     before, counted = state(lab), count(lab, "link")
