@@ -380,7 +380,6 @@ static void S9_who_leads_to_the_API_servers_may_have_their_address(void)
 	}
 }
 
-/* An older Service that names the address but does not serve it, as external addresses are off or it has not the family, closes nothing. */
 /* Whatever the ages; of what another controller gave the older one has the port. */
 static void S9_what_a_pool_gave_goes_before_external_addresses(void)
 {
@@ -406,6 +405,7 @@ static void S9_what_a_pool_gave_goes_before_external_addresses(void)
 	}
 }
 
+/* An older Service that names the address but does not serve it, as external addresses are off or it has not the family, closes nothing. */
 static void S9_a_claim_that_is_not_served_keeps_nobody_out(void)
 {
 	static const struct {
