@@ -152,8 +152,8 @@ static void parse_arg(struct wanted *w, char *arg)
 		w->config.fast_path = atoi(value);
 	else if (streq(arg, "vni"))
 		w->config.vni = atoi(value);
-	else if (streq(arg, "geneve")) {
-		w->config.geneve = true;
+	else if (streq(arg, "geneve") || streq(arg, "vxlan")) {
+		w->config.geneve = streq(arg, "geneve");
 		w->config.tunnel_port = atoi(value);
 	} else if (streq(arg, "flow_max"))
 		w->config.flow_max = atoi(value);
