@@ -240,7 +240,7 @@ static __always_inline bool find_way_out(struct xdp_md *ctx, struct packet *pkt,
 	struct nat_key key;
 
 	nat_key_of(pkt, true, &key);
-	forward = o->fresh ? NULL : bpf_map_lookup_elem(&nat_forward, &key); /* what an earlier connection left goes when this one goes on */
+	forward = o->fresh ? NULL : bpf_map_lookup_elem(&nat_forward, &key); /* what an earlier connection left is looked at when this one goes on */
 	if (!forward || !forward->backend)
 		return find_dsr_way(ctx, pkt, &key, o);
 	if (tcp_begins(pkt) || !forward->open || !inbound_backend_serves(pkt, forward->backend) || is_turn_of_stack(o, forward->seen))
@@ -483,24 +483,42 @@ __global int choose(const struct packet *pkt, struct xdp_onward *ret)
 	return true;
 }
 
-/* The client of a connection that a SYN began speaks again, as its number shows: it has an entry from now on, whatever an earlier connection of the same ends
- * left, and its line says what such lines say. Whoever only says that he is the client has begun nothing. */
+/* Does an earlier connection of the same ends stand, which its client has not ended? Who it is that speaks nobody knows, so it stays. */
+static __always_inline bool earlier_stands(struct nat_key *inside, const struct ip_addr *to)
+{
+	struct nat_forward *forward = bpf_map_lookup_elem(&nat_forward, inside);
+	struct nat_key key = *inside;
+	struct nat_claim *claim;
+	struct dsr_way *way;
+
+	if (!forward || !forward->backend) {
+		way = dsr_way_find(inside);
+		return way && !way->ends && !way->gone && !addr_eq(&way->to, to);
+	}
+	nat_key_outside(&key, forward);
+	claim = bpf_map_lookup_elem(&nat_claims, &key);
+	if (claim && claim->state.stage == FLOW_OPEN && !claim->state.fin)
+		return true;
+	inbound_forget(inside, forward);
+	return false;
+}
+
+/* The client of a connection that a SYN began speaks again, as its number shows: it has a way from now on, and its line says what such lines say. Whatever else
+ * comes from those ends goes the way that it went before. */
 __global int go_on(const struct packet *pkt, struct xdp_recent *line, __be32 seq)
 {
-	struct nat_forward *forward;
+	struct ip_addr to;
 	struct nat_key key;
 
 	if (!pkt || !line)
 		return 0;
-	if (bpf_ntohl(seq) != bpf_ntohl(line->to.src.w[0]) + 1) {
+	nat_key_of(pkt, true, &key);
+	to = line->to.dst;
+	if (bpf_ntohl(seq) != bpf_ntohl(line->to.src.w[0]) + 1 || earlier_stands(&key, &to)) {
 		line->mark = 0;
 		return 0;
 	}
-	nat_key_of(pkt, true, &key);
-	forward = bpf_map_lookup_elem(&nat_forward, &key);
-	if (forward && forward->backend)
-		inbound_forget(&key, forward);
-	dsr_way_put(&key, &line->to.dst, line->to.backend);
+	dsr_way_put(&key, &to, line->to.backend);
 	put_onward(pkt, &line->to);
 	line->to.backend = 0;
 	line->to.way &= ~XDP_BEGUN;

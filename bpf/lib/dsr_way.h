@@ -26,7 +26,7 @@ static __always_inline __u32 dsr_way_timeout(const struct nat_key *key, const st
 {
 	if (key->proto != IPPROTO_TCP)
 		return FLOW_TICKS(FLOW_TIMEOUT_OPEN);
-	return way->ends ? FLOW_TICKS(FLOW_TIMEOUT_TCP_FIN) : FLOW_TICKS(FLOW_TIMEOUT_TCP_OPEN);
+	return way->ends | way->gone ? FLOW_TICKS(FLOW_TIMEOUT_TCP_FIN) : FLOW_TICKS(FLOW_TIMEOUT_TCP_OPEN);
 }
 
 static __always_inline struct dsr_way *dsr_way_find(const struct nat_key *key)
@@ -41,11 +41,9 @@ static __always_inline void dsr_way_touch(const struct packet *pkt, struct dsr_w
 {
 	__u32 now = tick_now();
 
-	if (unlikely(way->ends))
-		return;
 	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)))
 		way->ends = 1;
-	if (way->seen != now)
+	if (way->seen != now && likely(!way->gone))
 		way->seen = now;
 }
 

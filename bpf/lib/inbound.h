@@ -331,14 +331,16 @@ __global long inbound_follow(struct __sk_buff *skb, struct packet *pkt, __u32 sc
 	return inbound_rewrite(skb, pkt, &as, &to);
 }
 
-/* May it go on by its way? As inbound_goes_on(); and a connection of TCP whose Service is gone altogether ends before long: the endpoint's node
- * may know nothing of it, and send it back. */
+/* May it go on by its way? As inbound_goes_on(); a SYN after the client's end begins anew; and a connection of TCP whose Service is gone altogether ends
+ * before long: the endpoint's node may know nothing of it, and send it back. */
 static __always_inline bool inbound_way_stands(const struct packet *pkt, struct dsr_way *way, __u32 scope)
 {
+	if (tcp_begins(pkt) && way->ends)
+		return false;
 	if (pkt->proto != IPPROTO_TCP || tcp_begins(pkt))
 		return inbound_goes_on(pkt, way->backend, way->seen, scope);
-	if (way->seen != tick_now() && !service_find(&pkt->dst, pkt->dport, pkt->proto, scope))
-		way->ends = 1;
+	if (way->seen != tick_now())
+		way->gone = !service_find(&pkt->dst, pkt->dport, pkt->proto, scope);
 	return true;
 }
 

@@ -162,7 +162,8 @@ static void note_unwritten(struct sysctls *s, const char *key, int r, const char
 {
 	_cleanup_free_ char *why = xasprintf("%s: cannot write %s: %s", path, value, strerror(-r));
 
-	trouble_note(s->trouble, streq(key, "forwarding") ? TROUBLE_FORWARDING : TROUBLE_SYSCTLS, r, why);
+	/* An interface may have nothing of a family, as one too small for IPv6 has not. */
+	trouble_note(s->trouble, streq(key, "forwarding") && r != -ENOENT ? TROUBLE_FORWARDING : TROUBLE_SYSCTLS, r, why);
 }
 
 /* Writes only what differs: each write of forwarding walks all interfaces. */

@@ -226,12 +226,14 @@ static bool sides_are_one(uint32_t ifindex, enum attach_side side)
 	return attach_find_clsact(ifindex, side, &here, name) == 0 && attach_find_clsact(ifindex, !side, &there, name) == 0 && here == there;
 }
 
-/* An `ingress` goes, if nobody else has filters in it. */
+/* An `ingress` goes, if nobody else has filters in it; else ours goes, which would be at the wrong side. */
 static int make_way(struct mnl_socket *nl, uint32_t ifindex, enum attach_device whose)
 {
 	unsigned filters = 0;
 	int r = whose == ATTACH_OTHERS ? count_filters(nl, ifindex, count_others, &filters) : 0;
 
+	if (r == 0 && filters)
+		r = attach_remove_clsact(ifindex, ATTACH_INGRESS);
 	if (r < 0)
 		return r;
 	return filters ? -EBUSY : delete_qdisc(nl, ifindex);

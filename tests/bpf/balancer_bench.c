@@ -516,6 +516,14 @@ static void tell(const struct row *r)
 	printf("\n");
 }
 
+/* Each SYN has a line then, which stands as long as both rounds last. */
+static void wait_for_lines(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 600000000 }, NULL);
+	while (ticks_now() % STACK_TURN != 2)
+		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+}
+
 static void play_round(int n)
 {
 	for (size_t i = 0; i < n_rows; i++) {
@@ -524,7 +532,7 @@ static void play_round(int n)
 
 		katran_forgive();
 		if (r->kind == FIRST_TWO)
-			nanosleep(&(struct timespec){ .tv_nsec = 600000000 }, NULL); /* each SYN has a line then */
+			wait_for_lines();
 		r->rounds[n] = 0;
 		for (size_t k = 0; k < r->n_parts; k++)
 			r->rounds[n] += measure(&r->parts[k]);

@@ -11,8 +11,9 @@ struct dsr_way {
 	struct ip_addr to;
 	__u32 backend; /* its id (weft/service.h) */
 	__u32 seen;    /* tick of the latest packet, or one shortly before */
-	__u32 ends;    /* 1: the client has closed, or the Service is gone: what comes now keeps it no longer */
-	__u32 pad;
+	__u8 ends; /* 1: the client has closed */
+	__u8 gone; /* 1: the Service is, so what comes now keeps it no longer */
+	__u8 pad[6];
 };
 
 ABI_SIZE(struct dsr_way, 32);
