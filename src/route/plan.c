@@ -246,7 +246,7 @@ static void plan_peer(struct compiling *c, struct member *m)
 {
 	struct route_peer *peer = m->peer;
 
-	peer->name = m->node->name;
+	peer->name = xstrdup(m->node->name);
 	peer->transport = c->config->transport;
 	if (!m->claims[0] && !m->claims[1]) {
 		peer->state = m->conflict ? ROUTE_PEER_CONFLICT : ROUTE_PEER_NO_RANGE;
@@ -452,8 +452,12 @@ bool route_plan_eq(const struct route_plan *a, const struct route_plan *b)
 
 void route_plan_done(struct route_plan *p)
 {
-	for (size_t i = 0; i < p->n_peers; i++)
+	for (size_t i = 0; i < p->n_peers; i++) {
+		free(p->peers[i].name);
 		free(p->peers[i].why);
+	}
+	for (size_t i = 0; i < p->n_node_routes; i++)
+		free(p->node_routes[i].node);
 	free(p->routes);
 	free(p->rules);
 	free(p->neighs);

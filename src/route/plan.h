@@ -53,7 +53,7 @@ enum route_peer_state {
 };
 
 struct route_peer {
-	const char *name; /* borrowed from the model */
+	char *name; /* the plan's own: a node may go from the model before the next plan is made */
 	enum route_peer_state state;
 	enum route_transport transport;
 	struct addr underlay, own_underlay; /* where packets go, and from which address of ours; zero unless OK */
@@ -68,7 +68,7 @@ enum { ROUTE_PLAIN_LINKS_MAX = 5 };
 /* The same facts as the datapath's node table wants them. */
 struct route_node_route {
 	struct prefix prefix;
-	const char *node; /* whose it is; borrowed from the model */
+	char *node; /* whose it is; the plan's own, too */
 	enum route_transport transport;
 	struct addr underlay; /* direct: next hop; tunnel: outer destination */
 	struct addr outer;    /* the only outer source of its packets; zero: they may not come by tunnel */

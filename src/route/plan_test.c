@@ -157,6 +157,19 @@ static void own_range(void)
 	CHECK_INT(p.device_mtu, 1500);
 }
 
+/* A node may have gone while the plan that names it is still looked into. */
+static void the_plan_outlives_the_model(void)
+{
+	_cleanup_(route_plan_done) struct route_plan p;
+	struct route_config config = config_of(ROUTE_VXLAN);
+	struct model *m = three_nodes();
+
+	route_compile(&config, m, &p);
+	model_freep(&m);
+	CHECK_STR(p.peers[0].name, "n2");
+	CHECK(p.n_node_routes > 0 && *p.node_routes[0].node == 'n');
+}
+
 static void vxlan(void)
 {
 	_cleanup_(model_freep) struct model *m = three_nodes();
@@ -603,6 +616,7 @@ int main(void)
 {
 	RUN(own_range);
 	RUN(narrow_paths);
+	RUN(the_plan_outlives_the_model);
 	RUN(vxlan);
 	RUN(nodes_that_name_another_family_first);
 	RUN(a_peers_second_addresses_are_the_worlds);

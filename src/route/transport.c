@@ -33,7 +33,7 @@ static void add_node_route(struct compiling *c, const struct member *m, const st
 	struct route_node_route r = *way;
 
 	r.prefix = *prefix;
-	r.node = m->node->name;
+	r.node = xstrdup(m->node->name);
 	GROW(p->node_routes, p->n_node_routes, c->cap_node_routes);
 	p->node_routes[p->n_node_routes++] = r;
 }
